@@ -1,0 +1,1 @@
+"""Attestation: TDREPORT and quote codecs, verification, appraisal."""

@@ -1,0 +1,1 @@
+"""Executable documentation: notebooks run through papermill and published as HTML."""

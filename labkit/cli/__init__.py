@@ -1,0 +1,74 @@
+"""The command line: the verbs of labkit, each loaded only when it is called."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib import import_module
+
+import click
+
+from labkit import __version__
+from labkit.errors import LabkitError, StorageError, UsageError
+
+# verb -> module that defines `command`. A new verb is a row here and a module beside this one.
+_VERBS: dict[str, str] = {}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _VERBS.get(cmd_name)
+        if module is None:
+            return None
+        command = import_module(module).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="labkit")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def labkit(debug: bool) -> None:
+    """Confidential computing with Intel TDX and Asterinas, as a lab that runs anywhere.
+
+    Example: labkit boot --exec 'uname -a'
+    """
+
+
+def main() -> None:
+    """Run the command line; every error becomes one sentence, a remedy and a stable exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        sys.exit(labkit.main(standalone_mode=False))
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except click.ClickException as error:
+        _complain(UsageError(error.format_message(), "See `labkit --help`."), debug)
+    except LabkitError as error:
+        _complain(error, debug)
+    except BrokenPipeError:
+        # The reader went away, as `labkit … | head` does: nothing is left to tell it.
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        _complain(_from_os(error), debug)
+
+
+def _complain(error: LabkitError, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"labkit: {error.message}", err=True)
+    if error.remedy:
+        click.echo(f"        {error.remedy}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _from_os(error: OSError) -> LabkitError:
+    where = f" {error.filename}" if error.filename else ""
+    remedy = "Check the path, its permissions and the free space; `--debug` shows where it happened."
+    return StorageError(f"The system refused{where}: {error.strerror or error}.", remedy)

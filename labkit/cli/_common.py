@@ -1,0 +1,30 @@
+"""What the verbs share: the ``--json`` option, and one way to print a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import click
+
+
+class Result(Protocol):
+    """Anything a verb prints: ``str`` for people, ``to_dict`` for programs."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``: one JSON document on standard output, nothing else there."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+
+
+def emit(result: Result, as_json: bool) -> None:
+    """Print a result as JSON or as text."""
+    click.echo(json.dumps(result.to_dict(), indent=2) if as_json else str(result))
+
+
+def note(text: str) -> None:
+    """Say something about progress, on standard error."""
+    click.echo(text, err=True)

@@ -1,0 +1,1 @@
+"""Host verification: facts become checks, checks become a verdict."""

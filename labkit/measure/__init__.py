@@ -1,0 +1,1 @@
+"""Measurement: TDVF metadata, MRTD, event logs and their replay."""

@@ -1,0 +1,1 @@
+"""Where a TDVM runs: real hardware or the emulated platform."""

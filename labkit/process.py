@@ -1,0 +1,83 @@
+"""The one way labkit runs a short-lived program and waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import MissingComponent
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a program did: exit status (negative: the signal that ended it), output, whether it timed out."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """The program ended by itself with status 0."""
+        return self.status == 0 and not self.timed_out
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; undecodable bytes become U+FFFD."""
+        return self.stdout.decode("utf-8", "replace")
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float = 60.0,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+) -> Completed:
+    """Run ``argv`` to its end and collect its output; never raises for a non-zero status.
+
+    The program leads its own process group, and the whole group is killed at the time-out
+    (seconds) and on Ctrl-C, so that nothing it started outlives this call.
+
+    Raises:
+        MissingComponent: there is no such program.
+    """
+    words = tuple(str(word) for word in argv)
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise MissingComponent(
+            f"The program {words[0]} cannot be run: {error.strerror}.", "Run `labkit setup`."
+        ) from error
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _kill_group(process)
+        stdout, stderr = process.communicate()
+        return Completed(words, process.returncode, stdout, stderr, timed_out=True)
+    except BaseException:
+        _kill_group(process)
+        process.communicate()
+        raise
+    return Completed(words, process.returncode, stdout, stderr)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,90 @@
+"""Paths, limits and display mode: read once from arguments and ``LABKIT_*``, then passed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import UsageError
+
+
+class Trust(StrEnum):
+    """What a result may be believed for: real TDX hardware, or nothing but the software it ran on."""
+
+    HARDWARE = "hardware"
+    NONE = "none"
+
+    @property
+    def stamp(self) -> str:
+        """The word that every emulated result carries; empty for hardware."""
+        return "" if self is Trust.HARDWARE else "EMULATED"
+
+
+class Ui(StrEnum):
+    """How results show themselves in a notebook."""
+
+    AUTO = "auto"
+    STATIC = "static"
+    LIVE = "live"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that may differ between two installations of labkit.
+
+    cache_dir: downloaded packages, firmware, snapshots; may be deleted at any time.
+    state_dir: run directories of TDVMs and the lab authority's key.
+    ui: static views for CI, live ones in a front end, or ``auto``.
+    output_limit: bytes of guest output kept in memory and shown for one command.
+    """
+
+    cache_dir: Path
+    state_dir: Path
+    ui: Ui = Ui.AUTO
+    output_limit: int = 1 << 20
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read ``LABKIT_CACHE_DIR``, ``LABKIT_STATE_DIR``, ``LABKIT_UI`` and ``LABKIT_OUTPUT_LIMIT``.
+
+        The XDG base directories are the defaults; ``overrides`` win over the environment.
+
+        Raises:
+            UsageError: a variable has a value outside its range.
+        """
+        env = os.environ if environ is None else environ
+        home = Path(env.get("HOME") or "~").expanduser()
+        cache = env.get("LABKIT_CACHE_DIR") or _join(env.get("XDG_CACHE_HOME"), home / ".cache")
+        state = env.get("LABKIT_STATE_DIR") or _join(env.get("XDG_STATE_HOME"), home / ".local/state")
+        settings = cls(
+            cache_dir=Path(cache).absolute(),
+            state_dir=Path(state).absolute(),
+            ui=_ui(env.get("LABKIT_UI") or "auto"),
+            output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 1 << 20),
+        )
+        return replace(settings, **overrides)
+
+
+def _join(base: str | None, default: Path) -> Path:
+    return (Path(base) if base else default) / "labkit"
+
+
+def _ui(word: str) -> Ui:
+    try:
+        return Ui(word)
+    except ValueError:
+        raise UsageError(
+            f"LABKIT_UI is {word!r}, which is no display mode.", "Set it to auto, static or live."
+        ) from None
+
+
+def _positive(name: str, word: str | None, default: int) -> int:
+    if word is None:
+        return default
+    if not word.isdecimal() or int(word) == 0:
+        raise UsageError(f"{name} is {word!r}, which is no size.", "Set it to a number of bytes.")
+    return int(word)

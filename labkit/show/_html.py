@@ -1,0 +1,80 @@
+"""Escaped HTML fragments. Text becomes markup here and nowhere else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from labkit.settings import Trust
+from labkit.show._text import clean
+
+_STYLE = """
+:root { color-scheme: light dark; --ok: #1a7f37; --bad: #cf222e; --unsure: #9a6700; --dim: #6e7781; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; vertical-align: top; }
+code, pre { font-family: ui-monospace, monospace; font-size: .875em; } pre { overflow-x: auto; }
+"""
+
+
+class Markup(str):
+    """Text that is markup already; everything else is escaped when it is put into an element."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+def escape(text: object) -> Markup:
+    """Make any text safe inside an element or a quoted attribute; markup passes unchanged."""
+    return text if isinstance(text, Markup) else Markup(html.escape(clean(str(text)), quote=True))
+
+
+def join(parts: Iterable[object]) -> Markup:
+    """Put fragments side by side, escaping those that are not markup."""
+    return Markup("".join(escape(part) for part in parts))
+
+
+def element(name: str, *children: object, **attributes: object) -> Markup:
+    """Build one element; ``class_`` stands for ``class``, underscores for hyphens."""
+    words = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
+    )
+    return Markup(f"<{name}{words}>{join(children)}</{name}>")
+
+
+def pre(text: str) -> Markup:
+    """Preformatted, escaped text."""
+    return element("pre", text)
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[object] = ()) -> Markup:
+    """A table of escaped cells."""
+    parts = [element("tr", *(element("th", cell) for cell in head))] if head else []
+    parts += [element("tr", *(element("td", cell) for cell in row)) for row in rows]
+    return element("table", *parts)
+
+
+def details(summary: object, *body: object) -> Markup:
+    """A summary that folds out."""
+    return element("details", element("summary", summary), *body)
+
+
+def badge(trust: Trust) -> Markup:
+    """The EMULATED stamp; nothing for hardware."""
+    if not trust.stamp:
+        return Markup()
+    style = "background:#9a6700;color:#fff;border-radius:.3em;padding:.1em .5em;font:bold .8em sans-serif"
+    return element("span", trust.stamp, style=style)
+
+
+def page(title: str, *body: object) -> Markup:
+    """A whole document that needs nothing from the network."""
+    head = element(
+        "head",
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width">'),
+        element("title", title),
+        Markup(f"<style>{_STYLE}</style>"),
+    )
+    return Markup(f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n")

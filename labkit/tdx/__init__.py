@@ -1,0 +1,1 @@
+"""The software model of the TDX module and platform."""

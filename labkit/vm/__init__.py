@@ -1,0 +1,1 @@
+"""Virtual machines: what to boot, QEMU, its console, snapshots and timeline."""
