@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
+from labkit.show._svg import bars
 from labkit.show._text import clean, columns, stamp
 
 __all__ = [
     "badge",
+    "bars",
     "clean",
     "columns",
     "details",

@@ -1,0 +1,161 @@
+"""Boot a machine the quickest truthful way: from its snapshot where there is one, else from power-on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from labkit import process
+from labkit.errors import VmError
+from labkit.settings import Settings
+from labkit.vm import _reseed
+from labkit.vm._launch import Snapshot
+from labkit.vm._machine import Machine
+from labkit.vm._provision import Toolchain
+from labkit.vm._qemu import Wires, qemu_argv
+from labkit.vm._spec import Accel, Accelerator, BootSpec
+from labkit.vm._timeline import Timeline
+
+_KEPT = 6
+"""How many snapshots are kept; one of a 512 MiB guest takes about 120 MB."""
+
+_FORMAT = 1
+
+
+def boot(
+    spec: BootSpec,
+    accelerator: Accelerator,
+    toolchain: Toolchain,
+    settings: Settings,
+    cold: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Machine, Timeline]:
+    """Boot ``spec`` until its shell answers.
+
+    The first boot of a specification leaves a snapshot in the cache, and the next ones resume from
+    it; ``cold`` neither uses nor makes one. Whoever calls this closes the machine.
+
+    Raises:
+        BootFailed, CommandTimeout: the guest does not come up.
+        StorageError: the run directory cannot be written.
+    """
+    store = None if cold else _Store(settings.cache_dir / "snapshots", _key(spec, accelerator, toolchain))
+    if store is not None and (saved := store.find()):
+        try:
+            return _resume(spec, accelerator, toolchain, settings, saved)
+        except VmError as error:
+            say(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
+            store.forget()
+    machine = Machine.start(spec, accelerator, toolchain, settings)
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(machine)
+        timeline = machine.wait_ready()
+        if store is not None:
+            try:
+                store.save(machine)
+            except (VmError, OSError) as error:
+                say(f"No snapshot was made, the next boot will be from power-on too: {error}")
+        undo.pop_all()
+    return machine, timeline
+
+
+def _resume(
+    spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain, settings: Settings, saved: Snapshot
+) -> tuple[Machine, Timeline]:
+    machine = Machine.start(spec, accelerator, toolchain, settings, resume=saved)
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(machine)
+        timeline = machine.wait_ready()
+        _make_unique(machine)
+        undo.pop_all()
+    return machine, timeline
+
+
+def _make_unique(machine: Machine) -> None:
+    """Give a resumed guest randomness of its own, and today's time.
+
+    Raises:
+        VmError: the guest did not take the seed; it would share secrets with its siblings.
+    """
+    seed = "".join(f"\\{byte:03o}" for byte in os.urandom(_reseed.SEED_BYTES))
+    command = f"printf '{seed}' | labkit-reseed && date -u -s @{time.time():.0f} >/dev/null"
+    if machine.console.run(command, timeout=20).exit_status != 0:
+        raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
+
+
+def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain) -> str:
+    """Everything that went into a boot: contents of files, versions of programs, the command line."""
+    wires = Wires(0, 0, 0, tpm=0 if spec.tpm else None)
+    firmware = [spec.firmware.code, spec.firmware.vars] if spec.firmware else []
+    parts = {
+        "format": _FORMAT,
+        "argv": qemu_argv(toolchain.qemu.path, spec, accelerator.kind, wires, Path()),
+        "files": [_digest(path) for path in (*firmware, spec.kernel, spec.initrd)],
+        "versions": [
+            process.run([program.path, "--version"], env={**os.environ, **program.env}).text
+            for program in (toolchain.qemu, toolchain.swtpm)
+        ],
+        "host": platform.processor() if accelerator.kind is Accel.KVM else "",
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Store:
+    """The snapshot of one key, in a folder that appears whole or not at all."""
+
+    def __init__(self, parent: Path, key: str) -> None:
+        self._parent = parent
+        self._folder = parent / key
+
+    def find(self) -> Snapshot | None:
+        """The snapshot, if there is one; finding it keeps it from being forgotten soon."""
+        try:
+            os.utime(self._folder)
+        except OSError:
+            return None
+        return _files(self._folder)
+
+    def save(self, machine: Machine) -> None:
+        """Save a machine; where another process was quicker, its snapshot stays."""
+        self._parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sweep()
+        new = self._parent / f".{self._folder.name}.{os.getpid()}"
+        try:
+            new.mkdir()
+            machine.save(_files(new))
+            with contextlib.suppress(OSError):
+                new.rename(self._folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def forget(self) -> None:
+        """Remove the snapshot."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove the snapshots used longest ago, and what killed processes left half-made."""
+        folders = sorted(self._parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        half_made = [path for path in folders if path.name.startswith(".") and not _owner_lives(path)]
+        whole = [path for path in folders if not path.name.startswith(".")]
+        for path in [*half_made, *whole[: max(0, len(whole) - _KEPT + 1)]]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _files(folder: Path) -> Snapshot:
+    return Snapshot(folder / "memory", folder / "vars.fd")
+
+
+def _owner_lives(half_made: Path) -> bool:
+    return Path(f"/proc/{half_made.name.rpartition('.')[2]}").exists()

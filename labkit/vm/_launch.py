@@ -1,0 +1,129 @@
+"""Starts QEMU and its vTPM as members of a guarded process group, wired by socket pairs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit import process
+from labkit.errors import BootFailed
+from labkit.vm._guard import Guard
+from labkit.vm._provision import Program, Toolchain
+from labkit.vm._qemu import Wires, qemu_argv
+from labkit.vm._spec import Accel, BootSpec
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A saved machine: its memory and devices, and its copy of the firmware's variables."""
+
+    memory: Path
+    variables: Path
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A QEMU that has been started, and our ends of its wires."""
+
+    argv: list[str]
+    qemu: subprocess.Popen[bytes]
+    swtpm: subprocess.Popen[bytes] | None
+    boot_log: socket.socket
+    shell: socket.socket
+    control: socket.socket
+    variables: Path
+
+    def reap(self) -> None:
+        """Wait for the processes to end."""
+        self.qemu.wait()
+        if self.swtpm is not None:
+            self.swtpm.wait()
+
+
+def launch(
+    spec: BootSpec, accel: Accel, toolchain: Toolchain, run_dir: Path, guard: Guard, resume: Snapshot | None
+) -> Launched:
+    """Start the machine's processes; their own words go to ``qemu.log`` and ``swtpm.log``.
+
+    Raises:
+        BootFailed: the vTPM cannot be made.
+    """
+    variables = guard.work / "vars.fd"
+    if spec.firmware is not None:
+        shutil.copyfile(resume.variables if resume else spec.firmware.vars, variables)
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        boot_log, shell, control = (_pair(ours, theirs) for _ in range(3))
+        swtpm, tpm = _tpm(toolchain, run_dir, guard, resume) if spec.tpm else (None, None)
+        wires = Wires(
+            boot_log=boot_log[1].fileno(),
+            shell=shell[1].fileno(),
+            control=control[1].fileno(),
+            tpm=theirs.enter_context(tpm).fileno() if tpm else None,
+        )
+        argv = qemu_argv(
+            toolchain.qemu.path,
+            spec,
+            accel,
+            wires,
+            variables,
+            name=run_dir.name,
+            data_dir=toolchain.qemu_data,
+            resume=resume is not None,
+        )
+        qemu = _spawn(toolchain.qemu, argv[1:], wires.numbers(), run_dir / "qemu.log", guard)
+        ours.pop_all()
+    return Launched(argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables)
+
+
+def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    mine, other = socket.socketpair()
+    return ours.enter_context(mine), theirs.enter_context(other)
+
+
+def _tpm(
+    toolchain: Toolchain, run_dir: Path, guard: Guard, resume: Snapshot | None
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a vTPM and return QEMU's end of it; a resumed machine brings its vTPM's state along."""
+    state = guard.work / "tpm"
+    state.mkdir()
+    if resume is None:
+        _manufacture(toolchain.swtpm_setup, state)
+    swtpms, qemus = socket.socketpair()
+    with swtpms:
+        arguments = ["socket", "--tpm2", "--terminate", "--tpmstate", f"dir={state}"]
+        arguments += ["--ctrl", f"type=unixio,clientfd={swtpms.fileno()}"]
+        swtpm = _spawn(toolchain.swtpm, arguments, [swtpms.fileno()], run_dir / "swtpm.log", guard)
+    return swtpm, qemus
+
+
+def _manufacture(setup: Program, state: Path) -> None:
+    argv = [str(setup.path), "--tpm2", "--tpmstate", str(state), "--pcr-banks", "sha256,sha384"]
+    made = process.run(argv, env={**os.environ, **setup.env})
+    if not made.ok:
+        said = (made.stdout + made.stderr).decode(errors="replace").strip().splitlines() or [
+            "no reason given"
+        ]
+        raise BootFailed(
+            f"The vTPM could not be made: {said[-1]}", "`labkit setup --check` shows what is there."
+        )
+
+
+def _spawn(
+    program: Program, arguments: Sequence[str], descriptors: Sequence[int], log: Path, guard: Guard
+) -> subprocess.Popen[bytes]:
+    with log.open("wb") as said:
+        return subprocess.Popen(
+            [str(program.path), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env={**os.environ, **program.env},
+            pass_fds=descriptors,
+            process_group=guard.group,
+        )

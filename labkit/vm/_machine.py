@@ -1,0 +1,204 @@
+"""A running virtual machine: started, supervised, saved, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from labkit.errors import BootFailed, VmError
+from labkit.settings import Settings
+from labkit.vm._bootlog import BootLog
+from labkit.vm._console import Console
+from labkit.vm._guard import Guard
+from labkit.vm._launch import Launched, Snapshot, launch
+from labkit.vm._provision import Toolchain
+from labkit.vm._qmp import Qmp
+from labkit.vm._rundir import RunDir, RunningVm
+from labkit.vm._spec import Accelerator, BootSpec
+from labkit.vm._stream import SocketStream
+from labkit.vm._timeline import GuestProfile, Timeline
+
+_HANDSHAKE = 30.0
+_MIGRATION = 120.0
+
+
+class Machine:
+    """One virtual machine, from power-on or resume until ``close``.
+
+    Use it as a context manager: QEMU, swtpm and the working files are gone afterwards, and they are
+    gone as well when this process is killed.
+    """
+
+    def __init__(
+        self,
+        spec: BootSpec,
+        accelerator: Accelerator,
+        run: RunDir,
+        guard: Guard,
+        launched: Launched,
+        profile: GuestProfile,
+        output_limit: int,
+    ) -> None:
+        """Take over launched processes; ``start`` is the usual way here."""
+        self.spec = spec
+        self.accelerator = accelerator
+        self.run = run
+        self.argv = launched.argv
+        self._guard = guard
+        self._launched = launched
+        self._boot_log = BootLog(SocketStream(launched.boot_log, run.path / "console.log"), profile)
+        self._shell = SocketStream(launched.shell, run.path / "shell.log")
+        self.console = Console(self._shell, output_limit)
+        self._qmp = Qmp(launched.control)
+
+    @classmethod
+    def start(
+        cls,
+        spec: BootSpec,
+        accelerator: Accelerator,
+        toolchain: Toolchain,
+        settings: Settings,
+        resume: Snapshot | None = None,
+    ) -> Machine:
+        """Start a machine from power-on, or from a snapshot.
+
+        Raises:
+            BootFailed: QEMU or swtpm does not start.
+            StorageError: the run directory cannot be written.
+        """
+        with contextlib.ExitStack() as undo:
+            run = RunDir.create(settings)
+            undo.callback(run.close)
+            guard = Guard(run.path / "work")
+            undo.callback(guard.release)
+            launched = launch(spec, accelerator.kind, toolchain, run.path, guard, resume)
+            run.write_json("argv.json", launched.argv)
+            profile = replace(spec.profile, first_stage="restore", marks=()) if resume else spec.profile
+            undo.callback(launched.reap)
+            undo.callback(guard.release)
+            try:
+                machine = cls(spec, accelerator, run, guard, launched, profile, settings.output_limit)
+                if resume:
+                    machine._load(resume)
+            except VmError as error:
+                raise BootFailed(*_why_not_started(run.path, error)) from error
+            run.write_json("vm.json", _describe(machine).to_dict())
+            undo.pop_all()
+        return machine
+
+    @property
+    def run_dir(self) -> Path:
+        """Where this run's logs are."""
+        return self.run.path
+
+    def wait_ready(self) -> Timeline:
+        """Wait until the guest's shell answers; the stages until then.
+
+        Raises:
+            BootFailed: the guest failed, ended, or passed a deadline.
+            CommandTimeout: the shell does not answer.
+        """
+        self._boot_log.wait_until_last_stage()
+        self.console.handshake(_HANDSHAKE)
+        return self._boot_log.timeline()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write the machine's state to the files of a snapshot, and let it go on.
+
+        Raises:
+            VmError: QEMU could not write it (a full disk, for one).
+        """
+        self._qmp.execute("stop")
+        try:
+            self._store(snapshot.memory)
+            if self._launched.variables.exists():
+                shutil.copyfile(self._launched.variables, snapshot.variables)
+        finally:
+            self._qmp.execute("cont")
+
+    def power_off(self, timeout: float = 10.0) -> None:
+        """Have the guest power off; QEMU is told to quit where that takes over ``timeout`` seconds."""
+        with contextlib.suppress(OSError):
+            self._shell.write(b"poweroff -f\n")
+        if not self._ended_within(timeout):
+            with contextlib.suppress(VmError):
+                self._qmp.execute("quit")
+            self._ended_within(timeout)
+
+    def close(self) -> None:
+        """End everything that is still there; may be called twice."""
+        self._guard.release()
+        self._launched.reap()
+        self._boot_log.join()
+        self._shell.close()
+        self._qmp.close()
+        self.run.close()
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _load(self, snapshot: Snapshot) -> None:
+        with snapshot.memory.open("rb") as file:
+            self._hand_over(file)
+            self._qmp.execute("migrate-incoming", {"uri": "fd:snapshot"})
+        self._wait_migrated("The snapshot could not be read.")
+        self._qmp.execute("cont")
+        self._boot_log.begin("shell")
+
+    def _store(self, target: Path) -> None:
+        # The default limit of 128 MiB/s would make this four times slower (QEMU qapi/migration.json).
+        self._qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40})
+        with target.open("wb") as file:
+            target.chmod(0o600)
+            self._hand_over(file)
+            self._qmp.execute("migrate", {"uri": "fd:snapshot"})
+        self._wait_migrated("The snapshot could not be written.")
+
+    def _hand_over(self, file: BinaryIO) -> None:
+        events = {"capability": "events", "state": True}
+        self._qmp.execute("migrate-set-capabilities", {"capabilities": [events]})
+        self._qmp.execute("getfd", {"fdname": "snapshot"}, fd=file.fileno())
+
+    def _wait_migrated(self, failure: str) -> None:
+        while (status := self._qmp.wait_event("MIGRATION", _MIGRATION)["data"]["status"]) != "completed":
+            if status == "failed":
+                raise VmError(failure, "Is there space in the cache directory?")
+
+    def _ended_within(self, seconds: float) -> bool:
+        try:
+            self._launched.qemu.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def _why_not_started(run_dir: Path, error: VmError) -> tuple[str, str]:
+    said = (run_dir / "qemu.log").read_text(errors="replace").strip().splitlines()
+    return (
+        f"QEMU did not start: {said[-1] if said else error.message}",
+        f"{run_dir}/qemu.log has all it said.",
+    )
+
+
+def _describe(machine: Machine) -> RunningVm:
+    return RunningVm(
+        id=machine.run_dir.name,
+        owner_pid=os.getpid(),
+        qemu_pid=machine._launched.qemu.pid,
+        started=time.time(),
+        accelerator=machine.accelerator.kind.value,
+        memory=machine.spec.memory,
+        run_dir=str(machine.run_dir),
+    )

@@ -1,0 +1,28 @@
+"""The guests that the emulated platform knows: what their boot logs say, stage by stage."""
+
+from __future__ import annotations
+
+from labkit.vm._guest import INIT_MARKER, SHELL_MARKER
+from labkit.vm._timeline import GuestProfile, Mark
+
+# Deadlines are for TCG on a busy machine, some ten times what two idle cores need.
+LINUX = GuestProfile(
+    name="linux-busybox",
+    first_stage="firmware",
+    marks=(
+        Mark("efi-stub", r"^EFI stub: ", 90),
+        Mark("kernel", r"^\[ *\d+\.\d+\] Linux version ", 60),
+        Mark("init", rf"^{INIT_MARKER}$", 90),
+        Mark("shell", rf"^{SHELL_MARKER}$", 60),
+    ),
+    failures=(
+        r"Kernel panic - not syncing: (.*)",
+        r"^EFI stub: ERROR: (.*)",
+        r"^(error: .*)",
+        r"BdsDxe: (failed to .*)",
+        r"^(Press any key to enter the Boot Manager Menu)",
+        r"(!!!! X64 Exception Type.*)",
+        r"(ASSERT.*)",
+    ),
+)
+"""Debian's kernel, started by its EFI stub, with labkit's busybox initramfs."""

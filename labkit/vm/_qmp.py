@@ -1,0 +1,91 @@
+"""The QEMU Machine Protocol: JSON lines over a socket (QEMU ``docs/interop/qmp-spec.rst``)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from labkit.errors import VmError
+
+_GONE = VmError("QEMU closed its control connection.", "Look at qemu.log in the run directory.")
+
+
+class Qmp:
+    """A client for one QEMU; commands are answered in order."""
+
+    def __init__(self, end: socket.socket, timeout: float = 30.0) -> None:
+        """Greet QEMU over ``end``.
+
+        Raises:
+            VmError: QEMU did not answer within ``timeout`` seconds.
+        """
+        self._socket = end
+        self._timeout = timeout
+        self._buffer = b""
+        self._events: deque[dict[str, Any]] = deque(maxlen=256)
+        self._message(time.monotonic() + timeout)
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None) -> Any:
+        """Run one command, with an open file sent along where ``fd`` is given, and return its answer.
+
+        Raises:
+            VmError: QEMU refused, is gone, or did not answer in time.
+        """
+        data = json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n"
+        try:
+            socket.send_fds(self._socket, [data], [fd] if fd is not None else [])
+        except OSError as error:
+            raise _GONE from error
+        deadline = time.monotonic() + self._timeout
+        while True:
+            message = self._message(deadline)
+            if "event" in message:
+                self._events.append(message)
+            elif "error" in message:
+                raise VmError(f"QEMU refused {command}: {message['error'].get('desc', '?')}.")
+            else:
+                return message.get("return")
+
+    def wait_event(self, name: str, timeout: float) -> dict[str, Any]:
+        """Wait for the next event ``name``, or take one that came while a command was answered.
+
+        Raises:
+            VmError: it did not come within ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            for event in self._events:
+                if event["event"] == name:
+                    self._events.remove(event)
+                    return event
+            message = self._message(deadline)
+            if "event" in message:
+                self._events.append(message)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _message(self, deadline: float) -> dict[str, Any]:
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise VmError("QEMU did not answer on its control connection.", "Is the machine overloaded?")
+            self._socket.settimeout(left)
+            try:
+                data = self._socket.recv(1 << 16)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise _GONE from error
+            if not data:
+                raise _GONE
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message = json.loads(line)
+        assert isinstance(message, dict)
+        return message
