@@ -14,6 +14,8 @@ from labkit.errors import LabkitError, StorageError, UsageError
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
 _VERBS: dict[str, str] = {
     "setup": "labkit.cli._setup",
+    "eventlog": "labkit.cli._eventlog",
+    "measure": "labkit.cli._measure",
 }
 
 

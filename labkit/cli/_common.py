@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
+
+from labkit.errors import UsageError
 
 
 class Result(Protocol):
@@ -28,3 +31,21 @@ def emit(result: Result, as_json: bool) -> None:
 def note(text: str) -> None:
     """Say something about progress, on standard error."""
     click.echo(text, err=True)
+
+
+def read_input(path: Path, limit: int = 256 << 20) -> bytes:
+    """The bytes of an input file.
+
+    Raises:
+        UsageError: there is no such file, it cannot be read, or it has more than ``limit`` bytes.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
+        ) from error
+    if len(data) > limit:
+        raise UsageError(f"{path} has more than {limit} bytes.", "Give the file that the verb asks for.")
+    return data

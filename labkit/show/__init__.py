@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._svg import bars
+from labkit.show._measure import event_table, section_table
 from labkit.show._text import clean, columns, stamp
 
 __all__ = [
@@ -14,9 +15,11 @@ __all__ = [
     "details",
     "element",
     "escape",
+    "event_table",
     "join",
     "page",
     "pre",
+    "section_table",
     "stamp",
     "table",
 ]

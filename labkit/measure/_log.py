@@ -1,0 +1,266 @@
+"""Event logs of a measured boot: the TCG's crypto-agile form and its TDX form, CCEL.
+
+Source: TCG PC Client Platform Firmware Profile 1.05, section 10; UEFI 2.10, section 38
+(confidential computing).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from labkit.errors import MalformedEventLog
+from labkit.measure._describe import DataCheck, data_check, describe
+from labkit.measure._names import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
+
+_SIGNATURE = b"Spec ID Event03\0"
+_MAX_LOG = 16 << 20
+_MAX_PCR = 23
+_REMEDY = "Read it as the guest gives it: binary_bios_measurements of the TPM, or the CCEL table's data."
+
+
+class LogFormat(StrEnum):
+    """Where a log comes from, which decides what its register numbers mean."""
+
+    TCG = "tcg"
+    CCEL = "ccel"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One record. ``register`` is a PCR in a TCG log; in a CCEL 0 is MRTD and 1 to 4 are RTMR0 to RTMR3.
+
+    index: place in the log; the Spec ID header of a binary log is number 0.
+    """
+
+    index: int
+    register: int
+    type: int
+    digests: tuple[tuple[int, bytes], ...]
+    data: bytes
+
+    @property
+    def description(self) -> str:
+        """One cleaned line about the event."""
+        return describe(self.type, self.data)
+
+    @property
+    def extends(self) -> bool:
+        """The event went into a register; EV_NO_ACTION only informs."""
+        return self.type != EventType.EV_NO_ACTION
+
+    def digest(self, algorithm: int = SHA384) -> bytes | None:
+        """The digest of one bank, ``None`` if the log does not carry it."""
+        return dict(self.digests).get(algorithm)
+
+    @property
+    def data_check(self) -> DataCheck:
+        """Whether the data of the event belongs to its digests, in every bank."""
+        if not self.extends:
+            return DataCheck.UNKNOWN
+        found = {data_check(self.type, self.data, number, value) for number, value in self.digests}
+        if DataCheck.DIFFERS in found:
+            return DataCheck.DIFFERS
+        return DataCheck.MATCHES if found == {DataCheck.MATCHES} else DataCheck.UNKNOWN
+
+
+@dataclass(frozen=True)
+class LogHeader:
+    """The Spec ID event. ``algorithms`` pairs algorithm numbers with digest sizes in bytes."""
+
+    register: int = 0
+    platform_class: int = 0
+    version: tuple[int, int, int] = (2, 0, 0)
+    uintn_size: int = 2
+    algorithms: tuple[tuple[int, int], ...] = ((SHA384, 48),)
+    vendor_info: bytes = b""
+
+    def encode(self) -> bytes:
+        """The record as it stands in a log."""
+        major, minor, errata = self.version
+        data = _SIGNATURE + struct.pack("<IBBBB", self.platform_class, minor, major, errata, self.uintn_size)
+        data += struct.pack("<I", len(self.algorithms))
+        data += b"".join(struct.pack("<HH", *pair) for pair in self.algorithms)
+        data += struct.pack("<B", len(self.vendor_info)) + self.vendor_info
+        return struct.pack("<II20sI", self.register, EventType.EV_NO_ACTION, b"", len(data)) + data
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """A parsed log. ``padding`` is what follows the last record: one byte value, 0x00 or 0xFF, repeated."""
+
+    format: LogFormat
+    header: LogHeader
+    events: tuple[Event, ...]
+    padding: bytes = b""
+
+    def register_name(self, event: Event) -> str:
+        """The TDX register that an event belongs to: ``MRTD`` or ``RTMR0`` to ``RTMR3``."""
+        number = rtmr_of_pcr(event.register) if self.format is LogFormat.TCG else event.register - 1
+        return "MRTD" if number is None or number < 0 else f"RTMR{number}"
+
+    @property
+    def derived_from(self) -> str | None:
+        """``vtpm`` where RTMRs are a TPM's events read by the TDVF mapping, and no TD made them."""
+        return "vtpm" if self.format is LogFormat.TCG else None
+
+    def encode(self) -> bytes:
+        """The bytes that this log was parsed from."""
+        return b"".join([self.header.encode(), *map(_encode_event, self.events), self.padding])
+
+    def __repr__(self) -> str:
+        return f"EventLog({self.format.value}, {len(self.events)} events)"
+
+
+def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  # noqa: A002
+    """Read a binary TCG or CCEL log strictly, or a JSON list of events as dstack writes it.
+
+    Without ``format``, a log whose only bank is SHA-384 and whose registers are all below 5 is a CCEL:
+    a TPM's log always has separators in PCRs 5 to 7. Padding (0x00 or 0xFF) after the last record is kept
+    apart.
+
+    Raises:
+        MalformedEventLog: a record runs past the end, an algorithm is unknown, a register does not exist,
+            or something other than padding follows the last record.
+    """
+    if len(data) > _MAX_LOG:
+        raise MalformedEventLog(f"The log has {len(data)} bytes, more than any firmware reserves.", _REMEDY)
+    if data[:1] == b"[":
+        return _parse_json(data)
+    header, position = _parse_header(data)
+    sizes = dict(header.algorithms)
+    events: list[Event] = []
+    while position < len(data) and not _is_padding(data, position):
+        event, position = _parse_event(data, position, len(events) + 1, sizes)
+        events.append(event)
+    kind = LogFormat(format) if format else _guess(header, events)
+    limit = 4 if kind is LogFormat.CCEL else _MAX_PCR
+    for event in events:
+        if event.register > limit:
+            raise MalformedEventLog(
+                f"Event {event.index} names register {event.register}, which does not exist.", _REMEDY
+            )
+    return EventLog(kind, header, tuple(events), bytes(data[position:]))
+
+
+def _guess(header: LogHeader, events: list[Event]) -> LogFormat:
+    only_sha384 = [number for number, _ in header.algorithms] == [SHA384]
+    return LogFormat.CCEL if only_sha384 and all(event.register <= 4 for event in events) else LogFormat.TCG
+
+
+def _is_padding(data: bytes, position: int) -> bool:
+    """The record header at this place is all zeros or all ones; then so must be the rest."""
+    head = data[position : position + 12]
+    for filler in (0x00, 0xFF):
+        if head.count(filler) == len(head):
+            if data.count(filler, position) != len(data) - position:
+                raise MalformedEventLog(
+                    f"Bytes other than padding follow the log's end at {position:#x}.", _REMEDY
+                )
+            return True
+    return False
+
+
+def _parse_header(data: bytes) -> tuple[LogHeader, int]:
+    if len(data) < 32 + 29:
+        raise MalformedEventLog(f"The log has {len(data)} bytes, too few for its header.", _REMEDY)
+    register, kind, digest, size = struct.unpack_from("<II20sI", data)
+    end = 32 + size
+    if kind != EventType.EV_NO_ACTION or digest != bytes(20) or data[32:48] != _SIGNATURE or register > 1:
+        raise MalformedEventLog("The log does not begin with a Spec ID Event03 header.", _REMEDY)
+    if size < 29 or end > len(data):
+        raise MalformedEventLog("The header of the log runs past its end.", _REMEDY)
+    platform_class, minor, major, errata, uintn = struct.unpack_from("<IBBBB", data, 48)
+    (count,) = struct.unpack_from("<I", data, 56)
+    table_end = 60 + 4 * count
+    if not 1 <= count <= len(ALGORITHMS) or table_end + 1 > end:
+        raise MalformedEventLog(f"The header of the log announces {count} algorithms.", _REMEDY)
+    table = tuple(struct.iter_unpack("<HH", data[60:table_end]))
+    for number, length in table:
+        if ALGORITHMS.get(number, ("", -1))[1] != length:
+            raise MalformedEventLog(
+                f"Algorithm {number:#06x} with {length}-byte digests is unknown.", _REMEDY
+            )
+    if len(dict(table)) != count:
+        raise MalformedEventLog("The header of the log announces an algorithm twice.", _REMEDY)
+    vendor = bytes(data[table_end + 1 : end])
+    if len(vendor) != data[table_end]:
+        raise MalformedEventLog("The vendor information does not fill the header of the log.", _REMEDY)
+    return LogHeader(register, platform_class, (major, minor, errata), uintn, table, vendor), end
+
+
+def _parse_event(data: bytes, start: int, index: int, sizes: dict[int, int]) -> tuple[Event, int]:
+    register, kind, count = _unpack("<III", data, start, index)
+    if count != len(sizes):
+        raise MalformedEventLog(
+            f"Event {index} has {count} digests where the log has {len(sizes)} banks.", _REMEDY
+        )
+    position, digests = start + 12, []
+    for _ in range(count):
+        (number,) = _unpack("<H", data, position, index)
+        if number not in sizes:
+            raise MalformedEventLog(
+                f"Event {index} uses algorithm {number:#06x}, not in the header.", _REMEDY
+            )
+        position += 2
+        (digest,) = _unpack(f"<{sizes[number]}s", data, position, index)
+        digests.append((number, digest))
+        position += sizes[number]
+    if len(dict(digests)) != count:
+        raise MalformedEventLog(f"Event {index} has two digests of one algorithm.", _REMEDY)
+    (size,) = _unpack("<I", data, position, index)
+    (content,) = _unpack(f"<{size}s", data, position + 4, index) if size <= len(data) else _past_end(index)
+    return Event(index, register, kind, tuple(digests), content), position + 4 + size
+
+
+def _unpack(layout: str, data: bytes, position: int, index: int) -> tuple[Any, ...]:
+    if position + struct.calcsize(layout) > len(data):
+        _past_end(index)
+    return struct.unpack_from(layout, data, position)
+
+
+def _past_end(index: int) -> Any:
+    raise MalformedEventLog(f"Event {index} runs past the end of the log: it was cut off.", _REMEDY)
+
+
+def _encode_event(event: Event) -> bytes:
+    parts = [struct.pack("<III", event.register, event.type, len(event.digests))]
+    parts += [struct.pack("<H", number) + digest for number, digest in event.digests]
+    return b"".join([*parts, struct.pack("<I", len(event.data)), event.data])
+
+
+def _parse_json(data: bytes) -> EventLog:
+    try:
+        events = tuple(_json_event(index, row) for index, row in enumerate(json.loads(data)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MalformedEventLog(f"The JSON list is no event log: {error!r}.", _REMEDY) from error
+    return EventLog(LogFormat.CCEL, LogHeader(register=1), events)
+
+
+def _json_event(index: int, row: dict[str, Any]) -> Event:
+    register, kind, digest = row["imr"], row["event_type"], bytes.fromhex(row["digest"])
+    if not (
+        isinstance(register, int) and 0 <= register <= 3 and isinstance(kind, int) and 0 <= kind < 1 << 32
+    ):
+        raise ValueError(f"event {index} has register {register!r} and type {kind!r}")
+    if len(digest) != 48:
+        raise ValueError(f"event {index} has a digest of {len(digest)} bytes")
+    payload = bytes.fromhex(row["event_payload"])
+    content = f"{row['event']}:".encode() + payload if kind == EventType.DSTACK_EVENT else payload
+    return Event(index, register + 1, kind, ((SHA384, digest),), content)
+
+
+def event_rows(log: EventLog) -> list[dict[str, Any]]:
+    """The events with the keys of ``labkit eventlog``; ``pcr`` only where the log is a TPM's."""
+    rows = []
+    for event in log.events:
+        digest = event.digest() or event.digests[0][1]
+        row: dict[str, Any] = {"index": event.index, "register": log.register_name(event)}
+        if log.format is LogFormat.TCG:
+            row["pcr"] = event.register
+        row |= {"type": type_name(event.type), "digest": digest.hex(), "description": event.description}
+        rows.append({**row, "data": event.data_check.value})
+    return rows

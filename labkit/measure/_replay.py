@@ -1,0 +1,139 @@
+"""Replay: fold the digests of a log into the registers, as the TPM or the TDX module did."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.errors import DataError, UsageError
+from labkit.measure._describe import DataCheck
+from labkit.measure._log import EventLog, LogFormat, event_rows
+from labkit.measure._names import ALGORITHM_NUMBERS, ALGORITHMS, SHA384, rtmr_of_pcr
+from labkit.show import columns, event_table, join, section_table
+
+Rtmrs = tuple[bytes, bytes, bytes, bytes]
+_LOCALITY = b"StartupLocality\0"
+
+
+def extend(register: bytes, digest: bytes, algorithm: str = "sha384") -> bytes:
+    """One step: the hash of the old value followed by the digest."""
+    return hashlib.new(algorithm, register + digest).digest()
+
+
+def replay_pcrs(log: EventLog, algorithm: str = "sha256") -> dict[int, bytes]:
+    """The value of every PCR that the log touches, in one bank, by PCR number.
+
+    PCR 0 starts from the locality that an EV_NO_ACTION "StartupLocality" event names, else from zero.
+
+    Raises:
+        UsageError: the log is no TPM's, or has no such bank.
+    """
+    number = ALGORITHM_NUMBERS.get(algorithm)
+    if log.format is not LogFormat.TCG or number not in dict(log.header.algorithms):
+        banks = ", ".join(ALGORITHMS[bank][0] for bank, _ in log.header.algorithms)
+        raise UsageError(
+            f"This {log.format.value} log has no PCR bank {algorithm!r}.", f"Its banks are: {banks}."
+        )
+    size = ALGORITHMS[number][1]
+    pcrs: dict[int, bytes] = {}
+    for event in log.events:
+        if not event.extends:
+            if event.data[:16] == _LOCALITY and len(event.data) == 17 and 0 not in pcrs:
+                pcrs[0] = bytes(size - 1) + event.data[16:]
+            continue
+        digest = event.digest(number)
+        assert digest is not None
+        pcrs[event.register] = extend(pcrs.get(event.register, bytes(size)), digest, algorithm)
+    return pcrs
+
+
+def rtmrs(log: EventLog) -> Rtmrs:
+    """RTMR0 to RTMR3 (48 bytes each) after the log's last event.
+
+    A CCEL names the RTMRs itself. A TPM's log is read by the mapping of the UEFI specification, in log order;
+    what comes out is derived from a virtual TPM (``log.derived_from``), no TD measured it.
+
+    Raises:
+        DataError: the log has no SHA-384 bank.
+    """
+    values = [bytes(48)] * 4
+    for event in log.events:
+        number = rtmr_of_pcr(event.register) if log.format is LogFormat.TCG else event.register - 1
+        if number is None or number < 0 or not event.extends:
+            continue
+        digest = event.digest(SHA384)
+        if digest is None:
+            raise DataError(
+                "The log has no SHA-384 bank, so that no RTMR follows from it.",
+                "Give the TPM a SHA-384 bank: swtpm_setup --pcr-banks sha256,sha384.",
+            )
+        values[number] = hashlib.sha384(values[number] + digest).digest()
+    return (values[0], values[1], values[2], values[3])
+
+
+@dataclass(frozen=True)
+class LogReport:
+    """A log with its replay, as ``labkit eventlog`` shows it."""
+
+    log: EventLog
+    rtmr: Rtmrs
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``labkit eventlog --json``."""
+        document: dict[str, Any] = {
+            "format": self.log.format.value,
+            "events": event_rows(self.log),
+            "rtmr": [value.hex() for value in self.rtmr],
+            "trailing_bytes": len(self.log.padding),
+        }
+        if self.log.derived_from:
+            document["derived_from"] = self.log.derived_from
+        return document
+
+    def __str__(self) -> str:
+        rows = [_cells(row, 16) for row in event_rows(self.log)]
+        parts = [columns([_HEAD, *rows]), "", columns(self._registers()), self._origin()]
+        return "\n".join([*parts, *self._doubts()])
+
+    def _repr_html_(self) -> str:
+        rows = [_cells(row, 96) for row in event_rows(self.log)]
+        notes = [("", self._origin()), *(("", doubt) for doubt in self._doubts())]
+        return join(
+            [section_table(("register", "value"), [*self._registers(), *notes]), event_table(_HEAD, rows)]
+        )
+
+    def _registers(self) -> list[tuple[str, str]]:
+        return [(f"RTMR{number}", value.hex()) for number, value in enumerate(self.rtmr)]
+
+    def _origin(self) -> str:
+        if self.log.derived_from:
+            return "RTMRs derived from a vTPM log; no TD measured them."
+        return "RTMRs replayed from the CCEL; compare them with those of a quote."
+
+    def _doubts(self) -> list[str]:
+        wrong = [event for event in self.log.events if event.data_check is DataCheck.DIFFERS]
+        return [
+            f"Event {event.index}: its text does not belong to its digest, although the replay cannot tell."
+            for event in wrong
+        ]
+
+
+_HEAD = ("#", "register", "type", "digest", "description", "text")
+_MARKS = {"matches": "✓", "differs": "✗", "unknown": "–"}
+
+
+def _cells(row: dict[str, Any], digits: int) -> tuple[str, ...]:
+    register = f"{row['register']} (PCR {row['pcr']})" if "pcr" in row else row["register"]
+    shown = row["digest"][:digits] + ("…" if len(row["digest"]) > digits else "")
+    kind = row["type"].removeprefix("EV_")
+    return (str(row["index"]), register, kind, shown, row["description"], _MARKS[row["data"]])
+
+
+def report_log(log: EventLog) -> LogReport:
+    """A log together with its replay.
+
+    Raises:
+        DataError: the log has no SHA-384 bank.
+    """
+    return LogReport(log, rtmrs(log))

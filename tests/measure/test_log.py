@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.errors import MalformedEventLog
+from labkit.measure import DataCheck, Event, EventLog, EventType, LogFormat, LogHeader, parse_log
+from tests.measure.logs import SHA256, SHA384, ccel, event, tcg_log, variable
+
+
+@pytest.mark.parametrize("log", [tcg_log(), ccel(), ccel(b"\xff" * 100), ccel(b"\0" * 7), ccel(b"\xff" * 12)])
+def test_a_log_is_read_as_written(log: EventLog) -> None:
+    read = parse_log(log.encode())
+    assert read == log
+    assert read.encode() == log.encode()
+
+
+def test_the_format_can_be_named_instead_of_guessed() -> None:
+    few = replace(ccel(), events=ccel().events[:1])
+    assert parse_log(few.encode()).format is LogFormat.CCEL
+    assert parse_log(few.encode(), "tcg").format is LogFormat.TCG
+    assert parse_log(tcg_log().encode()).derived_from == "vtpm"
+    assert parse_log(ccel().encode()).derived_from is None
+
+
+def test_registers_are_named_as_a_td_has_them() -> None:
+    log = tcg_log()
+    names = {event.register: log.register_name(event) for event in log.events}
+    assert names == {
+        0: "MRTD",
+        1: "RTMR0",
+        2: "RTMR1",
+        3: "RTMR1",
+        4: "RTMR1",
+        5: "RTMR1",
+        6: "RTMR1",
+        7: "RTMR0",
+        9: "RTMR2",
+    }
+    assert [ccel().register_name(event) for event in ccel().events] == [
+        "RTMR0",
+        "RTMR0",
+        "RTMR1",
+        "RTMR2",
+        "RTMR3",
+        "RTMR0",
+    ]
+
+
+def _header(**changes: object) -> bytes:
+    return replace(LogHeader(), **changes).encode()  # type: ignore[arg-type]
+
+
+GOOD = ccel().encode()
+EVENT_1 = len(_header())
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "too few"),
+        (GOOD[:40], "too few"),
+        (b"\x01" + bytes(100), "Spec ID"),
+        (_header(register=2), "Spec ID"),
+        (_header(algorithms=((0x99, 48),)), "0x0099"),
+        (_header(algorithms=((SHA384, 32),)), "unknown"),
+        (_header(algorithms=((SHA384, 48), (SHA384, 48))), "twice"),
+        (_header(algorithms=()) + bytes(40), "announces 0"),
+        (_header(vendor_info=b"abc")[:-1], "runs past"),
+        (GOOD[:-1], "cut off"),
+        (GOOD[:-20], "cut off"),
+        (GOOD + b"x", "cut off"),
+        (GOOD + bytes(20) + b"x", "other than padding"),
+        (GOOD + b"\xff" * 20 + b"\0", "other than padding"),
+        (GOOD[:EVENT_1] + b"\x09" + GOOD[EVENT_1 + 1 :] + b"", "register 9"),
+        (GOOD[: EVENT_1 + 8] + b"\x02" + GOOD[EVENT_1 + 9 :], "2 digests"),
+        (GOOD[: EVENT_1 + 12] + b"\x0b" + GOOD[EVENT_1 + 13 :], "0x000b"),
+        (GOOD[: EVENT_1 + 62] + b"\xff\xff\xff\xff" + GOOD[EVENT_1 + 66 :], "cut off"),
+    ],
+)
+def test_a_malformed_log_is_refused_with_its_reason(data: bytes, words: str) -> None:
+    with pytest.raises(MalformedEventLog, match=words) as caught:
+        parse_log(data, None if "register 9" not in words else LogFormat.CCEL)
+    assert caught.value.exit_code == 65
+
+
+def test_two_digests_of_one_bank_are_refused() -> None:
+    log = tcg_log()
+    first = log.events[0]
+    twice = replace(first, digests=(first.digests[0], first.digests[0]))
+    with pytest.raises(MalformedEventLog, match="two digests"):
+        parse_log(replace(log, events=(twice,)).encode())
+
+
+def test_a_pcr_that_does_not_exist_is_refused() -> None:
+    log = tcg_log()
+    with pytest.raises(MalformedEventLog, match="register 24"):
+        parse_log(replace(log, events=(replace(log.events[0], register=24),)).encode())
+
+
+events = st.builds(
+    lambda register, kind, digest, data: Event(0, register, kind, ((SHA384, digest),), data),
+    st.integers(1, 4),
+    st.one_of(st.sampled_from([int(kind) for kind in EventType]), st.integers(0, 2**32 - 1)),
+    st.binary(min_size=48, max_size=48),
+    st.binary(max_size=120),
+)
+
+
+@given(st.lists(events, max_size=8), st.sampled_from([b"", b"\0" * 33, b"\xff" * 20]))
+def test_any_log_round_trips_and_can_be_shown(rows: list[Event], padding: bytes) -> None:
+    numbered = tuple(replace(row, index=number) for number, row in enumerate(rows, 1))
+    log = EventLog(LogFormat.CCEL, LogHeader(register=1), numbered, padding)
+    read = parse_log(log.encode())
+    assert read == log
+    for row in read.events:
+        assert len(row.description) < 400
+        assert row.description.isprintable()
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
+def test_a_changed_byte_is_read_or_refused(offset: int, mask: int) -> None:
+    data = bytearray(GOOD)
+    data[offset] ^= mask
+    with contextlib.suppress(MalformedEventLog):
+        assert parse_log(bytes(data)).encode() == bytes(data)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for candidate in (data, _header() + data, b"[" + data):
+        with contextlib.suppress(MalformedEventLog):
+            parse_log(candidate)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "text"),
+    [
+        (EventType.EV_SEPARATOR, bytes(4), "separator"),
+        (EventType.EV_SEPARATOR, b"\xff" * 4, "separator after a firmware error"),
+        (EventType.EV_SEPARATOR, b"\1\2", "separator with data 0102"),
+        (EventType.EV_EFI_ACTION, b"Exit Boot", "Exit Boot"),
+        (EventType.EV_EFI_ACTION, b"a\x1b[31mb\r\nc\td", "ab␍␊c␉d"),
+        (EventType.EV_EFI_VARIABLE_DRIVER_CONFIG, variable("PK", b""), "variable PK: empty"),
+        (EventType.EV_EFI_VARIABLE_DRIVER_CONFIG, variable("PK", b"")[:-1], "lengths do not fit"),
+        (EventType.EV_EFI_VARIABLE_BOOT, variable("BootOrder", b"\1\0"), "variable BootOrder: 0100"),
+        (
+            EventType.EV_EFI_VARIABLE_BOOT,
+            variable("Boot0001", b"\1\0\0\0\4\0" + "UiApp\0".encode("utf-16-le")),
+            "'UiApp'",
+        ),
+        (EventType.EV_EVENT_TAG, b"\xed\x22\x3b\x8f\2\0\0\0hi", "kernel command line (hi)"),
+        (EventType.EV_EVENT_TAG, b"\1\0\0\0\2\0\0\0hi", "tag 0x00000001: hi"),
+        (EventType.EV_EVENT_TAG, b"\1\0\0\0\3\0\0\0hi", "length does not fit"),
+        (EventType.EV_IPL, b"kernel_cmdline: a  b\0", "kernel_cmdline: a  b"),
+        (EventType.EV_S_CRTM_VERSION, "edk2\0".encode("utf-16-le"), "firmware version 'edk2'"),
+        (EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB, struct.pack("<QQ", 0x1000, 0x20), "0x1000, 0x20 bytes"),
+        (EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB2, b"\2Fv" + bytes(16), "Fv"),
+        (EventType.EV_EFI_BOOT_SERVICES_APPLICATION, struct.pack("<QQQQ", 16, 7, 0, 3), "7 bytes at 0x10"),
+        (EventType.DSTACK_EVENT, b"app-id:\1", "app-id: 01"),
+        (0x77777777, b"abc", "3 bytes"),
+    ],
+)
+def test_events_are_described_for_people(kind: int, data: bytes, text: str) -> None:
+    assert text in Event(1, 1, kind, (), data).description
+
+
+def test_long_text_is_bounded() -> None:
+    shown = Event(1, 1, EventType.EV_EFI_ACTION, (), b"x" * 100_000).description
+    assert len(shown) < 300
+    assert "100000 characters" in shown
+
+
+def test_the_text_of_an_event_is_compared_with_its_digest() -> None:
+    checks = {row.index: row.data_check for row in ccel().events}
+    assert checks[1] is DataCheck.UNKNOWN
+    assert checks[2] is checks[3] is checks[4] is checks[5] is DataCheck.MATCHES
+    edited = event(1, 1, EventType.EV_EFI_VARIABLE_DRIVER_CONFIG, variable("secureBoot", b""), b"SecureBoot")
+    assert edited.data_check is DataCheck.DIFFERS
+    boot = variable("BootOrder", b"\0\0")
+    for hashed in (boot, b"\0\0"):
+        kind = EventType.EV_EFI_VARIABLE_BOOT
+        assert event(1, 1, kind, boot, hashed, (SHA256, SHA384)).data_check is DataCheck.MATCHES
+    one_bank = replace(
+        edited, digests=(*edited.digests, *event(1, 1, EventType.EV_ACTION, edited.data).digests)
+    )
+    assert one_bank.data_check is DataCheck.DIFFERS
+
+
+def test_a_json_log_is_read() -> None:
+    rows = [
+        {"imr": 0, "event_type": 4, "digest": "00" * 48, "event": "", "event_payload": "00000000"},
+        {"imr": 3, "event_type": 0x08000001, "digest": "11" * 48, "event": "app", "event_payload": "ff"},
+    ]
+    log = parse_log(json.dumps(rows).encode())
+    assert [log.register_name(row) for row in log.events] == ["RTMR0", "RTMR3"]
+    assert log.events[1].data == b"app:\xff"
+    assert log.events[0].index == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"imr": 4},
+        {"imr": "0"},
+        {"digest": "00"},
+        {"digest": "zz"},
+        {"event_type": -1},
+        {"event_payload": None},
+    ],
+)
+def test_a_wrong_json_log_is_refused(change: dict[str, object]) -> None:
+    row = {"imr": 0, "event_type": 4, "digest": "00" * 48, "event": "", "event_payload": ""} | change
+    with pytest.raises(MalformedEventLog, match="JSON"):
+        parse_log(json.dumps([row]).encode())
+    with pytest.raises(MalformedEventLog, match="JSON"):
+        parse_log(b"[1, 2]")

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.errors import NotATdvf
+from labkit.measure import SectionType, join_firmware, read_tdvf
+from tests.measure.firmware import DESCRIPTOR, ROWS, TD_HOB, TEMP_MEM, Row, image
+
+DEBIAN_OVMF = Path("/usr/share/OVMF")
+
+
+def test_the_table_of_a_good_image_is_read_as_written() -> None:
+    tdvf = read_tdvf(image())
+    assert [section.type for section in tdvf.sections] == [
+        SectionType.BFV,
+        SectionType.CFV,
+        SectionType.TEMP_MEM,
+        SectionType.TD_HOB,
+    ]
+    first = tdvf.sections[0]
+    assert (first.gpa, first.memory_size, first.data_offset, first.raw_size) == (
+        0xFFFFD000,
+        0x3000,
+        0x1000,
+        0x3000,
+    )
+    assert [section.extended for section in tdvf.sections] == [True, False, False, False]
+    assert all(section.added for section in tdvf.sections)
+    assert tdvf.unmeasured_bytes == 0x1000
+    assert tdvf.image[tdvf.descriptor_offset :][:4] == b"TDVF"
+
+
+def test_it_shows_itself_as_text_and_html() -> None:
+    tdvf = read_tdvf(image())
+    assert "0xffffd000" in str(tdvf)
+    assert "<code>0xffffd000</code>" in tdvf._repr_html_()
+    assert len(repr(tdvf)) < 1000
+
+
+def _with_row(number: int, **changes: int) -> tuple[Row, ...]:
+    data_offset, raw_size, gpa, memory_size, kind, attributes = ROWS[number]
+    row = (
+        changes.get("data_offset", data_offset),
+        changes.get("raw_size", raw_size),
+        changes.get("gpa", gpa),
+        changes.get("memory_size", memory_size),
+        changes.get("type", kind),
+        changes.get("attributes", attributes),
+    )
+    return (*ROWS[:number], row, *ROWS[number + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (_with_row(0, type=9), "unknown type"),
+        (_with_row(0, attributes=8), "unknown type 0 or attributes"),
+        (_with_row(0, gpa=0xFFFFD001), "whole pages"),
+        (_with_row(2, memory_size=0), "whole pages"),
+        (_with_row(2, memory_size=0x800), "whole pages"),
+        (_with_row(2, gpa=1 << 52), "whole pages"),
+        (_with_row(0, raw_size=0x2000), "does not fill it"),
+        (_with_row(0, raw_size=0x4000), "more data than memory"),
+        (_with_row(2, raw_size=0x1000), "scratch memory"),
+        (_with_row(1, gpa=0xFFFFD000), "overlap in the memory"),
+        (_with_row(1, data_offset=0x1000), "overlap in the file"),
+        (_with_row(0, data_offset=0x2000), "variable store"),
+        (_with_row(3, type=TEMP_MEM), "exactly one TD_HOB"),
+        (_with_row(2, type=TD_HOB), "exactly one TD_HOB"),
+        (_with_row(2, memory_size=1 << 40, gpa=1 << 41), "1 GiB"),
+        (ROWS[1:], "at least one BFV"),
+    ],
+)
+def test_a_contradictory_table_is_refused_with_its_reason(rows: tuple[Row, ...], words: str) -> None:
+    with pytest.raises(NotATdvf, match=words) as caught:
+        read_tdvf(image(rows))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "no TDX firmware"),
+        (bytes(4096), "no TDX firmware"),
+        (image(version=2), "version 1"),
+        (image(length=17), "17 bytes"),
+        (image(guid=bytes(16)), "No TDVF GUID"),
+        (image(offset_content=b"\xff\xff\xff\x7f"), "outside the file"),
+        (image(offset_content=b"\x00\x00\x00"), "wrong length"),
+        (bytes(4096) + image()[-0x20 - 18 - 32 :], "impossible length"),
+    ],
+)
+def test_what_is_no_tdvf_is_refused(data: bytes, words: str) -> None:
+    with pytest.raises(NotATdvf, match=words):
+        read_tdvf(data)
+
+
+def test_a_table_of_guids_without_tdx_is_refused() -> None:
+    data = image().replace(image()[image().index(DESCRIPTOR) + 16 + 16 + 32 * 4 + 6 :][:16], bytes(16))
+    with pytest.raises(NotATdvf, match="no TDX metadata"):
+        read_tdvf(data)
+
+
+def test_code_is_completed_with_its_variables_by_content() -> None:
+    whole = image()
+    variables, code = whole[:0x1000], whole[0x1000:]
+    assert join_firmware(code, variables) == whole
+    assert join_firmware(whole, variables) == whole
+    with pytest.raises(NotATdvf, match="variable store"):
+        read_tdvf(code)
+    with pytest.raises(NotATdvf, match="code and variables make"):
+        join_firmware(code, bytes(0x2000))
+
+
+@given(st.integers(0, 0x3FFF), st.integers(1, 255))
+def test_one_changed_byte_is_read_or_refused_but_never_crashes(offset: int, mask: int) -> None:
+    data = bytearray(image())
+    data[offset] ^= mask
+    try:
+        tdvf = read_tdvf(bytes(data))
+    except NotATdvf:
+        return
+    assert tdvf.image == bytes(data)
+
+
+@given(st.binary(max_size=200))
+def test_any_tail_is_read_or_refused(tail: bytes) -> None:
+    try:
+        read_tdvf(image() + tail)
+    except NotATdvf:
+        assert tail
+    else:
+        assert not tail
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("OVMF_CODE_4M.fd", "no TDX metadata"),
+        ("OVMF_CODE.fd", "code part"),
+        ("OVMF_VARS.fd", "no TDX firmware"),
+    ],
+)
+def test_debians_other_files_are_refused(name: str, words: str) -> None:
+    path = DEBIAN_OVMF / name
+    if not path.is_file() or not (DEBIAN_OVMF / "OVMF_CODE_4M.fd").is_file():
+        pytest.skip("Debian 12's ovmf package is not installed")
+    if not Path("/etc/debian_version").read_text(encoding="ascii").startswith("12"):
+        pytest.skip("not Debian 12")
+    with pytest.raises(NotATdvf, match=words):
+        read_tdvf(path.read_bytes())
