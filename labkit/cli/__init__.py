@@ -16,6 +16,7 @@ _VERBS: dict[str, str] = {
     "setup": "labkit.cli._setup",
     "eventlog": "labkit.cli._eventlog",
     "measure": "labkit.cli._measure",
+    "verify": "labkit.cli._verify",
 }
 
 

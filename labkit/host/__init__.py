@@ -1,1 +1,41 @@
 """Host verification: facts become checks, checks become a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labkit.host._collect import collect
+from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing, Status, Verdict
+from labkit.host.checks import CHECKS, Check
+from labkit.host.report import CheckResult, HostReport, Track, diagnose
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "CheckResult",
+    "Fact",
+    "Facts",
+    "HostReport",
+    "KernelLog",
+    "LogLine",
+    "LogState",
+    "Missing",
+    "Status",
+    "Track",
+    "Verdict",
+    "collect",
+    "diagnose",
+    "verify",
+]
+
+
+def verify(
+    root: Path | str = "/", kernel_log: Path | str | None = None, facts: Facts | None = None
+) -> HostReport:
+    """Verify this host, the host whose file tree is ``root``, or the host that ``facts`` were saved on.
+
+    ``kernel_log`` replaces the kernel log; ``facts`` replaces everything that would be read.
+    """
+    if facts is None:
+        facts = collect(Path(root), Path(kernel_log) if kernel_log is not None else None)
+    return diagnose(facts)

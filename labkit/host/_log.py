@@ -1,0 +1,208 @@
+"""Kernel logs as they come: every wrapping taken off, only the lines of interest kept, in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from labkit.host._messages import classify
+from labkit.host._model import KernelLog, LogLine, LogState
+from labkit.show import clean
+
+MAX_LINE = 4096  # bytes of a line that are looked at; no message of interest is longer
+MAX_BYTES = 1 << 28  # bytes of a log that are looked at
+MAX_REPEATS = 12  # different lines kept of one kind of message
+_CHUNK = 1 << 20
+
+# Only chunks' lines with one of these are decoded at all; the rest of a long log costs one search.
+_INTEREST = re.compile(
+    rb"[Tt][Dd][Xx]|[Ss][Ee][Aa][Mm]|x86/m?k?tme|kvm|Linux version |ommand line: |smpboot: CPU0"
+    rb"|-- (?:Boot|Reboot)"
+)
+
+_PID_1 = "systemd[1]: "
+
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
+_PREFIX = re.compile(
+    rf"""
+    (?:(?P<record>\d{{1,4}}),\d+,(?P<usec>\d+),[^;]*;)?             # /dev/kmsg record
+    (?:<(?P<priority>\d{{1,4}})>)?                                 # syslog priority
+    (?:kern\s{{0,3}}:\s{{0,3}}\w+\s{{0,4}}:\s{{0,3}})?             # dmesg -x
+    (?:(?P<early>\[\s{{0,12}}\d+\.\d+\])\s                          # journalctl -o short-monotonic
+       (?=\S+\s(?:kernel|systemd\[1\]):\s))?
+    (?P<wall>(?:(?:\w{{3}}\s)?(?:{_MONTH}\s{{1,2}}\d{{1,2}}\s\d\d:\d\d:\d\d(?:\.\d+)?|{_ISO})(?:\s[A-Z]{{3,5}})?\s)
+       (?=\S+\s[\w./-]+(?:\[\d+\])?:\s))?                          # syslog or journal time
+    (?P<ident>(?(wall)\S+\s|(?(early)\S+\s|(?!)))[\w./-]+(?:\[\d+\])?:\s+)?   # host and program
+    (?:\[\s{{0,12}}(?P<seconds>\d+\.\d+)\]
+      |\[\w{{3}}\s{_MONTH}\s{{1,2}}\d{{1,2}}\s\d\d:\d\d:\d\d\s\d{{4}}\]          # dmesg -T
+      |{_ISO}(?=\s))?                                              # dmesg --time-format iso
+    (?:\s{{0,4}}\[\s{{0,8}}[TC]\d+\])?                             # thread or CPU id
+    \s*
+    """,
+    re.VERBOSE,
+)
+
+
+def strip_prefix(line: str) -> tuple[str, float | None, bool]:
+    """A log line without its wrapping: message, seconds since boot, came through syslog or the journal.
+
+    A line of another program keeps that program's name, so that it cannot pass for the kernel's.
+    """
+    match = _PREFIX.match(line)
+    assert match is not None  # every part is optional
+    message = line[match.end() :].rstrip()
+    ident = match["ident"]
+    if ident:
+        program = ident.split(None, 1)[1].rstrip().removesuffix(":")
+        if program.partition("[")[0] != "kernel":
+            message = f"{program}: {message}"
+    facility = int(match["record"] or match["priority"] or 0) >> 3
+    if facility and not message.startswith(_PID_1):
+        message = f"user: {message}"  # a program wrote this into the kernel's buffer
+    seconds = float(match["seconds"]) if match["seconds"] else None
+    if seconds is None and match["early"]:
+        seconds = float(match["early"].strip("[] "))
+    if seconds is None and match["usec"]:
+        seconds = int(match["usec"]) / 1e6
+    return message, seconds, bool(match["wall"])
+
+
+class _Boot:
+    """What is kept of one boot."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, LogLine] = {}
+        self.kinds: dict[str, int] = {}
+        self.first_seconds: float | None = None
+        self.from_boot = False
+
+    def time(self, seconds: float | None) -> None:
+        if seconds is not None and self.first_seconds is None:
+            self.first_seconds = seconds
+            self.from_boot = self.from_boot or seconds == 0.0
+
+    def add(self, kind: str, message: str, seconds: float | None) -> None:
+        known = self.lines.get(message)
+        if known:
+            self.lines[message] = LogLine(message, known.seconds, known.count + 1)
+        elif self.kinds.get(kind, 0) < MAX_REPEATS:
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+            self.lines[message] = LogLine(message, seconds)
+
+
+def read_log(stream: IO[bytes], source: str) -> KernelLog:
+    """Read a kernel log of any size and wrapping; time grows with its length, memory does not.
+
+    Lines that begin with ``#`` are comments. In a log of several boots only the last one counts: a
+    success line of an earlier boot proves nothing.
+    """
+    boot, boots, total, seen_linux = _Boot(), 1, 0, False
+    for raw, lines in _interesting(stream):
+        total += lines
+        if raw is None:
+            continue
+        line = clean(raw.decode("utf-8", "replace").replace("\r", "").replace("\n", ""))
+        if line.startswith("#"):
+            continue
+        if line.startswith(("-- Boot ", "-- Reboot --")):
+            if boot.lines or boot.first_seconds is not None:
+                boot, boots, seen_linux = _Boot(), boots + 1, False
+            continue
+        message, seconds, wrapped = strip_prefix(line)
+        found = classify(message)
+        if found and found[0].id == "linux":
+            # A ring buffer holds one boot; a syslog file goes on over a reboot.
+            if seen_linux or (wrapped and boot.lines):
+                boot, boots = _Boot(), boots + 1
+            seen_linux = True
+            boot.from_boot = True
+        boot.time(seconds)
+        if found:
+            boot.add(found[0].id, message, seconds)
+    state = LogState.READ if total else LogState.EMPTY
+    return KernelLog(
+        state,
+        source,
+        tuple(boot.lines.values()),
+        total_lines=total,
+        first_seconds=boot.first_seconds,
+        from_boot=boot.from_boot,
+        boots=boots,
+    )
+
+
+def read_log_text(text: str, source: str) -> KernelLog:
+    """Read a kernel log that is in memory already."""
+    return read_log(io.BytesIO(text.encode("utf-8", "surrogateescape")), source)
+
+
+def read_log_file(path: Path, source: str) -> KernelLog:
+    """Read a log file, compressed by gzip or not.
+
+    Raises:
+        OSError: the file cannot be opened or read.
+    """
+    with path.open("rb") as stream:
+        if stream.peek(2)[:2] == b"\x1f\x8b":
+            try:
+                with gzip.open(stream) as unpacked:
+                    return read_log(unpacked, source)  # type: ignore[arg-type]
+            except (EOFError, gzip.BadGzipFile) as error:
+                return KernelLog(LogState.UNREADABLE, source, why=f"not a whole gzip file: {error}")
+        return read_log(stream, source)
+
+
+def _interesting(stream: IO[bytes]) -> Iterator[tuple[bytes | None, int]]:
+    """Lines worth a closer look, and how many countable lines each step has passed.
+
+    The first line of the log always comes, for its time stamp. A line longer than MAX_LINE is cut.
+    """
+    rest, size, first, dropping = b"", 0, True, False
+    while True:
+        chunk = stream.read(_CHUNK)
+        size += len(chunk)
+        last = not chunk or size >= MAX_BYTES
+        if dropping:
+            _, newline, chunk = chunk.partition(b"\n")
+            dropping = not newline
+        block, rest = rest + chunk, b""
+        if not last:
+            block, newline, rest = block.rpartition(b"\n")
+            block += newline
+            if len(rest) > MAX_LINE:
+                block, rest, dropping = block + rest[:MAX_LINE] + b"\n", b"", True
+        yield from _pick(block, first)
+        first = first and not _countable(block)
+        if last:
+            return
+
+
+def _pick(block: bytes, first: bool) -> Iterator[tuple[bytes | None, int]]:
+    end = 0
+    while first and end < len(block):
+        start, end = end, _line_end(block, end) + 1
+        if block[start:end].strip() and not block.startswith(b"#", start):
+            yield block[start : min(end, start + MAX_LINE)], 0
+            break
+    for match in _INTEREST.finditer(block):
+        if match.start() >= end:
+            start = block.rfind(b"\n", 0, match.start()) + 1
+            end = _line_end(block, match.start())
+            yield block[start : min(end, start + MAX_LINE)], 0
+    yield None, _countable(block)
+
+
+def _line_end(block: bytes, start: int) -> int:
+    end = block.find(b"\n", start)
+    return len(block) if end < 0 else end
+
+
+def _countable(block: bytes) -> int:
+    if block.startswith(b"#") or b"\n#" in block or not block.strip():
+        return sum(bool(raw.strip()) and not raw.startswith(b"#") for raw in block.splitlines())
+    return max(1, block.count(b"\n"))

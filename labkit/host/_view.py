@@ -1,0 +1,226 @@
+"""Facts and kernel log as the questions that the checks ask."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from labkit.host._messages import Message, Role, classify
+from labkit.host._model import Fact, Facts, LogLine, LogState
+from labkit.host._seamcall import Seamcall, decode
+
+# Models that exist with TDX, by CPU family. "None" for a family: any model of it may have TDX.
+# Diamond Rapids is family 19; 06_DD (Clearwater Forest) is unverified.
+TDX_MODELS: dict[int, frozenset[int] | None] = {6: frozenset({0x8F, 0xCF, 0xAD, 0xAE, 0xAF, 0xDD}), 19: None}
+_FIRST_TDX_MODEL = 0x8F
+_CLIENT = re.compile(r"\b(?:Core|Celeron|Pentium|Atom|Processor N\d+)\b")
+# Distribution kernels without vendor patches; Canonical's TDX kernels end in -intel or -intel-opt.
+_PLAIN_RELEASE = re.compile(r"\d+\.\d+\.\d+\S*(?:-generic|-lowlatency|-amd64|\.fc\d+\S*|-arch\d+-\d+)$")
+_OPTION = "kvm_intel.tdx"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A log line with the row of the message table it matched."""
+
+    message: Message
+    line: LogLine
+    match: re.Match[str]
+
+
+class View:
+    """What the facts say, asked by name; a question that cannot be answered gives None."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.log = facts.log
+        self.events: list[Event] = []
+        for line in facts.log.lines:
+            found = classify(line.text)
+            if found:
+                self.events.append(Event(found[0], line, found[1]))
+
+    def fact(self, name: str) -> Fact:
+        """A fact by name."""
+        return self.facts.get(name)
+
+    def flag(self, name: str) -> bool | None:
+        """A fact that is yes or no."""
+        value = self.fact(name).value
+        return value if isinstance(value, bool) else None
+
+    def number(self, name: str) -> int | None:
+        """A fact that is a number."""
+        value = self.fact(name).value
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def text(self, name: str) -> str | None:
+        """A fact that is text."""
+        value = self.fact(name).value
+        return value if isinstance(value, str) else None
+
+    def words(self, name: str) -> tuple[str, ...] | None:
+        """A fact that is a list of words."""
+        value = self.fact(name).value
+        return value if isinstance(value, tuple) else None
+
+    def has_flag(self, flag: str) -> bool | None:
+        """Whether the CPU flags hold this whole word."""
+        flags = self.words("cpu.flags")
+        return None if flags is None else flag in flags
+
+    def find(self, *ids: str) -> list[Event]:
+        """The log's events of these kinds."""
+        return [event for event in self.events if event.message.id in ids]
+
+    def reasons(self, code: str) -> list[Event]:
+        """The log's events that establish this reason code."""
+        return [event for event in self.events if event.message.reason == code]
+
+    def roles(self, *roles: Role) -> list[Event]:
+        """The log's events of these roles."""
+        return [event for event in self.events if event.message.role in roles]
+
+    @cached_property
+    def log_readable(self) -> bool:
+        """There is a kernel log with something in it."""
+        return self.log.state is LogState.READ
+
+    @cached_property
+    def success(self) -> list[Event]:
+        """Success lines of this boot."""
+        return self.roles(Role.SUCCESS)
+
+    @cached_property
+    def seamcalls(self) -> list[tuple[Event, Seamcall]]:
+        """Failed SEAMCALLs of the initialisation, decoded."""
+        events = self.find("seamcall", "seamcall-6.5")
+        return [(event, decode(event.match["leaf"], event.match["status"])) for event in events]
+
+    @cached_property
+    def errno(self) -> int | None:
+        """The return value in the kernel's summary line."""
+        found = self.find("failed")
+        return int(found[-1].match["errno"]) if found else None
+
+    @cached_property
+    def keyid_range(self) -> tuple[int, int] | None:
+        """The private KeyID range of the first line."""
+        found = self.find("start")
+        return (int(found[-1].match["low"]), int(found[-1].match["high"])) if found else None
+
+    @cached_property
+    def past_checks(self) -> bool:
+        """The kernel got past its KeyID and hibernation checks in this boot."""
+        return any(event.message.past_checks for event in self.events)
+
+    @cached_property
+    def release(self) -> str | None:
+        """The kernel release, from facts or else from the log."""
+        return self.text("kernel.release") or self._context("linux", "release")
+
+    @cached_property
+    def version(self) -> tuple[int, int] | None:
+        """The kernel's version."""
+        match = re.match(r"(\d{1,4})\.(\d{1,4})", self.release or "")
+        return (int(match[1]), int(match[2])) if match else None
+
+    @cached_property
+    def plain_kernel(self) -> bool:
+        """A distribution kernel of before 6.16, when KVM had no TDX upstream."""
+        return bool(self.version and self.version < (6, 16) and _PLAIN_RELEASE.fullmatch(self.release or ""))
+
+    @cached_property
+    def cmdline(self) -> str | None:
+        """The kernel command line, from facts or else from the log."""
+        return self.text("kernel.cmdline") or self._context("cmdline", "cmdline")
+
+    @cached_property
+    def options(self) -> tuple[str, ...]:
+        """The command line's words, plus `kvm_intel.tdx=1` for what modprobe.d sets."""
+        words = tuple((self.cmdline or "").split())
+        for line in self.words("kernel.modprobe") or ():
+            _, module, *settings = line.split()
+            words += tuple(f"{module}.{setting}" for setting in settings)
+        return words
+
+    @cached_property
+    def requested(self) -> bool | None:
+        """Whether `kvm_intel.tdx` is asked for; None when the command line is not known."""
+        values = [value for key, value in map(_split, self.options) if key == _OPTION]
+        if values:
+            return values[-1].lower() in ("", "1", "on", "y", "yes", "true")
+        return None if self.cmdline is None else False
+
+    @cached_property
+    def typo(self) -> str | None:
+        """A word of the command line that was probably meant to be `kvm_intel.tdx`."""
+        for word in self.options:
+            key = _split(word)[0]
+            if key != _OPTION and difflib.SequenceMatcher(None, key, _OPTION).ratio() >= 0.8 and "tdx" in key:
+                return word
+        return None
+
+    @cached_property
+    def vendor(self) -> str | None:
+        """``Intel``, ``AMD`` or another vendor's own word; None when not known."""
+        vendor = self.text("cpu.vendor") or self._context("cpu", "name")
+        if vendor is None:
+            return None
+        for name, words in (("Intel", ("GenuineIntel", "Intel(R)")), ("AMD", ("AuthenticAMD", "AMD "))):
+            if any(word in vendor for word in words):
+                return name
+        return vendor if self.text("cpu.vendor") else None
+
+    @cached_property
+    def cpu_name(self) -> str:
+        """The CPU's own name; empty when not known."""
+        return self.text("cpu.name") or self._context("cpu", "name") or ""
+
+    @cached_property
+    def tdx_cpu(self) -> bool | None:
+        """Whether this CPU model exists with TDX; None when the model says nothing."""
+        family, model = self.number("cpu.family"), self.number("cpu.model")
+        if (family is None or model is None) and self.find("cpu"):
+            match = self.find("cpu")[-1].match
+            family, model = int(match["family"], 16), int(match["model"], 16)
+        if self.vendor not in (None, "Intel"):
+            return False
+        if _CLIENT.search(self.cpu_name):
+            return False
+        if family is None or model is None or self.vendor is None:
+            return None
+        models = TDX_MODELS.get(family, frozenset())
+        if models is None or model in models:
+            return True
+        return False if family < 6 or (family == 6 and model < _FIRST_TDX_MODEL) else None
+
+    def msr(self, number: int) -> list[int] | None:
+        """The different values of an MSR over all CPUs; None when it could not be read."""
+        values = self.words(f"msr.{number:#x}")
+        return None if values is None else [int(value, 16) for value in values]
+
+    def bit(self, number: int, bit: int) -> bool | None:
+        """One bit of an MSR, false when any CPU has it clear."""
+        values = self.msr(number)
+        return None if values is None else all(value >> bit & 1 for value in values)
+
+    def evidence(self, names: Iterable[str] = (), events: Iterable[Event] = ()) -> list[tuple[str, str]]:
+        """Pairs of source and raw value, for facts by name and for log lines."""
+        pairs = [
+            (fact.source, fact.raw if fact.value is not None else f"{fact.missing}: {fact.why}")
+            for fact in map(self.fact, names)
+        ]
+        return pairs + [(self.log.source, event.line.text) for event in events]
+
+    def _context(self, kind: str, group: str) -> str | None:
+        found = self.find(kind)
+        return found[-1].match[group] if found else None
+
+
+def _split(word: str) -> tuple[str, str]:
+    key, _, value = word.partition("=")
+    return key.replace("-", "_"), value
