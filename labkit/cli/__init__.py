@@ -12,7 +12,9 @@ from labkit import __version__
 from labkit.errors import LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
-_VERBS: dict[str, str] = {}
+_VERBS: dict[str, str] = {
+    "run": "labkit.cli._run",
+}
 
 
 class _Verbs(click.Group):
