@@ -131,6 +131,9 @@ def judge(job: Job, stopped: tuple[str, str] | None) -> Outcome:
     number = 0
     for cell in notebook.cells:
         injected = _INJECTED in _tags(cell) and not own
+        if injected:
+            # papermill draws a random id, which would make two equal runs differ.
+            cell["id"] = _INJECTED
         number += not injected
         error = cell.outputs[-1] if broken is not None and cell is broken else _error(cell)
         if failure is None and error is not None:

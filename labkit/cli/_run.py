@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from labkit.book import CELL_TIMEOUT, plan_run, run_plan
+from labkit.book import CELL_TIMEOUT, plan_run, publish, run_plan
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
 
@@ -34,7 +34,7 @@ def command(
     A chapter that fails keeps its partial notebook, and the chapters after it still run.
     """
     plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout)
-    run = run_plan(plan, say=lambda text: click.echo(text, err=True, nl=False))
+    run = publish(run_plan(plan, say=lambda text: click.echo(text, err=True, nl=False)))
     emit(run, as_json)
     if run.failed:
         names = ", ".join(chapter.name for chapter in run.failed)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+DAEMON = "import subprocess\ndaemon = subprocess.Popen(['setsid', 'sleep', '1000'])"
+
 
 def markdown(text: str) -> dict[str, object]:
     return {"cell_type": "markdown", "metadata": {}, "source": text}

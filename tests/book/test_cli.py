@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from labkit import process
-from labkit.process import Completed
+from labkit import cli
 from tests.book.notebooks import code, markdown, parameters, write_notebook
 
+Labkit = Callable[..., tuple[int, str, str]]
 
-def labkit(folder: Path, *words: str) -> Completed:
-    return process.run([sys.executable, "-m", "labkit", *words], cwd=folder, timeout=120)
+
+@pytest.fixture
+def labkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Labkit:
+    """The command as a function of its words: exit status, standard output, standard error."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["labkit", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    monkeypatch.chdir(tmp_path)
+    return call
 
 
 @pytest.fixture
@@ -26,15 +39,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_run_prints_json_alone_and_exits_1_for_a_failed_chapter(folder: Path) -> None:
-    done = labkit(folder, "run", "-p", "n", "41", "--json")
-    assert done.status == 1
-    document = json.loads(done.stdout)
+def test_run_prints_json_alone_and_exits_1_for_a_failed_chapter(folder: Path, labkit: Labkit) -> None:
+    status, out, err = labkit("run", "-p", "n", "41", "--json")
+    assert status == 1
+    document = json.loads(out)
     assert document["status"] == "failed"
     assert [chapter["status"] for chapter in document["chapters"]] == ["passed", "failed"]
     assert document["chapters"][0]["parameters"] == {"n": 41}
-    assert b"1 of 2 chapters failed: 01-bad." in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert "1 of 2 chapters failed: 01-bad." in err
+    assert "Traceback" not in err
+    index = Path(document["run_dir"], document["site"])
+    assert index.is_file()
+    index.unlink()
+    status, out, _ = labkit("publish", document["run_dir"])
+    assert (status, out.splitlines()[-1]) == (0, str(index))
+    assert index.is_file()
 
 
 @pytest.mark.parametrize(
@@ -51,18 +70,19 @@ def test_run_prints_json_alone_and_exits_1_for_a_failed_chapter(folder: Path) ->
     ],
 )
 def test_bad_input_is_a_sentence_and_an_exit_code(
-    folder: Path, words: tuple[str, ...], status: int, message: str
+    folder: Path, labkit: Labkit, words: tuple[str, ...], status: int, message: str
 ) -> None:
     (folder / "broken.ipynb").write_text("{}")
-    done = labkit(folder, *words)
-    assert done.status == status
-    assert message in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
-    assert done.stdout == b""
+    ended, out, err = labkit(*words)
+    assert ended == status
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
     assert not (folder / "runs").exists()
 
 
 @pytest.mark.parametrize("verb", ["run", "publish"])
-def test_help_ends_with_an_example(tmp_path: Path, verb: str) -> None:
-    lines = labkit(tmp_path, verb, "--help").text.strip().splitlines()
+def test_help_ends_with_an_example(labkit: Labkit, verb: str) -> None:
+    _, out, _ = labkit(verb, "--help")
+    lines = out.strip().splitlines()
     assert lines[-1].strip().startswith(f"Example: labkit {verb} ")

@@ -16,62 +16,11 @@ from typing import Any
 
 import pytest
 
-from labkit.book import Run, plan_run, read_record, run_plan
+from labkit.book import Run, plan_run, read_record
 from labkit.book._runner import content_digest
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from labkit.settings import Trust
-from tests.book.notebooks import code, markdown, parameters, write_notebook
-
-REPORT = """
-import json, os, pathlib
-here = pathlib.Path(run_dir, "00-first")
-here.mkdir()
-(here / "result.json").write_text(json.dumps({
-    "platform": "emulated", "trust": "none", "accelerator": "tcg", "versions": {"swtpm": "0.7"}}))
-print(who, count, pathlib.Path.cwd().name, os.environ["LABKIT_UI"], flush=True)
-for line in range(200):
-    print(line, flush=True)
-"""
-DAEMON = "import subprocess\ndaemon = subprocess.Popen(['setsid', 'sleep', '1000'])"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("book")
-    write_notebook(
-        root / "notebooks/00-first.ipynb",
-        markdown("# The first"),
-        parameters("who = 'nobody'\ncount = 1\nrun_dir = None"),
-        code(REPORT),
-        code(DAEMON),
-    )
-    write_notebook(
-        root / "notebooks/01-fails.ipynb",
-        parameters("run_dir = None"),
-        code("1 / 0", "raises-exception"),
-        markdown("Now it breaks"),
-        code("\n# a comment first\nraise ValueError('<b>bold</b>')"),
-        code("print('never')"),
-    )
-    write_notebook(
-        root / "notebooks/02-hangs.ipynb", code("import time\ntime.sleep(1000)", "raises-exception")
-    )
-    write_notebook(root / "notebooks/03-dies.ipynb", code("import os"), code("os._exit(3)"))
-    write_notebook(
-        root / "notebooks/04-expects.ipynb", code("1 / 0", "raises-exception"), code("print('after')")
-    )
-    return root
-
-
-@pytest.fixture(scope="module")
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path, said: list[str]) -> Run:
-    plan = plan_run(parameters={"who": "world", "count": "3"}, output=Path("out"), timeout=5, start=folder)
-    return run_plan(plan, said.append)
+from tests.book.notebooks import DAEMON, code, write_notebook
 
 
 def executed(run: Run, name: str) -> list[Any]:
@@ -84,7 +33,7 @@ def failure(run: Run, name: str) -> str:
 
 def test_every_chapter_runs_also_after_one_failed(run: Run) -> None:
     assert [(chapter.name, chapter.status, chapter.cells_run, chapter.cells) for chapter in run.chapters] == [
-        ("00-first", "passed", 3, 3),
+        ("00-first", "passed", 4, 4),
         ("01-fails", "failed", 2, 4),
         ("02-hangs", "failed", 0, 1),
         ("03-dies", "failed", 1, 2),
