@@ -41,11 +41,13 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
+    grace: float = 0.0,
 ) -> Completed:
     """Run ``argv`` to its end and collect its output; never raises for a non-zero status.
 
     The program leads its own process group, and the whole group is killed at the time-out
-    (seconds) and on Ctrl-C, so that nothing it started outlives this call.
+    (seconds) and on Ctrl-C, so that nothing it started outlives this call. With ``grace``
+    (seconds) it is first asked to end with SIGTERM, for programs that have to clean up.
 
     Raises:
         MissingComponent: there is no such program.
@@ -68,16 +70,26 @@ def run(
     try:
         stdout, stderr = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
-        _kill_group(process)
+        _end_group(process, grace)
         stdout, stderr = process.communicate()
         return Completed(words, process.returncode, stdout, stderr, timed_out=True)
     except BaseException:
-        _kill_group(process)
+        _end_group(process, grace)
         process.communicate()
         raise
     return Completed(words, process.returncode, stdout, stderr)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _end_group(process: subprocess.Popen[bytes], grace: float) -> None:
+    try:
+        if grace > 0:
+            _signal_group(process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=grace)
+    finally:
+        _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)

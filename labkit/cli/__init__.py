@@ -17,6 +17,8 @@ _VERBS: dict[str, str] = {
     "eventlog": "labkit.cli._eventlog",
     "measure": "labkit.cli._measure",
     "verify": "labkit.cli._verify",
+    "publish": "labkit.cli._publish",
+    "run": "labkit.cli._run",
 }
 
 

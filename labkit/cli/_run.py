@@ -1,0 +1,44 @@
+"""``labkit run``: the chapters through papermill, then their site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from labkit.book import CELL_TIMEOUT, plan_run, publish, run_plan
+from labkit.cli._common import emit, json_option
+from labkit.errors import ChapterFailed
+
+
+@click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")
+@click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
+@click.option(
+    "-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter of the notebooks."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="The run directory; must be new or empty.")
+@click.option(
+    "--timeout", type=float, default=CELL_TIMEOUT, show_default=True, help="Seconds that a cell may take."
+)
+@json_option
+def command(
+    notebooks: tuple[str, ...],
+    parameters: tuple[tuple[str, str], ...],
+    output: Path | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Run notebooks through papermill, one process each, and publish them as a site.
+
+    NOTEBOOK is a path or the name of a chapter; without any, the guided chapters run in order.
+    A chapter that fails keeps its partial notebook, and the chapters after it still run.
+    """
+    plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout)
+    run = publish(run_plan(plan, say=lambda text: click.echo(text, err=True, nl=False)))
+    emit(run, as_json)
+    if run.failed:
+        names = ", ".join(chapter.name for chapter in run.failed)
+        raise ChapterFailed(
+            f"{len(run.failed)} of {len(run.chapters)} chapters failed: {names}.",
+            f"Their partial notebooks are in {run.directory / 'executed'}.",
+        )

@@ -1,0 +1,203 @@
+"""The pages of a published run: an index and a frame around each executed chapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from labkit.settings import Trust
+from labkit.show._html import Markup, badge, element, join
+
+# No script, nothing from the network: what a cell printed cannot change that.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+_WORDS = {"passed": "✓ passed", "failed": "✗ failed", "interrupted": "◦ interrupted", "running": "◦ running"}
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where a page is and what it is called; ``href`` is a relative address."""
+
+    href: str
+    text: str
+
+
+def chapter_page(
+    chapter: Mapping[str, Any],
+    body: str,
+    *,
+    styles: str = "",
+    previous: Link | None = None,
+    following: Link | None = None,
+    download: Link | None = None,
+) -> Markup:
+    """One executed chapter.
+
+    chapter: its entry in the run's record. body: the markup of its cells, already escaped and freed of
+    scripts. styles: CSS for highlighted code. previous, following: its neighbours.
+    """
+    failure = chapter.get("failure")
+    return _page(
+        f"{_prefix(chapter)}{chapter['title']}",
+        styles,
+        _bar("top", previous, following),
+        element(
+            "main",
+            element("p", *_facts(chapter), *([_link(download)] if download else []), class_="facts"),
+            _failure(failure, "") if failure else "",
+            Markup(body),
+            _bar("end", previous, following),
+        ),
+    )
+
+
+def run_index(
+    run: Mapping[str, Any], chapters: Sequence[Link], downloads: Iterable[Link] = (), *, title: str
+) -> Markup:
+    """The first page of a run: what ran where, when, on which platform, with which trust, with what.
+
+    run: the run's record. chapters: the pages of its chapters, in the same order.
+    """
+    entries = run["chapters"]
+    passed = sum(1 for entry in entries if entry["status"] == "passed")
+    summary = f"{passed} of {len(entries)} chapters passed"
+    return _page(
+        f"{_prefix(run)}{title}",
+        "",
+        element(
+            "main",
+            element("h1", title, " ", _badge(run)),
+            element(
+                "p",
+                element("span", summary, class_=f"status {run['status']}"),
+                element("span", *_where(run)),
+                element("span", f"{run['seconds']:.1f} s"),
+                class_="facts",
+            ),
+            _trust_note(run),
+            element("ol", *map(_chapter, entries, chapters), class_="chapters"),
+            element("h2", "Where and when"),
+            _pairs(_place(run)),
+            element("h2", "With what"),
+            _pairs(run["versions"].items()),
+            element("h2", "Files"),
+            element("ul", *(element("li", _link(link)) for link in downloads)),
+        ),
+    )
+
+
+def _page(title: str, styles: str, *body: object) -> Markup:
+    css = Markup(files("labkit.show").joinpath("site.css").read_text(encoding="utf-8") + styles)
+    head = element(
+        "head",
+        Markup('<meta charset="utf-8">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        element("title", title),
+        element("style", css),
+    )
+    return Markup(f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n")
+
+
+def _bar(where: str, previous: Link | None, following: Link | None) -> Markup:
+    return element(
+        "nav",
+        element("span", _link(previous, "← ") if previous else "", class_="side previous"),
+        element("a", "All chapters", href="index.html", class_="home"),
+        element("span", _link(following, "", " →") if following else "", class_="side next"),
+        class_=f"bar {where}",
+    )
+
+
+def _link(link: Link, before: str = "", after: str = "") -> Markup:
+    return element("a", before, link.text, after, href=link.href)
+
+
+def _status(word: str) -> Markup:
+    return element("span", _WORDS.get(word, word), class_=f"status {word}")
+
+
+def _badge(entry: Mapping[str, Any]) -> Markup:
+    return badge(Trust(entry["trust"])) if entry.get("trust") else Markup()
+
+
+def _prefix(entry: Mapping[str, Any]) -> str:
+    stamp = Trust(entry["trust"]).stamp if entry.get("trust") else ""
+    return f"{stamp}: " if stamp else ""
+
+
+def _where(entry: Mapping[str, Any]) -> list[object]:
+    words = [word for word in (entry.get("platform"), entry.get("accelerator")) if word]
+    return [", ".join(words) if words else "platform not reported"]
+
+
+def _facts(chapter: Mapping[str, Any]) -> list[Markup]:
+    return [
+        _status(chapter["status"]),
+        element("span", *_where(chapter), " ", _badge(chapter)),
+        element("span", f"{chapter['cells_run']} of {chapter['cells']} code cells"),
+        element("span", f"{chapter['seconds']:.1f} s"),
+    ]
+
+
+def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
+    failure = chapter.get("failure")
+    return element(
+        "li",
+        element(
+            "div",
+            element("a", link.text, href=link.href, class_="title"),
+            _status(chapter["status"]),
+            class_="head",
+        ),
+        element("div", *_facts(chapter)[1:], class_="facts"),
+        _failure(failure, link.href) if failure else "",
+        class_=chapter["status"],
+    )
+
+
+def _failure(failure: Mapping[str, Any], page: str) -> Markup:
+    what = element("code", f"{failure['ename']}: {failure['evalue']}".rstrip(": "))
+    if failure["cell"] is None and failure["cell_id"] is None:
+        return element("p", what, class_="note bad")
+    name = f"Cell {failure['cell']}" if failure["cell"] is not None else "The parameters of this run"
+    where = element("a", name, href=f"{page}#cell-id={failure['cell_id']}")
+    return element(
+        "p", where, " failed at ", element("code", failure["first_line"]), ": ", what, class_="note bad"
+    )
+
+
+def _trust_note(run: Mapping[str, Any]) -> Markup:
+    if run.get("trust") == Trust.NONE:
+        words = "No TDX hardware took part: what is emulated shows how things work and proves nothing."
+        return element("p", _badge(run), " ", words, class_="note")
+    if run.get("trust") == Trust.HARDWARE:
+        return element("p", "Every chapter that reports a platform reports TDX hardware.")
+    return element("p", "No chapter reported its platform, so nothing here may be trusted.", class_="note")
+
+
+def _place(run: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
+    host, git = run["host"], run["git"]
+    yield "started", run["started"]
+    if run["finished"]:
+        yield "finished", run["finished"]
+    yield "system", f"{host['os']}, kernel {host['kernel']}"
+    yield "processor", f"{host['processor']}, {host['cpus']} CPUs, {host['memory_mib']} MiB memory"
+    if git:
+        changed = " with changes that are not committed" if git["changed"] else ""
+        yield "commit", join([element("code", git["commit"]), changed])
+    given = {
+        name: value
+        for chapter in run["chapters"]
+        for name, value in chapter["parameters"].items()
+        if name != "run_dir"
+    }
+    if given:
+        yield "parameters", ", ".join(f"{name} = {value!r}" for name, value in given.items())
+
+
+def _pairs(pairs: Iterable[tuple[str, object]]) -> Markup:
+    parts = [part for name, value in pairs for part in (element("dt", name), element("dd", value))]
+    return element("dl", *parts, class_="pairs")
