@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
-from labkit.show._svg import bars
 from labkit.show._measure import event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
+from labkit.show._svg import bars
 from labkit.show._text import clean, columns, stamp
 
 __all__ = [
@@ -22,8 +22,8 @@ __all__ = [
     "join",
     "page",
     "pre",
-    "section_table",
     "run_index",
+    "section_table",
     "stamp",
     "table",
 ]

@@ -18,10 +18,10 @@ from labkit.settings import Settings
 from labkit.vm import _reseed
 from labkit.vm._launch import Snapshot
 from labkit.vm._machine import Machine
-from labkit.vm._provision import Toolchain
-from labkit.vm._qemu import Wires, qemu_argv
+from labkit.vm._qemu import Wires, qemu_arguments
 from labkit.vm._spec import Accel, Accelerator, BootSpec
 from labkit.vm._timeline import Timeline
+from labkit.vm._toolchain import Toolchain
 
 _KEPT = 6
 """How many snapshots are kept; one of a 512 MiB guest takes about 120 MB."""
@@ -96,10 +96,10 @@ def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain) -> str:
     firmware = [spec.firmware.code, spec.firmware.vars] if spec.firmware else []
     parts = {
         "format": _FORMAT,
-        "argv": qemu_argv(toolchain.qemu.path, spec, accelerator.kind, wires, Path()),
+        "arguments": qemu_arguments(spec, accelerator.kind, wires, Path()),
         "files": [_digest(path) for path in (*firmware, spec.kernel, spec.initrd)],
         "versions": [
-            process.run([program.path, "--version"], env={**os.environ, **program.env}).text
+            process.run(program.argv("--version"), env=program.environ()).text
             for program in (toolchain.qemu, toolchain.swtpm)
         ],
         "host": platform.processor() if accelerator.kind is Accel.KVM else "",

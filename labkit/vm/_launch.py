@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
@@ -14,9 +13,9 @@ from pathlib import Path
 from labkit import process
 from labkit.errors import BootFailed
 from labkit.vm._guard import Guard
-from labkit.vm._provision import Program, Toolchain
-from labkit.vm._qemu import Wires, qemu_argv
+from labkit.vm._qemu import Wires, qemu_arguments
 from labkit.vm._spec import Accel, BootSpec
+from labkit.vm._toolchain import Program, Toolchain
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Snapshot:
 class Launched:
     """A QEMU that has been started, and our ends of its wires."""
 
-    argv: list[str]
+    argv: tuple[str, ...]
     qemu: subprocess.Popen[bytes]
     swtpm: subprocess.Popen[bytes] | None
     boot_log: socket.socket
@@ -66,17 +65,10 @@ def launch(
             control=control[1].fileno(),
             tpm=theirs.enter_context(tpm).fileno() if tpm else None,
         )
-        argv = qemu_argv(
-            toolchain.qemu.path,
-            spec,
-            accel,
-            wires,
-            variables,
-            name=run_dir.name,
-            data_dir=toolchain.qemu_data,
-            resume=resume is not None,
-        )
-        qemu = _spawn(toolchain.qemu, argv[1:], wires.numbers(), run_dir / "qemu.log", guard)
+        resuming = resume is not None
+        arguments = qemu_arguments(spec, accel, wires, variables, name=run_dir.name, resume=resuming)
+        argv = toolchain.qemu.argv(*arguments)
+        qemu = _spawn(toolchain.qemu, arguments, wires.numbers(), run_dir / "qemu.log", guard)
         ours.pop_all()
     return Launched(argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables)
 
@@ -103,8 +95,8 @@ def _tpm(
 
 
 def _manufacture(setup: Program, state: Path) -> None:
-    argv = [str(setup.path), "--tpm2", "--tpmstate", str(state), "--pcr-banks", "sha256,sha384"]
-    made = process.run(argv, env={**os.environ, **setup.env})
+    argv = setup.argv("--tpm2", "--tpmstate", state, "--pcr-banks", "sha256,sha384")
+    made = process.run(argv, env=setup.environ())
     if not made.ok:
         said = (made.stdout + made.stderr).decode(errors="replace").strip().splitlines() or [
             "no reason given"
@@ -119,11 +111,11 @@ def _spawn(
 ) -> subprocess.Popen[bytes]:
     with log.open("wb") as said:
         return subprocess.Popen(
-            [str(program.path), *arguments],
+            program.argv(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env={**os.environ, **program.env},
+            env=program.environ(),
             pass_fds=descriptors,
             process_group=guard.group,
         )

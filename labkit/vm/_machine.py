@@ -18,12 +18,12 @@ from labkit.vm._bootlog import BootLog
 from labkit.vm._console import Console
 from labkit.vm._guard import Guard
 from labkit.vm._launch import Launched, Snapshot, launch
-from labkit.vm._provision import Toolchain
 from labkit.vm._qmp import Qmp
 from labkit.vm._rundir import RunDir, RunningVm
 from labkit.vm._spec import Accelerator, BootSpec
 from labkit.vm._stream import SocketStream
 from labkit.vm._timeline import GuestProfile, Timeline
+from labkit.vm._toolchain import Toolchain
 
 _HANDSHAKE = 30.0
 _MIGRATION = 120.0

@@ -26,25 +26,15 @@ class Wires:
 _CPU = {Accel.TCG: "max", Accel.KVM: "host"}
 
 
-def qemu_argv(
-    qemu: Path,
-    spec: BootSpec,
-    accel: Accel,
-    wires: Wires,
-    variables: Path,
-    *,
-    name: str = "",
-    data_dir: Path | None = None,
-    resume: bool = False,
+def qemu_arguments(
+    spec: BootSpec, accel: Accel, wires: Wires, variables: Path, *, name: str = "", resume: bool = False
 ) -> list[str]:
-    """The command line of one virtual machine.
+    """What QEMU is told about one virtual machine, without the program's own path.
 
-    ``variables`` is this machine's own copy of the firmware's variable store; ``data_dir`` is where
-    an unpacked QEMU keeps its ROMs; a machine to ``resume`` waits for its state on the control
-    connection. Port ttyS0 is the boot log, ttyS1 the shell.
+    ``variables`` is this machine's own copy of the firmware's variable store; a machine to ``resume``
+    waits for its state on the control connection. Port ttyS0 is the boot log, ttyS1 the shell.
     """
     argv = [
-        str(qemu),
         *("-name", f"labkit-{name}"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-machine", "q35", "-accel", accel.value, "-cpu", _CPU[accel]),
@@ -56,8 +46,6 @@ def qemu_argv(
         *_socket("control", wires.control),
         *("-mon", "chardev=control,mode=control"),
     ]
-    if data_dir is not None:
-        argv += ["-L", str(data_dir)]
     if spec.firmware is not None:
         argv += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_comma(spec.firmware.code)}"]
         argv += ["-drive", f"if=pflash,unit=1,format=raw,file={_comma(variables)}"]

@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labkit.vm._provision import Firmware
 from labkit.vm._timeline import GuestProfile
+from labkit.vm._toolchain import Firmware
 
 
 class Accel(StrEnum):
