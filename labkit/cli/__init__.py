@@ -12,13 +12,16 @@ from labkit import __version__
 from labkit.errors import LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
-_VERBS: dict[str, str] = {
-    "setup": "labkit.cli._setup",
+_VERBS = {
+    "boot": "labkit.cli._boot",
     "eventlog": "labkit.cli._eventlog",
     "measure": "labkit.cli._measure",
-    "verify": "labkit.cli._verify",
+    "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",
     "run": "labkit.cli._run",
+    "setup": "labkit.cli._setup",
+    "stop": "labkit.cli._stop",
+    "verify": "labkit.cli._verify",
 }
 
 

@@ -56,8 +56,9 @@ def boot(
     machine = Machine.start(spec, accelerator, toolchain, settings)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
-        timeline = machine.wait_ready()
+        timeline = machine.wait_ready(say)
         if store is not None:
+            say("saving a snapshot for the next boot")
             try:
                 store.save(machine)
             except (VmError, OSError) as error:

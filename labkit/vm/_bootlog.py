@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import threading
 import time
+from collections.abc import Callable
 
 from labkit.errors import BootFailed
 from labkit.vm._stream import SocketStream
@@ -41,19 +42,22 @@ class BootLog:
         with self._changed:
             return self._tracker.timeline(self.now)
 
-    def wait_until_last_stage(self) -> None:
-        """Wait for the last mark of the guest's profile.
+    def wait_until_last_stage(self, say: Callable[[str], None] = lambda text: None) -> None:
+        """Wait for the last mark of the guest's profile, and ``say`` each stage that begins.
 
         Raises:
             BootFailed: a sign of failure, the end of the machine, or a stage past its deadline.
         """
-        tracker = self._tracker
+        tracker, said = self._tracker, ""
         with self._changed:
             while (mark := tracker.expected) is not None:
                 if tracker.failure is not None:
                     raise BootFailed(
                         f"The guest failed in stage {tracker.stage}: {tracker.failure}.", _SEE_LOGS
                     )
+                if tracker.stage != said:
+                    said = tracker.stage
+                    say(f"{said} ({self.now:.1f} s)")
                 last = f"the last line was {tracker.last_line!r}."
                 if self._ended:
                     raise BootFailed(f"QEMU ended in stage {tracker.stage}; {last}", _SEE_LOGS)

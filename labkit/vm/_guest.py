@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from pathlib import Path
+
 from labkit.vm import _reseed
 from labkit.vm._cpio import Entry, archive, character_device, directory, file, link
 
@@ -50,6 +54,18 @@ while :; do
     export LABKIT_ENDED=$?
 done
 """
+
+
+def build_initramfs(busybox: Path, folder: Path) -> Path:
+    """Write the guest's initramfs into ``folder``, named by its content; a file that is there stays."""
+    data = initramfs(busybox.read_bytes())
+    path = folder / f"initramfs-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(data)
+        partial.replace(path)
+    return path
 
 
 def initramfs(busybox: bytes) -> bytes:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +50,7 @@ class Machine:
         """Take over launched processes; ``start`` is the usual way here."""
         self.spec = spec
         self.accelerator = accelerator
+        self.resumed = profile is not spec.profile
         self.run = run
         self.argv = launched.argv
         self._guard = guard
@@ -98,14 +100,22 @@ class Machine:
         """Where this run's logs are."""
         return self.run.path
 
-    def wait_ready(self) -> Timeline:
-        """Wait until the guest's shell answers; the stages until then.
+    def wait_booted(self, say: Callable[[str], None] = lambda text: None) -> None:
+        """Wait for the last stage that the boot log announces.
+
+        Raises:
+            BootFailed: the guest failed, ended, or passed a deadline.
+        """
+        self._boot_log.wait_until_last_stage(say)
+
+    def wait_ready(self, say: Callable[[str], None] = lambda text: None) -> Timeline:
+        """Wait until the guest's shell answers; the stages until then, each said as it begins.
 
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
             CommandTimeout: the shell does not answer.
         """
-        self._boot_log.wait_until_last_stage()
+        self.wait_booted(say)
         self.console.handshake(_HANDSHAKE)
         return self._boot_log.timeline()
 

@@ -97,9 +97,10 @@ class StageTracker:
     def feed(self, text: str, now: float) -> None:
         """Take more of the log, which arrived ``now`` seconds after power-on."""
         *lines, last = (self._line + text).split("\n")
-        # A mark may stand in a line that is not finished yet; a flood without newlines is bounded.
-        for line in [*lines, last]:
+        for line in lines:
             self._take(clean(line.rstrip("\r")), now)
+        # A mark counts before its line has ended; a flood without newlines is bounded.
+        self._look_for_mark(clean(last), now)
         self._line = last[-1000:]
 
     def begin(self, stage: str, now: float) -> None:
@@ -118,6 +119,9 @@ class StageTracker:
         if self.failure is None:
             found = next((match for failure in self._failures if (match := failure.search(line))), None)
             self.failure = found[1].strip() if found else None
+        self._look_for_mark(line, now)
+
+    def _look_for_mark(self, line: str, now: float) -> None:
         for skipped, mark in enumerate(self._marks):
             if re.search(mark.pattern, line):
                 self._begun.append((mark.stage, now))

@@ -1,0 +1,135 @@
+"""The emulated platform: everything real but the hardware. QEMU, OVMF, a vTPM, Linux; trust: none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import NotATdvf, UsageError
+from labkit.measure import SectionType, measure_firmware, read_tdvf
+from labkit.platforms._tdvm import Tdvm
+from labkit.settings import Settings, Trust
+from labkit.vm import (
+    COMMAND_LINE,
+    LINUX,
+    BootSpec,
+    Firmware,
+    boot,
+    build_initramfs,
+    check_kernel,
+    choose_accelerator,
+    find_toolchain,
+)
+
+DEFAULT_MEMORY = 512
+_LEAST_MEMORY = 256
+"""MiB. With less, the firmware fails in ways that say nothing about memory (measured below 192)."""
+
+
+@dataclass(frozen=True)
+class BootRequest:
+    """What the user asks for; None and empty mean labkit's own.
+
+    memory: MiB. append: added to the kernel's command line. cold: from power-on, without snapshot.
+    """
+
+    memory: int = DEFAULT_MEMORY
+    append: str = ""
+    kernel: Path | None = None
+    initrd: Path | None = None
+    firmware: Path | None = None
+    cold: bool = False
+
+
+class EmulatedPlatform:
+    """Boots TDVMs under QEMU without TDX hardware."""
+
+    name = "emulated"
+    trust = Trust.NONE
+
+    def __init__(self, settings: Settings, why: str) -> None:
+        """``why`` this platform was chosen, in one clause."""
+        self._settings = settings
+        self._why = why
+
+    def boot(
+        self,
+        request: BootRequest,
+        say: Callable[[str], None] = lambda text: None,
+        keep_in: Path | None = None,
+    ) -> Tdvm:
+        """Boot until the guest's shell answers; the record is copied below ``keep_in`` at the end.
+
+        Raises:
+            UsageError, NotAKernel, NotATdvf: the request cannot boot.
+            MissingComponent: `labkit setup` has not been run.
+            BootFailed, CommandTimeout: the guest does not come up.
+            StorageError: the cache or state directory cannot be written.
+        """
+        _check(request)
+        toolchain = find_toolchain(self._settings)
+        firmware = self._firmware(request.firmware) if request.firmware else toolchain.firmware
+        own_initrd = build_initramfs(toolchain.busybox, self._settings.cache_dir / "guest")
+        accelerator = choose_accelerator(toolchain, own_initrd, self._settings, say)
+        spec = BootSpec(
+            firmware=firmware,
+            kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
+            initrd=request.initrd.absolute() if request.initrd else own_initrd,
+            command_line=f"{COMMAND_LINE} {request.append}".strip(),
+            profile=LINUX,
+            memory=request.memory,
+        )
+        machine, timeline = boot(spec, accelerator, toolchain, self._settings, request.cold, say)
+        why = f"{self._why}; {accelerator.kind.value} because {accelerator.why}"
+        measured = measure_firmware(firmware.image.read_bytes(), str(firmware.image))
+        return Tdvm(machine, timeline, self.name, self.trust, why, measured, keep_in)
+
+    def _firmware(self, path: Path) -> Firmware:
+        """Split one firmware file into its two flash drives, which QEMU wants apart."""
+        remedy = "Name a TDVF, such as OVMF.fd."
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise NotATdvf(f"{path} cannot be read: {error.strerror}.", remedy) from error
+        variables = read_tdvf(data).of_type(SectionType.CFV)
+        if len(variables) != 1 or variables[0].data_offset != 0:
+            raise NotATdvf(f"{path} does not begin with its variable store.", remedy)
+        size = variables[0].raw_size
+        folder = self._settings.cache_dir / "firmware" / hashlib.sha256(data).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, part in (("VARS.fd", data[:size]), ("CODE.fd", data[size:]), ("OVMF.fd", data)):
+            partial = folder / f".{name}"
+            partial.write_bytes(part)
+            partial.replace(folder / name)
+        return Firmware(folder / "CODE.fd", folder / "VARS.fd", folder / "OVMF.fd")
+
+
+def _check(request: BootRequest) -> None:
+    if request.memory < _LEAST_MEMORY:
+        raise UsageError(
+            f"{request.memory} MiB of memory is too little to boot: the firmware and the kernel need "
+            f"{_LEAST_MEMORY}.",
+            f"Ask for {DEFAULT_MEMORY}, or leave it out.",
+        )
+    available = _available_memory()
+    if request.memory > available:
+        raise UsageError(
+            f"{request.memory} MiB of memory is more than this machine has free ({available} MiB).",
+            f"Ask for less; {DEFAULT_MEMORY} is enough.",
+        )
+    if not request.append.isprintable():
+        raise UsageError("The kernel command line holds control characters.", "Write it in one line.")
+    if request.kernel:
+        check_kernel(request.kernel)
+    if request.initrd and not request.initrd.is_file():
+        raise UsageError(f"There is no initrd {request.initrd}.", "Name a file, or leave it out.")
+
+
+def _available_memory() -> int:
+    """MiB that the host can still give (proc(5), MemAvailable)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return 1 << 20

@@ -1,0 +1,152 @@
+"""A booted TDVM, whatever it runs on: commands, measurements, and a record of what happened."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from labkit.measure import FirmwareMeasurement
+from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
+from labkit.settings import Trust
+from labkit.show import badge, columns, join, pre, stamp, table
+from labkit.vm import CommandResult, Machine, Timeline
+
+_KEPT_FILES = ("argv.json", "console.log", "eventlog.bin", "qemu.log", "result.json", "shell.log")
+
+
+class Tdvm:
+    """A running TDVM and what is known about it. Use it as a context manager, or call ``close``."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        timeline: Timeline,
+        platform: str,
+        trust: Trust,
+        why: str,
+        firmware: FirmwareMeasurement,
+        keep_in: Path | None = None,
+    ) -> None:
+        """Take over a booted machine; its record is copied below ``keep_in`` when it ends."""
+        self.machine = machine
+        self.timeline = timeline
+        self.platform = platform
+        self.trust = trust
+        self.why = why
+        self.firmware = firmware
+        self.commands: list[CommandResult] = []
+        self._keep_in = keep_in
+        self._closed = False
+
+    @property
+    def run_dir(self) -> Path:
+        """Where this run's logs are."""
+        return self.machine.run_dir
+
+    @property
+    def cold(self) -> bool:
+        """Booted from power-on, not resumed from a snapshot."""
+        return not self.machine.resumed
+
+    def run(
+        self, command: str, timeout: float | None = 60.0, on_output: Callable[[bytes], None] | None = None
+    ) -> CommandResult:
+        """Run a command in the guest's shell; see ``labkit.vm.Console.run``."""
+        result = self.machine.console.run(command, timeout, on_output)
+        self.commands.append(result)
+        return result
+
+    @cached_property
+    def measurements(self) -> Measurements:
+        """What the firmware measured into the vTPM, read in the guest and replayed outside it.
+
+        Raises:
+            VmError: the guest has no event log.
+            MalformedEventLog: its event log does not parse.
+        """
+        output = self.machine.console.run(READ_MEASUREMENTS, timeout=60).output
+        measurements = parse_measurements(output, self.firmware)
+        (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
+        return measurements
+
+    def to_dict(self) -> dict[str, Any]:
+        """The boot with the contract's keys."""
+        measured = self.measurements
+        return {
+            "platform": self.platform,
+            "trust": self.trust.value,
+            "stamp": self.trust.stamp,
+            "accelerator": self.machine.accelerator.kind.value,
+            "why": self.why,
+            "cold": self.cold,
+            "machine": self.machine.spec.to_dict(),
+            "stages": self.timeline.to_list(),
+            "commands": [result.to_dict() for result in self.commands],
+            **measured.to_dict(),
+            "run_dir": str(self.run_dir),
+        }
+
+    def close(self) -> None:
+        """Record the run, power the guest off, and end every process; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.machine.run.write_json("result.json", self.to_dict())
+            self.machine.power_off()
+        finally:
+            self.machine.close()
+            self._copy_record()
+
+    def __enter__(self) -> Tdvm:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            # What raised may be the guest's end: nothing more is asked of it.
+            self._closed = True
+            self.machine.close()
+            self._copy_record()
+
+    def __repr__(self) -> str:
+        return f"Tdvm({self.platform}, trust={self.trust.value}, {self.machine.accelerator.kind.value})"
+
+    def __str__(self) -> str:
+        return f"{self.headline}\n{columns(self._rows())}"
+
+    @property
+    def headline(self) -> str:
+        """One line: the platform, what it may be trusted for, and why it was chosen."""
+        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {self.why}"
+
+    def _repr_html_(self) -> str:
+        return join([badge(self.trust), pre(self.headline), table(self._rows())])
+
+    def _rows(self) -> list[tuple[str, str]]:
+        spec = self.machine.spec
+        return [
+            ("accelerator", self.machine.accelerator.kind.value),
+            ("memory", f"{spec.memory} MiB"),
+            ("kernel", spec.kernel.name),
+            ("command line", spec.command_line),
+            ("boot", "cold" if self.cold else "warm, from a snapshot"),
+        ]
+
+    def _copy_record(self) -> None:
+        if self._keep_in is None:
+            return
+        number = 1
+        while (folder := self._keep_in / f"tdvm-{number:02}").exists():
+            number += 1
+        folder.mkdir(parents=True)
+        for name in _KEPT_FILES:
+            if (self.run_dir / name).exists():
+                shutil.copyfile(self.run_dir / name, folder / name)

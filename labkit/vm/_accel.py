@@ -1,0 +1,78 @@
+"""Which accelerator to use: KVM only after a guest has booted under it once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from labkit import process
+from labkit.errors import VmError
+from labkit.settings import Settings
+from labkit.vm._guest import COMMAND_LINE
+from labkit.vm._machine import Machine
+from labkit.vm._profiles import LINUX
+from labkit.vm._spec import Accel, Accelerator, BootSpec
+from labkit.vm._toolchain import Toolchain
+
+_SECONDS = 6.0
+"""How long the probe's guest may take; under a working KVM it takes less than one."""
+
+_KVM = Path("/dev/kvm")
+
+
+def choose_accelerator(
+    toolchain: Toolchain, initrd: Path, settings: Settings, say: Callable[[str], None] = lambda text: None
+) -> Accelerator:
+    """KVM where it works, else TCG, with the reason.
+
+    The answer is kept in the cache, keyed by host kernel, CPU and QEMU.
+    """
+    if not _KVM.exists():
+        return Accelerator(Accel.TCG, "there is no /dev/kvm on this machine")
+    if not os.access(_KVM, os.R_OK | os.W_OK):
+        return Accelerator(Accel.TCG, "this user may not open /dev/kvm")
+    cache = settings.cache_dir / "accelerator.json"
+    key = _key(toolchain)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(cache.read_text())[key]
+        return Accelerator(Accel(known["kind"]), known["why"])
+    say(f"Trying a guest under KVM, for {_SECONDS:g} s at most.")
+    accelerator = _probe(toolchain, initrd, settings)
+    with contextlib.suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps({key: {"kind": accelerator.kind.value, "why": accelerator.why}}))
+    return accelerator
+
+
+def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerator:
+    profile = replace(
+        LINUX,
+        first_stage="kernel",
+        marks=tuple(replace(mark, deadline=_SECONDS) for mark in LINUX.marks if mark.stage == "init"),
+    )
+    spec = BootSpec(None, toolchain.kernel, initrd, COMMAND_LINE, profile, memory=256, tpm=False)
+    try:
+        with Machine.start(spec, Accelerator(Accel.KVM, "probe"), toolchain, settings) as machine:
+            machine.wait_booted()
+    except VmError as error:
+        return Accelerator(Accel.TCG, f"a guest does not boot under this /dev/kvm: {error.message}")
+    return Accelerator(Accel.KVM, "a guest has booted under it")
+
+
+def _key(toolchain: Toolchain) -> str:
+    version = process.run(toolchain.qemu.argv("--version"), env=toolchain.qemu.environ()).text
+    return hashlib.sha256(f"{platform.release()}\n{_cpu()}\n{version}".encode()).hexdigest()[:16]
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
