@@ -61,7 +61,7 @@ def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerato
         with Machine.start(spec, Accelerator(Accel.KVM, "probe"), toolchain, settings) as machine:
             machine.wait_booted()
     except VmError as error:
-        return Accelerator(Accel.TCG, f"a guest does not boot under this /dev/kvm: {error.message}")
+        return Accelerator(Accel.TCG, f"a guest did not boot under /dev/kvm ({error.message[:80]})")
     return Accelerator(Accel.KVM, "a guest has booted under it")
 
 
