@@ -228,9 +228,12 @@ def _swtpm(roots: Sequence[Path]) -> tuple[Program, Program] | None:
 
 
 def _data_words(root: Path, name: str) -> tuple[str, ...]:
-    if not name.startswith("qemu-"):
-        return ()
-    return tuple(word for share in ("qemu", "seabios") for word in ("-L", f"{root}/usr/share/{share}"))
+    """The options that tell an unpacked program where its data is."""
+    if name == "swtpm_setup":
+        return ("--config", f"{root}/etc/swtpm_setup.conf")
+    if name.startswith("qemu-system-"):
+        return tuple(word for share in ("qemu", "seabios") for word in ("-L", f"{root}/usr/share/{share}"))
+    return ()
 
 
 def _variables(root: Path) -> dict[str, str]:
