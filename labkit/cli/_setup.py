@@ -11,7 +11,7 @@ from labkit.settings import Settings
 from labkit.vm import install_toolchain, toolchain_inventory
 
 
-@click.command()
+@click.command("setup", epilog="Example: labkit setup --check")
 @click.option("--check", is_flag=True, help="Only show what there is; exit status 1 if something is missing.")
 @click.option("--user", is_flag=True, help="Leave the system alone, also as root: unpack into the cache.")
 @json_option
@@ -20,8 +20,6 @@ def command(check: bool, user: bool, as_json: bool) -> None:
 
     As root the programs are installed as packages; otherwise they are downloaded and unpacked into the
     cache. The guest's kernel and busybox are always only unpacked. Exit status 0: complete, 1: not.
-
-    Example: labkit setup --check
     """
     settings = Settings.load()
     if check:

@@ -25,6 +25,7 @@ REMEDY = "Run `labkit setup`."
 # The TDX metadata entry of OVMF's table of GUIDs, which ends 32 bytes before the end of the flash
 # (TDX Virtual Firmware Design Guide, "TDVF Metadata"); the table fits in the last page.
 _TDX_METADATA = uuid.UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
+SYSTEM = Path("/")
 _FIRMWARE_FOLDERS = ("usr/share/OVMF", "usr/share/ovmf", "usr/share/edk2/x64", "usr/share/qemu")
 _MULTIARCH = "lib/x86_64-linux-gnu"
 
@@ -203,12 +204,12 @@ def packages_dir(settings: Settings) -> Path:
 def search_roots(settings: Settings) -> tuple[Path, ...]:
     """The system and every whole tree of unpacked packages; a hidden tree is not whole yet."""
     trees = packages_dir(settings).glob("[!.]*/usr")
-    return (Path("/"), *sorted(usr.parent for usr in trees))
+    return (SYSTEM, *sorted(usr.parent for usr in trees))
 
 
 def _program(roots: Sequence[Path], name: str) -> Program | None:
     for root in roots:
-        if root == Path("/"):
+        if root == SYSTEM:
             if there := shutil.which(name):
                 return Program(Path(there))
         else:
