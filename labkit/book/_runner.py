@@ -76,7 +76,7 @@ def plan_run(
     if timeout <= 0:
         raise UsageError(f"A time-out of {timeout:g} s leaves no time to run.", "Give a positive number.")
     sources = tuple(load_source(path) for path in find_notebooks(notebooks, here))
-    _check_kernels(sources)
+    check_kernels(sources)
     directory = _directory(output, here, now or datetime.now(UTC))
     values = assign(sources, parameters or {}, directory)
     return Plan(sources, values, directory, timeout, here)
@@ -122,7 +122,14 @@ def _run_chapter(plan: Plan, source: Source) -> tuple[Chapter, dict[str, str]]:
     output = plan.directory / "executed" / f"{source.name}.ipynb"
     started, began = _now(), time.monotonic()
     try:
-        outcome, left = _execute(plan, source, output)
+        outcome, left = execute_guarded(
+            source,
+            plan.parameters[source.name],
+            output,
+            log=plan.directory / "logs" / f"{source.name}.log",
+            scratch=plan.directory,
+            timeout=plan.timeout,
+        )
         status = "passed" if outcome.failure is None else "failed"
     except KeyboardInterrupt:
         outcome, left, status = Outcome(0, 0, None), (), "interrupted"
@@ -152,31 +159,30 @@ def _run_chapter(plan: Plan, source: Source) -> tuple[Chapter, dict[str, str]]:
     return chapter, versions
 
 
-def _execute(plan: Plan, source: Source, output: Path) -> tuple[Outcome, tuple[str, ...]]:
-    """Run one notebook under the guard; its scratch files go with it."""
-    log = plan.directory / "logs" / f"{source.name}.log"
-    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=plan.directory) as scratch:
-        folder = Path(scratch)
+def execute_guarded(
+    source: Source, parameters: dict[str, Any], output: Path, *, log: Path, scratch: Path, timeout: float
+) -> tuple[Outcome, tuple[str, ...]]:
+    """Run one notebook in its own guarded process; also returns the names of processes it left behind.
+
+    log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed.
+    timeout: seconds a cell may take.
+    """
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=scratch) as name:
+        folder = Path(name)
         job = Job(
             source=str(source.path),
             output=str(output),
             outcome=str(folder / "outcome.json"),
             log=str(log),
-            parameters=plan.parameters[source.name],
-            timeout=plan.timeout,
+            parameters=parameters,
+            timeout=timeout,
         )
         (folder / "job.json").write_text(json.dumps(asdict(job)))
         python = [sys.executable, "-m"]
+        guard = [*python, "labkit.book._guard", str(os.getpid())]
         done = process.run(
-            [
-                *python,
-                "labkit.book._guard",
-                str(os.getpid()),
-                *python,
-                "labkit.book._execute",
-                folder / "job.json",
-            ],
-            timeout=min(_START_TIMEOUT + (source.cells + 1) * (plan.timeout + 5), _LONGEST),
+            [*guard, *python, "labkit.book._execute", folder / "job.json"],
+            timeout=min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST),
             env={**os.environ, **_environment(folder)},
             grace=_GRACE,
         )
@@ -185,7 +191,7 @@ def _execute(plan: Plan, source: Source, output: Path) -> tuple[Outcome, tuple[s
             return Outcome.from_dict(json.loads((folder / "outcome.json").read_text())), left
     with log.open("ab") as more:
         more.write(done.stderr)
-    why = f"its process ended with status {done.status}; {_shown(log, plan.start)} may say why"
+    why = f"its process ended with status {done.status}; the log {log.name} may say why"
     return Outcome(0, 0, Failure(None, None, "", "ProcessEnded", why)), left
 
 
@@ -207,7 +213,12 @@ def content_digest(data: bytes, directory: Path) -> str:
     return hashlib.sha256(text.replace(str(directory), "RUN_DIR").encode()).hexdigest()
 
 
-def _check_kernels(sources: Sequence[Source]) -> None:
+def check_kernels(sources: Sequence[Source]) -> None:
+    """Refuse notebooks whose kernel is not installed.
+
+    Raises:
+        MissingComponent: which notebook wants which kernel.
+    """
     from jupyter_client.kernelspec import KernelSpecManager
 
     known = KernelSpecManager().find_kernel_specs()

@@ -14,6 +14,7 @@ from labkit.errors import LabkitError, StorageError, UsageError
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
 _VERBS: dict[str, str] = {
     "publish": "labkit.cli._publish",
+    "refresh": "labkit.cli._refresh",
     "run": "labkit.cli._run",
 }
 
