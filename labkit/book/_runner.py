@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -30,13 +31,14 @@ from labkit.book._record import (
     write_record,
 )
 from labkit.book._source import Source, find_notebooks, load_source, near, repository
-from labkit.errors import MissingComponent, UsageError
+from labkit.errors import MissingComponent, StorageError, UsageError
 
 CELL_TIMEOUT = 600.0
 """Seconds that a cell may take, unless the caller says otherwise."""
 
 _START_TIMEOUT = 180.0
 _GRACE = 15.0
+_LEAST_SPACE = 1 << 16
 _LONGEST = 20 * 86400.0  # poll(2) takes no more than 2**31 milliseconds
 
 
@@ -105,7 +107,11 @@ def run_plan(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Run
     write_record(run)
     for number, source in enumerate(plan.sources, 1):
         say(f"[{number}/{len(plan.sources)}] {source.name} ... ")
-        chapter, versions = _run_chapter(plan, source)
+        try:
+            chapter, versions = _run_chapter(plan, source)
+        except StorageError:
+            say("stopped\n")
+            raise
         run = replace(run, chapters=(*run.chapters, chapter), versions={**run.versions, **versions})
         say(_ended(chapter))
         if chapter.status == "interrupted":
@@ -135,7 +141,7 @@ def _run_chapter(plan: Plan, source: Source) -> tuple[Chapter, dict[str, str]]:
         outcome, left, status = Outcome(0, 0, None), (), "interrupted"
     names = tuple(name for name, state in result_files(plan.directory).items() if before.get(name) != state)
     reported, versions = read_results(plan.directory, names)
-    data = output.read_bytes() if output.is_file() else None
+    data = output.read_bytes() if _read_json(output) is not None else None
     chapter = Chapter(
         name=source.name,
         title=source.title,
@@ -187,12 +193,24 @@ def execute_guarded(
             grace=_GRACE,
         )
         left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
-        if (folder / "outcome.json").is_file():
-            return Outcome.from_dict(json.loads((folder / "outcome.json").read_text())), left
+        outcome = _read_json(folder / "outcome.json")
+        if outcome is not None:
+            return Outcome.from_dict(outcome), left
+    if shutil.disk_usage(scratch).free < _LEAST_SPACE:
+        raise StorageError(f"The disk that holds {scratch} is full.", "Free some space, and run again.")
     with log.open("ab") as more:
         more.write(done.stderr)
     why = f"its process ended with status {done.status}; the log {log.name} may say why"
     return Outcome(0, 0, Failure(None, None, "", "ProcessEnded", why)), left
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where the file is not there, or was cut short as by a kill or a full disk."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _environment(folder: Path) -> dict[str, str]:
