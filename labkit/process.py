@@ -71,11 +71,11 @@ def run(
         stdout, stderr = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
         _end_group(process, grace)
-        stdout, stderr = process.communicate()
+        stdout, stderr = _rest(process)
         return Completed(words, process.returncode, stdout, stderr, timed_out=True)
     except BaseException:
         _end_group(process, grace)
-        process.communicate()
+        _rest(process)
         raise
     return Completed(words, process.returncode, stdout, stderr)
 
@@ -88,6 +88,14 @@ def _end_group(process: subprocess.Popen[bytes], grace: float) -> None:
                 process.communicate(timeout=grace)
     finally:
         _signal_group(process, signal.SIGKILL)
+
+
+def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """What a killed program had written; a daemon that it left may hold the pipes open for ever."""
+    try:
+        return process.communicate(timeout=2)
+    except subprocess.TimeoutExpired as error:
+        return error.output or b"", error.stderr or b""
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -12,7 +12,8 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 _ERROR_MARKER = "papermill-error-cell-tag"
 _INJECTED = "injected-parameters"
@@ -177,6 +178,8 @@ def _tags(cell: Any) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """Run the job whose file is ``argv[0]``; what the kernel says on its own goes to the job's log."""
+    # jsonschema would build a grammar of IRIs, half of papermill's import time; no notebook holds one.
+    sys.modules["rfc3987_syntax"] = cast(ModuleType, None)
     job = Job(**json.loads(Path(argv[0]).read_text()))
     with Path(job.log).open("ab") as log:
         os.dup2(log.fileno(), 1)

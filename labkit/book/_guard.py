@@ -5,7 +5,8 @@ Called as ``python -m labkit.book._guard PARENT ARGV…``, with the process id o
 A notebook's kernel leads its own session and may start daemons, so killing a process group does not
 reach them. This process is a *child subreaper* (prctl(2)): whatever loses its parent below it becomes
 its child and is found. It ends with the program, at SIGTERM, and when its own parent dies for any reason.
-The names of what had to be ended are printed as one JSON list.
+The program's output goes to standard error; standard output gets the names of what had to be ended, as one
+JSON list.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from labkit import process
-
 # <linux/prctl.h>
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -29,11 +28,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 GRACE = 3.0
 """Seconds that left-over processes have between SIGTERM and SIGKILL."""
 
-_LONGEST = 20 * 86400.0  # poll(2) takes no more than 2**31 milliseconds
-
 
 def main(argv: list[str]) -> int:
-    """Run ``argv[1:]``, watched for process ``argv[0]``; returns its status, or 143 after SIGTERM."""
+    """Run ``argv[1:]`` for process ``argv[0]``; returns its status (128 + signal), or 143 after SIGTERM."""
     parent, words = int(argv[0]), argv[1:]
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -42,9 +39,15 @@ def main(argv: list[str]) -> int:
     if os.getppid() != parent:
         return 143
     try:
-        done = process.run(words, timeout=_LONGEST)
-        status = done.status
-        sys.stderr.buffer.write(done.stderr)
+        # Not `labkit.process`: its pipes would be held open by the very daemons that are to be ended.
+        pid = os.posix_spawnp(
+            words[0],
+            words,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],
+            setsigdef=[signal.SIGINT, signal.SIGTERM],
+        )
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except SystemExit:
         status = 143
     # Nothing may interrupt the clean-up.
@@ -52,7 +55,7 @@ def main(argv: list[str]) -> int:
     names = _end_children()
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(names) + "\n")
-    return status
+    return status if status >= 0 else 128 - status
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -30,13 +31,14 @@ from labkit.book._record import (
     write_record,
 )
 from labkit.book._source import Source, find_notebooks, load_source, near, repository
-from labkit.errors import MissingComponent, UsageError
+from labkit.errors import MissingComponent, StorageError, UsageError
 
 CELL_TIMEOUT = 600.0
 """Seconds that a cell may take, unless the caller says otherwise."""
 
 _START_TIMEOUT = 180.0
 _GRACE = 15.0
+_LEAST_SPACE = 1 << 16
 _LONGEST = 20 * 86400.0  # poll(2) takes no more than 2**31 milliseconds
 
 
@@ -76,7 +78,7 @@ def plan_run(
     if timeout <= 0:
         raise UsageError(f"A time-out of {timeout:g} s leaves no time to run.", "Give a positive number.")
     sources = tuple(load_source(path) for path in find_notebooks(notebooks, here))
-    _check_kernels(sources)
+    check_kernels(sources)
     directory = _directory(output, here, now or datetime.now(UTC))
     values = assign(sources, parameters or {}, directory)
     return Plan(sources, values, directory, timeout, here)
@@ -105,7 +107,11 @@ def run_plan(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Run
     write_record(run)
     for number, source in enumerate(plan.sources, 1):
         say(f"[{number}/{len(plan.sources)}] {source.name} ... ")
-        chapter, versions = _run_chapter(plan, source)
+        try:
+            chapter, versions = _run_chapter(plan, source)
+        except StorageError:
+            say("stopped\n")
+            raise
         run = replace(run, chapters=(*run.chapters, chapter), versions={**run.versions, **versions})
         say(_ended(chapter))
         if chapter.status == "interrupted":
@@ -122,13 +128,20 @@ def _run_chapter(plan: Plan, source: Source) -> tuple[Chapter, dict[str, str]]:
     output = plan.directory / "executed" / f"{source.name}.ipynb"
     started, began = _now(), time.monotonic()
     try:
-        outcome, left = _execute(plan, source, output)
+        outcome, left = execute_guarded(
+            source,
+            plan.parameters[source.name],
+            output,
+            log=plan.directory / "logs" / f"{source.name}.log",
+            scratch=plan.directory,
+            timeout=plan.timeout,
+        )
         status = "passed" if outcome.failure is None else "failed"
     except KeyboardInterrupt:
         outcome, left, status = Outcome(0, 0, None), (), "interrupted"
     names = tuple(name for name, state in result_files(plan.directory).items() if before.get(name) != state)
     reported, versions = read_results(plan.directory, names)
-    data = output.read_bytes() if output.is_file() else None
+    data = output.read_bytes() if _read_json(output) is not None else None
     chapter = Chapter(
         name=source.name,
         title=source.title,
@@ -152,41 +165,52 @@ def _run_chapter(plan: Plan, source: Source) -> tuple[Chapter, dict[str, str]]:
     return chapter, versions
 
 
-def _execute(plan: Plan, source: Source, output: Path) -> tuple[Outcome, tuple[str, ...]]:
-    """Run one notebook under the guard; its scratch files go with it."""
-    log = plan.directory / "logs" / f"{source.name}.log"
-    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=plan.directory) as scratch:
-        folder = Path(scratch)
+def execute_guarded(
+    source: Source, parameters: dict[str, Any], output: Path, *, log: Path, scratch: Path, timeout: float
+) -> tuple[Outcome, tuple[str, ...]]:
+    """Run one notebook in its own guarded process; also returns the names of processes it left behind.
+
+    log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed.
+    timeout: seconds a cell may take.
+    """
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=scratch) as name:
+        folder = Path(name)
         job = Job(
             source=str(source.path),
             output=str(output),
             outcome=str(folder / "outcome.json"),
             log=str(log),
-            parameters=plan.parameters[source.name],
-            timeout=plan.timeout,
+            parameters=parameters,
+            timeout=timeout,
         )
         (folder / "job.json").write_text(json.dumps(asdict(job)))
         python = [sys.executable, "-m"]
+        guard = [*python, "labkit.book._guard", str(os.getpid())]
         done = process.run(
-            [
-                *python,
-                "labkit.book._guard",
-                str(os.getpid()),
-                *python,
-                "labkit.book._execute",
-                folder / "job.json",
-            ],
-            timeout=min(_START_TIMEOUT + (source.cells + 1) * (plan.timeout + 5), _LONGEST),
+            [*guard, *python, "labkit.book._execute", folder / "job.json"],
+            timeout=min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST),
             env={**os.environ, **_environment(folder)},
             grace=_GRACE,
         )
         left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
-        if (folder / "outcome.json").is_file():
-            return Outcome.from_dict(json.loads((folder / "outcome.json").read_text())), left
+        outcome = _read_json(folder / "outcome.json")
+        if outcome is not None:
+            return Outcome.from_dict(outcome), left
+    if shutil.disk_usage(scratch).free < _LEAST_SPACE:
+        raise StorageError(f"The disk that holds {scratch} is full.", "Free some space, and run again.")
     with log.open("ab") as more:
         more.write(done.stderr)
-    why = f"its process ended with status {done.status}; {_shown(log, plan.start)} may say why"
+    why = f"its process ended with status {done.status}; the log {log.name} may say why"
     return Outcome(0, 0, Failure(None, None, "", "ProcessEnded", why)), left
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where the file is not there, or was cut short as by a kill or a full disk."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -207,7 +231,12 @@ def content_digest(data: bytes, directory: Path) -> str:
     return hashlib.sha256(text.replace(str(directory), "RUN_DIR").encode()).hexdigest()
 
 
-def _check_kernels(sources: Sequence[Source]) -> None:
+def check_kernels(sources: Sequence[Source]) -> None:
+    """Refuse notebooks whose kernel is not installed.
+
+    Raises:
+        MissingComponent: which notebook wants which kernel.
+    """
     from jupyter_client.kernelspec import KernelSpecManager
 
     known = KernelSpecManager().find_kernel_specs()

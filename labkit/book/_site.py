@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from labkit.book._record import Chapter, Run, write_record
+from labkit.book._record import RECORD, Chapter, Run, write_record
 from labkit.book._source import read_notebook
 from labkit.show import Link, chapter_page, run_index
 
@@ -57,15 +58,25 @@ def publish(run: Run) -> Run:
     """
     run = replace(run, site=INDEX)
     final = run.directory / "site"
-    draft = run.directory / ".site-new"
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / "notebooks").mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix=".site-", dir=run.directory) as name:
+        draft = Path(name) / "site"
+        _write_pages(run, draft)
+        write_record(run)
+        shutil.copyfile(run.directory / RECORD, draft / RECORD)
+        if final.exists():
+            final.rename(Path(name) / "old")
+        draft.rename(final)
+    return run
+
+
+def _write_pages(run: Run, folder: Path) -> None:
+    (folder / "notebooks").mkdir(parents=True)
     links = [Link(quote(_page_name(chapter.name)), chapter.title) for chapter in run.chapters]
     names = {chapter.name: link.href for chapter, link in zip(run.chapters, links, strict=True)}
     styles = _code_styles()
-    downloads = [Link("run.json", "run.json: this run for programs")]
+    downloads = [Link(RECORD, f"{RECORD}: this run for programs")]
     for number, chapter in enumerate(run.chapters):
-        download = _download(run, chapter, draft)
+        download = _download(run, chapter, folder)
         downloads += [download] if download else []
         page = chapter_page(
             chapter.to_dict(),
@@ -75,15 +86,10 @@ def publish(run: Run) -> Run:
             following=links[number + 1] if number + 1 < len(links) else None,
             download=replace(download, text="notebook") if download else None,
         )
-        (draft / _page_name(chapter.name)).write_text(page, encoding="utf-8")
+        (folder / _page_name(chapter.name)).write_text(page, encoding="utf-8")
     title = f"labkit run {run.directory.name}"
     index = run_index(run.to_dict(), links, downloads, title=title)
-    (draft / "index.html").write_text(index, encoding="utf-8")
-    write_record(run)
-    shutil.copyfile(run.directory / "run.json", draft / "run.json")
-    shutil.rmtree(final, ignore_errors=True)
-    draft.rename(final)
-    return run
+    (folder / "index.html").write_text(index, encoding="utf-8")
 
 
 def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> str:

@@ -18,6 +18,7 @@ _VERBS = {
     "measure": "labkit.cli._measure",
     "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",
+    "refresh": "labkit.cli._refresh",
     "run": "labkit.cli._run",
     "setup": "labkit.cli._setup",
     "stop": "labkit.cli._stop",

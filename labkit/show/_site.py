@@ -137,7 +137,7 @@ def _facts(chapter: Mapping[str, Any]) -> list[Markup]:
     return [
         _status(chapter["status"]),
         element("span", *_where(chapter), " ", _badge(chapter)),
-        element("span", f"{chapter['cells_run']} of {chapter['cells']} code cells"),
+        element("span", f"{chapter['cells_run']} of {chapter['cells']} code cells ran"),
         element("span", f"{chapter['seconds']:.1f} s"),
     ]
 
@@ -152,7 +152,7 @@ def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
             _status(chapter["status"]),
             class_="head",
         ),
-        element("div", *_facts(chapter)[1:], class_="facts"),
+        element("div", element("code", chapter["name"]), *_facts(chapter)[1:], class_="facts"),
         _failure(failure, link.href) if failure else "",
         class_=chapter["status"],
     )

@@ -1,0 +1,80 @@
+"""The committed notebooks, and that the checks of them see what they are for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.book.notebooks import code, markdown, parameters, write_notebook
+from tests.notebooks.committed import complaints, notebooks
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_a_committed_notebook_is_in_order(path: Path) -> None:
+    assert complaints(path) == []
+
+
+def good(path: Path) -> dict[str, Any]:
+    write_notebook(path, markdown("# A"), parameters("n = 1"), code("print(n)"))
+    document: dict[str, Any] = json.loads(path.read_text())
+    document["cells"][1]["execution_count"] = 1
+    document["cells"][2]["execution_count"] = 2
+    document["cells"][2]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "1\n/dev/kvm\n"}]
+    return document
+
+
+def test_a_notebook_in_order_gives_no_complaint(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(good(path)))
+    assert complaints(path) == []
+
+
+def set_output(document: dict[str, Any], output: dict[str, Any]) -> None:
+    document["cells"][2]["outputs"] = [output]
+
+
+def downgrade(document: dict[str, Any]) -> None:
+    document["nbformat_minor"] = 4
+    for cell in document["cells"]:
+        del cell["id"]
+
+
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
+SCRIPT = {"output_type": "display_data", "metadata": {}, "data": {"text/html": "<SCRIPT>1</SCRIPT>"}}
+PATH = {"output_type": "stream", "name": "stdout", "text": "made '/home/me/x'"}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda it: it["cells"][1]["metadata"].clear(), "0 cells are tagged parameters"),
+        (lambda it: it["cells"][0].pop("id"), "cell 1: no id"),
+        (downgrade, "older than format 4.5"),
+        (lambda it: it["metadata"]["kernelspec"].update(name="bash"), "the kernel bash is none of"),
+        (lambda it: it["cells"][2].update(execution_count=None), "execution counts are [1, None]"),
+        (lambda it: it["cells"][2].update(execution_count=7), "execution counts are [1, 7]"),
+        (lambda it: it["cells"][2].update(source="x" * 200_000), "bytes are more than"),
+        (
+            lambda it: it["cells"][2].update(source="open('/mnt/x')"),
+            "cell 3: a path of one machine: /mnt/x",
+        ),
+        (lambda it: it["cells"][2]["metadata"].update(papermill={}), "cell 3: metadata of one execution"),
+        (lambda it: it["metadata"]["language_info"].update(version="3"), "metadata of one execution"),
+        (lambda it: it["metadata"].update(papermill={}), "metadata of one execution"),
+        (lambda it: set_output(it, ERROR), "cell 3: an error is kept: ValueError"),
+        (lambda it: set_output(it, SCRIPT), "cell 3: a script is kept"),
+        (lambda it: set_output(it, PATH), "cell 3: a path of one machine: /home/me"),
+    ],
+)
+def test_a_fault_is_complained_about(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], complaint: str
+) -> None:
+    path = tmp_path / "a.ipynb"
+    document = good(path)
+    change(document)
+    path.write_text(json.dumps(document))
+    assert any(complaint in found for found in complaints(path)), complaints(path)
