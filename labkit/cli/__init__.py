@@ -15,6 +15,7 @@ from labkit.errors import LabkitError, StorageError, UsageError
 _VERBS: dict[str, str] = {
     "eventlog": "labkit.cli._eventlog",
     "measure": "labkit.cli._measure",
+    "quote": "labkit.cli._quote",
 }
 
 
