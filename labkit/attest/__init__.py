@@ -1,1 +1,35 @@
-"""Attestation: TDREPORT and quote codecs, verification, appraisal."""
+"""Attestation: TDREPORT and quote codecs, verification, the lab authority, appraisal."""
+
+from __future__ import annotations
+
+from labkit.attest._authority import LabAuthority
+from labkit.attest._bits import Bit, td_attributes, xfam
+from labkit.attest._chain import CertificateChain
+from labkit.attest._collateral import Collateral, parse_collateral
+from labkit.attest._layout import FieldView
+from labkit.attest._quote import Quote, parse_quote
+from labkit.attest._reasons import Reason
+from labkit.attest._tdreport import TdReport, make_tdreport, parse_tdreport
+from labkit.attest._verify import Anchor, QuoteVerdict, VerifierPool, verifier_pool, verify_quote
+
+__all__ = [
+    "Anchor",
+    "Bit",
+    "CertificateChain",
+    "Collateral",
+    "FieldView",
+    "LabAuthority",
+    "Quote",
+    "QuoteVerdict",
+    "Reason",
+    "TdReport",
+    "VerifierPool",
+    "make_tdreport",
+    "parse_collateral",
+    "parse_quote",
+    "parse_tdreport",
+    "td_attributes",
+    "verifier_pool",
+    "verify_quote",
+    "xfam",
+]

@@ -23,6 +23,7 @@ _VERBS = {
     "setup": "labkit.cli._setup",
     "stop": "labkit.cli._stop",
     "verify": "labkit.cli._verify",
+    "quote": "labkit.cli._quote",
 }
 
 

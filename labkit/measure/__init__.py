@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labkit.measure._ccel import CcelTable, parse_ccel_table
 from labkit.measure._describe import DataCheck
 from labkit.measure._log import Event, EventLog, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
@@ -10,6 +11,7 @@ from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report
 from labkit.measure._tdvf import Section, SectionAttribute, SectionType, Tdvf, join_firmware, read_tdvf
 
 __all__ = [
+    "CcelTable",
     "DataCheck",
     "Event",
     "EventLog",
@@ -28,6 +30,7 @@ __all__ = [
     "join_firmware",
     "measure_firmware",
     "mrtd",
+    "parse_ccel_table",
     "parse_log",
     "read_tdvf",
     "replay_pcrs",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from labkit.show._fields import FieldSpan, field_table, field_view, hex_map
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, stamp
+from labkit.show._verdict import verdict_view
 
 __all__ = [
+    "FieldSpan",
     "Link",
     "badge",
     "bars",
@@ -19,6 +22,9 @@ __all__ = [
     "element",
     "escape",
     "event_table",
+    "field_table",
+    "field_view",
+    "hex_map",
     "join",
     "page",
     "pre",
@@ -26,4 +32,5 @@ __all__ = [
     "section_table",
     "stamp",
     "table",
+    "verdict_view",
 ]

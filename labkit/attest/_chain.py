@@ -1,0 +1,88 @@
+"""The PEM chain inside a quote: exactly three certificates, in the one way PEM writes them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+from dcap_qvl import parse_pck_extension_from_pem
+
+from labkit.errors import MalformedEvidence
+
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
+_BLOCK = re.compile(re.escape(_BEGIN) + rb"([A-Za-z0-9+/=\n]+)" + re.escape(_END))
+_REMEDY = "Fetch the quote again; its certificate chain is damaged or was replaced."
+LAB_FMSPC = b"LAB"
+
+
+@dataclass(frozen=True)
+class CertificateChain:
+    """PCK leaf, intermediate CA and root of a quote, as DER, and what the leaf says about the platform.
+
+    fmspc: the six bytes that name the platform's family. lab: the platform is a lab authority, no processor.
+    """
+
+    leaf: bytes
+    intermediate: bytes
+    root: bytes
+    root_sha256: bytes
+    fmspc: bytes
+    subjects: tuple[str, str, str]
+
+    @property
+    def lab(self) -> bool:
+        """A lab authority made this chain; it says nothing about hardware."""
+        return self.fmspc.startswith(LAB_FMSPC)
+
+
+@lru_cache(maxsize=128)
+def parse_chain(pem: bytes) -> CertificateChain:
+    """Read the chain strictly: three certificates, canonical PEM, at most one NUL behind them.
+
+    The chain of a platform is the same in all its quotes, therefore the result is remembered.
+
+    Raises:
+        MalformedEvidence: there is anything else in the text.
+    """
+    text = pem[:-1] if pem.endswith(b"\n\0") else pem
+    ders = [_der(block) for block in _BLOCK.findall(text)]
+    if len(ders) != 3 or b"".join(map(_pem, ders)) != text:
+        raise MalformedEvidence(
+            f"The certification data is not three PEM certificates and nothing else ({len(ders)} found).",
+            _REMEDY,
+        )
+    try:
+        subjects = [x509.load_der_x509_certificate(der).subject.rfc4514_string() for der in ders]
+        fmspc = fmspc_of(ders[0])
+    except ValueError as error:
+        raise MalformedEvidence(f"The certificate chain does not parse: {error}.", _REMEDY) from error
+    leaf, intermediate, root = ders
+    names = (subjects[0], subjects[1], subjects[2])
+    return CertificateChain(leaf, intermediate, root, hashlib.sha256(root).digest(), fmspc, names)
+
+
+def fmspc_of(leaf: bytes) -> bytes:
+    """The six bytes that name a platform's family, from its PCK certificate (DER).
+
+    Raises:
+        ValueError: the certificate has no such extension.
+    """
+    return bytes(parse_pck_extension_from_pem(_pem(leaf)).fmspc)
+
+
+def _der(block: bytes) -> bytes:
+    try:
+        return base64.b64decode(block.replace(b"\n", b""), validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _pem(der: bytes) -> bytes:
+    text = base64.b64encode(der)
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return b"".join([_BEGIN, *(line + b"\n" for line in lines), _END])

@@ -1,0 +1,288 @@
+"""TDX quotes, version 4 and 5: a strict reading that accounts for every byte.
+
+Source: Intel TDX DCAP Quoting Library API, appendix A.3 (version 4) and A.4 (version 5).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.attest._bits import DEBUG, Bit, names, td_attributes, xfam
+from labkit.attest._chain import CertificateChain, parse_chain
+from labkit.attest._layout import FieldView, Layout, as_html, as_text, placed
+from labkit.errors import MalformedEvidence
+
+QE_VENDOR_INTEL = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+_REMEDY = "Take the quote as the guest's outblob or quote service gave it, unchanged."
+_MAX_QUOTE = 1 << 20
+_TD10, _TD15 = 2, 3
+
+_TD10_BODY = Layout(
+    ("tee_tcb_svn", 16),
+    ("mr_seam", 48),
+    ("mr_signer_seam", 48),
+    ("seam_attributes", 8),
+    ("td_attributes", 8),
+    ("xfam", 8),
+    ("mrtd", 48),
+    ("mr_config_id", 48),
+    ("mr_owner", 48),
+    ("mr_owner_config", 48),
+    ("rtmr0", 48),
+    ("rtmr1", 48),
+    ("rtmr2", 48),
+    ("rtmr3", 48),
+    ("report_data", 64),
+)
+_TD15_BODY = _TD10_BODY + Layout(("tee_tcb_svn2", 16), ("mr_service_td", 48))
+_BODIES = {_TD10: _TD10_BODY, _TD15: _TD15_BODY}
+_SIGNATURE = Layout(("signature", 64), ("attestation_key", 64))
+_QE = Layout(("qe_report", 384), ("qe_report_signature", 64))
+assert (_TD10_BODY.size, _TD15_BODY.size) == (584, 648)
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A quote, field by field; values are raw bytes unless named otherwise.
+
+    body_type: 2 for TD 1.0, 3 for TD 1.5; version 4 knows only 2 and does not write it.
+    certificates: the PEM text as it stands. padding: number of zero bytes behind the end.
+    """
+
+    version: int
+    qe_and_pce_svn: bytes
+    user_data: bytes
+    body_type: int
+    tee_tcb_svn: bytes
+    mr_seam: bytes
+    mr_signer_seam: bytes
+    seam_attributes: bytes
+    td_attributes: bytes
+    xfam: bytes
+    mrtd: bytes
+    mr_config_id: bytes
+    mr_owner: bytes
+    mr_owner_config: bytes
+    rtmr0: bytes
+    rtmr1: bytes
+    rtmr2: bytes
+    rtmr3: bytes
+    report_data: bytes
+    tee_tcb_svn2: bytes
+    mr_service_td: bytes
+    signature: bytes
+    attestation_key: bytes
+    qe_report: bytes
+    qe_report_signature: bytes
+    qe_auth_data: bytes
+    certificates: bytes
+    chain: CertificateChain
+    padding: int = 0
+
+    @property
+    def rtmr(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """RTMR0 to RTMR3."""
+        return (self.rtmr0, self.rtmr1, self.rtmr2, self.rtmr3)
+
+    @property
+    def attributes(self) -> tuple[Bit, ...]:
+        """The set bits of the TD's ATTRIBUTES."""
+        return td_attributes(int.from_bytes(self.td_attributes, "little"))
+
+    @property
+    def features(self) -> tuple[Bit, ...]:
+        """The set bits of XFAM."""
+        return xfam(int.from_bytes(self.xfam, "little"))
+
+    @property
+    def debug(self) -> bool:
+        """The TD was built for debugging: the VMM can read it."""
+        return bool(int.from_bytes(self.td_attributes, "little") & DEBUG)
+
+    @property
+    def lab(self) -> bool:
+        """A lab authority signed it; no TDX hardware stands behind it."""
+        return self.chain.lab
+
+    def encode(self) -> bytes:
+        """The bytes this quote was read from, padding included."""
+        layout = _BODIES[self.body_type]
+        body = layout.encode(self)
+        if self.version == 5:
+            body = struct.pack("<HI", self.body_type, len(body)) + body
+        inner = _QE.encode(self) + struct.pack("<H", len(self.qe_auth_data)) + self.qe_auth_data
+        inner += struct.pack("<HI", 5, len(self.certificates)) + self.certificates
+        signed = _SIGNATURE.encode(self) + struct.pack("<HI", 6, len(inner)) + inner
+        header = struct.pack("<HHI", self.version, 2, 0x81) + self.qe_and_pce_svn + QE_VENDOR_INTEL
+        return header + self.user_data + body + struct.pack("<I", len(signed)) + signed + bytes(self.padding)
+
+    def fields(self) -> list[FieldView]:
+        """Every field with its offset and meaning; together they cover all bytes."""
+        layout = _BODIES[self.body_type]
+        length = self._signature_length()
+        found = [
+            ("version", struct.pack("<H", self.version)),
+            ("key_type", b"\2\0"),
+            ("tee_type", b"\x81\0\0\0"),
+            ("qe_and_pce_svn", self.qe_and_pce_svn),
+            ("qe_vendor_id", QE_VENDOR_INTEL),
+            ("user_data", self.user_data),
+        ]
+        if self.version == 5:
+            found += [
+                ("body_type", struct.pack("<H", self.body_type)),
+                ("body_size", struct.pack("<I", layout.size)),
+            ]
+        found += [
+            *((name, getattr(self, name)) for name in layout.names),
+            ("signature_length", struct.pack("<I", length)),
+            ("signature", self.signature),
+            ("attestation_key", self.attestation_key),
+            ("certification_type", b"\6\0"),
+            ("certification_length", struct.pack("<I", length - 134)),
+            ("qe_report", self.qe_report),
+            ("qe_report_signature", self.qe_report_signature),
+            ("qe_auth_length", struct.pack("<H", len(self.qe_auth_data))),
+            ("qe_auth_data", self.qe_auth_data),
+            ("chain_type", b"\5\0"),
+            ("chain_length", struct.pack("<I", len(self.certificates))),
+            ("certificates", self.certificates),
+        ]
+        if self.padding:
+            found.append(("padding", bytes(self.padding)))
+        return placed(found, self._notes())
+
+    def _signature_length(self) -> int:
+        return 64 + 64 + 6 + 384 + 64 + 2 + len(self.qe_auth_data) + 6 + len(self.certificates)
+
+    def _notes(self) -> dict[str, str]:
+        return {
+            "key_type": "ECDSA P-256",
+            "tee_type": "TDX",
+            "qe_vendor_id": "Intel",
+            "body_type": "TD 1.5" if self.body_type == _TD15 else "TD 1.0",
+            "td_attributes": names(self.attributes),
+            "xfam": names(self.features),
+            "signature": "over header and body, by the attestation key",
+            "certification_type": "QE report with its certification",
+            "qe_report": "binds the attestation key: first half of its report data",
+            "qe_report_signature": "by the PCK key",
+            "chain_type": "PEM chain: PCK leaf, CA, root",
+            "certificates": " ← ".join(self.chain.subjects),
+            "padding": "zeros, not part of the quote",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``labkit quote inspect --json``."""
+        layout = _BODIES[self.body_type]
+        body = {name: getattr(self, name).hex() for name in layout.names}
+        rtmr = [body.pop(f"rtmr{number}") for number in range(4)]
+        return {
+            "version": self.version,
+            "tee": "tdx",
+            "body": "td-1.5" if self.body_type == _TD15 else "td-1.0",
+            **body,
+            "rtmr": rtmr,
+            "attributes": [bit.to_dict() for bit in self.attributes],
+            "features": [bit.to_dict() for bit in self.features],
+            "debug": self.debug,
+            "fmspc": self.chain.fmspc.hex(),
+            "certificates": list(self.chain.subjects),
+            "lab": self.lab,
+            "padding": self.padding,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join([*self._warnings(), as_text(self.fields())])
+
+    def __repr__(self) -> str:
+        return f"Quote(v{self.version}, mrtd={self.mrtd.hex()[:16]}…, debug={self.debug}, lab={self.lab})"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.fields())
+
+    def _warnings(self) -> list[str]:
+        lines = []
+        if self.lab:
+            lines.append("[EMULATED] Signed by a lab authority: no TDX hardware stands behind this quote.")
+        if self.debug:
+            lines.append("DEBUG is set: the VMM could read and change this TD.")
+        reserved = [str(bit.number) for bit in (*self.attributes, *self.features) if not bit.known]
+        if reserved:
+            lines.append(f"Reserved bits are set: {', '.join(reserved)}.")
+        return lines
+
+
+def parse_quote(data: bytes) -> Quote:
+    """Read a TDX quote strictly; nothing is verified, but nothing is unaccounted for either.
+
+    Raises:
+        MalformedEvidence: a length, a type or the certificate chain is not exactly as it must be, something
+            other than zeros follows the end, or the body is neither TD 1.0 nor TD 1.5.
+    """
+    if len(data) < 48 + 584 + 4 or len(data) > _MAX_QUOTE:
+        raise MalformedEvidence(f"A TDX quote has some thousand bytes; this has {len(data)}.", _REMEDY)
+    data = bytes(data)
+    version, key_type, tee_type = struct.unpack_from("<HHI", data)
+    if version not in (4, 5):
+        raise MalformedEvidence(f"Quote version {version} is none of TDX (4 or 5).", _REMEDY)
+    if tee_type != 0x81 or key_type != 2 or data[12:28] != QE_VENDOR_INTEL:
+        raise MalformedEvidence(
+            "The header is not that of a TDX quote with an ECDSA P-256 key of Intel's enclave.", _REMEDY
+        )
+    body_type, start = _body(data, version)
+    layout = _BODIES[body_type]
+    end = start + layout.size
+    (length,) = struct.unpack_from("<I", data, end)
+    tail = _signature_data(data, end + 4, length)
+    rest = data[end + 4 + length :]
+    if rest.count(0) != len(rest):
+        raise MalformedEvidence("Bytes other than zeros follow the end of the quote.", _REMEDY)
+    fields = {"tee_tcb_svn2": b"", "mr_service_td": b"", **layout.decode(data, start)}
+    return Quote(
+        version=version,
+        qe_and_pce_svn=data[8:12],
+        user_data=data[28:48],
+        body_type=body_type,
+        **fields,
+        **tail,
+        chain=parse_chain(tail["certificates"]),
+        padding=len(rest),
+    )
+
+
+def _body(data: bytes, version: int) -> tuple[int, int]:
+    """Type of the body and where it begins."""
+    if version == 4:
+        return _TD10, 48
+    body_type, size = struct.unpack_from("<HI", data, 48)
+    if body_type not in _BODIES:
+        raise MalformedEvidence(f"Body type {body_type} is neither TD 1.0 (2) nor TD 1.5 (3).", _REMEDY)
+    if size != _BODIES[body_type].size or len(data) < 54 + size + 4:
+        raise MalformedEvidence(f"A body of type {body_type} cannot have {size} bytes.", _REMEDY)
+    return body_type, 54
+
+
+def _signature_data(data: bytes, start: int, length: int) -> dict[str, bytes]:
+    end = start + length
+    fixed = 128 + 6 + 448 + 2
+    if length < fixed + 32 + 6 or end > len(data):
+        raise MalformedEvidence(f"The signature data of {length} bytes does not fit the quote.", _REMEDY)
+    kind, size = struct.unpack_from("<HI", data, start + 128)
+    if kind != 6 or size != length - 134:
+        raise MalformedEvidence(f"The outer certification data has type {kind} and {size} bytes.", _REMEDY)
+    (auth,) = struct.unpack_from("<H", data, start + 134 + 448)
+    at = start + fixed
+    if auth != 32:
+        raise MalformedEvidence(f"The QE's authentication data has {auth} bytes, not 32.", _REMEDY)
+    kind, size = struct.unpack_from("<HI", data, at + auth)
+    if kind != 5 or at + auth + 6 + size != end:
+        raise MalformedEvidence(f"The inner certification data has type {kind} and {size} bytes.", _REMEDY)
+    return {
+        **_SIGNATURE.decode(data, start),
+        **_QE.decode(data, start + 134),
+        "qe_auth_data": data[at : at + auth],
+        "certificates": data[at + auth + 6 : end],
+    }

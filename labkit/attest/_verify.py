@@ -1,0 +1,236 @@
+"""Verification of quotes: our strict reading first, then the library, then what the library leaves out.
+
+Offline: collateral and the time of verification are arguments, never fetched and never assumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import dcap_qvl
+from cryptography import x509
+
+from labkit.attest._collateral import Collateral
+from labkit.attest._quote import Quote, parse_quote
+from labkit.attest._reasons import Reason, reason_of, remedy_of
+from labkit.errors import MalformedEvidence, UsageError
+from labkit.settings import Trust
+from labkit.show import clean, columns, stamp, verdict_view
+
+# SHA-256 of Intel's "SGX Root CA" certificate, as DER; it stands in every quote of Intel's platforms.
+INTEL_ROOT_SHA256 = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
+_CHUNK = 64
+
+
+class Anchor(StrEnum):
+    """Under which root a quote was verified."""
+
+    INTEL = "intel"
+    CUSTOM_ROOT = "custom-root"
+
+
+@dataclass(frozen=True)
+class QuoteVerdict:
+    """What verification found. ``reason`` is empty for a verified quote; ``message`` keeps the original text.
+
+    A verified quote may still be out of date: look at ``tcb_status`` and ``advisory_ids``, or appraise it.
+    """
+
+    reason: Reason | None
+    message: str
+    tcb_status: str
+    advisory_ids: tuple[str, ...]
+    version: int
+    mrtd: bytes
+    rtmr: tuple[bytes, bytes, bytes, bytes]
+    report_data: bytes
+    debug: bool
+    trust: Anchor
+    lab: bool
+    fmspc: str
+    padding: int
+
+    @property
+    def verified(self) -> bool:
+        """Signatures, certificates, revocation, identities and TCB level were all accepted."""
+        return self.reason is None
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a refusal."""
+        return remedy_of(self.reason) if self.reason else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``labkit quote verify --json``."""
+        return {
+            "verdict": "VERIFIED" if self.verified else "REFUSED",
+            "reason": self.reason.value if self.reason else None,
+            "message": self.message,
+            "tcb_status": self.tcb_status,
+            "advisory_ids": list(self.advisory_ids),
+            "version": self.version,
+            "tee": "tdx",
+            "mrtd": self.mrtd.hex(),
+            "rtmr": [value.hex() for value in self.rtmr],
+            "report_data": self.report_data.hex(),
+            "debug": self.debug,
+            "trust": self.trust.value,
+            "lab": self.lab,
+            "fmspc": self.fmspc,
+            "padding": self.padding,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join([self._headline(), "", columns(self._rows())])
+
+    def __repr__(self) -> str:
+        return f"QuoteVerdict({self._word()}, tcb_status={self.tcb_status!r}, lab={self.lab})"
+
+    def _repr_html_(self) -> str:
+        trust = Trust.NONE if self.lab else Trust.HARDWARE
+        return verdict_view(self._word(), self.verified, trust, self._because(), self._rows())
+
+    def _word(self) -> str:
+        return "VERIFIED" if self.verified else f"REFUSED {self.reason}"
+
+    def _headline(self) -> str:
+        return f"{stamp(Trust.NONE if self.lab else Trust.HARDWARE)}{self._word()}: {self._because()}"
+
+    def _because(self) -> str:
+        if not self.verified:
+            return f"{clean(self.message)}. {self.remedy}".replace("..", ".").rstrip()
+        if self.lab:
+            return "under a lab's root, which says nothing about hardware."
+        return "under Intel's root." if self.trust is Anchor.INTEL else "under the root that was named."
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [
+            ("TCB status", self.tcb_status or "not reached"),
+            ("advisories", ", ".join(self.advisory_ids) or "none"),
+            ("FMSPC", self.fmspc),
+            ("quote version", str(self.version)),
+            ("debug TD", "YES: trust nothing in it" if self.debug else "no"),
+            ("MRTD", self.mrtd.hex()),
+            *((f"RTMR{number}", value.hex()) for number, value in enumerate(self.rtmr)),
+            ("report data", self.report_data.hex()),
+        ]
+        return [*rows, ("padding", f"{self.padding} zero bytes behind the quote")] if self.padding else rows
+
+
+def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | None = None) -> QuoteVerdict:
+    """Verify a quote for the time ``now`` (seconds since 1970) under Intel's root or ``root_ca`` (DER).
+
+    A quote of a lab authority is refused under Intel's root before anything else is asked, and would be
+    refused by its signatures too.
+
+    Raises:
+        MalformedEvidence: quote or collateral do not parse.
+        UsageError: ``now`` is no time, or ``root_ca`` is no certificate.
+    """
+    if not 0 <= now < 1 << 63:
+        raise UsageError(f"The time {now} is no time of verification.", "Give seconds since 1970.")
+    native = collateral.native
+    quote = parse_quote(raw)
+    if quote.lab and root_ca is None:
+        return _verdict(quote, root_ca, Reason.LAB_QUOTE, "a lab authority signed this quote, not Intel")
+    expected = INTEL_ROOT_SHA256 if root_ca is None else hashlib.sha256(_checked_root(root_ca)).digest()
+    try:
+        if root_ca is None:
+            report = dcap_qvl.verify(raw, native, now)
+        else:
+            report = dcap_qvl.verify_with_root_ca(raw, native, root_ca, now)
+    except ValueError as error:
+        return _verdict(quote, root_ca, reason_of(str(error)), str(error))
+    if quote.chain.root_sha256 != expected:
+        return _verdict(quote, root_ca, Reason.ROOT_DIFFERS, "the quote carries another root certificate")
+    if quote.debug:
+        return _verdict(quote, root_ca, Reason.DEBUG_TD, "the TD is a debug TD")
+    if report.status == "Revoked":
+        return _verdict(quote, root_ca, Reason.TCB_REVOKED, "the TCB level is revoked")
+    return _verdict(quote, root_ca, None, "", report.status, tuple(report.advisory_ids))
+
+
+def _checked_root(root_ca: bytes) -> bytes:
+    try:
+        x509.load_der_x509_certificate(root_ca)
+    except ValueError as error:
+        raise UsageError(f"The root is no DER certificate: {error}.", "Give the root CA as DER.") from error
+    return root_ca
+
+
+def _verdict(
+    quote: Quote,
+    root_ca: bytes | None,
+    reason: Reason | None,
+    message: str,
+    status: str = "",
+    advisories: tuple[str, ...] = (),
+) -> QuoteVerdict:
+    return QuoteVerdict(
+        reason=reason,
+        message=message,
+        tcb_status=status,
+        advisory_ids=advisories,
+        version=quote.version,
+        mrtd=quote.mrtd,
+        rtmr=quote.rtmr,
+        report_data=quote.report_data,
+        debug=quote.debug,
+        trust=Anchor.INTEL if root_ca is None else Anchor.CUSTOM_ROOT,
+        lab=quote.lab,
+        fmspc=quote.chain.fmspc.hex().upper(),
+        padding=quote.padding,
+    )
+
+
+Outcome = QuoteVerdict | MalformedEvidence
+
+
+class VerifierPool:
+    """Processes that verify many quotes under the same collateral, time and root.
+
+    The library holds the interpreter's lock while it verifies, so that only processes help.
+    """
+
+    def __init__(self, executor: ProcessPoolExecutor) -> None:
+        self._executor = executor
+
+    def verify(self, quotes: Iterable[bytes]) -> Iterator[Outcome]:
+        """Verdicts in the order of the quotes; a malformed quote yields its error and stops nothing."""
+        return self._executor.map(_verify_here, quotes, chunksize=_CHUNK)
+
+
+@contextmanager
+def verifier_pool(
+    collateral: Collateral, now: int, root_ca: bytes | None = None, workers: int | None = None
+) -> Iterator[VerifierPool]:
+    """A pool of ``workers`` processes (default: one for each CPU), ended when the block is left."""
+    # Not fork: the caller may be a notebook kernel with threads.
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_prepare, initargs=(collateral, now, root_ca)
+    ) as executor:
+        yield VerifierPool(executor)
+
+
+_verifier: partial[QuoteVerdict] | None = None
+
+
+def _prepare(collateral: Collateral, now: int, root_ca: bytes | None) -> None:
+    global _verifier
+    _verifier = partial(verify_quote, collateral=collateral, now=now, root_ca=root_ca)
+
+
+def _verify_here(raw: bytes) -> Outcome:
+    assert _verifier is not None
+    try:
+        return _verifier(raw)
+    except MalformedEvidence as error:
+        return error

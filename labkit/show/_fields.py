@@ -1,0 +1,83 @@
+"""Views of binary structures: a table of fields and a hex dump coloured by field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labkit.show._html import Markup, details, element, join, table
+
+_HUES = (210, 35, 140, 280, 0, 180, 55, 320, 100, 245)
+_ROW = 32
+_MAX_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class FieldSpan:
+    """A named run of bytes at an offset of a structure."""
+
+    name: str
+    offset: int
+    value: bytes
+    note: str = ""
+
+
+def field_table(spans: Sequence[FieldSpan]) -> Markup:
+    """Offset, size, name, value and meaning of each field; the swatch is its colour in the hex map."""
+    rows = [
+        (
+            _swatch(number),
+            span.offset,
+            len(span.value),
+            span.name,
+            element("code", _short(span.value)),
+            span.note,
+        )
+        for number, span in enumerate(spans)
+    ]
+    return table(rows, ("", "offset", "size", "field", "value", "meaning"))
+
+
+def hex_map(spans: Sequence[FieldSpan]) -> Markup:
+    """A hex dump of consecutive fields, each in its own colour; hovering names the field."""
+    marked: dict[int, list[Markup]] = {}
+    left = _MAX_BYTES
+    for number, span in enumerate(spans):
+        shown = span.value[:left]
+        left -= len(shown)
+        position = 0
+        while position < len(shown):
+            row, column = divmod(span.offset + position, _ROW)
+            count = min(_ROW - column, len(shown) - position)
+            text = shown[position : position + count].hex(" ")
+            title = f"{span.name} ({span.offset}+{len(span.value)})"
+            marked.setdefault(row, []).append(element("span", text, style=_colour(number), title=title))
+            position += count
+    lines = [join([f"{row * _ROW:6d}  ", _spaced(parts), "\n"]) for row, parts in sorted(marked.items())]
+    if left == 0 and sum(len(span.value) for span in spans) > _MAX_BYTES:
+        lines.append(join([f"        … only the first {_MAX_BYTES} bytes are shown\n"]))
+    return element("pre", *lines, style="font-size:.75em;line-height:1.35;overflow-x:auto")
+
+
+def field_view(spans: Sequence[FieldSpan]) -> Markup:
+    """The table of fields, and the hex map folded under it."""
+    return join([field_table(spans), details("hex map", hex_map(spans))])
+
+
+def _short(value: bytes) -> str:
+    text = value.hex()
+    return text if len(text) <= 96 else f"{text[:93]}…"
+
+
+def _colour(number: int) -> str:
+    # Half-transparent, so that it is legible on light and dark pages alike.
+    lightness = 50 if number // len(_HUES) % 2 == 0 else 65
+    return f"background:hsl({_HUES[number % len(_HUES)]} 70% {lightness}% / .3)"
+
+
+def _swatch(number: int) -> Markup:
+    return element("span", "\u00a0\u00a0\u00a0", style=_colour(number))
+
+
+def _spaced(parts: Sequence[Markup]) -> Markup:
+    return Markup(" ".join(parts))

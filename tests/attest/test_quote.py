@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import contextlib
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.attest import LabAuthority, parse_quote
+from labkit.errors import MalformedEvidence
+from tests.attest.conftest import NOW, report
+
+QUOTE = LabAuthority.create(NOW).quote(report())
+
+
+def test_a_quote_is_read_as_written(quote: bytes) -> None:
+    read = parse_quote(quote)
+    assert read.encode() == quote
+    assert read.mrtd == b"\x11" * 48
+    assert read.rtmr == report().rtmr
+    assert read.report_data == b"\x5a" * 64
+    assert (read.debug, read.lab, read.padding) == (False, True, 0)
+    assert read.user_data == b"LAB: NO TDX HARDWARE"
+
+
+def test_the_fields_cover_every_byte(quote: bytes) -> None:
+    fields = parse_quote(quote + bytes(9)).fields()
+    assert b"".join(field.value for field in fields) == quote + bytes(9)
+    assert [field.offset for field in fields] == [
+        sum(len(field.value) for field in fields[:number]) for number in range(len(fields))
+    ]
+    assert fields[-1].name == "padding"
+
+
+def test_zeros_behind_the_end_are_padding_and_nothing_else_is(quote: bytes) -> None:
+    read = parse_quote(quote + bytes(307))
+    assert read.padding == 307
+    assert read.encode() == quote + bytes(307)
+    with pytest.raises(MalformedEvidence, match="other than zeros"):
+        parse_quote(quote + bytes(10) + b"\1")
+
+
+def _patched(offset: int, layout: str, value: int) -> bytes:
+    data = bytearray(QUOTE)
+    struct.pack_into(layout, data, offset, value)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "this has 0"),
+        (QUOTE[:635], "this has 635"),
+        (QUOTE + bytes(1 << 20), "some thousand bytes"),
+        (_patched(0, "<H", 3), "version 3"),
+        (_patched(0, "<H", 5), "neither TD 1.0"),
+        (_patched(2, "<H", 3), "ECDSA P-256"),
+        (_patched(4, "<I", 0), "not that of a TDX quote"),
+        (_patched(12, "<I", 0), "Intel's enclave"),
+        (_patched(632, "<I", len(QUOTE)), "does not fit"),
+        (_patched(632, "<I", 100), "does not fit"),
+        (_patched(632, "<I", len(QUOTE) - 637), "outer certification"),
+        (_patched(764, "<H", 7), "outer certification data has type 7"),
+        (_patched(766, "<I", 1), "outer certification"),
+        (_patched(1218, "<H", 33), "33 bytes, not 32"),
+        (_patched(1252, "<H", 4), "inner certification data has type 4"),
+        (_patched(1254, "<I", 5), "inner certification"),
+        (QUOTE.replace(b"-----BEGIN", b"-----BEGUN", 1), "three PEM"),
+        (QUOTE[:1258] + b" " * (len(QUOTE) - 1258), r"\(0 found\)"),
+        (QUOTE[:-1] + b" ", "three PEM"),
+    ],
+)
+def test_each_defect_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(MalformedEvidence, match=words) as caught:
+        parse_quote(data)
+    assert caught.value.exit_code == 65
+
+
+def test_one_nul_behind_the_chain_is_part_of_real_quotes() -> None:
+    data = bytearray(QUOTE + b"\0")
+    for offset in (632, 766, 1254):
+        struct.pack_into("<I", data, offset, struct.unpack_from("<I", data, offset)[0] + 1)
+    assert parse_quote(bytes(data)).encode() == bytes(data)
+
+
+def test_a_v5_quote_with_a_wrong_body_is_refused(authority: LabAuthority) -> None:
+    good = authority.quote(report(), 5)
+    for body_type, size, words in (
+        (4, 648, "neither"),
+        (2, 648, "cannot have 648"),
+        (3, 584, "cannot have 584"),
+    ):
+        with pytest.raises(MalformedEvidence, match=words):
+            parse_quote(good[:48] + struct.pack("<HI", body_type, size) + good[54:])
+
+
+def test_certificates_that_do_not_parse_are_refused(quote: bytes) -> None:
+    start = quote.index(b"-----BEGIN") + 28
+    broken = quote[:start] + b"AAAA" + quote[start + 4 :]
+    with pytest.raises(MalformedEvidence, match="does not parse"):
+        parse_quote(broken)
+
+
+@given(st.integers(0, len(QUOTE) - 1), st.integers(1, 255))
+def test_a_changed_byte_is_read_or_refused(offset: int, mask: int) -> None:
+    data = bytearray(QUOTE)
+    data[offset] ^= mask
+    with contextlib.suppress(MalformedEvidence):
+        assert parse_quote(bytes(data)).encode() == bytes(data)
+
+
+@given(st.integers(0, len(QUOTE)), st.binary(max_size=40))
+def test_a_cut_or_grown_quote_is_read_or_refused(length: int, tail: bytes) -> None:
+    with contextlib.suppress(MalformedEvidence):
+        read = parse_quote(QUOTE[:length] + tail)
+        assert read.encode() == QUOTE[:length] + tail
+
+
+def test_the_views_show_what_it_is(authority: LabAuthority) -> None:
+    read = parse_quote(authority.quote(report(1 | 1 << 13)))
+    text = str(read)
+    assert text.startswith("[EMULATED]")
+    assert "DEBUG is set" in text
+    assert "Reserved bits are set: 13" in text
+    markup = read._repr_html_()
+    assert "qe_report_signature" in markup
+    assert "hex map" in markup
+    document = read.to_dict()
+    assert document["debug"] is document["lab"] is True
+    assert document["rtmr"] == ["20" * 48, "21" * 48, "22" * 48, "23" * 48]
+    assert document["fmspc"].startswith(b"LAB".hex())
+    assert len(repr(read)) < 120
+
+
+TRUTHS = {
+    "dstack-quote-report/quote.bin": ("b24d3b24e9e3c160", "2e3843265f8ecdd4", 70),
+    "baremetal-live/quote.bin": ("eea8b6a814569a52", "5aca07b1e885e17d", 307),
+    "phala-b0c06f/quote.bin": ("91eb2b44d141d4ec", "44c0197b39157fdd", 70),
+    "lab-signed/quote_v4_body2.bin": ("11" * 8, "20" * 8, 0),
+    "lab-signed/quote_v5_body2.bin": ("11" * 8, "20" * 8, 0),
+    "lab-signed/quote_v5_body3.bin": ("11" * 8, "20" * 8, 0),
+}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", TRUTHS)
+def test_real_quotes_are_read(name: str, shared_data: Path) -> None:
+    data = (shared_data / "vectors" / name).read_bytes()
+    read = parse_quote(data)
+    assert read.encode() == data
+    assert (read.mrtd.hex()[:16], read.rtmr[0].hex()[:16], read.padding) == TRUTHS[name]
+    assert read.lab is name.startswith("lab-signed")

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from labkit.attest import (
+    Anchor,
+    Collateral,
+    LabAuthority,
+    QuoteVerdict,
+    Reason,
+    parse_collateral,
+    verifier_pool,
+    verify_quote,
+)
+from labkit.errors import MalformedEvidence, UsageError
+from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
+
+DAY = 86_400
+
+
+def test_a_lab_quote_verifies_under_its_own_root(
+    quote: bytes, authority: LabAuthority, collateral: Collateral
+) -> None:
+    verdict = verify_quote(quote, collateral, NOW, authority.root_der)
+    assert verdict.verified
+    assert verdict.reason is None
+    assert (verdict.tcb_status, verdict.advisory_ids) == ("UpToDate", ())
+    assert (verdict.trust, verdict.lab) == (Anchor.CUSTOM_ROOT, True)
+    assert verdict.rtmr == report().rtmr
+    assert "[EMULATED] VERIFIED" in str(verdict)
+    assert "EMULATED" in verdict._repr_html_()
+
+
+def test_a_lab_quote_never_verifies_under_intels_root(quote: bytes, collateral: Collateral) -> None:
+    verdict = verify_quote(quote, collateral, NOW)
+    assert verdict.reason is Reason.LAB_QUOTE
+    assert not verdict.verified
+    assert verdict.trust is Anchor.INTEL
+
+
+def test_another_labs_root_does_not_do(quote: bytes, collateral: Collateral) -> None:
+    stranger = LabAuthority.create(NOW)
+    assert verify_quote(quote, collateral, NOW, stranger.root_der).reason is Reason.WRONG_ROOT
+    mixed = verify_quote(quote, stranger.collateral(NOW), NOW, stranger.root_der)
+    assert mixed.reason is Reason.CERTIFICATE_CHAIN
+
+
+@pytest.mark.parametrize(
+    ("shift", "reason"),
+    [
+        (-DAY // 2, Reason.COLLATERAL_NOT_YET_VALID),
+        (31 * DAY, Reason.CRL_EXPIRED),
+        (-3 * DAY, Reason.COLLATERAL_NOT_YET_VALID),
+    ],
+)
+def test_time_is_an_argument_and_counts(
+    shift: int, reason: Reason, quote: bytes, authority: LabAuthority, collateral: Collateral
+) -> None:
+    verdict = verify_quote(quote, collateral, NOW + shift, authority.root_der)
+    assert verdict.reason is reason
+    assert verdict.remedy
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [(SEPT_VE_DISABLE | DEBUG, Reason.DEBUG_TD), (0, Reason.SEPT_VE_DISABLE_OFF)],
+)
+def test_a_td_that_cannot_be_trusted_is_refused(
+    attributes: int, reason: Reason, authority: LabAuthority, collateral: Collateral
+) -> None:
+    verdict = verify_quote(authority.quote(report(attributes)), collateral, NOW, authority.root_der)
+    assert verdict.reason is reason
+    assert verdict.debug is bool(attributes & DEBUG)
+
+
+def test_signed_parts_cannot_be_changed(authority: LabAuthority, collateral: Collateral) -> None:
+    good = authority.quote(report())
+    for offset, reason in (
+        (30, Reason.QUOTE_SIGNATURE),
+        (184, Reason.QUOTE_SIGNATURE),
+        (568, Reason.QUOTE_SIGNATURE),
+        (640, Reason.QUOTE_SIGNATURE),
+        (701, Reason.QE_KEY_BINDING),
+        (1225, Reason.QE_KEY_BINDING),
+        (771, Reason.QE_SIGNATURE),
+        (1160, Reason.QE_SIGNATURE),
+    ):
+        data = bytearray(good)
+        data[offset] ^= 4
+        assert verify_quote(bytes(data), collateral, NOW, authority.root_der).reason is reason, offset
+
+
+def test_the_embedded_root_must_be_the_one_asked_for(authority: LabAuthority, collateral: Collateral) -> None:
+    chain_of_another = LabAuthority.create(NOW)
+    good = authority.quote(report())
+    begin = good.rindex(b"-----BEGIN")
+    other = chain_of_another.quote(report())
+    replaced = good[:begin] + other[other.rindex(b"-----BEGIN") :]
+    difference = len(replaced) - len(good)
+    data = bytearray(replaced)
+    for offset in (632, 766, 1254):
+        length = int.from_bytes(data[offset : offset + 4], "little") + difference
+        data[offset : offset + 4] = length.to_bytes(4, "little")
+    assert verify_quote(bytes(data), collateral, NOW, authority.root_der).reason is Reason.ROOT_DIFFERS
+
+
+def test_changed_collateral_is_refused(quote: bytes, authority: LabAuthority, collateral: Collateral) -> None:
+    document = json.loads(collateral.text)
+    for key, old, new in (
+        ("tcb_info", "UpToDate", "OutOfDate"),
+        ("qe_identity", '"isvprodid":2', '"isvprodid":3'),
+    ):
+        changed = parse_collateral(json.dumps(document | {key: document[key].replace(old, new)}))
+        verdict = verify_quote(quote, changed, NOW, authority.root_der)
+        assert verdict.reason in (Reason.COLLATERAL_INVALID, Reason.QE_IDENTITY)
+
+
+def test_the_verdict_has_the_keys_of_the_contract(
+    quote: bytes, authority: LabAuthority, collateral: Collateral
+) -> None:
+    document = verify_quote(quote, collateral, NOW, authority.root_der).to_dict()
+    assert document.keys() >= {
+        *("verdict", "reason", "tcb_status", "advisory_ids", "version", "tee", "mrtd", "rtmr"),
+        *("report_data", "debug", "trust", "lab"),
+    }
+    assert (document["verdict"], document["trust"], document["tee"]) == ("VERIFIED", "custom-root", "tdx")
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_bad_arguments_are_refused(quote: bytes, collateral: Collateral) -> None:
+    with pytest.raises(UsageError, match="no time"):
+        verify_quote(quote, collateral, -1)
+    with pytest.raises(UsageError, match="no DER certificate"):
+        verify_quote(quote, collateral, NOW, b"not a certificate")
+    for text in ("", "{}", "[]", "null", '{"tcb_info": 1}'):
+        with pytest.raises(MalformedEvidence, match="collateral"):
+            parse_collateral(text)
+    with pytest.raises(MalformedEvidence, match="no text"):
+        parse_collateral(b"\xff\xfe\xff")
+    with pytest.raises(MalformedEvidence, match="too many"):
+        parse_collateral(b" " * (5 << 20))
+
+
+def test_collateral_says_for_whom_and_when(authority: LabAuthority, collateral: Collateral) -> None:
+    assert collateral.fmspc == authority.fmspc.hex().upper()
+    begin, end = collateral.window
+    assert (begin.timestamp(), end.timestamp()) == (NOW, NOW + 30 * DAY)
+    assert collateral.fmspc in repr(collateral)
+
+
+def test_a_pool_verifies_many_in_order(authority: LabAuthority, collateral: Collateral) -> None:
+    good = authority.quote(report())
+    changed = good[:184] + b"\xff" + good[185:]
+    with verifier_pool(collateral, NOW, authority.root_der, workers=2) as pool:
+        outcomes = list(pool.verify([good, changed, good[:100], good]))
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [QuoteVerdict, QuoteVerdict, MalformedEvidence, QuoteVerdict]
+    verdicts = [outcome.reason for outcome in outcomes if isinstance(outcome, QuoteVerdict)]
+    assert verdicts == [None, Reason.QUOTE_SIGNATURE, None]
+
+
+# Texts of the recorded verdicts and the codes they become here.
+CODES = {
+    "OK UpToDate": None,
+    "FAIL TCBInfo expired": Reason.COLLATERAL_EXPIRED,
+    "issue date is in the future": Reason.COLLATERAL_NOT_YET_VALID,
+    "CrlExpired": Reason.CRL_EXPIRED,
+    "FAIL Fmspc mismatch": Reason.FMSPC_MISMATCH,
+    "FAIL Debug mode is enabled": Reason.DEBUG_TD,
+    "FAIL No matching TCB level found": Reason.NO_TCB_LEVEL,
+    "CertNotValidYet": Reason.CERTIFICATE_NOT_YET_VALID,
+}
+
+
+def _vector(folder: Path, name: str) -> bytes:
+    data = (folder / name).read_bytes()
+    return bytes.fromhex(data.decode("ascii").strip()) if name.endswith(".hex") else data
+
+
+@pytest.mark.data
+def test_every_recorded_verdict_is_reached(shared_data: Path) -> None:
+    folder = shared_data / "vectors"
+    rows = list(csv.DictReader((folder / "verdicts.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 22
+    for row in rows:
+        root = _vector(folder, row["custom_root"]) if row["custom_root"] else None
+        collateral = parse_collateral(_vector(folder, row["collateral"]))
+        verdict = verify_quote(_vector(folder, row["quote"]), collateral, int(row["now"]), root)
+        if row["case"] == "lab quote under Intel root":
+            assert verdict.reason is Reason.LAB_QUOTE
+        elif row["case"] == "Intel quote under lab root":
+            assert verdict.reason is Reason.WRONG_ROOT
+        else:
+            expected = [code for text, code in CODES.items() if text in row["dcap_qvl_0_7_0"]]
+            assert [verdict.reason] == expected, row["case"]
+
+
+@pytest.mark.data
+def test_every_recorded_mutation_is_judged_as_the_strict_column_says(shared_data: Path) -> None:
+    folder = shared_data / "vectors"
+    good = _vector(folder, "phala-b0c06f/quote.bin")
+    collateral = parse_collateral(_vector(folder, "phala-b0c06f/collateral.json"))
+    rows = list(
+        csv.DictReader((folder / "negatives/quote-mutations.csv").read_text(encoding="utf-8").splitlines())
+    )
+    assert len(rows) == 41
+    for row in rows:
+        data = _mutated(good, row)
+        try:
+            accepted = verify_quote(data, collateral, 1_751_624_191).verified
+        except MalformedEvidence:
+            accepted = False
+        assert accepted is row["strict_parser"].startswith("accept"), row
+
+
+def _mutated(good: bytes, row: dict[str, str]) -> bytes:
+    data, offset = bytearray(good), int(row["offset"])
+    if row["op"] == "xor":
+        data[offset] ^= int(row["value"], 16)
+    elif row["op"] == "set":
+        data[offset] = int(row["value"], 16)
+    elif row["op"] == "truncate":
+        del data[offset:]
+    else:
+        data += bytes(4096) if row["value"] == "00*4096" else bytes.fromhex(row["value"])
+    return bytes(data)
+
+
+@pytest.mark.data
+def test_a_quote_of_real_hardware_verifies_under_intels_root(shared_data: Path) -> None:
+    folder = shared_data / "vectors"
+    collateral = parse_collateral(_vector(folder, "phala-b0c06f/collateral.json"))
+    verdict = verify_quote(_vector(folder, "phala-b0c06f/quote.bin"), collateral, 1_751_624_191)
+    assert verdict.verified
+    assert (verdict.trust, verdict.lab, verdict.padding) == (Anchor.INTEL, False, 70)
+    assert "EMULATED" not in str(verdict)
+    assert "70 zero bytes" in str(verdict)
+    assert hashlib.sha256(verdict.mrtd).digest() != bytes(32)
