@@ -2,31 +2,73 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
-from labkit.cli._common import emit, json_option
-from labkit.host import verify
+from labkit.cli._common import emit, json_option, note
+from labkit.errors import UsageError
+from labkit.host import collect, diagnose, host_names, load, redact, save
+
+_ROOT = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LOG = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
+
+def _given(log: Path | None) -> Path | None:
+    return Path("/dev/stdin") if log == Path("-") else log
 
 
 @click.command("verify")
+@click.option("--root", type=_ROOT, default=None, help="Read another file tree as /.")
 @click.option(
-    "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path("/"),
-    help="Read another file tree as /.",
+    "--kernel-log", type=_LOG, help="Use this kernel log instead of the host's; - is standard input."
+)
+@click.option("--from", "source", type=_FILE, help="Diagnose facts that --save wrote, here or elsewhere.")
+@click.option(
+    "--save", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write the facts to a file."
 )
 @click.option(
-    "--kernel-log", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Use this kernel log."
+    "--redact", "redacted", is_flag=True, help="Take names, UUIDs, addresses and serial numbers out."
 )
+@click.option("--short", is_flag=True, help="One line.")
+@click.option("--verbose", is_flag=True, help="Every check with its evidence, expected value and source.")
 @json_option
 @click.pass_context
-def command(context: click.Context, root: Path, kernel_log: Path | None, as_json: bool) -> None:
+def command(
+    context: click.Context,
+    root: Path | None,
+    kernel_log: Path | None,
+    source: Path | None,
+    target: Path | None,
+    redacted: bool,
+    short: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
     """Verify that this machine can host TDs, and name the one thing to fix.
 
-    Example: labkit verify --json
+    Reads only: nothing is changed, installed or asked of the network. The exit status is 0 for READY, 1 for
+    NOT_READY, 2 for INDETERMINATE.
+
+    Example: labkit verify --redact --save facts.json
     """
-    report = verify(root, kernel_log)
-    emit(report, as_json)
+    if source and (root or kernel_log):
+        raise UsageError(
+            "Saved facts already hold the host's files and log.", "Drop --root and --kernel-log."
+        )
+    facts = load(source) if source else collect(root or Path("/"), _given(kernel_log))
+    if redacted:
+        facts = redact(facts, host_names(root or Path("/")))
+    report = diagnose(facts)
+    if target:
+        save(facts, target)
+        note(f"The facts are in {target}.")
+    if as_json:
+        emit(report, as_json=True)
+    else:
+        # click takes the colour out again where standard output is not a terminal.
+        color = not os.environ.get("NO_COLOR")
+        click.echo(report.text(short=short, verbose=verbose, color=color))
     context.exit(report.verdict.exit_code)

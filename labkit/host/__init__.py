@@ -6,11 +6,17 @@ from pathlib import Path
 
 from labkit.host._collect import collect
 from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing, Status, Verdict
+from labkit.host._reasons import REASONS, Reason
+from labkit.host._redact import host_names, redact
+from labkit.host._remedies import REMEDIES, Remedy
+from labkit.host._store import load, save
 from labkit.host.checks import CHECKS, Check
 from labkit.host.report import CheckResult, HostReport, Track, diagnose
 
 __all__ = [
     "CHECKS",
+    "REASONS",
+    "REMEDIES",
     "Check",
     "CheckResult",
     "Fact",
@@ -20,11 +26,17 @@ __all__ = [
     "LogLine",
     "LogState",
     "Missing",
+    "Reason",
+    "Remedy",
     "Status",
     "Track",
     "Verdict",
     "collect",
     "diagnose",
+    "host_names",
+    "load",
+    "redact",
+    "save",
     "verify",
 ]
 

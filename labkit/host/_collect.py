@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labkit.host._attestation import attestation_facts
 from labkit.host._firmware import tdvf_fact
-from labkit.host._live import live_facts, live_log
+from labkit.host._live import Programs, live_facts, live_log
 from labkit.host._log import read_log_file
 from labkit.host._model import UNREAD_LOG, Fact, Facts, KernelLog, LogState, Missing
 from labkit.host._tree import Tree, switch
@@ -63,6 +63,7 @@ def collect(root: Path = Path("/"), kernel_log: Path | None = None) -> Facts:
     ``kernel_log`` replaces the host's own log.
     """
     tree = Tree(root)
+    programs = Programs() if tree.live else None
     items = {name: tree.fact(*where) for name, where in _FILES.items()}
     items |= {name: switch(tree.fact(path, str(Path(path).parent))) for name, path in _SWITCHES.items()}
     items |= {name: tree.presence(*where) for name, where in _PRESENCE.items()}
@@ -74,9 +75,10 @@ def collect(root: Path = Path("/"), kernel_log: Path | None = None) -> Facts:
     items["tdvf"] = tdvf_fact(tree)
     items |= attestation_facts(tree)
     items["kvm.device"] = tree.presence("/dev/kvm", "/dev/null")
-    if tree.live:
-        items |= live_facts(items)
-    return Facts(items, _log(tree, kernel_log))
+    log = _log(tree, kernel_log)
+    if programs:
+        items |= live_facts(intel=items["cpu.vendor"].value == "GenuineIntel") | programs.facts()
+    return Facts(items, log)
 
 
 def _cpu(tree: Tree) -> dict[str, Fact]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mmap
-from uuid import UUID
+from os import fstat
 
 from labkit.host._model import Fact, Missing
 from labkit.host._tree import Tree
 
 # GUID of the TDX metadata offset block in the firmware's GUIDed table (TDVF design guide; OVMF reset vector).
-_GUID = UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
+_GUID = bytes.fromhex(
+    "35657ae4 4a98 9847 865e 4685a7bf8ec2"
+)  # e47a6535-984a-4798-865e-4685a7bf8ec2, little-endian
 _FOLDERS = (
     "/usr/share/ovmf",
     "/usr/share/OVMF",
@@ -47,8 +49,6 @@ def tdvf_fact(tree: Tree) -> Fact:
 def _has_metadata(tree: Tree, path: str, seen: set[tuple[int, int]]) -> bool | None:
     try:
         with tree.locate(path).open("rb") as stream:
-            from os import fstat
-
             status = fstat(stream.fileno())
             if (status.st_dev, status.st_ino) in seen or not 0 < status.st_size <= _MAX_SIZE:
                 return None

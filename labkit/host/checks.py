@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from labkit.host import _attestation_rules as attestation
 from labkit.host import _host_rules as host
 from labkit.host import _launch_rules as launch
 from labkit.host._finding import Finding
@@ -35,6 +36,7 @@ class Check:
 _TDX_C = "Linux arch/x86/virt/vmx/tdx/tdx.c"
 _KVM_C = "Linux arch/x86/kvm/vmx/tdx.c"
 _SDM = "Intel SDM vol. 4; Intel TDX module base specification"
+_DCAP = "Intel SGX DCAP Linux packages; canonical/tdx README, attestation"
 _MSR = "sudo modprobe msr && sudo labkit verify"
 _LOG = "sudo journalctl -k -b | labkit verify --kernel-log -"
 
@@ -240,5 +242,75 @@ CHECKS: tuple[Check, ...] = (
         "KEYIDS_EXHAUSTED",
         "cat /sys/fs/cgroup/misc.capacity /sys/fs/cgroup/misc.current",
         "Linux Documentation/admin-guide/cgroup-v2.rst, Misc",
+    ),
+    Check(
+        "sgx",
+        "SGX on",
+        ("platform",),
+        attestation.sgx,
+        "/dev/sgx_enclave exists",
+        "SGX_OFF",
+        "ls /dev/sgx_*",
+        "Linux Documentation/arch/x86/sgx.rst",
+    ),
+    Check(
+        "mcheck",
+        "SGX registration data good",
+        ("platform",),
+        attestation.mcheck,
+        "MSR 0xa0 = 0",
+        "MCHECK_ERROR",
+        _MSR,
+        "canonical/tdx#286",
+    ),
+    Check(
+        "qgs",
+        "Quote service runs",
+        ("platform",),
+        attestation.qgs,
+        "qgsd is active",
+        "QGS_DOWN",
+        "systemctl status qgsd",
+        _DCAP,
+    ),
+    Check(
+        "qgs-vsock",
+        "Quote service on vsock",
+        ("qgs",),
+        attestation.qgs_vsock,
+        "a port in /etc/qgs.conf",
+        "QGS_NO_VSOCK",
+        "ss --vsock -l",
+        _DCAP,
+    ),
+    Check(
+        "pccs",
+        "Certificate cache runs",
+        ("platform",),
+        attestation.pccs,
+        "the PCCS of pccs_url answers",
+        "PCCS_DOWN",
+        "systemctl status pccs",
+        _DCAP,
+    ),
+    Check(
+        "registered",
+        "Platform registered",
+        ("platform",),
+        attestation.registered,
+        "`completed successfully` in the registration log",
+        "NOT_REGISTERED",
+        "sudo mpa_manage -get_registration_status",
+        _DCAP,
+    ),
+    Check(
+        "production",
+        "A production part",
+        ("platform",),
+        attestation.production,
+        "MSR 0xce bit 27 = 0",
+        "PRE_PRODUCTION",
+        _MSR,
+        _SDM,
     ),
 )

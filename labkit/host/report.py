@@ -6,17 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.host import _host_rules as host
-from labkit.host._finding import Finding, Pair
+from labkit.host import _faces as faces
+from labkit.host._contradictions import Contradiction, contradictions, remarks
+from labkit.host._finding import Pair
+from labkit.host._host_rules import log_reason
 from labkit.host._model import Facts, Status, Verdict
-from labkit.host._reasons import HOST, LAUNCH, REASONS
+from labkit.host._reasons import ATTESTATION, HOST, LAUNCH, REASONS
+from labkit.host._remedies import REMEDIES, Remedy
 from labkit.host._view import View
 from labkit.host.checks import CHECKS, Check
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found on one host."""
+    """What one check found on one host.
+
+    detail: a sentence about this host; empty when the title says it all.
+    fix: for FAIL the next action, for UNKNOWN the command that would settle it.
+    """
 
     check: Check
     status: Status
@@ -30,7 +37,7 @@ class CheckResult:
         return REASONS[self.check.reason].track
 
     def to_dict(self) -> dict[str, Any]:
-        """The check with the contract's keys."""
+        """The check with the contract's keys, and `track`, `detail`, `rule_source` beside them."""
         return {
             "id": self.check.id,
             "title": self.check.title,
@@ -40,7 +47,11 @@ class CheckResult:
             "expected": self.check.expected,
             "detail": self.detail,
             "fix": self.fix,
+            "rule_source": self.check.source,
         }
+
+    def __repr__(self) -> str:
+        return f"CheckResult({self.check.id}, {self.status})"
 
 
 @dataclass(frozen=True)
@@ -57,36 +68,65 @@ class Track:
 
 @dataclass(frozen=True)
 class HostReport:
-    """The verdict about a host: exactly one reason when it is not READY, and everything it stands on."""
+    """The verdict about a host: exactly one reason when it is not READY, and everything it stands on.
+
+    host: whether the TDX module is up. launch: whether a TD can be started. attestation: whether its quotes
+    can be made. The verdict is that of host and launch together; attestation is apart.
+    """
 
     verdict: Verdict
     reason: str | None
     summary: str
     next_action: str | None
     checks: tuple[CheckResult, ...]
+    contradictions: tuple[Contradiction, ...]
+    remarks: tuple[str, ...]
     host: Track
     launch: Track
     attestation: Track
     facts: Facts
 
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """The common problems that fit the reason."""
+        return tuple(REMEDIES[number] for number in REASONS[self.reason].problems) if self.reason else ()
+
+    def check(self, check_id: str) -> CheckResult:
+        """The result of one check, by id."""
+        return next(result for result in self.checks if result.check.id == check_id)
+
     def to_dict(self) -> dict[str, Any]:
-        """The report with the contract's keys."""
+        """The report with the contract's keys, and more beside them."""
         return {
             "verdict": self.verdict.value,
             "reason": self.reason,
             "summary": self.summary,
             "next_action": self.next_action,
             "checks": [result.to_dict() for result in self.checks],
+            "attestation": self.attestation.to_dict(),
             "host": self.host.to_dict(),
             "launch": self.launch.to_dict(),
-            "attestation": self.attestation.to_dict(),
+            "contradictions": [entry.to_dict() for entry in self.contradictions],
+            "remarks": list(self.remarks),
+            "remedies": [
+                {"problem": entry.title, "steps": list(entry.steps), "links": list(entry.links)}
+                for entry in self.remedies
+            ],
+            "emulated": self.facts.emulated,
         }
+
+    def text(self, *, short: bool = False, verbose: bool = False, color: bool = False) -> str:
+        """The report for a terminal: one line, the tree, or the tree with every piece of evidence."""
+        return faces.short(self, color) if short else faces.tree(self, verbose=verbose, color=color)
 
     def __repr__(self) -> str:
         return f"HostReport({self.verdict}{f', {self.reason}' if self.reason else ''})"
 
     def __str__(self) -> str:
-        return f"{self.verdict} {self.reason}\n{self.summary}\n{self.next_action}"
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return faces.html(self)
 
 
 def diagnose(facts: Facts) -> HostReport:
@@ -96,22 +136,24 @@ def diagnose(facts: Facts) -> HostReport:
     for check in CHECKS:
         results[check.id] = _run(check, view, results)
     checks = tuple(results.values())
-    host_track = _track(checks, HOST, "initialised", host.log_reason(view))
-    launch_track = _track(checks, LAUNCH, None, None)
-    verdict, reason = host_track.verdict, host_track.reason
-    launch_cause = launch_track.verdict is Verdict.NOT_READY
-    if launch_cause and verdict is not Verdict.NOT_READY:
-        verdict, reason = launch_track.verdict, launch_track.reason
-    summary, action = _words(verdict, reason, checks, host_track)
+    host = _track(checks, HOST, log_reason(view))
+    if results["initialised"].status is Status.PASS and host.verdict is Verdict.INDETERMINATE:
+        host = Track(Verdict.READY, None)
+    launch, attestation = _track(checks, LAUNCH, None), _track(checks, ATTESTATION, None)
+    blocked = host.verdict is not Verdict.NOT_READY and launch.verdict is Verdict.NOT_READY
+    overall = launch if blocked else host
+    summary, action = _words(overall, checks, host)
     return HostReport(
-        verdict,
-        reason,
+        overall.verdict,
+        overall.reason,
         summary,
         action,
         checks,
-        host_track,
-        launch_track,
-        Track(Verdict.INDETERMINATE, None),
+        contradictions(view),
+        remarks(view),
+        host,
+        launch,
+        attestation,
         facts,
     )
 
@@ -120,38 +162,33 @@ def _run(check: Check, view: View, done: Mapping[str, CheckResult]) -> CheckResu
     lost = [need for need in check.needs if done[need].status in (Status.FAIL, Status.SKIP)]
     if lost:
         return CheckResult(check, Status.SKIP, detail=f"needs {lost[0]}")
-    finding: Finding = check.rule(view)
+    finding = check.rule(view)
     fix = None
     if finding.status is Status.FAIL:
         fix = finding.action or REASONS[check.reason].next_action
     elif finding.status is Status.UNKNOWN:
         fix = f"To settle it: {check.settle}"
-    return CheckResult(check, finding.status, finding.evidence, finding.detail, fix)
+    return CheckResult(check, finding.status, finding.evidence, finding.detail.strip(), fix)
 
 
-def _track(checks: tuple[CheckResult, ...], track: str, proof: str | None, unproved: str | None) -> Track:
+def _track(checks: tuple[CheckResult, ...], track: str, unproved: str | None) -> Track:
+    """The first failure in the order of the table is the root cause; all passed is READY."""
     mine = [result for result in checks if result.track == track]
     failures = [result for result in mine if result.status is Status.FAIL]
     if failures:
         return Track(Verdict.NOT_READY, failures[0].check.reason)
-    proved = [result for result in mine if proof in (None, result.check.id)]
-    if all(result.status is Status.PASS for result in proved):
+    if all(result.status is Status.PASS for result in mine):
         return Track(Verdict.READY, None)
     return Track(Verdict.INDETERMINATE, unproved)
 
 
-def _words(
-    verdict: Verdict, reason: str | None, checks: tuple[CheckResult, ...], host_track: Track
-) -> tuple[str, str | None]:
-    if reason is None:
-        return "The TDX module is initialised.", None
-    row = REASONS[reason]
-    failures = [result for result in checks if result.check.reason == reason and result.status is Status.FAIL]
-    lead = (
-        "The TDX module is initialised, but: "
-        if row.track == LAUNCH and host_track.verdict is Verdict.READY
-        else ""
-    )
-    detail = f" {failures[0].detail}" if failures and failures[0].detail else ""
-    action = failures[0].fix if failures else None
-    return f"{lead}{row.summary}{detail}", action or row.next_action
+def _words(overall: Track, checks: tuple[CheckResult, ...], host: Track) -> tuple[str, str | None]:
+    if overall.reason is None:
+        return "The TDX module is initialised, and nothing that was read stands in the way of a TD.", None
+    row = REASONS[overall.reason]
+    failures = [entry for entry in checks if entry.check.reason == row.code and entry.status is Status.FAIL]
+    up = row.track == LAUNCH and host.verdict is Verdict.READY
+    lead = f"The TDX module is initialised, but a TD cannot be started. {row.summary}" if up else row.summary
+    if not failures:
+        return lead, row.next_action
+    return f"{lead} {failures[0].detail}".strip(), failures[0].fix

@@ -8,11 +8,13 @@ from labkit.show._measure import event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, stamp
+from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
 from labkit.show._verdict import verdict_view
 
 __all__ = [
     "FieldSpan",
     "Link",
+    "TreeNode",
     "badge",
     "bars",
     "chapter_page",
@@ -24,13 +26,18 @@ __all__ = [
     "event_table",
     "field_table",
     "field_view",
+    "fold",
     "hex_map",
     "join",
     "page",
+    "paint",
     "pre",
     "run_index",
     "section_table",
     "stamp",
     "table",
+    "tree_html",
+    "tree_text",
+    "verdict_html",
     "verdict_view",
 ]
