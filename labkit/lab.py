@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from labkit.asterinas import Engine, find_engine
 from labkit.host import HostReport, verify
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
-from labkit.platforms import DEFAULT_MEMORY, BootRequest, Tdvm, choose_platform
+from labkit.platforms import DEFAULT_MEMORY, BootRequest, Comparison, Tdvm, choose_platform, compare
 from labkit.settings import Settings
 from labkit.vm import Inventory, build_initramfs, find_toolchain, install_toolchain
 
@@ -21,10 +22,14 @@ def setup() -> Inventory:
     return install_toolchain(Settings.load(), print)
 
 
-def build_guest() -> Path:
-    """Build the guest's initramfs; the same inputs give the same bytes, wherever it is built."""
-    settings = Settings.load()
-    return build_initramfs(find_toolchain(settings).busybox, settings.cache_dir / "guest")
+def container_engine() -> Engine:
+    """The container engine of this machine, or why none answers."""
+    return find_engine()
+
+
+def build_guest(folder: Path | str) -> Path:
+    """Build the guest's initramfs in ``folder``; the same inputs give the same bytes everywhere."""
+    return build_initramfs(find_toolchain(Settings.load()).busybox, Path(folder))
 
 
 def firmware() -> Path:
@@ -57,3 +62,8 @@ def boot(
 def event_log(data: bytes) -> LogReport:
     """An event log (TCG or CCEL), event by event, with the registers that it replays to."""
     return report_log(parse_log(data))
+
+
+def compare_boots(before: Tdvm, after: Tdvm) -> Comparison:
+    """Which registers moved between two boots; both may have ended."""
+    return compare(before.measurements, after.measurements)

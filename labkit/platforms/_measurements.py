@@ -57,6 +57,11 @@ class Measurements:
         """The log accounts for every PCR that it touches, in both banks."""
         return not self.differences()
 
+    def registers(self) -> dict[str, bytes]:
+        """MRTD (in the order of upstream KVM) and RTMR0 to RTMR3, by name."""
+        mrtd = self.firmware.mrtd[PageOrder.SINGLE_PASS]
+        return {"MRTD": mrtd, **{f"RTMR{number}": value for number, value in enumerate(self.rtmr)}}
+
     def to_dict(self) -> dict[str, Any]:
         """The measurements with the contract's keys; ``mrtd`` in the order of upstream KVM."""
         return {
@@ -77,8 +82,7 @@ class Measurements:
         return join([table(self._rows(), head=("register", "value")), pre(self._verdict())])
 
     def _rows(self) -> list[tuple[str, str]]:
-        mrtd = self.firmware.mrtd[PageOrder.SINGLE_PASS].hex()
-        return [("MRTD", mrtd), *((f"RTMR{i}", value.hex()) for i, value in enumerate(self.rtmr))]
+        return [(name, value.hex()) for name, value in self.registers().items()]
 
     def _verdict(self) -> str:
         origin = "MRTD is computed from the firmware file; the RTMRs are derived from a vTPM's log."
@@ -86,6 +90,41 @@ class Measurements:
             return f"The replayed log equals the vTPM's PCRs in both banks. {origin}"
         wrong = ", ".join(f"{bank} PCR {number}" for bank, number in self.differences())
         return f"The replayed log differs from the vTPM in: {wrong}. {origin}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two boots, register by register."""
+
+    before: Measurements
+    after: Measurements
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The names of the registers whose values differ."""
+        pairs = zip(self.before.registers().items(), self.after.registers().values(), strict=True)
+        return tuple(name for (name, old), new in pairs if old != new)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain data."""
+        return {"moved": list(self.moved)}
+
+    def __repr__(self) -> str:
+        return f"Comparison(moved={list(self.moved)})"
+
+    def __str__(self) -> str:
+        return columns(self._rows())
+
+    def _repr_html_(self) -> str:
+        return table(self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [(name, "moved" if name in self.moved else "the same") for name in self.before.registers()]
+
+
+def compare(before: Measurements, after: Measurements) -> Comparison:
+    """Which registers moved between two boots."""
+    return Comparison(before, after)
 
 
 def parse_measurements(output: str, firmware: FirmwareMeasurement) -> Measurements:
@@ -98,7 +137,7 @@ def parse_measurements(output: str, firmware: FirmwareMeasurement) -> Measuremen
     pcrs: dict[str, dict[int, bytes]] = {bank: {} for bank in BANKS}
     encoded = []
     for line in output.splitlines():
-        if match := re.fullmatch(r"(sha256|sha384) (\d{1,2}) ((?:[0-9A-Fa-f]{64}){1}|[0-9A-Fa-f]{96})", line):
+        if match := re.fullmatch(r"(sha256|sha384) (\d{1,2}) ([0-9A-Fa-f]{64}|[0-9A-Fa-f]{96})", line):
             pcrs[match[1]][int(match[2])] = bytes.fromhex(match[3])
         else:
             encoded.append(line)
