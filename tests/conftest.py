@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+from labkit.errors import MissingComponent
+from labkit.settings import Settings
+from labkit.vm import Toolchain, find_toolchain
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +19,31 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("the reference data (../shared/data) is not there")
     return path
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> Toolchain:
+    """The real programs of the emulated platform."""
+    try:
+        return find_toolchain(Settings.load())
+    except MissingComponent as error:
+        pytest.skip(f"the emulated platform is not set up: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def vm_settings(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings with the real packages, but with caches and run directories of this session's own."""
+    own = tmp_path_factory.mktemp("labkit")
+    (own / "cache").mkdir()
+    (own / "cache/packages").symlink_to(Settings.load().cache_dir / "packages")
+    return Settings(cache_dir=own / "cache", state_dir=own / "state")
+
+
+@pytest.fixture(scope="session")
+def vm_environment(vm_settings: Settings) -> dict[str, str]:
+    """The same for programs that a test starts."""
+    return {
+        **os.environ,
+        "LABKIT_CACHE_DIR": str(vm_settings.cache_dir),
+        "LABKIT_STATE_DIR": str(vm_settings.state_dir),
+    }

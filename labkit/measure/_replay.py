@@ -79,6 +79,9 @@ class LogReport:
     log: EventLog
     rtmr: Rtmrs
 
+    def __repr__(self) -> str:
+        return f"LogReport({self.log.format.value})"
+
     def to_dict(self) -> dict[str, Any]:
         """The document of ``labkit eventlog --json``."""
         document: dict[str, Any] = {

@@ -73,7 +73,7 @@ class Measurements:
         }
 
     def __repr__(self) -> str:
-        return f"Measurements({len(self.log.events)} events, replay_matches={self.replay_matches})"
+        return f"Measurements(replay_matches={self.replay_matches})"
 
     def __str__(self) -> str:
         return f"{columns(self._rows())}\n{self._verdict()}"

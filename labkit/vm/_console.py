@@ -27,6 +27,8 @@ _LINE = 3900
 _SEPARATOR = b"\x1e"
 _FRAME_BYTES = 64
 _GRACE = 2.0
+_POLL = 0.2
+"""Seconds after which an unanswered Ctrl-C is sent again."""
 
 
 class Stream(Protocol):
@@ -86,6 +88,7 @@ class Console:
         self._pending = b""
         self._status = 0
         self._nonce = b""
+        self._interrupted_at: float | None = None
         self._old_nonces: deque[bytes] = deque(maxlen=64)
 
     def handshake(self, timeout: float) -> None:
@@ -149,11 +152,14 @@ class Console:
 
         The question for the end frame is asked again, since Ctrl-C empties the queue of a terminal
         that lacks ``noflsh``; the second answer, where there are two, is recognized and removed.
+        Both are repeated until the command ends: a Ctrl-C that meets the shell just when it starts a
+        program reaches neither.
 
         Raises:
             GuestGone: the guest ended.
         """
         try:
+            self._interrupted_at = time.monotonic()
             self._stream.write(b"\x03")
             self._send_frame(self._nonce)
         except OSError as error:
@@ -174,6 +180,7 @@ class Console:
 
     def _send_line(self, line: bytes) -> bytes:
         self._nonce = secrets.token_hex(8).encode()
+        self._interrupted_at = None
         self._stream.write(line)
         self._send_frame(self._nonce)
         return self._nonce
@@ -195,11 +202,13 @@ class Console:
                 self._old_nonces.append(nonce)
                 return bool(match[1]), int(match[2])
             self._release(output)
-            left = 3600.0 if deadline is None else deadline - time.monotonic()
+            left = _POLL if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 self._old_nonces.append(nonce)
                 return None
-            data = self._stream.read(left)
+            data = self._stream.read(min(left, _POLL))
+            if self._interrupted_at is not None and time.monotonic() > self._interrupted_at + _POLL:
+                self.interrupt()
             if data == b"":
                 output.add(self._pending)
                 self._pending = b""
