@@ -42,7 +42,7 @@ SECRETS = {
 }
 LEAKY = Host("leaky", "NOT_READY", "BIOS_NOT_ENABLED", {
     "/etc/hostname": f"{SECRETS['host']}\n",
-    "/etc/passwd": f"root:x:0:0::/root:/bin/sh\n{SECRETS['user']}:x:1000:1000::/home/{SECRETS['user']}:/bin/sh\n",
+    "/etc/passwd": f"root:x:0:0::/root:/bin/sh\n{SECRETS['user']}:x:1000:1000::/home/{SECRETS['user']}:\n",
     CMDLINE: f"root=UUID={SECRETS['UUID']} ip={SECRETS['address']} rd.luks.key={SECRETS['disk key']} "
              f"systemd.hostname={SECRETS['host']} kvm_intel.tdx=1 nohibernate\n",
     "/sys/module/kvm_intel/parameters/tdx": "N\n",
@@ -122,10 +122,10 @@ def test_replay_by_the_command_line(tmp_path: Path) -> None:
     [
         "", "[]", "{}", "nonsense", '{"format": "other"}', "[" * 100_000, "\0",
         '{"format": "labkit-host-facts/1", "facts": {"a": {"source": "x"}}, "log": {}}',
-        '{"format": "labkit-host-facts/1", "facts": {"msr.0x87": {"source": "x", "value": ["zz"]}}, "log": {}}',
+        '{"format": "labkit-host-facts/1", "facts": {"msr.0x87": {"source": "x", "value": ["zz"]}}}',
         '{"format": "labkit-host-facts/1", "facts": {"a": {"source": 1, "value": 1}}, "log": {}}',
-        '{"format": "labkit-host-facts/1", "facts": {}, "log": {"state": "read", "source": "x", "lines": [[1]], '
-        '"total_lines": 1}}',
+        '{"format": "labkit-host-facts/1", "facts": {}, "log": {"state": "read", "source": "x", '
+        '"lines": [[1]], "total_lines": 1}}',
     ],
 )  # fmt: skip
 def test_facts_that_are_none_are_refused_with_a_remedy(text: str, tmp_path: Path) -> None:
