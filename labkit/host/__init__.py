@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labkit.host._collect import collect
-from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing, Status, Verdict
+from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing, Status, Value, Verdict
 from labkit.host._reasons import REASONS, Reason
 from labkit.host._redact import host_names, redact
 from labkit.host._remedies import REMEDIES, Remedy
@@ -30,6 +30,7 @@ __all__ = [
     "Remedy",
     "Status",
     "Track",
+    "Value",
     "Verdict",
     "collect",
     "diagnose",

@@ -16,13 +16,24 @@ from labkit.show import clean
 MAX_LINE = 4096  # bytes of a line that are looked at; no message of interest is longer
 MAX_BYTES = 1 << 28  # bytes of a log that are looked at
 MAX_REPEATS = 12  # different lines kept of one kind of message
+
+MAX_EXAMINED = 50_000  # lines of interest of one boot that are looked at; after them only decisive ones
 _CHUNK = 1 << 20
 
-# Only chunks' lines with one of these are decoded at all; the rest of a long log costs one search.
-_INTEREST = re.compile(
-    rb"[Tt][Dd][Xx]|[Ss][Ee][Aa][Mm]|x86/m?k?tme|kvm|Linux version |ommand line: |smpboot: CPU0"
-    rb"|-- (?:Boot|Reboot)"
+# A line without one of these is never decoded: the rest of a long log costs a few searches.
+_WORDS = (
+    b"tdx",
+    b"seam",
+    b"x86/",
+    b"kvm",
+    b"linux version ",
+    b"ommand line: ",
+    b"smpboot: cpu0",
+    b"-- boot",
+    b"-- reboot",
 )
+_DECISIVE = (b"odule initialized", b"linux version ", b"-- boot", b"-- reboot")
+_CONTENT = re.compile(rb"^[ \t\r]*[^#\s][^\n]*", re.MULTILINE)
 
 _PID_1 = "systemd[1]: "
 
@@ -101,17 +112,16 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
     Lines that begin with ``#`` are comments. In a log of several boots only the last one counts: a
     success line of an earlier boot proves nothing.
     """
-    boot, boots, total, seen_linux = _Boot(), 1, 0, False
-    for raw, lines in _interesting(stream):
-        total += lines
-        if raw is None:
-            continue
-        line = clean(raw.decode("utf-8", "replace").replace("\r", "").replace("\n", ""))
+    reader = _Reader(stream)
+    boot, boots, seen_linux = _Boot(), 1, False
+    for raw in reader.lines():
+        line = _decoded(raw)
         if line.startswith("#"):
             continue
         if line.startswith(("-- Boot ", "-- Reboot --")):
             if boot.lines or boot.first_seconds is not None:
                 boot, boots, seen_linux = _Boot(), boots + 1, False
+                reader.examined = 0
             continue
         message, seconds, wrapped = strip_prefix(line)
         found = classify(message)
@@ -119,21 +129,26 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
             # A ring buffer holds one boot; a syslog file goes on over a reboot.
             if seen_linux or (wrapped and boot.lines):
                 boot, boots = _Boot(), boots + 1
+                reader.examined = 0
             seen_linux = True
             boot.from_boot = True
         boot.time(seconds)
         if found:
             boot.add(found[0].id, message, seconds)
-    state = LogState.READ if total else LogState.EMPTY
     return KernelLog(
-        state,
+        LogState.READ if reader.content else LogState.EMPTY,
         source,
         tuple(boot.lines.values()),
-        total_lines=total,
+        total_lines=reader.total if reader.content else 0,
         first_seconds=boot.first_seconds,
         from_boot=boot.from_boot,
         boots=boots,
     )
+
+
+def _decoded(raw: bytes) -> str:
+    line = raw.decode("utf-8", "replace").replace("\r", "")
+    return line if line.isprintable() else clean(line)
 
 
 def read_log_text(text: str, source: str) -> KernelLog:
@@ -157,52 +172,67 @@ def read_log_file(path: Path, source: str) -> KernelLog:
         return read_log(stream, source)
 
 
-def _interesting(stream: IO[bytes]) -> Iterator[tuple[bytes | None, int]]:
-    """Lines worth a closer look, and how many countable lines each step has passed.
+class _Reader:
+    """Picks the lines of interest out of a stream, block by block.
 
-    The first line of the log always comes, for its time stamp. A line longer than MAX_LINE is cut.
+    content: some line is neither blank nor a comment.
+    total: lines that are not comments.
+    examined: lines of interest handed out since the caller set it to 0.
     """
-    rest, size, first, dropping = b"", 0, True, False
-    while True:
-        chunk = stream.read(_CHUNK)
-        size += len(chunk)
-        last = not chunk or size >= MAX_BYTES
-        if dropping:
-            _, newline, chunk = chunk.partition(b"\n")
-            dropping = not newline
-        block, rest = rest + chunk, b""
-        if not last:
-            block, newline, rest = block.rpartition(b"\n")
-            block += newline
-            if len(rest) > MAX_LINE:
-                block, rest, dropping = block + rest[:MAX_LINE] + b"\n", b"", True
-        yield from _pick(block, first)
-        first = first and not _countable(block)
-        if last:
-            return
 
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.content = False
+        self.total = 0
+        self.examined = 0
 
-def _pick(block: bytes, first: bool) -> Iterator[tuple[bytes | None, int]]:
-    end = 0
-    while first and end < len(block):
-        start, end = end, _line_end(block, end) + 1
-        if block[start:end].strip() and not block.startswith(b"#", start):
-            yield block[start : min(end, start + MAX_LINE)], 0
-            break
-    for match in _INTEREST.finditer(block):
-        if match.start() >= end:
-            start = block.rfind(b"\n", 0, match.start()) + 1
-            end = _line_end(block, match.start())
-            yield block[start : min(end, start + MAX_LINE)], 0
-    yield None, _countable(block)
+    def lines(self) -> Iterator[bytes]:
+        """Lines worth a closer look; the first line always, for its time stamp; none longer than MAX_LINE."""
+        for block in self._blocks():
+            comments = block.count(b"\n#") + block.startswith(b"#")
+            self.total += block.count(b"\n") + (not block.endswith(b"\n") and bool(block)) - comments
+            first = None if self.content else _CONTENT.search(block)
+            if first:
+                self.content = True
+                yield first[0][:MAX_LINE]
+            yield from self._pick(block, first.end() if first else 0)
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Whole lines in pieces of about a chunk; what is left of an overlong line is dropped."""
+        rest, size, dropping = b"", 0, False
+        while True:
+            chunk = self._stream.read(_CHUNK)
+            size += len(chunk)
+            last = not chunk or size >= MAX_BYTES
+            if dropping:
+                _, newline, chunk = chunk.partition(b"\n")
+                dropping = not newline
+            block, rest = rest + chunk, b""
+            if not last:
+                block, newline, rest = block.rpartition(b"\n")
+                block += newline
+                if len(rest) > MAX_LINE:
+                    block, rest, dropping = block + rest[:MAX_LINE] + b"\n", b"", True
+            yield block
+            if last:
+                return
+
+    def _pick(self, block: bytes, position: int) -> Iterator[bytes]:
+        lower = block.lower()
+        # The next hit of every word; each is searched again only when it has been passed.
+        hits = {word: lower.find(word, position) for word in _WORDS}
+        while hits := {word: hit for word, hit in hits.items() if hit >= 0}:
+            hit = min(hits.values())
+            start, end = block.rfind(b"\n", 0, hit) + 1, _line_end(block, hit)
+            self.examined += 1
+            yield block[start : min(end, start + MAX_LINE)]
+            if self.examined >= MAX_EXAMINED:
+                hits = {word: hits.get(word, end) for word in _DECISIVE}
+            for word, place in hits.items():
+                if place <= end:
+                    hits[word] = lower.find(word, end)
 
 
 def _line_end(block: bytes, start: int) -> int:
     end = block.find(b"\n", start)
     return len(block) if end < 0 else end
-
-
-def _countable(block: bytes) -> int:
-    if block.startswith(b"#") or b"\n#" in block or not block.strip():
-        return sum(bool(raw.strip()) and not raw.startswith(b"#") for raw in block.splitlines())
-    return max(1, block.count(b"\n"))

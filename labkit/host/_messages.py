@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Role(StrEnum):
@@ -395,6 +396,7 @@ _FIRST_WORDS = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)
 def classify(message: str) -> tuple[Message, re.Match[str]] | None:
     """The first row of the table that the whole message matches, with its match."""
     if not _FIRST_WORDS.match(message):

@@ -1,0 +1,102 @@
+"""Logs meant to hurt: 50 MB, binary noise, 1 MB lines; memory and the lines examined stay bounded."""
+
+from __future__ import annotations
+
+import io
+import random
+import tracemalloc
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+
+from labkit.host import Facts, KernelLog, LogState, collect, diagnose
+from labkit.host import _log as logs
+from labkit.host._log import read_log, read_log_file
+
+SIZE = 50 << 20
+BLOCK = 1 << 20
+UP = b"[   34.000000] virt/tdx: module initialized\n"
+
+
+class Stream(io.RawIOBase):
+    """A log of SIZE bytes that is never in memory as a whole; the success line stands at its end."""
+
+    def __init__(self, blocks: Iterator[bytes], tail: bytes = b"\n" + UP) -> None:
+        self._blocks, self._tail, self._left = blocks, tail, SIZE
+
+    def read(self, size: int = -1) -> bytes:
+        if self._left > 0:
+            block = next(self._blocks)
+            self._left -= len(block)
+            return block
+        tail, self._tail = self._tail, b""
+        return tail
+
+
+def lines(template: bytes) -> Iterator[bytes]:
+    return repeat(b"".join(template % (index, index) for index in range(20_000)))
+
+
+KINDS: dict[str, Iterator[bytes]] = {
+    "other subsystems": lines(b"[%12d.000001] usb 1-1: new high-speed USB device number %d\n"),
+    "run-time errors": lines(b"[%12d.000001] SEAMCALL (0x1c) failed: 0xc000030000000001 RCX %d\n"),
+    "lines of TDX's own code": lines(b"[%12d.000001] virt/tdx: CMR: [0x0, 0x%x)\n"),
+    "decoys": lines(b"[%12d.000001] node-tdx-%d\n"),
+    "binary noise": repeat(random.Random(7).randbytes(BLOCK)),
+    "lines of 1 MB": repeat(b"tdx kvm " * (BLOCK // 8 - 1) + b"1234567\n"),
+    "one endless line": repeat(b"virt/tdx: " * (BLOCK // 10)),
+    "NUL": repeat(b"\0" * BLOCK),
+    "newlines": repeat(b"\n" * BLOCK),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_log_of_50_mb_is_read_to_its_end_in_bounded_memory(kind: str) -> None:
+    tracemalloc.start()
+    try:
+        log = read_log(Stream(KINDS[kind]), "log")  # type: ignore[arg-type]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20, f"{peak >> 20} MB for {kind}"
+    assert len(log.lines) <= 4 * logs.MAX_REPEATS
+    assert diagnose(Facts(log=log)).verdict == "READY"
+
+
+def test_only_so_many_lines_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    examined: list[str] = []
+    strip = logs.strip_prefix
+
+    def counted(line: str) -> tuple[str, float | None, bool]:
+        examined.append(line)
+        return strip(line)
+
+    monkeypatch.setattr(logs, "strip_prefix", counted)
+    read_log(Stream(lines(b"[%12d.000001] virt/tdx: CMR: [0x0, 0x%x)\n")), "log")  # type: ignore[arg-type]
+    assert logs.MAX_EXAMINED <= len(examined) <= logs.MAX_EXAMINED + 200
+
+
+def test_a_line_is_cut_not_joined_with_what_follows() -> None:
+    text = b"x" * (3 * BLOCK) + b" virt/tdx: module initialized\n[    2.0] virt/tdx: module not loaded\n"
+    log = read_log(io.BytesIO(text), "log")
+    assert [line.text for line in log.lines] == ["virt/tdx: module not loaded"]
+
+
+@pytest.mark.parametrize("shift", range(-3, 4))
+def test_a_line_on_the_seam_of_two_blocks_is_seen(shift: int) -> None:
+    filler = b"[    1.000000] usb 1-1: a device\n"
+    head = filler * (BLOCK // len(filler))
+    text = (
+        head[: BLOCK - len(UP) // 2 + shift].rpartition(b"\n")[0] + b"\n" + b"a" * (len(UP) // 2) + b"\n" + UP
+    )
+    assert read_log(io.BytesIO(text + filler), "log").lines[-1].text == "virt/tdx: module initialized"
+
+
+def test_a_folder_or_nothing_in_the_place_of_a_log_is_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="directory"):
+        read_log_file(tmp_path, "log")
+    (tmp_path / "empty").mkdir()
+    log: KernelLog = collect(tmp_path / "empty", tmp_path / "nothing").log
+    assert (log.state, log.why) == (LogState.UNREADABLE, "No such file or directory")

@@ -1,0 +1,199 @@
+"""Facts that files cannot show: MSRs, KVM's own answer, QEMU, SEAMCALL codes; and what contradicts what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from labkit.host import REASONS, REMEDIES, Fact, Facts, Missing, Value, collect, diagnose
+from labkit.host._live import msr_fact
+from labkit.host._seamcall import LEAVES, STATUSES, decode
+from labkit.host.checks import CHECKS
+from tests.host.hosts import BY_NAME, build
+
+
+@cache
+def host(name: str) -> Facts:
+    with TemporaryDirectory() as folder:
+        return collect(build(BY_NAME[name], Path(folder)))
+
+
+def add(facts: Facts, **values: Value) -> Facts:
+    """The facts with more: ``msr_0x982="0x1"`` stands for the fact ``msr.0x982``."""
+    items = dict(facts.items)
+    for key, value in values.items():
+        name = key.replace("_", ".", 1)
+        entry: Value = (value,) if name.startswith("msr.") and isinstance(value, str) else value
+        items[name] = Fact(name, entry, str(value))
+    return replace(facts, items=items)
+
+
+GOOD_MSRS = {"msr_0x982": "0x3", "msr_0x87": "0x2000000020", "msr_0x1401": "0xc00"}
+
+
+@pytest.mark.parametrize(
+    ("base", "values", "reason"),
+    [
+        ("silent", GOOD_MSRS, "INIT_NOT_CONFIRMED"),
+        ("silent", {**GOOD_MSRS, "msr_0x982": "0x1"}, "TME_OFF"),
+        ("silent", {**GOOD_MSRS, "msr_0x87": "0x100000020"}, "NO_KEYIDS"),
+        ("silent", {**GOOD_MSRS, "msr_0x1401": "0x400"}, "BIOS_NOT_ENABLED"),
+        ("silent", {"msr_0x1401": ("0x400", "0xc00")}, "BIOS_NOT_ENABLED"),
+        ("good-6.17", GOOD_MSRS, None),
+        ("log-unreadable-7.1", {"kvm_vm_types": 0x21}, None),
+        ("log-unreadable-7.1", {"kvm_vm_types": 0x1}, "LOG_UNREADABLE"),
+        ("good-6.17", {"qemu_tdx": False}, "QEMU_NO_TDX"),
+        ("good-6.17", {"qemu_tdx": True, "qemu_version": "10.1.0", "kvm_vm_types": 0x21}, None),
+        ("good-6.8-intel", {"qemu_tdx": True, "qemu_version": "10.1.0", "kvm_vm_types": 0x5},
+         "QEMU_KVM_ABI_MISMATCH"),
+        ("good-6.17", {"qemu_tdx": True, "qemu_version": "8.2.2 (Debian 1:8.2.2+ds-0ubuntu1.4+tdx1.1)",
+                       "kvm_vm_types": 0x21}, "QEMU_KVM_ABI_MISMATCH"),
+        ("good-6.8-intel", {"qemu_tdx": True, "qemu_version": "8.2.2+tdx1.1", "kvm_vm_types": 0x5}, None),
+    ],
+)  # fmt: skip
+def test_facts_decide(base: str, values: dict[str, Value], reason: str | None) -> None:
+    report = diagnose(add(host(base), **values))
+    assert report.reason == reason, report.summary
+
+
+def test_silence_with_good_msrs_suspects_what_msrs_cannot_show() -> None:
+    summary = diagnose(add(host("silent"), **GOOD_MSRS)).summary
+    assert "SEAM loader" in summary
+    assert "0x1401" not in diagnose(host("silent")).summary
+
+
+def test_kvm_device_that_this_login_may_not_open() -> None:
+    facts = host("good-6.17")
+    denied = Fact("/dev/kvm", missing=Missing.DENIED, why="Permission denied")
+    report = diagnose(replace(facts, items={**facts.items, "kvm.device": denied}))
+    assert (report.verdict, report.reason) == ("NOT_READY", "DEV_KVM_PERMISSION")
+    assert report.host.verdict == "READY"
+    assert "initialised, but" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, "QGS_DOWN"),
+        ({"service_qgsd": "running"}, "QGS_NO_VSOCK"),
+        ({"service_qgsd": "running", "qgs_port": 4050}, "PCCS_DOWN"),
+        ({"service_qgsd": "running", "qgs_port": 4050, "service_pccs": "running"}, "NOT_REGISTERED"),
+        ({"service_qgsd": "running", "qgs_port": 4050, "service_pccs": "running", "registration": True,
+          "msr_0xce": "0x8000000"}, "PRE_PRODUCTION"),
+        ({"service_qgsd": "running", "qgs_port": 4050, "service_pccs": "running", "registration": True,
+          "msr_0xce": "0x0", "msr_0xa0": "0x1861"}, "MCHECK_ERROR"),
+        ({"service_qgsd": "running", "qgs_port": 4050, "service_pccs": "running", "registration": True,
+          "msr_0xce": "0x0", "msr_0xa0": "0x0"}, None),
+        ({"sgx_enclave": False}, "SGX_OFF"),
+        ({"msr_0x3a": "0x20005"}, "SGX_OFF"),
+    ],
+)  # fmt: skip
+def test_attestation_is_a_verdict_of_its_own(values: dict[str, Value], reason: str | None) -> None:
+    quoting: dict[str, Value] = {
+        "service_qgsd": "stopped", "qgs_port": 0, "qcnl_pccs": "https://localhost:8081",
+        "service_pccs": "stopped", "registration": False,
+    }  # fmt: skip
+    report = diagnose(add(host("good-6.17"), **{**quoting, **values}))
+    assert report.attestation.reason == reason
+    assert report.attestation.verdict == ("NOT_READY" if reason else "READY")
+    assert report.verdict == "READY"
+
+
+@pytest.mark.parametrize(
+    ("base", "values", "words"),
+    [
+        ("bios", {}, "only the start"),
+        ("no-module", {"msr_0x1401": "0xc00"}, "proves no module"),
+        ("good-6.17", {"kvm_vm_types": 0x5}, "old out-of-tree"),
+        ("good-6.17", {"kvm_vm_types": 0x21, "qemu_tdx": False}, "QEMU does not know it"),
+        ("asked-off-7.1", {}, "without KVM"),
+        ("good-6.17", {"msr_0x982": ("0x1", "0x3")}, "differs between CPUs"),
+        ("good-6.17", {"kernel_release": "6.18.0"}, "another kernel"),
+        ("good-6.17", {"power_state": "freeze mem disk"}, "`disk`"),
+        ("good-6.17", {"cpu_flags": ("hypervisor",)}, "another machine"),
+        ("no-module", {}, "tdx_host_platform"),
+        ("no-module", {"kvm_param.tdx": True}, "parameter is Y, but the log has a failure"),
+    ],
+)
+def test_contradictions_are_shown(base: str, values: dict[str, Value], words: str) -> None:
+    report = diagnose(add(host(base), **values))
+    (entry,) = [entry for entry in report.contradictions if words in entry.text]
+    assert entry.evidence
+    assert entry.text in str(report)
+    assert words.replace("`", "") in report._repr_html_().replace("`", "").replace("&#x27;", "'")
+
+
+def test_a_consistent_host_has_no_contradiction() -> None:
+    facts = add(host("good-6.17"), kvm_vm_types=0x21, qemu_tdx=True, qemu_version="10.1.0", **GOOD_MSRS)
+    assert diagnose(facts).contradictions == ()
+
+
+@pytest.mark.parametrize(
+    ("leaf", "status", "words"),
+    [
+        ("0x0000000000000022", "0xc000050500000000", "TDH.SYS.RD failed with TDX_SYS_NOT_READY"),
+        ("33", "0xc000090000000000", "TDH.SYS.INIT failed with TDX_INCORRECT_CPUID_VALUE"),
+        ("0x21", "0xc000092100000122", "MSR 0x122 (IA32_TSX_CTRL"),
+        ("0x2d", "0xc000010000000007", "operand 7"),
+        ("0x23", "0xc0000a0200000000", "TDX_TDMR_OUTSIDE_CMRS"),
+        ("0x99", "0xdead000000000000", "leaf 0x99 failed with status 0xdead000000000000"),
+        ("0x21", "0xc000050100000000", "no cause is on record"),
+    ],
+)
+def test_seamcalls_are_decoded(leaf: str, status: str, words: str) -> None:
+    assert words in str(decode(leaf, status))
+
+
+@pytest.mark.data
+def test_the_seamcall_table_agrees_with_the_modules_own(shared_data: Path) -> None:
+    def column(name: str, value: str) -> dict[str, int]:
+        lines = (shared_data / "tdx" / name).read_text().splitlines()[1:]
+        return {line.split(",")[0]: int(line.split(",")[1], 0) for line in lines}
+
+    leaves, statuses = column("tdx_leaves.csv", "number"), column("tdx_status.csv", "value")
+    assert {name: leaves[name] for name in LEAVES.values()} == {name: leaf for leaf, name in LEAVES.items()}
+    for upper, (name, _) in STATUSES.items():
+        assert statuses[name] >> 32 == upper, name
+
+
+def test_msrs_of_all_cpus_are_compared() -> None:
+    same = msr_fact(0x982, {0: 3, 1: 3})
+    assert (same.value, same.raw) == (("0x3",), "0x3 on 2 CPUs")
+    assert msr_fact(0x982, {0: 3, 1: 1}).value == ("0x1", "0x3")
+    gone = msr_fact(0x1401, {0: None, 1: None})
+    assert (gone.value, gone.missing, gone.raw) == (None, "absent", "EIO")
+
+
+def test_a_cpu_without_seam_registers_is_no_platform() -> None:
+    facts = add(host("log-from-later"), msr_0x3a="0x5")
+    items = {**facts.items, "msr.0x1401": msr_fact(0x1401, {0: None})}
+    assert diagnose(replace(facts, items=items)).reason == "PLATFORM_NOT_TDX"
+
+
+def test_the_table_of_checks_is_sound() -> None:
+    ids = [check.id for check in CHECKS]
+    assert len(set(ids)) == len(ids)
+    for index, check in enumerate(CHECKS):
+        assert set(check.needs) <= set(ids[:index]), f"{check.id} needs a later check"
+        assert check.expected
+        assert check.settle
+        assert check.source
+    unproved = ["NO_INIT_LINES", "EMPTY_LOG", "LOG_UNREADABLE"]
+    assert [check.reason for check in CHECKS] + unproved == list(REASONS), (
+        "precedence is the order of reasons"
+    )
+
+
+def test_the_remedies_cover_the_fifteen_problems() -> None:
+    assert sorted(REMEDIES) == list(range(1, 16))
+    for remedy in REMEDIES.values():
+        assert remedy.steps
+        assert remedy.signs
+        assert all(link.startswith("https://github.com/") for link in remedy.links)
+        assert remedy.links
+    named = {number for row in REASONS.values() for number in row.problems}
+    assert named == set(REMEDIES)
