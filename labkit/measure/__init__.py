@@ -1,39 +1,74 @@
-"""Measurement: TDVF metadata, MRTD, event logs and their replay."""
+"""Measurement: TDVF metadata, MRTD, event logs, their replay, prediction and explanation."""
 
 from __future__ import annotations
 
 from labkit.measure._ccel import CcelTable, parse_ccel_table
 from labkit.measure._describe import DataCheck
+from labkit.measure._explain import Explanation, Row, Status, explain, page_order_of
+from labkit.measure._hob import td_hob_list
+from labkit.measure._kernel import authenticode, patch_header
 from labkit.measure._log import Event, EventLog, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure._names import EventType
+from labkit.measure._predict import (
+    BootInputs,
+    ExpectedEvent,
+    InitrdWord,
+    KernelHeader,
+    Part,
+    Platform,
+    Prediction,
+    Rules,
+    SecureBoot,
+    Separators,
+    predict,
+)
 from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report_log, rtmrs
 from labkit.measure._tdvf import Section, SectionAttribute, SectionType, Tdvf, join_firmware, read_tdvf
 
 __all__ = [
+    "BootInputs",
     "CcelTable",
     "DataCheck",
     "Event",
     "EventLog",
     "EventType",
+    "ExpectedEvent",
+    "Explanation",
     "FirmwareMeasurement",
+    "InitrdWord",
+    "KernelHeader",
     "LogFormat",
     "LogHeader",
     "LogReport",
     "PageOrder",
+    "Part",
+    "Platform",
+    "Prediction",
+    "Row",
     "Rtmrs",
+    "Rules",
     "Section",
     "SectionAttribute",
     "SectionType",
+    "SecureBoot",
+    "Separators",
+    "Status",
     "Tdvf",
+    "authenticode",
+    "explain",
     "extend",
     "join_firmware",
     "measure_firmware",
     "mrtd",
+    "page_order_of",
     "parse_ccel_table",
     "parse_log",
+    "patch_header",
+    "predict",
     "read_tdvf",
     "replay_pcrs",
     "report_log",
     "rtmrs",
+    "td_hob_list",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
-from labkit.show._measure import event_table, section_table
+from labkit.show._measure import diff_view, event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, stamp
@@ -21,6 +21,7 @@ __all__ = [
     "clean",
     "columns",
     "details",
+    "diff_view",
     "element",
     "escape",
     "event_table",

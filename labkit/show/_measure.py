@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from labkit.show._html import Markup, element, table
+from labkit.show._html import Markup, element, join, table
 
 _HEX = re.compile(r"(?:0x)?[0-9a-f]{3,}(?:…|\+0x[0-9a-f]+)?\Z")
 
@@ -22,3 +22,15 @@ def event_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Mar
 
 def _cell(cell: object) -> object:
     return element("code", cell) if _HEX.match(str(cell)) else cell
+
+
+def diff_view(
+    headline: str, head: Sequence[object], rows: Sequence[Sequence[object]], marks: Sequence[str]
+) -> Markup:
+    """Two columns, expected and found, each row tinted by its mark: differs, missing or extra."""
+    tints = {"differs": "0 80% 50% / .18", "missing": "35 90% 50% / .2", "extra": "210 80% 50% / .18"}
+    body = [element("tr", *(element("th", cell) for cell in head))]
+    for row, mark in zip(rows, marks, strict=True):
+        style = f"background:hsl({tints[mark]})" if mark in tints else ""
+        body.append(element("tr", *(element("td", _cell(cell)) for cell in row), style=style))
+    return join([element("p", element("b", headline)), element("table", *body)])
