@@ -144,6 +144,7 @@ def _facts(chapter: Mapping[str, Any]) -> list[Markup]:
 
 def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
     failure = chapter.get("failure")
+    name = [element("code", chapter["name"])] if chapter["name"] != link.text else []
     return element(
         "li",
         element(
@@ -152,7 +153,7 @@ def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
             _status(chapter["status"]),
             class_="head",
         ),
-        element("div", element("code", chapter["name"]), *_facts(chapter)[1:], class_="facts"),
+        element("div", *name, *_facts(chapter)[1:], class_="facts"),
         _failure(failure, link.href) if failure else "",
         class_=chapter["status"],
     )
