@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,9 +20,10 @@ from typing import Any
 
 from labkit import __version__, process
 from labkit.book._execute import Failure
-from labkit.errors import DataError, MissingComponent, UsageError
-from labkit.settings import Trust
+from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
+from labkit.settings import Settings, Trust
 from labkit.show import clean, columns, stamp
+from labkit.vm import find_toolchain
 
 RECORD = "run.json"
 RESULT = "result.json"
@@ -249,17 +251,29 @@ def read_results(directory: Path, names: Iterable[str]) -> tuple[Reported, dict[
 
 
 def collect_versions() -> dict[str, str]:
-    """Versions of labkit, Python, the packages that run and render notebooks, and QEMU if it is there."""
+    """Versions of labkit, Python, and the packages that run and render notebooks."""
     versions = {"labkit": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    line = _first_line(["qemu-system-x86_64", "--version"])
-    if line is not None:
-        versions["qemu"] = line.removeprefix("QEMU emulator version ")
     return versions
+
+
+def collect_tools(settings: Settings) -> dict[str, str]:
+    """Versions of what the emulated platform is made of; empty where it is not set up."""
+    try:
+        tools = find_toolchain(settings)
+    except LabkitError:
+        return {}
+    versions = {}
+    for name, program in (("qemu", tools.qemu), ("swtpm", tools.swtpm)):
+        line = _first_line(program.argv("--version"), program.environ())
+        number = re.search(r"version (\d[^,]*)", line or "")
+        if number:
+            versions[name] = number[1]
+    return {**versions, "guest kernel": tools.kernel.name}
 
 
 def collect_host() -> dict[str, Any]:
@@ -307,9 +321,9 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _first_line(argv: list[str | Path]) -> str | None:
+def _first_line(argv: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str | None:
     try:
-        done = process.run(argv, timeout=20)
+        done = process.run(argv, timeout=20, env=env)
     except MissingComponent:
         return None
     return done.text.partition("\n")[0] if done.ok else None

@@ -24,6 +24,7 @@ from labkit.book._record import (
     Run,
     collect_git,
     collect_host,
+    collect_tools,
     collect_versions,
     finish,
     read_results,
@@ -32,6 +33,7 @@ from labkit.book._record import (
 )
 from labkit.book._source import Source, find_notebooks, load_source, near, repository
 from labkit.errors import MissingComponent, StorageError, UsageError
+from labkit.settings import Settings
 
 CELL_TIMEOUT = 600.0
 """Seconds that a cell may take, unless the caller says otherwise."""
@@ -118,6 +120,9 @@ def run_plan(plan: Plan, say: Callable[[str], None] = lambda _text: None) -> Run
             write_record(finish(run, "interrupted", _now(), _since(began)))
             raise KeyboardInterrupt
         write_record(run)
+    # At the end: a chapter may have been what set the platform up.
+    tools = collect_tools(Settings.load())
+    run = replace(run, versions={**run.versions, **{k: v for k, v in tools.items() if k not in run.versions}})
     run = finish(run, "failed" if run.failed else "passed", _now(), _since(began))
     write_record(run)
     return run

@@ -144,6 +144,7 @@ def _facts(chapter: Mapping[str, Any]) -> list[Markup]:
 
 def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
     failure = chapter.get("failure")
+    name = [element("code", chapter["name"])] if chapter["name"] != link.text else []
     return element(
         "li",
         element(
@@ -152,7 +153,7 @@ def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
             _status(chapter["status"]),
             class_="head",
         ),
-        element("div", element("code", chapter["name"]), *_facts(chapter)[1:], class_="facts"),
+        element("div", *name, *_facts(chapter)[1:], class_="facts"),
         _failure(failure, link.href) if failure else "",
         class_=chapter["status"],
     )
@@ -171,7 +172,9 @@ def _failure(failure: Mapping[str, Any], page: str) -> Markup:
 
 def _trust_note(run: Mapping[str, Any]) -> Markup:
     if run.get("trust") == Trust.NONE:
-        words = "No TDX hardware took part: what is emulated shows how things work and proves nothing."
+        mixed = any(chapter.get("trust") == Trust.HARDWARE for chapter in run["chapters"])
+        who = "Not every chapter ran on TDX hardware" if mixed else "No TDX hardware took part"
+        words = f"{who}: what is emulated shows how things work and proves nothing."
         return element("p", _badge(run), " ", words, class_="note")
     if run.get("trust") == Trust.HARDWARE:
         return element("p", "Every chapter that reports a platform reports TDX hardware.")

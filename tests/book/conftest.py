@@ -80,7 +80,7 @@ def said() -> list[str]:
 
 @pytest.fixture(scope="session")
 def run(folder: Path, said: list[str]) -> Run:
-    plan = plan_run(parameters={"who": "world", "count": "3"}, output=Path("out"), timeout=5, start=folder)
+    plan = plan_run(parameters={"who": "world", "count": "3"}, output=Path("out"), timeout=3, start=folder)
     return run_plan(plan, said.append)
 
 

@@ -56,6 +56,14 @@ def test_run_prints_json_alone_and_exits_1_for_a_failed_chapter(folder: Path, la
     assert index.is_file()
 
 
+def test_refresh_executes_in_place_and_stops_at_a_failed_chapter(folder: Path, labkit: Labkit) -> None:
+    status, out, err = labkit("refresh")
+    assert (status, out) == (1, "00-good  changed\n")
+    assert "01-bad.ipynb failed: cell 1, `raise RuntimeError('no')`: RuntimeError: no." in err
+    cells = json.loads((folder / "notebooks/00-good.ipynb").read_text())["cells"]
+    assert cells[2]["outputs"][0]["text"] == ["2\n"]
+
+
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
@@ -66,6 +74,8 @@ def test_run_prints_json_alone_and_exits_1_for_a_failed_chapter(folder: Path, la
         (("run", "--timeout", "-1"), 64, "leaves no time to run."),
         (("run", "--timeout", "x"), 64, "'x' is not a valid float"),
         (("run", "broken.ipynb"), 65, "is no notebook of format 4."),
+        (("refresh", "nowhere"), 64, "There is no notebook nowhere."),
+        (("refresh", "--sanitize", "nowhere"), 64, "'nowhere' does not exist"),
         (("publish", "notebooks"), 64, "There is no run in notebooks."),
     ],
 )
@@ -81,7 +91,7 @@ def test_bad_input_is_a_sentence_and_an_exit_code(
     assert not (folder / "runs").exists()
 
 
-@pytest.mark.parametrize("verb", ["run", "publish"])
+@pytest.mark.parametrize("verb", ["run", "publish", "refresh"])
 def test_help_ends_with_an_example(labkit: Labkit, verb: str) -> None:
     _, out, _ = labkit(verb, "--help")
     lines = out.strip().splitlines()

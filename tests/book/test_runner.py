@@ -57,7 +57,7 @@ def test_a_failure_names_the_cell_of_the_source_notebook_and_its_first_line(run:
 
 def test_time_and_kernel_death_are_failures_even_where_an_error_is_expected(run: Run) -> None:
     assert (
-        failure(run, "02-hangs") == "cell 1, `import time`: CellTimeoutError: The cell took longer than 5 s."
+        failure(run, "02-hangs") == "cell 1, `import time`: CellTimeoutError: The cell took longer than 3 s."
     )
     assert failure(run, "03-dies").startswith("cell 2, `os._exit(3)`: DeadKernelError")
     assert executed(run, "02-hangs")[0]["outputs"][-1]["ename"] == "CellTimeoutError"

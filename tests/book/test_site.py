@@ -226,15 +226,16 @@ def test_a_chapter_without_a_notebook_still_has_a_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trust", "words", "stamped"),
+    ("trusts", "words", "stamped"),
     [
-        (Trust.NONE, "No TDX hardware took part", True),
-        (Trust.HARDWARE, "reports TDX hardware", False),
-        (None, "No chapter reported its platform", False),
+        ([Trust.NONE], "No TDX hardware took part", True),
+        ([Trust.HARDWARE], "reports TDX hardware", False),
+        ([Trust.HARDWARE, Trust.NONE, None], "Not every chapter ran on TDX hardware", True),
+        ([None], "No chapter reported its platform", False),
     ],
 )
 def test_the_trust_of_a_run_is_stated_and_never_guessed(
-    tmp_path: Path, trust: Trust | None, words: str, stamped: bool
+    tmp_path: Path, trusts: list[Trust | None], words: str, stamped: bool
 ) -> None:
     run = Run(
         directory=tmp_path,
@@ -245,9 +246,9 @@ def test_the_trust_of_a_run_is_stated_and_never_guessed(
         host={"os": "Debian", "kernel": "6", "processor": "x", "cpus": 1, "memory_mib": 1},
         versions={},
         git=None,
-        chapters=(chapter(reported=Reported("p", trust, None)),),
+        chapters=tuple(chapter(reported=Reported("p", trust, None)) for trust in trusts),
     )
-    page = run_index(run.to_dict(), [Link("a.html", "A")], title="t")
+    page = run_index(run.to_dict(), [Link("a.html", "A")] * len(trusts), title="t")
     assert words in page
     assert ("EMULATED" in page) is stamped
 

@@ -21,11 +21,6 @@ _OWN_PATHS = re.compile(
 )
 
 
-def chapters() -> list[Path]:
-    """Every guided notebook: those that nbval executes."""
-    return sorted(FOLDER.glob("*.ipynb")) if FOLDER.is_dir() else []
-
-
 def notebooks() -> list[Path]:
     """Every committed notebook."""
     found = sorted(FOLDER.rglob("*.ipynb")) if FOLDER.is_dir() else []
