@@ -25,10 +25,10 @@ _CHANGES = re.compile(
     r"|mkdir(?:at)?\(|rmdir\(|symlink(?:at)?\(|f?chmod(?:at)?\(|[fl]?chown(?:at)?\(|f?truncate\(|utime\w*\(|mknod(?:at)?\("
     r"|mount\(|[fl]?setxattr\(|init_module\(|finit_module\(|connect\(.*AF_INET)"
 )
-_TRACED = "open,openat,openat2,creat,unlink,unlinkat,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,symlink"
-_TRACED += (
-    ",symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate,utimensat,mknod,mknodat"
+_TRACED = (
+    "open,openat,openat2,creat,unlink,unlinkat,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir"
 )
+_TRACED += ",symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate,utimensat,mknod,mknodat"
 _TRACED += ",mount,setxattr,fsetxattr,init_module,finit_module,connect,write,pwrite64,writev"
 
 
