@@ -16,6 +16,7 @@ from labkit.vm import (
     LINUX,
     BootSpec,
     Firmware,
+    Toolchain,
     boot,
     build_initramfs,
     check_kernel,
@@ -51,8 +52,16 @@ class EmulatedPlatform:
 
     def __init__(self, settings: Settings, why: str) -> None:
         """``why`` this platform was chosen, in one clause."""
-        self._settings = settings
-        self._why = why
+        self.settings = settings
+        self.why = why
+
+    def toolchain(self) -> Toolchain:
+        """The programs and files that it boots with.
+
+        Raises:
+            MissingComponent: `labkit setup` has not been run.
+        """
+        return find_toolchain(self.settings)
 
     def boot(
         self,
@@ -69,10 +78,10 @@ class EmulatedPlatform:
             StorageError: the cache or state directory cannot be written.
         """
         _check(request)
-        toolchain = find_toolchain(self._settings)
+        toolchain = self.toolchain()
         firmware = self._firmware(request.firmware) if request.firmware else toolchain.firmware
-        own_initrd = build_initramfs(toolchain.busybox, self._settings.cache_dir / "guest")
-        accelerator = choose_accelerator(toolchain, own_initrd, self._settings, say)
+        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest")
+        accelerator = choose_accelerator(toolchain, own_initrd, self.settings, say)
         spec = BootSpec(
             firmware=firmware,
             kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
@@ -81,8 +90,8 @@ class EmulatedPlatform:
             profile=LINUX,
             memory=request.memory,
         )
-        machine, timeline = boot(spec, accelerator, toolchain, self._settings, request.cold, say)
-        why = f"{self._why}; {accelerator.kind.value} because {accelerator.why}"
+        machine, timeline = boot(spec, accelerator, toolchain, self.settings, request.cold, say)
+        why = f"{self.why}; {accelerator.kind.value} because {accelerator.why}"
         measured = measure_firmware(firmware.image.read_bytes(), str(firmware.image))
         return Tdvm(machine, timeline, self.name, self.trust, why, measured, keep_in)
 
@@ -97,7 +106,7 @@ class EmulatedPlatform:
         if len(variables) != 1 or variables[0].data_offset != 0:
             raise NotATdvf(f"{path} does not begin with its variable store.", remedy)
         size = variables[0].raw_size
-        folder = self._settings.cache_dir / "firmware" / hashlib.sha256(data).hexdigest()[:16]
+        folder = self.settings.cache_dir / "firmware" / hashlib.sha256(data).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         for name, part in (("VARS.fd", data[:size]), ("CODE.fd", data[size:]), ("OVMF.fd", data)):
             partial = folder / f".{name}"

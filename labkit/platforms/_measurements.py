@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def parse_measurements(output: str, firmware: FirmwareMeasurement) -> Measuremen
             encoded.append(line)
     try:
         raw = base64.b64decode("".join(encoded), validate=True)
-    except binascii.Error:
+    except ValueError:
         raw = b""
     if not raw:
         raise VmError("The guest shows no event log.", "Its kernel needs a TPM driver and securityfs.")

@@ -75,23 +75,25 @@ class Machine:
             BootFailed: QEMU or swtpm does not start.
             StorageError: the run directory cannot be written.
         """
+        profile = replace(spec.profile, first_stage="restore", marks=()) if resume else spec.profile
         with contextlib.ExitStack() as undo:
             run = RunDir.create(settings)
             undo.callback(run.close)
             guard = Guard(run.path / "work")
             undo.callback(guard.release)
             launched = launch(spec, accelerator.kind, toolchain, run.path, guard, resume)
+            undo.pop_all()
+            machine = undo.enter_context(
+                cls(spec, accelerator, run, guard, launched, profile, settings.output_limit)
+            )
             run.write_json("argv.json", launched.argv)
-            profile = replace(spec.profile, first_stage="restore", marks=()) if resume else spec.profile
-            undo.callback(launched.reap)
-            undo.callback(guard.release)
+            run.write_json("vm.json", _describe(machine).to_dict())
             try:
-                machine = cls(spec, accelerator, run, guard, launched, profile, settings.output_limit)
+                machine._qmp.greet()
                 if resume:
                     machine._load(resume)
             except VmError as error:
                 raise BootFailed(*_why_not_started(run.path, error)) from error
-            run.write_json("vm.json", _describe(machine).to_dict())
             undo.pop_all()
         return machine
 

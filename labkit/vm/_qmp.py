@@ -17,16 +17,19 @@ class Qmp:
     """A client for one QEMU; commands are answered in order."""
 
     def __init__(self, end: socket.socket, timeout: float = 30.0) -> None:
-        """Greet QEMU over ``end``.
-
-        Raises:
-            VmError: QEMU did not answer within ``timeout`` seconds.
-        """
+        """Speak over ``end``; each answer may take ``timeout`` seconds."""
         self._socket = end
         self._timeout = timeout
         self._buffer = b""
         self._events: deque[dict[str, Any]] = deque(maxlen=256)
-        self._message(time.monotonic() + timeout)
+
+    def greet(self) -> None:
+        """Take QEMU's greeting and enter command mode.
+
+        Raises:
+            VmError: QEMU is gone, or did not answer in time.
+        """
+        self._message(time.monotonic() + self._timeout)
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None) -> Any:

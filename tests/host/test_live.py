@@ -28,7 +28,8 @@ _CHANGES = re.compile(
 _TRACED = (
     "open,openat,openat2,creat,unlink,unlinkat,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir"
 )
-_TRACED += ",symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate,utimensat,mknod,mknodat"
+_TRACED += ",symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate"
+_TRACED += ",utimensat,mknod,mknodat"
 _TRACED += ",mount,setxattr,fsetxattr,init_module,finit_module,connect,write,pwrite64,writev"
 
 

@@ -1,0 +1,89 @@
+"""`labkit boot`, `ps` and `stop` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def labkit(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", *words], capture_output=True, text=True, env=env, timeout=180
+    )
+
+
+@pytest.mark.vm
+def test_commands_run_in_the_guest_and_the_last_status_is_ours(vm_environment: dict[str, str]) -> None:
+    done = labkit("boot", "--json", "--exec", "uname -a", "--exec", "exit 7", env=vm_environment)
+    assert done.returncode == 7, done.stderr
+    document = json.loads(done.stdout)
+    assert [command["exit_status"] for command in document["commands"]] == [0, 7]
+    assert document["commands"][0]["stdout"].startswith("Linux tdvm ")
+    assert (document["platform"], document["trust"], document["stamp"]) == ("emulated", "none", "EMULATED")
+    assert document["accelerator"] in ("tcg", "kvm")
+    assert document["why"]
+    assert len(document["mrtd"]) == 96
+    assert [len(value) for value in document["rtmr"]] == [96] * 4
+    assert document["replay_matches_tpm"] is True
+    again = labkit("boot", "--json", env=vm_environment)
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["cold"] is False
+    assert [stage["name"] for stage in json.loads(again.stdout)["stages"]] == ["restore", "shell"]
+    listed = labkit("ps", "--json", env=vm_environment)
+    assert json.loads(listed.stdout) == []
+
+
+@pytest.mark.vm
+def test_the_first_line_names_platform_trust_and_reason(vm_environment: dict[str, str]) -> None:
+    done = labkit("boot", "--platform", "emulated", "--exec", "echo '<b>hi</b>'", env=vm_environment)
+    assert done.returncode == 0
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("[EMULATED] platform emulated, trust none: it was asked for")
+    assert "$ echo '<b>hi</b>'" in rest
+    assert "<b>hi</b>" in rest
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (["--memory", "32"], 64, "too little to boot"),
+        (["--memory", "much"], 64, "not a valid integer"),
+        (["--kernel", "/etc/hostname"], 65, "no Linux kernel image"),
+        (["--firmware", "/etc/hostname"], 65, "no TDX firmware"),
+        (["--initrd", "/no/such/file"], 64, "There is no initrd"),
+        (["--platform", "hardware"], 69, "cannot launch a TD on TDX hardware yet"),
+        (["--no-such-option"], 64, "No such option"),
+    ],
+)
+def test_bad_input_is_one_sentence_with_a_remedy(
+    vm_environment: dict[str, str], words: list[str], status: int, sentence: str
+) -> None:
+    done = labkit("boot", *words, env=vm_environment)
+    assert done.returncode == status
+    assert done.stdout == ""
+    said, remedy = done.stderr.strip().splitlines()
+    assert said.startswith("labkit: ")
+    assert sentence in said
+    assert remedy.strip()
+
+
+def test_a_state_directory_that_cannot_be_written_is_named(
+    vm_environment: dict[str, str], tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    done = labkit("boot", env={**vm_environment, "LABKIT_STATE_DIR": str(blocked / "state")})
+    assert done.returncode == 73
+    assert "LABKIT_STATE_DIR" in done.stderr
+
+
+def test_stopping_needs_a_name_that_runs(vm_environment: dict[str, str]) -> None:
+    assert labkit("stop", env=vm_environment).returncode == 64
+    unknown = labkit("stop", "nobody", env=vm_environment)
+    assert unknown.returncode == 64
+    assert "No TDVM nobody is running" in unknown.stderr
+    assert labkit("stop", "--all", env=vm_environment).stdout == "No TDVM is running.\n"

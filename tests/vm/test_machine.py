@@ -1,0 +1,228 @@
+"""Real guests under real QEMU: nothing outlives its owner, and a resumed guest is one of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import BootFailed, CommandTimeout, GuestGone
+from labkit.settings import Settings
+from labkit.vm import BootSpec, Machine, Toolchain, boot, running, stop
+
+from .conftest import TCG
+
+pytestmark = pytest.mark.vm
+
+
+def processes_of(run_dir: Path) -> list[str]:
+    """Command names of the processes that mention a run directory and are no zombies."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if run_dir.name.encode() in words:
+            found.append(words.partition(b"\0")[0].decode())
+    return found
+
+
+def test_the_guest_answers_and_its_kernel_log_stays_apart(guest: Machine) -> None:
+    assert guest.console.run("uname -s", timeout=20).output == "Linux\n"
+    guest.console.run("echo 'a message of the kernel' > /dev/kmsg", timeout=20)
+    assert guest.console.run("echo clean", timeout=20).output == "clean\n"
+
+
+def test_exit_is_a_status_and_a_new_shell_answers(guest: Machine) -> None:
+    result = guest.console.run("exit 7", timeout=20)
+    assert (result.exit_status, result.shell_ended, result.output) == (7, True, "")
+    assert guest.console.run("set -e; false", timeout=20).exit_status == 1
+    assert guest.console.run("exec sh -c 'exit 5'", timeout=20).exit_status == 5
+    assert guest.console.run("echo on", timeout=20).output == "on\n"
+
+
+def test_no_byte_of_a_large_output_is_lost(guest: Machine) -> None:
+    seen = bytearray()
+    guest.console.run("seq 20000", timeout=60, on_output=seen.extend)
+    assert seen == "".join(f"{number}\n" for number in range(1, 20001)).encode()
+
+
+def test_a_command_that_takes_too_long_is_interrupted(guest: Machine) -> None:
+    with pytest.raises(CommandTimeout):
+        guest.console.run("sleep 1000", timeout=0.5)
+    assert guest.console.run("echo ok", timeout=20).output.strip() == "ok"
+
+
+@pytest.mark.parametrize("end", ["poweroff -f; sleep 100", "echo c > /proc/sysrq-trigger; sleep 100"])
+def test_the_end_of_the_guest_ends_the_command(guest: Machine, end: str) -> None:
+    with pytest.raises(GuestGone):
+        guest.console.run(f"echo 1 > /proc/sys/kernel/sysrq; {end}", timeout=60)
+
+
+def test_closing_leaves_logs_and_nothing_else(guest: Machine) -> None:
+    guest.console.run("echo something", timeout=20)
+    guest.power_off()
+    guest.close()
+    assert processes_of(guest.run_dir) == []
+    kept = {path.name for path in guest.run_dir.iterdir()}
+    assert kept == {"argv.json", "console.log", "qemu.log", "shell.log", "swtpm.log"}
+    assert b"something" in (guest.run_dir / "shell.log").read_bytes()
+
+
+def test_resumed_siblings_share_no_randomness(
+    spec: BootSpec, toolchain: Toolchain, vm_settings: Settings
+) -> None:
+    with ExitStack() as stack:
+        boot(spec, TCG, toolchain, vm_settings)[0].close()
+        with ThreadPoolExecutor(3) as pool:
+            started = pool.map(lambda _: boot(spec, TCG, toolchain, vm_settings)[0], range(3))
+            siblings = [stack.enter_context(machine) for machine in started]
+        assert all(machine.resumed for machine in siblings)
+        read = "dd if=/dev/urandom bs=16 count=1 2>/dev/null | base64; cat /proc/sys/kernel/random/uuid"
+        drawn = [machine.console.run(read, timeout=20).output for machine in siblings]
+    assert len(set(drawn)) == 3
+    assert len({line for text in drawn for line in text.split()}) == 6
+
+
+def test_a_resumed_guest_has_the_time_of_today(guest: Machine) -> None:
+    guest_time = int(guest.console.run("date +%s", timeout=20).output)
+    host_time = int(subprocess.run(["date", "+%s"], capture_output=True, check=True).stdout)
+    assert abs(guest_time - host_time) < 30
+
+
+def test_a_resumed_guest_keeps_its_tpm(guest: Machine) -> None:
+    read = "cat /sys/class/tpm/tpm0/pcr-sha384/9"
+    pcr = guest.console.run(read, timeout=20).output.strip()
+    assert re.fullmatch(r"[0-9A-F]{96}", pcr)
+    assert pcr != "0" * 96
+
+
+def test_a_damaged_snapshot_is_replaced_by_a_boot_from_power_on(
+    spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
+) -> None:
+    settings = replace(vm_settings, cache_dir=tmp_path)
+    boot(spec, TCG, toolchain, settings)[0].close()
+    (memory,) = tmp_path.glob("snapshots/*/memory")
+    with memory.open("r+b") as file:
+        file.truncate(1 << 20)
+    said: list[str] = []
+    machine, timeline = boot(spec, TCG, toolchain, settings, say=said.append)
+    with machine:
+        assert not machine.resumed
+        assert timeline.stages[0].name == "firmware"
+    assert any("cannot be resumed" in line for line in said)
+
+
+def test_a_cold_boot_neither_uses_nor_makes_a_snapshot(
+    spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
+) -> None:
+    settings = replace(vm_settings, cache_dir=tmp_path)
+    machine, timeline = boot(spec, TCG, toolchain, settings, cold=True)
+    with machine:
+        names = [stage.name for stage in timeline.stages]
+    assert names == ["firmware", "efi-stub", "kernel", "init", "shell"]
+    assert not (tmp_path / "snapshots").exists()
+
+
+def test_a_kernel_that_panics_is_a_failed_boot_that_says_why(
+    spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
+) -> None:
+    empty = tmp_path / "initrd"
+    empty.write_bytes(b"")
+    with pytest.raises(BootFailed, match=r"stage kernel: .*root fs"):
+        boot(replace(spec, initrd=empty), TCG, toolchain, vm_settings, cold=True)
+    assert running(vm_settings) == []
+
+
+def test_a_qemu_that_refuses_is_quoted(spec: BootSpec, toolchain: Toolchain, vm_settings: Settings) -> None:
+    with pytest.raises(BootFailed, match=r"QEMU did not start: .*[Cc][Pp][Uu]"):
+        Machine.start(replace(spec, cpus=100_000), TCG, toolchain, vm_settings)
+
+
+def test_running_machines_are_listed_and_can_be_stopped(guest: Machine, vm_settings: Settings) -> None:
+    (listed,) = running(vm_settings)
+    assert listed.id == guest.run_dir.name
+    assert listed.owner_pid == os.getpid()
+    waiting = ThreadPoolExecutor(1).submit(guest.console.run, "sleep 100", 60)
+    assert stop(vm_settings, listed.id) == [listed]
+    with pytest.raises(GuestGone):
+        waiting.result()
+    guest.close()
+    assert running(vm_settings) == []
+
+
+BOOT_AND_WAIT = """
+import sys
+from labkit.platforms import BootRequest, choose_platform
+from labkit.settings import Settings
+tdvm = choose_platform("emulated", Settings.load()).boot(BootRequest(memory=256))
+print(tdvm.run_dir, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_an_owner_that_is_killed(
+    vm_environment: dict[str, str], number: signal.Signals, guest: Machine
+) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", BOOT_AND_WAIT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=vm_environment,
+    )
+    assert owner.stdout is not None
+    run_dir = Path(owner.stdout.readline().decode().strip())
+    guards = [word for word in processes_of(run_dir) if word == "sh"]
+    assert guards == ["sh"]
+    watched = wait_for_guard(run_dir)
+    owner.send_signal(number)
+    owner.communicate(timeout=30)
+    assert watched.wait(30)
+    assert processes_of(run_dir) == []
+    assert not (run_dir / "work").exists()
+    assert processes_of(guest.run_dir) != []
+
+
+def wait_for_guard(run_dir: Path) -> threading.Event:
+    """An event that is set when the last process of a run has ended, told by the kernel (pidfd_open(2))."""
+    done = threading.Event()
+    pids = [
+        int(folder.name)
+        for folder in Path("/proc").glob("[0-9]*")
+        if run_dir.name.encode() in read_or_nothing(folder / "cmdline")
+    ]
+    descriptors = [os.pidfd_open(pid) for pid in pids]
+
+    def wait() -> None:
+        for descriptor in descriptors:
+            select.select([descriptor], [], [], 30)
+            os.close(descriptor)
+        done.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return done
+
+
+def read_or_nothing(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_no_socket_is_left_in_the_file_system(guest: Machine) -> None:
+    for path in guest.run_dir.rglob("*"):
+        assert not path.is_socket()
