@@ -26,10 +26,10 @@ _CHANGES = re.compile(
     r"|mount\(|[fl]?setxattr\(|init_module\(|finit_module\(|connect\(.*AF_INET)"
 )
 _TRACED = (
-    "open,openat,openat2,creat,unlink,unlinkat,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir"
+    "open,openat,openat2,creat,unlink,unlinkat,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,symlink,"
+    "symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate,utimensat,mknod,mknodat,"
+    "mount,setxattr,fsetxattr,init_module,finit_module,connect,write,pwrite64,writev"
 )
-_TRACED += ",symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate,utimensat,mknod,mknodat"
-_TRACED += ",mount,setxattr,fsetxattr,init_module,finit_module,connect,write,pwrite64,writev"
 
 
 def test_this_machine_gets_one_of_three_verdicts_with_its_reason() -> None:
