@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ MAX_LINE = 4096  # bytes of a line that are looked at; no message of interest is
 MAX_BYTES = 1 << 28  # bytes of a log that are looked at
 MAX_REPEATS = 12  # different lines kept of one kind of message
 
-MAX_EXAMINED = 50_000  # lines of interest of one boot that are looked at; after them only decisive ones
+MAX_EXAMINED = 20_000  # lines of interest of one boot that are looked at; after them only decisive ones
 _CHUNK = 1 << 20
 
 # A line without one of these is never decoded: the rest of a long log costs a few searches.
@@ -164,6 +163,8 @@ def read_log_file(path: Path, source: str) -> KernelLog:
     """
     with path.open("rb") as stream:
         if stream.peek(2)[:2] == b"\x1f\x8b":
+            import gzip  # costs more than reading a usual log
+
             try:
                 with gzip.open(stream) as unpacked:
                     return read_log(unpacked, source)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 
 class Role(StrEnum):
@@ -31,27 +31,50 @@ class Role(StrEnum):
 class Message:
     """One wording.
 
+    heads: how the message may begin. body: regular expression of all that follows.
     reason: the reason code that this line by itself establishes; empty when it needs other facts.
     past_checks: the kernel was past its KeyID and hibernation checks when it printed this.
     """
 
     id: str
     role: Role
-    pattern: re.Pattern[str]
+    heads: tuple[str, ...]
+    body: str
     meaning: str
     reason: str = ""
     past_checks: bool = False
 
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        # Compiled when a line has one of the heads: most runs meet few of them.
+        return re.compile(self.body)
 
-_CORE = r"(?:(?:virt/)?tdx|seam|SEAM): "
-_KVM = r"kvm(?:_intel)?: (?:tdx: )?"
-_EITHER = rf"(?:{_CORE}|{_KVM})"
+    def match(self, message: str) -> re.Match[str] | None:
+        """The match of the whole message, or None."""
+        for head in self.heads:
+            if message.startswith(head):
+                found = self._pattern.fullmatch(message, len(head))
+                if found:
+                    return found
+        return None
+
+
+_CORE = ("virt/tdx: ", "tdx: ", "seam: ", "SEAM: ")
+_KVM = ("kvm_intel: tdx: ", "kvm_intel: ", "kvm: tdx: ", "kvm: ")
 
 
 def _row(
-    id_: str, role: Role, text: str, meaning: str, reason: str = "", *, past: bool = False, scope: str = _CORE
+    id_: str,
+    role: Role,
+    text: str,
+    meaning: str,
+    reason: str = "",
+    *,
+    past: bool = False,
+    scope: str | tuple[str, ...] = _CORE,
 ) -> Message:
-    return Message(id_, role, re.compile(scope + text), meaning, reason, past)
+    heads = (scope,) if isinstance(scope, str) else scope
+    return Message(id_, role, heads, text, meaning, reason, past)
 
 
 MESSAGES: tuple[Message, ...] = (
@@ -76,7 +99,7 @@ MESSAGES: tuple[Message, ...] = (
         Role.GUEST,
         r"Detected confidential virtualization tdx\.?",
         "systemd sees a TD",
-        scope=r"systemd\[1\]: ",
+        scope="systemd[1]: ",
     ),
     # Outcome of the initialisation.
     _row(
@@ -192,7 +215,7 @@ MESSAGES: tuple[Message, ...] = (
     _row(
         "seamcall",
         Role.FAILURE,
-        r"SEAMCALL \((?P<leaf>0x[0-9a-f]+|\d+)\) failed: (?P<status>0x[0-9a-f]+).*",
+        r"SEAMCALL \((?P<leaf>0x[0-9a-f]{1,16}|\d{1,9})\) failed: (?P<status>0x[0-9a-f]{1,16}).*",
         "a SEAMCALL of the initialisation failed",
         "SEAMCALL_FAILED",
         past=True,
@@ -200,7 +223,7 @@ MESSAGES: tuple[Message, ...] = (
     _row(
         "seamcall-6.5",
         Role.FAILURE,
-        r"SEAMCALL failed: CPU \d+: leaf (?P<leaf>\d+), error (?P<status>0x[0-9a-f]+)\.?.*",
+        r"SEAMCALL failed: CPU \d+: leaf (?P<leaf>\d{1,9}), error (?P<status>0x[0-9a-f]{1,16})\.?.*",
         "a SEAMCALL of the initialisation failed (6.5: the leaf is decimal)",
         "SEAMCALL_FAILED",
         past=True,
@@ -214,7 +237,7 @@ MESSAGES: tuple[Message, ...] = (
     _row(
         "failed",
         Role.FAILURE,
-        r"(?:TDX-Module |module )?initialization failed \((?P<errno>-?\d+)\)\.?",
+        r"(?:TDX-Module |module )?initialization failed \((?P<errno>-?\d{1,9})\)\.?",
         "summary line: the cause stands above it",
     ),
     _row(
@@ -238,7 +261,7 @@ MESSAGES: tuple[Message, ...] = (
         r"(?P<what>.+?) (?:is|are) (?:required|reqiured) for TDX\.?",
         "a requirement is not met, TDX is switched off",
         "KVM_PREREQ",
-        scope=_EITHER,
+        scope=(*_CORE, *_KVM),
     ),
     _row(
         "kvm-virt",
@@ -268,7 +291,7 @@ MESSAGES: tuple[Message, ...] = (
     _row(
         "start",
         Role.START,
-        r"BIOS enabled: private KeyID range \[(?P<low>\d+), ?(?P<high>\d+)\)\.?",
+        r"BIOS enabled: private KeyID range \[(?P<low>\d{1,9}), ?(?P<high>\d{1,9})\)\.?",
         "the sequence starts; from MSR 0x87",
     ),
     _row("s3", Role.PROGRESS, r"Disable ACPI S3\b.*", "information, always printed", past=True),
@@ -321,24 +344,24 @@ MESSAGES: tuple[Message, ...] = (
     _row(
         "run-seamcall",
         Role.RUNTIME,
-        r"SEAMCALL \(0x[0-9a-f]+\) failed: 0x[0-9a-f]+.*",
+        r"0x[0-9a-f]+\) failed: 0x[0-9a-f]+.*",
         "a SEAMCALL failed at run time; the host is up",
-        scope="",
+        scope="SEAMCALL (",
     ),
     _row(
         "run-tdp",
         Role.RUNTIME,
-        r"TDX requires TDP MMU\. +Please enable TDP MMU for TDX\.",
+        r" +Please enable TDP MMU for TDX\.",
         "run-time message of Canonical's 6.8",
-        scope="",
+        scope="TDX requires TDP MMU.",
     ),
-    _row("run-aug", Role.RUNTIME, r"WARNING: .*\btdx_\w+.*", "run-time warning of KVM", scope=""),
+    _row("run-aug", Role.RUNTIME, r".*\btdx_\w+.*", "run-time warning of KVM", scope="WARNING: "),
     _row(
         "run-offline",
         Role.RUNTIME,
-        r".*TDX requires all packages to have an online CPU\..*",
+        r"to have an online CPU\..*",
         "a CPU was refused to go offline",
-        scope="",
+        scope=("TDX requires all packages ", "kvm_intel: TDX requires all packages "),
     ),
     _row(
         "run-poison",
@@ -361,12 +384,12 @@ MESSAGES: tuple[Message, ...] = (
         Role.CONTEXT,
         r"(?P<cmdline>.*)",
         "kernel command line",
-        scope=r"(?:Kernel c|C)ommand line: ",
+        scope=("Command line: ", "Kernel command line: "),
     ),
     _row(
         "cpu",
         Role.CONTEXT,
-        r"CPU0: (?P<name>.*?) \(family: (?P<family>0x[0-9a-f]+), model: (?P<model>0x[0-9a-f]+).*",
+        r"CPU0: (?P<name>.*?) \(family: (?P<family>0x[0-9a-f]{1,8}), model: (?P<model>0x[0-9a-f]{1,8}).*",
         "CPU model",
         scope="smpboot: ",
     ),
@@ -374,35 +397,12 @@ MESSAGES: tuple[Message, ...] = (
     _row("core-other", Role.PROGRESS, r".*", "another line of the kernel's TDX code"),
 )
 
-_FIRST_WORDS = re.compile(
-    "|".join(
-        (
-            _CORE,
-            _KVM,
-            "x86/m?k?tme: ",
-            "Memory Encryption",
-            "process: using TDX",
-            r"systemd\[1\]: Detected",
-            r"SEAMCALL \(",
-            "TDX requires",
-            "WARNING: ",
-            "mce: ",
-            "kexec: ",
-            "Linux version ",
-            r"(?:Kernel c|C)ommand line: ",
-            "smpboot: CPU0: ",
-        )
-    )
-)
-
 
 @lru_cache(maxsize=1024)
 def classify(message: str) -> tuple[Message, re.Match[str]] | None:
     """The first row of the table that the whole message matches, with its match."""
-    if not _FIRST_WORDS.match(message):
-        return None
     for row in MESSAGES:
-        match = row.pattern.fullmatch(message)
+        match = row.match(message)
         if match:
             return row, match
     return None

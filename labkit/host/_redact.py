@@ -11,28 +11,29 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePath
 
+from labkit.host._messages import classify
 from labkit.host._model import Fact, Facts, KernelLog, LogLine, Value
 from labkit.host._tree import Tree
 
 # Options of the kernel command line that host verification reads; no other is kept.
-_OPTIONS = re.compile(
-    r"(?:nohibernate|nosgx|nosmx|tsx=\w+|mem=\w+|nosmt\S*|[\w-]*tdx[\w.-]*(?:=\w+)?|kvm[\w.-]*=\w+|tdx_host=\w+)",
-    re.IGNORECASE,
+_OPTION = (
+    r"(?i)(?:nohibernate|nosgx|nosmx|tsx=\w+|mem=\w+|nosmt\S*|tdx_host=\w+"
+    r"|[\w-]*tdx[\w.-]*(?:=\w+)?|kvm[\w.-]*=\w+)"
 )
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE), "UUID"),
-    (re.compile(r"\b(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\b", re.IGNORECASE), "MAC"),
-    (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b(?!-)"), "ADDRESS"),
-    (re.compile(r"(?<![\w:])(?:[0-9a-f]{1,4}:){3,7}[0-9a-f:]*[0-9a-f](?![\w:])", re.IGNORECASE), "ADDRESS"),
-    (re.compile(r"(?i)\b(serial(?:[ _-]?(?:number|no))?[ :=]+)\S+"), r"\1SERIAL"),
-    (re.compile(r"\b[\w.+-]+@[\w.-]+"), "USER@HOST"),
-    (re.compile(r"(/home/|/Users/)[^/\s]+"), r"\1USER"),
+_RULES = (
+    (r"(?i)\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", "UUID"),
+    (r"(?i)\b(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\b", "MAC"),
+    # No leading zeros: 1.5.06.00 is a module version.
+    (r"(?<![\w.])(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})(?![\w.-])", "ADDRESS"),
+    (r"(?i)(?<![\w:])(?:[0-9a-f]{1,4}:){3,7}[0-9a-f:]*[0-9a-f](?![\w:])", "ADDRESS"),
+    (r"(?i)\b(serial(?:[ _-]?(?:number|no))?[ :=]+)\S+", r"\1SERIAL"),
+    (r"\b[\w.+-]+@[\w.-]+", "USER@HOST"),
+    (r"(/home/|/Users/)[^/\s]+", r"\1USER"),
 )
 # A host that is called one of these cannot be told from the kernel's own words.
-_VOCABULARY = re.compile(
-    r"(?:root|kernel|linux|host|localhost|tdx|virt|kvm|intel|kvm_intel|module|bios|seam|generic|none|user|cpu|xeon"
-    r"|nobody|[\d.]+|.{0,2})",
-    re.IGNORECASE,
+_VOCABULARY = (
+    r"(?i)(?:root|kernel|linux|host|localhost|tdx|virt|kvm|intel|kvm_intel|module|bios|seam|generic|none|user|cpu|xeon"
+    r"|nobody|[\d.]+|.{0,2})"
 )
 
 
@@ -54,13 +55,15 @@ def names_of(tree: Tree) -> tuple[str, ...]:
     if tree.live:
         names |= {os.environ.get(key, "") for key in ("USER", "LOGNAME", "SUDO_USER")}
     names |= {name.partition(".")[0] for name in names}
-    return tuple(sorted((name for name in names if not _VOCABULARY.fullmatch(name)), key=len, reverse=True))
+    return tuple(
+        sorted((name for name in names if not re.fullmatch(_VOCABULARY, name)), key=len, reverse=True)
+    )
 
 
 def redact(facts: Facts, names: Iterable[str] = ()) -> Facts:
     """The same facts without what names the host, its people or its parts; the diagnosis stays the same."""
     known = [(re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])", re.IGNORECASE), "NAME") for name in names]
-    patterns = (*_PATTERNS, *known)
+    patterns = (*((re.compile(rule), word) for rule, word in _RULES), *known)
     items = {name: _fact(name, fact, patterns) for name, fact in facts.items.items()}
     return replace(facts, items=items, log=_log(facts.log, patterns))
 
@@ -98,7 +101,7 @@ def _fact(name: str, fact: Fact, patterns: _Patterns) -> Fact:
 
 def _options(cmdline: str) -> str:
     words = cmdline.split()
-    kept = [word for word in words if _OPTIONS.fullmatch(word)]
+    kept = [word for word in words if re.fullmatch(_OPTION, word)]
     return " ".join([*kept, f"[{len(words) - len(kept)} other options left out]"])
 
 
@@ -112,6 +115,9 @@ def _line(line: LogLine, patterns: _Patterns) -> str:
     head, colon, cmdline = line.text.partition("ommand line: ")
     if colon and head in ("C", "Kernel c"):
         return f"{head}{colon}{_options(cmdline)}"
+    found = classify(line.text)
+    if found and found[0].id == "version":
+        return line.text
     # The rest of this line names the builder and the machine it was built on.
     version = re.match(r"Linux version \S+", line.text)
     return _scrub(version[0] if version else line.text, patterns)

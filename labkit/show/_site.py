@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from labkit.settings import Trust
@@ -89,6 +88,8 @@ def run_index(
 
 
 def _page(title: str, styles: str, *body: object) -> Markup:
+    from importlib.resources import files  # only a published site needs it, every verb would pay
+
     css = Markup(files("labkit.show").joinpath("site.css").read_text(encoding="utf-8") + styles)
     head = element(
         "head",

@@ -26,7 +26,9 @@ _CHANGES = re.compile(
     r"|mount\(|[fl]?setxattr\(|init_module\(|finit_module\(|connect\(.*AF_INET)"
 )
 _TRACED = (
-    "open,openat,openat2,creat,unlink,unlinkat,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir"
+    "open,openat,openat2,creat,unlink,unlinkat,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,symlink,"
+    "symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate,utimensat,mknod,mknodat,"
+    "mount,setxattr,fsetxattr,init_module,finit_module,connect,write,pwrite64,writev"
 )
 _TRACED += ",symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,truncate,ftruncate"
 _TRACED += ",utimensat,mknod,mknodat"

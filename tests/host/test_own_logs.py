@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.host import verify
+from labkit.host import collect, diagnose, redact, verify
 from labkit.host._log import read_log_text, strip_prefix
 
 LOGS = sorted((Path(__file__).parent / "logs").glob("*.log"))
@@ -98,3 +98,12 @@ def test_repeated_lines_are_counted_once() -> None:
     log = read_log_text("[    1.0] virt/tdx: module not loaded\n" * 5000, "log")
     assert [(line.text, line.count) for line in log.lines] == [("virt/tdx: module not loaded", 5000)]
     assert log.total_lines == 5000
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_redaction_keeps_the_diagnosis_of_every_log(path: Path, tmp_path: Path) -> None:
+    facts = collect(tmp_path, path)
+    plain, hidden = diagnose(facts), diagnose(redact(facts, ("node7", "tdx-1", "lcy02")))
+    assert (plain.verdict, plain.reason) == (hidden.verdict, hidden.reason)
+    assert [entry.status for entry in plain.checks] == [entry.status for entry in hidden.checks]
+    assert "lcy02" not in str(hidden.facts.to_dict())
