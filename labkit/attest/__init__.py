@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from labkit.attest._appraise import Appraisal, Finding, appraise
 from labkit.attest._authority import LabAuthority
 from labkit.attest._bits import Bit, td_attributes, xfam
 from labkit.attest._chain import CertificateChain
 from labkit.attest._collateral import Collateral, parse_collateral
 from labkit.attest._layout import FieldView
+from labkit.attest._policy import Policy, load_policy, parse_policy
 from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Reason
 from labkit.attest._tdreport import TdReport, make_tdreport, parse_tdreport
@@ -14,18 +16,24 @@ from labkit.attest._verify import Anchor, QuoteVerdict, VerifierPool, verifier_p
 
 __all__ = [
     "Anchor",
+    "Appraisal",
     "Bit",
     "CertificateChain",
     "Collateral",
     "FieldView",
+    "Finding",
     "LabAuthority",
+    "Policy",
     "Quote",
     "QuoteVerdict",
     "Reason",
     "TdReport",
     "VerifierPool",
+    "appraise",
+    "load_policy",
     "make_tdreport",
     "parse_collateral",
+    "parse_policy",
     "parse_quote",
     "parse_tdreport",
     "td_attributes",

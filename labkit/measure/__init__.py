@@ -11,6 +11,7 @@ from labkit.measure._log import Event, EventLog, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure._names import EventType
 from labkit.measure._predict import (
+    ACPI_BLOBS,
     BootInputs,
     ExpectedEvent,
     InitrdWord,
@@ -27,6 +28,7 @@ from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report
 from labkit.measure._tdvf import Section, SectionAttribute, SectionType, Tdvf, join_firmware, read_tdvf
 
 __all__ = [
+    "ACPI_BLOBS",
     "BootInputs",
     "CcelTable",
     "DataCheck",

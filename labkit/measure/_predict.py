@@ -25,6 +25,8 @@ from labkit.show import columns, section_table
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c").bytes_le
 _IMAGE_SECURITY = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f").bytes_le
 _DXE_VOLUME = uuid.UUID("7cb8bdc9-f8eb-4f34-aaea-3ee4af6516a1").bytes_le
+# The fw_cfg files behind the "ACPI DATA" events, in the order of measurement; a TD has no ``etc/tpm/log``.
+ACPI_BLOBS = ("etc/table-loader", "etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tables")
 _UI_APP = uuid.UUID("462caa21-7614-4503-836e-8ab6f4662331").bytes_le
 
 
@@ -50,7 +52,10 @@ class InitrdWord(StrEnum):
 
 
 class KernelHeader(StrEnum):
-    """Whether QEMU writes into the kernel's set-up header before the firmware measures it."""
+    """Whether QEMU writes into the kernel's set-up header before the firmware measures it.
+
+    QEMU 10 offers the untouched file as well (``etc/boot/kernel``), and edk2 2025.02 takes that one.
+    """
 
     PATCHED = "QEMU fills in the header"
     RAW = "QEMU leaves the file alone"
@@ -66,7 +71,7 @@ class SecureBoot(StrEnum):
 
 @dataclass(frozen=True)
 class Rules:
-    """The version switches of a boot, by name. The defaults are a TD under a current QEMU and edk2 202411.
+    """The version switches of a boot, by name. The defaults are a TD under QEMU 9 and edk2 202411.
 
     acpi_events: how many ACPI blobs the firmware measures (edk2 of 2022 measures none into a TPM).
     """
@@ -79,10 +84,19 @@ class Rules:
     acpi_events: int = 3
 
     @classmethod
-    def emulated(cls, acpi_events: int = 0) -> Rules:
-        """OVMF with a virtual TPM: edk2 2022.11 with no ACPI events, edk2 2025.02 with four."""
-        secure_boot = SecureBoot.ABSENT if acpi_events else SecureBoot.OFF
-        return cls(platform=Platform.VTPM, secure_boot=secure_boot, acpi_events=acpi_events)
+    def emulated(cls, edk2: tuple[int, int] = (2022, 11), qemu: tuple[int, int] = (7, 2)) -> Rules:
+        """OVMF with a virtual TPM, by the versions of edk2 (year, month) and QEMU (major, minor).
+
+        Found by booting edk2 2022.11 and 2025.02 under QEMU 7.2 and 10.0; where between them a rule changed
+        is not known, so that versions in between count as the older ones.
+        """
+        modern = edk2 >= (2025, 2)
+        return cls(
+            platform=Platform.VTPM,
+            kernel_header=KernelHeader.RAW if modern and qemu >= (10, 0) else KernelHeader.PATCHED,
+            secure_boot=SecureBoot.ABSENT if modern else SecureBoot.OFF,
+            acpi_events=len(ACPI_BLOBS) if modern else 0,
+        )
 
 
 def ui_app_option() -> bytes:
@@ -97,8 +111,8 @@ class BootInputs:
 
     memory: bytes. variables: the variable store as shipped; by default the firmware's own.
     boot_options: the contents of Boot0000, Boot0001 and so on, in boot order.
-    acpi: SHA-384 of QEMU's ACPI blobs in the order of measurement; known only from a trusted boot of the same
-    machine, because QEMU makes them while the firmware runs.
+    acpi: SHA-384 of QEMU's ACPI blobs (``ACPI_BLOBS``) in the order of measurement. QEMU makes them while the
+    firmware runs; its fw_cfg device, or a trusted boot of the same machine, tells them.
     rtmr3: name and payload of each event of a dstack application.
     """
 

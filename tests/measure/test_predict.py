@@ -9,6 +9,7 @@ import pytest
 
 from labkit.errors import UsageError
 from labkit.measure import (
+    ACPI_BLOBS,
     BootInputs,
     InitrdWord,
     KernelHeader,
@@ -169,10 +170,14 @@ def test_the_separator_rule_moves_one_event() -> None:
 
 
 def test_the_emulated_platform_needs_no_hidden_input() -> None:
-    old, new = Rules.emulated(), Rules.emulated(acpi_events=4)
+    old, new = Rules.emulated(), Rules.emulated(edk2=(2025, 2), qemu=(10, 0))
     assert None not in predict(INPUTS, old).rtmrs
     assert (old.secure_boot, new.secure_boot) == (SecureBoot.OFF, SecureBoot.ABSENT)
+    assert (old.kernel_header, new.kernel_header) == (KernelHeader.PATCHED, KernelHeader.RAW)
+    assert Rules.emulated(edk2=(2025, 2)).kernel_header is KernelHeader.PATCHED
+    assert Rules.emulated(qemu=(10, 0)).kernel_header is KernelHeader.PATCHED
     assert predict(INPUTS, new).rtmr(0) is None
+    assert None not in predict(replace(INPUTS, acpi=(bytes(48),) * len(ACPI_BLOBS)), new).rtmrs
     separators = [e.register for e in predict(INPUTS, old).events if e.part is Part.SEPARATOR]
     assert separators == [0, 0, 1, 1, 1, 1, 1]
 

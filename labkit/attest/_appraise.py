@@ -1,0 +1,232 @@
+"""Appraisal: does verified evidence say what the policy demands? Each no comes with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.attest._policy import Policy
+from labkit.attest._verify import QuoteVerdict
+from labkit.measure import (
+    BootInputs,
+    EventLog,
+    Explanation,
+    PageOrder,
+    explain,
+    page_order_of,
+    rtmrs,
+)
+from labkit.settings import Trust
+from labkit.show import columns, stamp, verdict_view
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One demand that is not met; ``register`` is MRTD, RTMR0 to RTMR3, or another part of the evidence.
+
+    event: the first differing event of the log, where there is one. why: a sentence.
+    """
+
+    register: str
+    expected: str
+    actual: str
+    why: str
+    event: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys of ``reasons`` in ``labkit attest``."""
+        return {
+            "register": self.register,
+            "expected": self.expected,
+            "actual": self.actual,
+            "first_difference": {"event": self.event, "why": self.why},
+        }
+
+
+@dataclass(frozen=True)
+class Appraisal:
+    """The outcome: accepted if there is no finding. ``unchecked`` names what the policy left open."""
+
+    findings: tuple[Finding, ...]
+    unchecked: tuple[str, ...]
+    trust: Trust
+    explanation: Explanation | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Every demand of the policy is met."""
+        return not self.findings
+
+    @property
+    def verdict(self) -> str:
+        """ACCEPTED or REJECTED."""
+        return "ACCEPTED" if self.accepted else "REJECTED"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Verdict and reasons with the keys of ``labkit attest``."""
+        return {
+            "verdict": self.verdict,
+            "trust": self.trust.value,
+            "reasons": [finding.to_dict() for finding in self.findings],
+            "unchecked": list(self.unchecked),
+        }
+
+    def __repr__(self) -> str:
+        return f"Appraisal({self.verdict}, {[finding.register for finding in self.findings]})"
+
+    def __str__(self) -> str:
+        lines = [f"{stamp(self.trust)}{self.verdict}: {self._because()}"]
+        if self.findings:
+            lines += ["", columns(self._rows())]
+        return "\n".join([*lines, *self._open()])
+
+    def _repr_html_(self) -> str:
+        rows = [*self._rows(), *(("", line) for line in self._open())]
+        return verdict_view(self.verdict, self.accepted, self.trust, self._because(), rows)
+
+    def _because(self) -> str:
+        if self.accepted:
+            return "the evidence meets every demand of the policy."
+        first = self.findings[0]
+        return f"{first.register}: {first.why}"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = []
+        for finding in self.findings:
+            rows += [
+                (finding.register, finding.why),
+                ("  expected", finding.expected),
+                ("  actual", finding.actual),
+            ]
+            if finding.event:
+                rows.append(("  first difference", finding.event))
+        return rows
+
+    def _open(self) -> list[str]:
+        return [f"Not checked: {', '.join(self.unchecked)}."] if self.unchecked else []
+
+
+def appraise(
+    policy: Policy,
+    verdict: QuoteVerdict,
+    log: EventLog | None = None,
+    others: Mapping[str, BootInputs] | None = None,
+) -> Appraisal:
+    """Judge a verification's outcome, and the boot's log if it is there, by a policy.
+
+    The log is believed only as far as it replays to the registers of the quote. others: inputs that may have
+    been used instead, by name; they make reasons more telling.
+
+    Raises:
+        DataError: the log has no SHA-384 bank.
+    """
+    explanation = explain(policy.prediction, log, others) if policy.prediction and log else None
+    findings = [
+        *_about_quote(policy, verdict),
+        *_about_mrtd(policy, verdict),
+        *(_about_log(verdict, log) if log else ()),
+        *_about_rtmrs(policy, verdict, explanation),
+    ]
+    trust = Trust.NONE if verdict.lab or not verdict.verified else Trust.HARDWARE
+    return Appraisal(tuple(findings), tuple(_unchecked(policy, log)), trust, explanation)
+
+
+def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:
+    if verdict.reason is not None:
+        why = f"The quote is refused: {verdict.message}. {verdict.remedy}".rstrip()
+        yield Finding("quote", "VERIFIED", f"REFUSED {verdict.reason.value}", why)
+    elif verdict.tcb_status not in policy.tcb_statuses:
+        why = f"The platform's TCB is {verdict.tcb_status}: its firmware has to be updated or configured."
+        yield Finding("TCB", " or ".join(policy.tcb_statuses), verdict.tcb_status, why)
+    bad = [advisory for advisory in verdict.advisory_ids if advisory in policy.forbidden_advisories]
+    if bad:
+        yield Finding("TCB", "none of these advisories", ", ".join(bad), "A forbidden advisory applies.")
+    if verdict.lab and not policy.allow_lab:
+        why = "A lab authority signed the quote; no TDX hardware stands behind it."
+        yield Finding("trust", "TDX hardware", "lab authority", why)
+    if verdict.debug and not policy.allow_debug:
+        why = "The VMM can read and change a debug TD; nothing it says can be trusted."
+        yield Finding("ATTRIBUTES", "DEBUG off", "DEBUG on", why)
+    if policy.report_data is not None and verdict.report_data != policy.report_data:
+        why = "The quote was not made for this nonce: it is old, or made for someone else."
+        yield Finding("REPORTDATA", policy.report_data.hex(), verdict.report_data.hex(), why)
+
+
+def _about_mrtd(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:
+    expected = _expected_mrtds(policy)
+    if not expected or verdict.mrtd in expected:
+        return
+    why = "Another firmware was started, or an altered one."
+    firmware = policy.prediction.inputs.firmware if policy.prediction else None
+    order = page_order_of(firmware, verdict.mrtd) if firmware else None
+    if order is not None:
+        why = f"It is this firmware in {order.value} page order, as {order.used_by} do it."
+    yield Finding("MRTD", " or ".join(value.hex() for value in expected), verdict.mrtd.hex(), why)
+
+
+def _expected_mrtds(policy: Policy) -> list[bytes]:
+    if policy.mrtd or policy.prediction is None:
+        return list(policy.mrtd)
+    orders = [policy.page_order] if policy.page_order else list(PageOrder)
+    values = [policy.prediction.mrtd(order) for order in orders]
+    return [value for value in values if value is not None]
+
+
+def _about_log(verdict: QuoteVerdict, log: EventLog) -> Iterator[Finding]:
+    for number, (replayed, quoted) in enumerate(zip(rtmrs(log), verdict.rtmr, strict=True)):
+        if replayed != quoted:
+            why = "The event log is not that of the quoted TD: its replay gives another value."
+            yield Finding(f"RTMR{number}", f"{quoted.hex()} (quote)", f"{replayed.hex()} (log)", why)
+
+
+def _about_rtmrs(policy: Policy, verdict: QuoteVerdict, explanation: Explanation | None) -> Iterator[Finding]:
+    for number, actual in enumerate(verdict.rtmr):
+        expected = _expected_rtmr(policy, number)
+        if expected is None:
+            yield from _about_open_rtmr(policy, number, actual, explanation)
+        elif expected != actual:
+            first = explanation.first_difference(number) if explanation else None
+            why = first.why if first else "Without a log that differs there is no telling which event it was."
+            event = first.label if first else None
+            yield Finding(f"RTMR{number}", expected.hex(), actual.hex(), why, event)
+
+
+def _expected_rtmr(policy: Policy, number: int) -> bytes | None:
+    if policy.rtmr[number] is not None or policy.prediction is None:
+        return policy.rtmr[number]
+    return policy.prediction.rtmr(number)
+
+
+def _about_open_rtmr(
+    policy: Policy, number: int, actual: bytes, explanation: Explanation | None
+) -> Iterator[Finding]:
+    """A register that was to be predicted but has events which the inputs do not decide."""
+    if policy.prediction is None:
+        return
+    name = f"RTMR{number}"
+    first = explanation.first_difference(number) if explanation else None
+    if first is not None:
+        yield Finding(name, "events as predicted", actual.hex(), first.why, first.label)
+    elif not policy.allow_unpredicted or explanation is None:
+        open_events = [
+            event.label
+            for event in policy.prediction.events
+            if event.register == number and event.digest is None
+        ]
+        why = "The inputs do not decide every event; give an expected value, or allow_unpredicted with a log."
+        yield Finding(name, f"inputs for: {', '.join(open_events)}", actual.hex(), why)
+
+
+def _unchecked(policy: Policy, log: EventLog | None) -> Iterator[str]:
+    if policy.report_data is None:
+        yield "REPORTDATA (no nonce: the evidence may be old)"
+    if not _expected_mrtds(policy):
+        yield "MRTD"
+    for number in range(4):
+        if policy.prediction is None and policy.rtmr[number] is None:
+            yield f"RTMR{number}"
+        elif _expected_rtmr(policy, number) is None and policy.allow_unpredicted:
+            yield f"unpredicted events of RTMR{number}"
+    if log is None:
+        yield "event log (none given)"

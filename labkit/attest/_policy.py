@@ -1,0 +1,188 @@
+"""Policies: what evidence must say to be accepted, as data that a person can write and read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import UsageError
+from labkit.measure import (
+    BootInputs,
+    InitrdWord,
+    KernelHeader,
+    PageOrder,
+    Platform,
+    Prediction,
+    Rules,
+    SecureBoot,
+    Separators,
+    predict,
+    read_tdvf,
+)
+
+TCB_STATUSES = (
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+)
+_REMEDY = "Look at `Policy` in labkit.attest for the keys and their values."
+_RULES = {
+    "platform": Platform,
+    "separators": Separators,
+    "initrd_word": InitrdWord,
+    "kernel_header": KernelHeader,
+    "secure_boot": SecureBoot,
+}
+
+Rtmr = bytes | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is demanded of a quote, its TD and the log of its boot. What is left out is not checked.
+
+    tcb_statuses: TCB statuses that are good enough. forbidden_advisories: Intel advisories that are not.
+    allow_debug: accept a TD that its VMM can read; verification refuses such quotes before this counts.
+    allow_lab: accept the word of a lab authority, which says nothing about hardware.
+    report_data: the 64 bytes that must stand in the quote, such as a fresh nonce.
+    mrtd: any of these values. rtmr: expected RTMR0 to RTMR3; ``None`` leaves one open.
+    prediction: what the inputs of the boot lead to; what ``mrtd`` and ``rtmr`` do not give follows from it.
+    page_order: the order the VMM uses; without it either order of the predicted MRTD will do.
+    allow_unpredicted: accept a register with events that the inputs do not decide, if the log shows that all
+        its other events are as predicted.
+    """
+
+    tcb_statuses: tuple[str, ...] = ("UpToDate",)
+    forbidden_advisories: tuple[str, ...] = ()
+    allow_debug: bool = False
+    allow_lab: bool = False
+    report_data: bytes | None = None
+    mrtd: tuple[bytes, ...] = ()
+    rtmr: tuple[Rtmr, Rtmr, Rtmr, Rtmr] = (None, None, None, None)
+    prediction: Prediction | None = None
+    page_order: PageOrder | None = None
+    allow_unpredicted: bool = False
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy from JSON; the files that its ``inputs`` name are found beside it.
+
+    Raises:
+        UsageError: the file is no policy.
+        DataError: a firmware or kernel it names is none.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no policy: {error}.", "Write it as a JSON object.") from error
+    return parse_policy(document, lambda name: _read(path.parent / name))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}.", "Check the paths in the policy."
+        ) from error
+
+
+def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
+    """A policy from its JSON document: the keys are those of `Policy`, registers are hex.
+
+    Instead of ``prediction`` it has ``inputs``: ``firmware``, ``kernel`` and ``initrd`` are names for
+    ``read``, ``memory_mib``, ``command_line`` and ``acpi`` are values, ``rules`` holds the version switches.
+
+    Raises:
+        UsageError: a key is unknown, or a value is not of its kind.
+        DataError: a firmware or kernel is none.
+    """
+    if not isinstance(document, dict):
+        raise UsageError("A policy is a JSON object.", _REMEDY)
+    known = {item.name for item in fields(Policy)} - {"prediction"} | {"inputs"}
+    unknown = sorted(set(document) - known)
+    if unknown:
+        raise UsageError(f"A policy has no key {unknown[0]!r}.", f"Its keys are: {', '.join(sorted(known))}.")
+    try:
+        return Policy(
+            tcb_statuses=tuple(_status(word) for word in _list(document.get("tcb_statuses", ["UpToDate"]))),
+            forbidden_advisories=tuple(str(word) for word in _list(document.get("forbidden_advisories", []))),
+            allow_debug=_flag(document, "allow_debug"),
+            allow_lab=_flag(document, "allow_lab"),
+            report_data=_bytes(document.get("report_data"), 64),
+            mrtd=tuple(_register(value) for value in _list(document.get("mrtd", []))),
+            rtmr=_rtmrs(document.get("rtmr", [None] * 4)),
+            prediction=_prediction(document["inputs"], read) if "inputs" in document else None,
+            page_order=PageOrder(document["page_order"]) if document.get("page_order") else None,
+            allow_unpredicted=_flag(document, "allow_unpredicted"),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"A value of the policy is wrong: {error}.", _REMEDY) from error
+
+
+def _status(word: str) -> str:
+    if word not in TCB_STATUSES:
+        raise ValueError(f"{word!r} is no TCB status")
+    return word
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return value
+
+
+def _flag(document: Mapping[str, Any], key: str) -> bool:
+    value = document.get(key, False)
+    if not isinstance(value, bool):
+        raise TypeError(f"{key} is {value!r}, neither true nor false")
+    return value
+
+
+def _bytes(value: str | None, size: int) -> bytes | None:
+    if value is None:
+        return None
+    data = bytes.fromhex(value)
+    if len(data) != size:
+        raise ValueError(f"{len(data)} bytes stand where {size} are needed")
+    return data
+
+
+def _register(value: str) -> bytes:
+    data = _bytes(value, 48)
+    if data is None:
+        raise ValueError("a register is missing")
+    return data
+
+
+def _rtmrs(values: Any) -> tuple[Rtmr, Rtmr, Rtmr, Rtmr]:
+    zero, one, two, three = (_bytes(value, 48) for value in _list(values))
+    return (zero, one, two, three)
+
+
+def _prediction(document: Mapping[str, Any], read: Callable[[str], bytes]) -> Prediction:
+    known = {"firmware", "memory_mib", "kernel", "initrd", "command_line", "acpi", "rules"}
+    unknown = sorted(set(document) - known)
+    if unknown:
+        raise ValueError(f"inputs have no key {unknown[0]!r}")
+    files = {key: read(document[key]) for key in ("kernel", "initrd") if key in document}
+    memory = document.get("memory_mib")
+    line = document.get("command_line")
+    inputs = BootInputs(
+        firmware=read_tdvf(read(document["firmware"])) if "firmware" in document else None,
+        memory=int(memory) << 20 if memory is not None else None,
+        kernel=files.get("kernel"),
+        initrd=files.get("initrd"),
+        command_line=str(line) if line is not None else None,
+        acpi=tuple(_register(value) for value in _list(document.get("acpi", []))),
+    )
+    rules = dict(document.get("rules", {}))
+    acpi_events = int(rules.pop("acpi_events", 3))
+    switches: dict[str, Any] = {key: _RULES[key](value) for key, value in rules.items()}
+    return predict(inputs, Rules(**switches, acpi_events=acpi_events))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from labkit.attest import Policy, load_policy, parse_policy
+from labkit.errors import NotAKernel, NotATdvf, UsageError
+from labkit.measure import BootInputs, InitrdWord, PageOrder, Platform, Rules, predict, read_tdvf
+from tests.measure.firmware import image
+from tests.measure.kernels import kernel
+
+FILES = {"OVMF.fd": image(), "bzImage": kernel(), "initrd.img": b"initrd"}
+DOCUMENT = {
+    "tcb_statuses": ["UpToDate", "SWHardeningNeeded"],
+    "forbidden_advisories": ["INTEL-SA-1"],
+    "allow_lab": True,
+    "report_data": "42" * 64,
+    "mrtd": ["11" * 48],
+    "rtmr": [None, None, None, "00" * 48],
+    "page_order": "single-pass",
+    "inputs": {
+        "firmware": "OVMF.fd",
+        "memory_mib": 512,
+        "kernel": "bzImage",
+        "initrd": "initrd.img",
+        "command_line": "quiet",
+        "rules": {"platform": "vtpm", "initrd_word": "edk2 after 202502", "acpi_events": 0},
+    },
+}
+
+
+def test_a_policy_is_read_from_its_document() -> None:
+    policy = parse_policy(DOCUMENT, FILES.__getitem__)
+    inputs = BootInputs(
+        firmware=read_tdvf(image()), memory=512 << 20, kernel=kernel(), initrd=b"initrd", command_line="quiet"
+    )
+    rules = Rules(platform=Platform.VTPM, initrd_word=InitrdWord.AT_BEGIN, acpi_events=0)
+    assert policy == Policy(
+        tcb_statuses=("UpToDate", "SWHardeningNeeded"),
+        forbidden_advisories=("INTEL-SA-1",),
+        allow_lab=True,
+        report_data=b"\x42" * 64,
+        mrtd=(b"\x11" * 48,),
+        rtmr=(None, None, None, bytes(48)),
+        prediction=predict(inputs, rules),
+        page_order=PageOrder.SINGLE_PASS,
+    )
+    assert parse_policy({}, FILES.__getitem__) == Policy()
+
+
+def test_its_files_are_found_beside_it(tmp_path: Path) -> None:
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
+    assert load_policy(path) == parse_policy(DOCUMENT, FILES.__getitem__)
+    (tmp_path / "bzImage").unlink()
+    with pytest.raises(UsageError, match="bzImage cannot be read"):
+        load_policy(path)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match="is no policy"):
+        load_policy(path)
+    with pytest.raises(UsageError, match="is no policy"):
+        load_policy(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rtmrs": []}, "no key 'rtmrs'"),
+        ({"tcb_statuses": ["Fine"]}, "'Fine' is no TCB status"),
+        ({"tcb_statuses": "UpToDate"}, "no list"),
+        ({"allow_debug": "no"}, "neither true nor false"),
+        ({"report_data": "42"}, "1 bytes stand where 64"),
+        ({"mrtd": ["zz"]}, "wrong"),
+        ({"mrtd": [None]}, "register is missing"),
+        ({"rtmr": [None]}, "wrong"),
+        ({"page_order": "three-pass"}, "three-pass"),
+        ({"inputs": []}, "wrong"),
+        ({"inputs": {"memory": 5}}, "no key 'memory'"),
+        ({"inputs": {"memory_mib": "much"}}, "wrong"),
+        ({"inputs": {"rules": {"separators": "x"}}}, "wrong"),
+        ({"inputs": {"rules": {"unknown": "x"}}}, "wrong"),
+    ],
+)
+def test_a_wrong_policy_is_refused_with_its_reason(change: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        parse_policy(change, FILES.__getitem__)
+    assert caught.value.remedy
+
+
+def test_other_documents_are_refused() -> None:
+    wrong: list[object] = [[], None, "x", 1]
+    for document in wrong:
+        with pytest.raises(UsageError, match="JSON object"):
+            parse_policy(document, FILES.__getitem__)
+    with pytest.raises(NotATdvf):
+        parse_policy({"inputs": {"firmware": "bzImage"}}, FILES.__getitem__)
+    inputs = {"kernel": "initrd.img", "initrd": "initrd.img", "memory_mib": 512, "command_line": ""}
+    with pytest.raises(NotAKernel):
+        parse_policy({"inputs": inputs}, FILES.__getitem__)
