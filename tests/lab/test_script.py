@@ -200,6 +200,13 @@ def test_another_python_sets_up_anew(bench: Bench) -> None:
     assert b"setting up .venv" in bench.lab("test").stderr
 
 
+def test_a_repository_that_moved_sets_up_anew(bench: Bench, tmp_path: Path) -> None:
+    # The scripts in .venv name the interpreter by its old path.
+    bench.lab("test")
+    moved = bench.repository.rename(tmp_path / "elsewhere")
+    assert b"setting up .venv" in run([moved / "lab", "test"], env=bench.environ()).stderr
+
+
 def test_an_interrupted_set_up_is_repaired(bench: Bench) -> None:
     bench.lab("test", PIP_STATUS="1")
     (bench.repository / ".venv/leftover").touch()
