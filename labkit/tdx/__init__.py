@@ -6,38 +6,37 @@ does, ``HostileVmm`` attacks them. ``docs/tdx-model.md`` says what is modelled, 
 
 from __future__ import annotations
 
+from labkit.tdx._answers import Td
+from labkit.tdx._force import force_entry_state, force_op_state
 from labkit.tdx._ghci import Vmcall, VmcallStatus, accept, extend, report, vmcall
+from labkit.tdx._hostile import ATTACKS, HostileVmm, attack, attack_all
 from labkit.tdx._leaves import LEAVES, SEAMCALLS, TDCALLS, Leaf
 from labkit.tdx._machine import PlatformConfig
 from labkit.tdx._params import Tdmr, TdParams
 from labkit.tdx._phys import BusLine, Integrity, Read
-from labkit.tdx._platform import (
-    MODELLED,
-    GuestException,
-    Load,
-    Platform,
-    Program,
-    Result,
-    Store,
-    Tdcall,
-    TdExit,
-)
+from labkit.tdx._platform import MODELLED, Platform
+from labkit.tdx._replay import replay, steps
 from labkit.tdx._report import ModelReport
+from labkit.tdx._result import GuestException, Load, Program, Result, Store, Tdcall, TdExit
 from labkit.tdx._states import LifeCycle, OpState, PageType, Septe, SysState, VcpuState
 from labkit.tdx._status import Decoded, Operand, Status, decode, meaning
 from labkit.tdx._trace import Difference, Event, Trace, compare
-from labkit.tdx._vmm import Order, Section, Td, Vmm
+from labkit.tdx._victim import Attack, Verdict
+from labkit.tdx._vmm import Order, Section, Vmm
 
 __all__ = [
+    "ATTACKS",
     "LEAVES",
     "MODELLED",
     "SEAMCALLS",
     "TDCALLS",
+    "Attack",
     "BusLine",
     "Decoded",
     "Difference",
     "Event",
     "GuestException",
+    "HostileVmm",
     "Integrity",
     "Leaf",
     "LifeCycle",
@@ -64,14 +63,21 @@ __all__ = [
     "Tdmr",
     "Trace",
     "VcpuState",
+    "Verdict",
     "Vmcall",
     "VmcallStatus",
     "Vmm",
     "accept",
+    "attack",
+    "attack_all",
     "compare",
     "decode",
     "extend",
+    "force_entry_state",
+    "force_op_state",
     "meaning",
+    "replay",
     "report",
+    "steps",
     "vmcall",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from enum import IntEnum
 from typing import Any
 
-from labkit.tdx._platform import Load, Operation, Result, Store, Tdcall
+from labkit.tdx._result import Load, Operation, Result, Store, Tdcall
 from labkit.tdx._vp import GPRS
 
 

@@ -6,8 +6,6 @@ reserved bits, version, shutdown, readiness, leaf; then the checks that most lea
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import Any
 
 from labkit.errors import UsageError
@@ -23,8 +21,18 @@ from labkit.tdx._machine import (
     SeamMachineCheck,
 )
 from labkit.tdx._objects import Lp, Tdvps
+from labkit.tdx._result import (
+    GuestException,
+    Load,
+    Operation,
+    Program,
+    Result,
+    Store,
+    Tdcall,
+    TdExit,
+)
 from labkit.tdx._states import SysState, VcpuState
-from labkit.tdx._status import VMFAIL_INVALID, Decoded, Operand, Status, decode
+from labkit.tdx._status import VMFAIL_INVALID, Operand, Status
 from labkit.tdx._trace import Trace
 
 _HANDLERS = _sys.HANDLERS | _mng.HANDLERS | _mem.HANDLERS | _vp.HANDLERS | _guest.HANDLERS
@@ -34,112 +42,7 @@ MODELLED = frozenset(_HANDLERS)
 _INVALID_RAX = Status.OPERAND_INVALID | Operand.RAX
 # Number 42 has a name but no handler in the real dispatcher either.
 _NEVER_DISPATCHED = 42
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answer to a SEAMCALL or TDCALL: RAX as status, and the registers that carry something.
-
-    running: VP.ENTER succeeded and the guest now owns the processor; its exit comes later.
-    """
-
-    status: int
-    regs: dict[str, int] = field(default_factory=dict)
-    running: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """No error: bit 63 of the status is clear."""
-        return not self.status >> 63
-
-    @property
-    def decoded(self) -> Decoded:
-        """The status taken apart."""
-        return decode(self.status)
-
-    @property
-    def name(self) -> str:
-        """The name of the status."""
-        return self.decoded.name
-
-    @property
-    def exit_reason(self) -> int:
-        """After a TD exit: the VMX exit reason in the lower half."""
-        return self.status & 0xFFFFFFFF
-
-    def __getitem__(self, register: str) -> int:
-        return self.regs.get(register, 0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "status": f"{self.status:#018x}",
-            "name": self.name,
-            "operand": self.decoded.operand,
-            "meaning": self.decoded.meaning,
-            "regs": {name: f"{value:#x}" for name, value in self.regs.items()},
-        }
-
-    def __str__(self) -> str:
-        regs = "".join(f"  {name.upper()}={value:#x}" for name, value in self.regs.items() if value)
-        return f"{self.decoded} ({self.decoded.meaning}){regs}"
-
-    def __repr__(self) -> str:
-        return f"<{self.decoded}>"
-
-
 _OK = Result(0)
-
-
-class GuestException(Exception):
-    """An exception in the guest: #VE, #PF or #DF at a guest physical address."""
-
-    def __init__(self, kind: str, gpa: int) -> None:
-        super().__init__(kind, gpa)
-        self.kind = kind
-        self.gpa = gpa
-
-    def __str__(self) -> str:
-        return f"{self.kind} at guest address {self.gpa:#x}"
-
-
-class TdExit(Exception):
-    """The guest lost the processor in the middle of an instruction; result is what VP.ENTER returns."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__(result)
-        self.result = result
-
-    def __str__(self) -> str:
-        return f"TD exit: {self.result}"
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a guest program yields to read memory; it gets the bytes back."""
-
-    gpa: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Store:
-    """What a guest program yields to write memory."""
-
-    gpa: int
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Tdcall:
-    """What a guest program yields to call the module; it gets a Result back, after VP.VMCALL the answer."""
-
-    leaf: str
-    regs: dict[str, int] = field(default_factory=dict)
-
-
-Operation = Load | Store | Tdcall
-Program = Generator[Operation, Any, None]
 
 
 class Platform(Machine):
@@ -275,12 +178,14 @@ class Platform(Machine):
             UsageError: no guest runs there.
         """
         vp, processor = self._running(lp)
+        if self.trace is not None:
+            step = self.trace.memory("LOAD", lp, gpa, b"", size=size)
         try:
             data = _guest.load(self, vp, gpa, size)
         except (GuestExit, GuestFault, SeamMachineCheck) as event:
             raise self._event(processor, event) from None
         if self.trace is not None:
-            self.trace.memory("LOAD", lp, gpa, data)
+            self.trace.events[step].data = data
         return data
 
     def store(self, gpa: int, data: bytes, lp: int = 0) -> None:
@@ -311,6 +216,15 @@ class Platform(Machine):
         _, processor = self._running(lp)
         return self._exit(processor, GuestExit(_vp.EXIT_INTERRUPT))
 
+    def triple_fault(self, lp: int = 0) -> Result:
+        """The guest that runs on a processor gives up: a TD exit after which this vCPU never runs again.
+
+        Raises:
+            UsageError: no guest runs there.
+        """
+        _, processor = self._running(lp)
+        return self._exit(processor, self._gave_up())
+
     def _running(self, lp: int) -> tuple[Tdvps, Lp]:
         processor = self.lps[lp]
         if processor.active is None:
@@ -323,7 +237,7 @@ class Platform(Machine):
                 if self.trace is not None:
                     self.trace.note(event.kind, lp.index, event.gpa)
                 return GuestException(event.kind, event.gpa)
-            event = self._triple_fault()
+            event = self._gave_up()
         if isinstance(event, GuestExit):
             return TdExit(self._exit(lp, event))
         self.dead = "a machine check inside SEAM: the module's own memory was tampered with"
@@ -331,7 +245,7 @@ class Platform(Machine):
         return TdExit(Result(VMFAIL_INVALID))
 
     @staticmethod
-    def _triple_fault() -> GuestExit:
+    def _gave_up() -> GuestExit:
         return GuestExit(Status.NON_RECOVERABLE_VCPU | _vp.EXIT_TRIPLE_FAULT)
 
     def _exit(self, lp: Lp, event: GuestExit) -> Result:
@@ -375,7 +289,7 @@ class Platform(Machine):
             return self._exit(lp, GuestExit(_vp.EXIT_INTERRUPT))
         except GuestException:
             vp.program = None
-            return self._exit(lp, self._triple_fault())
+            return self._exit(lp, self._gave_up())
 
     def _perform(self, operation: Operation, lp: int) -> Any:
         if isinstance(operation, Load):
@@ -394,7 +308,7 @@ class Platform(Machine):
         """
         self.host_write(address, data, non_temporal)
         if self.trace is not None:
-            self.trace.memory("WRITE", 0, address, data)
+            self.trace.memory("WRITE", 0, address, data, **({"non_temporal": 1} if non_temporal else {}))
 
     def read(self, address: int, size: int) -> bytes:
         """Read memory as the host; see host_read for poison.

@@ -101,9 +101,10 @@ class Trace:
         event = self.events[number]
         event.status, event.out = status, out
 
-    def memory(self, kind: str, lp: int, address: int, data: bytes) -> None:
-        """Add a memory access."""
-        self.events.append(Event(kind, lp, address=address, data=data))
+    def memory(self, kind: str, lp: int, address: int, data: bytes, **about: int) -> int:
+        """Add a memory access; returns its number."""
+        self.events.append(Event(kind, lp, regs=about, address=address, data=data))
+        return len(self.events) - 1
 
     def note(self, kind: str, lp: int, address: int) -> None:
         """Add an exception in the guest."""
@@ -125,6 +126,8 @@ class Trace:
                 row["out"] = event.out
             else:
                 row["address"] = event.address
+                if event.regs:
+                    row["regs"] = event.regs
             if event.data:
                 row["data"] = name = hashlib.sha256(event.data).hexdigest()[:32]
                 blobs.setdefault(name, base64.b64encode(zlib.compress(event.data)).decode())

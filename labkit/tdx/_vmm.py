@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from labkit.errors import ModuleRefused, UsageError
-from labkit.tdx._ghci import (
-    QUOTE_ERROR,
-    QUOTE_HEADER,
-    QUOTE_UNAVAILABLE,
-    Vmcall,
-    VmcallStatus,
-)
+from labkit.tdx._answers import ANSWERS, PAGE, Td
+from labkit.tdx._ghci import Vmcall, VmcallStatus
 from labkit.tdx._objects import MIN_TDCX, TDVPS_PAGES
 from labkit.tdx._params import GIB, Tdmr, TdParams
-from labkit.tdx._platform import Platform, Program, Result
+from labkit.tdx._platform import Platform
+from labkit.tdx._result import Program, Result
 from labkit.tdx._states import TRAITS, Septe
 from labkit.tdx._status import Status, decode
 from labkit.tdx._vp import EXIT_EPT_VIOLATION, EXIT_TDCALL
 
-PAGE = 0x1000
 MR_EXTEND = 1 << 0
 PAGE_AUG = 1 << 1
 
@@ -51,22 +46,6 @@ class Section:
     memory_size: int
     data: bytes = b""
     attributes: int = 0
-
-
-@dataclass
-class Td:
-    """The VMM's record of one TD: addresses of its TDR and TDVPRs, KeyID, and the pages it gave."""
-
-    tdr: int
-    hkid: int
-    vcpus: list[int] = field(default_factory=list)
-    pages: list[int] = field(default_factory=list)
-    tables: set[tuple[int, int]] = field(default_factory=set)
-    top: int = 4
-    shared_bit: int = 1 << 51
-
-    def __repr__(self) -> str:
-        return f"<Td EMULATED tdr={self.tdr:#x} KeyID {self.hkid}>"
 
 
 class Vmm:
@@ -270,10 +249,11 @@ class Vmm:
     def share(self, td: Td, gpa: int, keyid: int = 0) -> int:
         """Put host memory behind a shared guest page; returns the host address."""
         page = self.host_page() | keyid << self.platform.hkid_shift
-        self._shared(td)[(gpa & td.shared_bit - 1) >> 12] = page
+        self.shared(td)[(gpa & td.shared_bit - 1) >> 12] = page
         return page
 
-    def _shared(self, td: Td) -> dict[int, int]:
+    def shared(self, td: Td) -> dict[int, int]:
+        """The host's tables for shared addresses: guest page number to host address."""
         return self.platform.tdrs[td.tdr >> 12].tdcs.shared_ept
 
     def run(self, td: Td, program: Program | None = None, lp: int = 0, limit: int = 10_000) -> Result:
@@ -315,7 +295,7 @@ class Vmm:
         """The registers with which the host answers a TDVMCALL; R10 is the status."""
         function = exit_["r11"]
         self.vmcalls.append((function, dict(exit_.regs)))
-        handler = _VMCALLS.get(function)
+        handler = ANSWERS.get(function)
         if handler is None:
             return {"r10": VmcallStatus.INVALID_OPERAND}
         return handler(self, td, exit_)
@@ -361,98 +341,3 @@ def _check_section(section: Section) -> None:
             f"The section at {section.gpa:#x} is not made of whole pages, or its data does not fit.",
             "Use multiples of 4 KiB.",
         )
-
-
-def _on_cpuid(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
-    words = vmm.cpuid.get((exit_["r12"], exit_["r13"]), (0, 0, 0, 0))
-    return {"r10": 0, **dict(zip(("r12", "r13", "r14", "r15"), words, strict=True))}
-
-
-def _on_io(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
-    if exit_["r13"]:
-        if exit_["r14"] == 0x3F8:
-            vmm.console.append(exit_["r15"] & 0xFF)
-        return {"r10": 0}
-    return {"r10": 0, "r11": (1 << 8 * exit_["r12"]) - 1}
-
-
-def _on_rdmsr(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
-    value = vmm.msrs.get(exit_["r12"])
-    return {"r10": VmcallStatus.INVALID_OPERAND} if value is None else {"r10": 0, "r11": value}
-
-
-def _on_wrmsr(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
-    vmm.msrs[exit_["r12"]] = exit_["r13"]
-    return {"r10": 0}
-
-
-def _on_mmio(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
-    if exit_["r13"]:
-        vmm.mmio[exit_["r14"]] = exit_["r15"]
-        return {"r10": 0}
-    return {"r10": 0, "r11": vmm.mmio.get(exit_["r14"], 0)}
-
-
-def _on_map_gpa(vmm: Vmm, td: Td, exit_: Result) -> dict[str, int]:
-    """MapGPA is a request: the host changes its side, the guest must accept or stop using the page."""
-    gpa, size = exit_["r12"], exit_["r13"]
-    if gpa % PAGE or size % PAGE:
-        return {"r10": VmcallStatus.ALIGN_ERROR}
-    if not size or gpa + size > td.shared_bit << 1:
-        return {"r10": VmcallStatus.INVALID_OPERAND}
-    for page in range(gpa, gpa + size, PAGE):
-        private = page & td.shared_bit - 1
-        seen = vmm.platform.seamcall("TDH.MEM.SEPT.RD", rcx=private, rdx=td.tdr)
-        mapped = seen.ok and seen["rdx"] >> 8 != TRAITS[Septe.FREE].public
-        if page & td.shared_bit:
-            if mapped:
-                vmm.remove(td, private)
-            vmm.share(td, page)
-        else:
-            vmm._shared(td).pop(private >> 12, None)
-            if not mapped:
-                vmm.aug(td, private)
-    return {"r10": 0}
-
-
-def _on_get_quote(vmm: Vmm, td: Td, exit_: Result) -> dict[str, int]:
-    """GetQuote: header and TDREPORT in a shared buffer; answered at once here."""
-    gpa, size = exit_["r12"], exit_["r13"]
-    target = vmm._shared(td).get((gpa & td.shared_bit - 1) >> 12)
-    if not gpa & td.shared_bit or gpa % PAGE or size != PAGE or target is None:
-        return {"r10": VmcallStatus.INVALID_OPERAND}
-    version, _, length, _ = QUOTE_HEADER.unpack(vmm.platform.read(target, QUOTE_HEADER.size))
-    room = size - QUOTE_HEADER.size
-    status, quote = QUOTE_UNAVAILABLE, b""
-    if vmm.quote_service is not None:
-        status = QUOTE_ERROR
-        if length == 1024:
-            quote = vmm.quote_service(vmm.platform.read(target + QUOTE_HEADER.size, length))
-            if len(quote) <= room:
-                status = 0
-    head = QUOTE_HEADER.pack(version, status, length, 0 if status else len(quote))
-    vmm.platform.write(target, head + (b"" if status else quote))
-    return {"r10": 0}
-
-
-def _on_nothing(_: Vmm, __: Td, ___: Result) -> dict[str, int]:
-    return {"r10": 0}
-
-
-def _on_info(_: Vmm, __: Td, ___: Result) -> dict[str, int]:
-    return {"r10": 0, "r11": 0, "r12": 0, "r13": 0, "r14": 0}
-
-
-_VMCALLS: dict[int, Callable[[Vmm, Td, Result], dict[str, int]]] = {
-    Vmcall.CPUID: _on_cpuid,
-    Vmcall.IO: _on_io,
-    Vmcall.RDMSR: _on_rdmsr,
-    Vmcall.WRMSR: _on_wrmsr,
-    Vmcall.MMIO: _on_mmio,
-    Vmcall.WBINVD: _on_nothing,
-    Vmcall.GET_TD_VM_CALL_INFO: _on_info,
-    Vmcall.MAP_GPA: _on_map_gpa,
-    Vmcall.GET_QUOTE: _on_get_quote,
-    Vmcall.REPORT_FATAL_ERROR: _on_nothing,
-    Vmcall.SETUP_EVENT_NOTIFY_INTERRUPT: _on_nothing,
-}
