@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from labkit.errors import NotModelled
 from labkit.tdx import _params
-from labkit.tdx._machine import Call, GuestExit, GuestFault, Machine, Refused, SeamMachineCheck
+from labkit.tdx._machine import Call, GuestExit, GuestFault, Machine, Refused, SeamMachineCheck, not_modelled
 from labkit.tdx._mng import FIELD_TD_CTLS, TD_CTLS_PENDING_VE_DISABLE, read_td_field
 from labkit.tdx._objects import Tdvps, VeInfo
 from labkit.tdx._phys import Key
@@ -236,14 +235,6 @@ def page_attr(m: Machine, call: Call) -> None:
     if entry_state(page.entries[index]) not in SEPT_ALLOWED[call.leaf.name]:
         raise _ept_violation(gpa, False)
     raise not_modelled(call.leaf.name)
-
-
-def not_modelled(name: str) -> NotModelled:
-    """The answer of a leaf that is left out on purpose."""
-    return NotModelled(
-        f"{name} is not modelled.",
-        "Migration, nested VMs, service TDs and CPUID virtualization are left out; see docs/tdx-model.md.",
-    )
 
 
 def vm_rd(_: Machine, call: Call) -> None:

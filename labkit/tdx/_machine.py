@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from labkit.errors import UsageError
+from labkit.errors import NotModelled, UsageError
 from labkit.tdx._leaves import Leaf
 from labkit.tdx._objects import MIN_TDCX, KotEntry, Lp, Pamt, Tdcs, Tdr, Tdvps
 from labkit.tdx._params import GIB, Tdmr
@@ -354,3 +354,11 @@ class Machine:
 def describe(entry: int, level: int) -> dict[str, int]:
     """What a refusal tells about the entry: RCX the entry, RDX level and public state."""
     return {"rcx": entry, "rdx": level | TRAITS[entry_state(entry)].public << 8}
+
+
+def not_modelled(name: str) -> NotModelled:
+    """The answer of a leaf that is left out on purpose."""
+    return NotModelled(
+        f"{name} is not modelled.",
+        "Migration, nested VMs, service TDs and CPUID virtualization are left out; see docs/tdx-model.md.",
+    )

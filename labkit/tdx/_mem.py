@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit.errors import NotModelled
-from labkit.tdx._machine import Call, Machine, Refused, SeamMachineCheck, describe
+from labkit.tdx._machine import Call, Machine, Refused, SeamMachineCheck, describe, not_modelled
 from labkit.tdx._objects import PamtEntry, Tdr
 from labkit.tdx._phys import Read
 from labkit.tdx._sept import (
@@ -312,6 +312,13 @@ def sept_rd(m: Machine, call: Call) -> None:
     call.out.update(describe(entry, level))
 
 
+def export_unblockw(m: Machine, call: Call) -> None:
+    """EXPORT.UNBLOCKW: only the checks, which take one address; what it does belongs to migration."""
+    gpa, level = m.split_gpa(call, 0, 0)
+    m.entry(call, gpa, level)
+    raise not_modelled(call.leaf.name)
+
+
 def mem_rd(m: Machine, call: Call) -> None:
     """MEM.RD: the host looks at 8 bytes of a debug TD."""
     address = _debug_address(m, call)
@@ -362,6 +369,7 @@ HANDLERS: dict[str, Callable[[Machine, Call], None]] = {
     "TDH.MEM.TRACK": mem_track,
     "TDH.MEM.RD": mem_rd,
     "TDH.MEM.WR": mem_wr,
+    "TDH.EXPORT.UNBLOCKW": export_unblockw,
     "TDH.MR.EXTEND": mr_extend,
     "TDH.MR.FINALIZE": mr_finalize,
 }

@@ -19,6 +19,7 @@ from labkit.tdx._machine import (
     PlatformConfig,
     Refused,
     SeamMachineCheck,
+    not_modelled,
 )
 from labkit.tdx._objects import Lp, Tdvps
 from labkit.tdx._result import (
@@ -38,7 +39,8 @@ from labkit.tdx._trace import Trace
 _HANDLERS = _sys.HANDLERS | _mng.HANDLERS | _mem.HANDLERS | _vp.HANDLERS | _guest.HANDLERS
 _HOST = {number: (leaf, _HANDLERS.get(leaf.name)) for number, leaf in SEAMCALLS.items()}
 _GUEST = {number: (leaf, _HANDLERS.get(leaf.name)) for number, leaf in TDCALLS.items()}
-MODELLED = frozenset(_HANDLERS)
+# Leaves with only their checks are not among these.
+MODELLED = frozenset(_HANDLERS) - {"TDH.EXPORT.UNBLOCKW", "TDG.MEM.PAGE.ATTR.RD", "TDG.MEM.PAGE.ATTR.WR"}
 _INVALID_RAX = Status.OPERAND_INVALID | Operand.RAX
 # Number 42 has a name but no handler in the real dispatcher either.
 _NEVER_DISPATCHED = 42
@@ -105,7 +107,7 @@ class Platform(Machine):
             if leaf.handle:
                 self._resolve(call)
             if handler is None:
-                raise _guest.not_modelled(leaf.name)
+                raise not_modelled(leaf.name)
             handler(self, call)
         except Refused as refusal:
             return Result(int(refusal.value), refusal.regs)
@@ -160,7 +162,7 @@ class Platform(Machine):
             return Result(_INVALID_RAX)
         leaf, handler = known
         if handler is None:
-            raise _guest.not_modelled(leaf.name)
+            raise not_modelled(leaf.name)
         get = regs.get
         call = Call(leaf, lp, 0, get("rcx", 0), get("rdx", 0), get("r8", 0), get("r9", 0), regs)
         call.tdr, call.vp = vp.tdr, vp
