@@ -184,7 +184,8 @@ class PhysicalMemory:
         """Write bytes under a key; True where the store consumed poison, which it then leaves in place.
 
         A store checks nothing else: the owner bit of each touched line simply follows the writer's key.
-        A store to a part of a line reads the rest under the writer's key first.
+        A store to a part of a line reads the rest under the writer's key first; a store of a whole line
+        replaces it unread, as MOVDIR64B does, and is the only one that clears poison.
         """
         offset = address & 0xFFF
         page = self._pages.get(address >> 12)
@@ -197,16 +198,16 @@ class PhysicalMemory:
             line_address = (address + position) & ~(LINE - 1)
             start = address + position - line_address
             chunk = data[position : position + LINE - start]
+            if len(chunk) == LINE:
+                self._put(line_address, _Line(chunk, key, int(key.private)))
+                position += LINE
+                continue
             old, bad, _ = self._read_line(line_address, key, False)
             poisoned = poisoned or bad
             merged = old[:start] + chunk + old[start + len(chunk) :]
             self._put(line_address, _Line(merged, key, int(key.private), poison=bad))
             position += len(chunk)
         return poisoned
-
-    def write_direct(self, address: int, line: bytes, key: Key) -> None:
-        """Store one whole line with MOVDIR64B: the only store that clears poison."""
-        self._put(address & ~(LINE - 1), _Line(line, key, int(key.private)))
 
     def poison(self, address: int) -> None:
         """Mark the line poisoned, as a partial write on parts with the erratum X86_BUG_TDX_PW_MCE does."""

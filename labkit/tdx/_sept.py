@@ -120,9 +120,10 @@ class SeptTree:
         return found
 
     def _collect(self, page: SeptPage, base: int, found: list[tuple[int, int, int]]) -> None:
-        for index, entry in enumerate(page.entries):
-            if entry == FREE_ENTRY:
-                continue
+        if page.entries.count(FREE_ENTRY) == 512:
+            return
+        for index in [i for i, entry in enumerate(page.entries) if entry != FREE_ENTRY]:
+            entry = page.entries[index]
             gpa = base | index << 12 + 9 * page.level
             state = entry_state(entry)
             if TRAITS[state].leaf:

@@ -146,6 +146,12 @@ def uninitialized() -> tuple[Vmm, Td]:
     return host, td
 
 
+def physical(host: Vmm, td: Td, gpa: int) -> int:
+    """The physical address of a private 4 KiB page."""
+    entry = host.platform.seamcall("TDH.MEM.SEPT.RD", rcx=gpa, rdx=td.tdr)["rcx"]
+    return entry & host.platform.pa_mask & ~0xFFF
+
+
 def launched(params: TdParams | None = None, config: PlatformConfig | None = None) -> tuple[Vmm, Td]:
     """A runnable TD with a measured page at 0x1000 and two more behind it."""
     host = vmm(config)
