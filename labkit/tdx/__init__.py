@@ -6,10 +6,12 @@ does, ``HostileVmm`` attacks them. ``docs/tdx-model.md`` says what is modelled, 
 
 from __future__ import annotations
 
+from labkit.tdx import _iago as iago
 from labkit.tdx._answers import Td
 from labkit.tdx._force import force_entry_state, force_op_state
 from labkit.tdx._ghci import Vmcall, VmcallStatus, accept, extend, report, vmcall
 from labkit.tdx._hostile import ATTACKS, HostileVmm, attack, attack_all
+from labkit.tdx._inspect import line_metadata, page_life, pamt_map, sept_walk, sequence, storyboard
 from labkit.tdx._leaves import LEAVES, SEAMCALLS, TDCALLS, Leaf
 from labkit.tdx._machine import PlatformConfig
 from labkit.tdx._params import Tdmr, TdParams
@@ -75,9 +77,16 @@ __all__ = [
     "extend",
     "force_entry_state",
     "force_op_state",
+    "iago",
+    "line_metadata",
     "meaning",
+    "page_life",
+    "pamt_map",
     "replay",
     "report",
+    "sept_walk",
+    "sequence",
     "steps",
+    "storyboard",
     "vmcall",
 ]
