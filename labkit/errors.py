@@ -14,6 +14,7 @@
     │   ├── GuestGone           the guest ended while it was being used
     │   └── CommandTimeout      a command in the guest ran out of time
     ├── NotModelled             the TDX model leaves this out, and says so     exit 69
+    ├── ModuleRefused           the TDX module refused what had to succeed     exit 70
     └── ChapterFailed           a notebook cell raised                         exit 1
 
 Exit codes follow sysexits.h, so that scripts can tell the kinds apart.
@@ -109,6 +110,10 @@ class NotModelled(LabkitError):
     """Something that the TDX model leaves out on purpose."""
 
     exit_code = 69
+
+
+class ModuleRefused(LabkitError):
+    """The TDX module refused a call that had to succeed."""
 
 
 class ChapterFailed(LabkitError):

@@ -6,15 +6,18 @@ from labkit.show._fields import FieldSpan, field_table, field_view, hex_map
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
+from labkit.show._stepper import stepper, storyboard
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, stamp
 from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
 from labkit.show._verdict import verdict_view
+from labkit.show._view import View
 
 __all__ = [
     "FieldSpan",
     "Link",
     "TreeNode",
+    "View",
     "badge",
     "bars",
     "chapter_page",
@@ -36,6 +39,8 @@ __all__ = [
     "run_index",
     "section_table",
     "stamp",
+    "stepper",
+    "storyboard",
     "table",
     "tree_html",
     "tree_text",

@@ -1,0 +1,217 @@
+"""The module's own records: PAMT, KeyID ownership, and the control structures of TDs, vCPUs and processors.
+
+Shapes after ``include/.../{pamt_manager,tdr,tdcs,tdvps}`` of intel/tdx-module, branch ``tdx_1.5``, commit
+72d8cffb. On a real platform they lie in memory encrypted under private keys; here they are Python objects,
+and only the owner bits of their pages are kept in the model's memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.tdx._params import Tdmr, TdParams
+from labkit.tdx._phys import Key
+from labkit.tdx._sept import SeptTree
+from labkit.tdx._states import KeyState, LifeCycle, OpState, PageType, VcpuState
+
+MIN_TDCX = 6
+MAX_TDCX = 9
+TDVPS_PAGES = 6
+NO_LP = -1
+
+
+class PamtEntry:
+    """What the module knows about one physical page: type, owning TD (its TDR page), block epoch."""
+
+    __slots__ = ("bepoch", "owner", "type")
+
+    def __init__(self, page_type: PageType, owner: int = 0) -> None:
+        self.type = page_type
+        self.owner = owner
+        self.bepoch = 0
+
+
+class Pamt:
+    """The physical-address-metadata table in three page sizes; a page without an entry is free (NDA).
+
+    A large entry covers its range: then there are no smaller entries below it.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: tuple[dict[int, PamtEntry], ...] = ({}, {}, {})
+        self.ready: list[tuple[int, int]] = []
+        self._holes: list[tuple[int, int]] = []
+        self._used: dict[int, int] = {}
+
+    def configure(self, tdmr: Tdmr) -> None:
+        """Take in the reserved areas of a TDMR."""
+        for offset, size in tdmr.reserved:
+            if size:
+                first = tdmr.base + offset >> 12
+                self._holes.append((first, first + (size >> 12)))
+
+    def covered(self, pfn: int) -> bool:
+        """Whether the page lies in initialized TDMR memory."""
+        return any(first <= pfn < end for first, end in self.ready)
+
+    def find(self, pfn: int) -> tuple[PamtEntry | None, int]:
+        """The entry that covers a 4 KiB page and its level (0, 1, 2); None for a free page."""
+        entry = self.sizes[0].get(pfn)
+        if entry is not None:
+            return entry, 0
+        for level in (1, 2):
+            large = self.sizes[level]
+            if large:
+                entry = large.get(pfn >> 9 * level)
+                if entry is not None:
+                    return entry, level
+        return None, 0
+
+    def type_of(self, pfn: int) -> PageType:
+        """The page type that covers a 4 KiB page."""
+        entry, _ = self.find(pfn)
+        if entry is not None:
+            return entry.type
+        if self._holes and any(first <= pfn < end for first, end in self._holes):
+            return PageType.RSVD
+        return PageType.NDA
+
+    def free_range(self, pfn: int, level: int) -> bool:
+        """Whether all 4 KiB pages of a range of that size are free."""
+        if level == 0:
+            return self.type_of(pfn) is PageType.NDA
+        if self.find(pfn)[0] is not None or self._used.get(pfn >> 9):
+            return False
+        return not any(first < pfn + 512 and pfn < end for first, end in self._holes)
+
+    def claim(self, pfn: int, page_type: PageType, owner: int, level: int = 0) -> PamtEntry:
+        """Give a free page or range a type and an owner."""
+        entry = self.sizes[level][pfn >> 9 * level] = PamtEntry(page_type, owner)
+        if level == 0:
+            self._used[pfn >> 9] = self._used.get(pfn >> 9, 0) + 1
+        return entry
+
+    def release(self, pfn: int, level: int = 0) -> None:
+        """Make a page or range free again."""
+        del self.sizes[level][pfn >> 9 * level]
+        if level == 0:
+            self._used[pfn >> 9] -= 1
+
+    def split(self, pfn: int) -> None:
+        """Turn a 2 MiB entry into 512 entries of 4 KiB."""
+        large = self.sizes[1].pop(pfn >> 9)
+        for page in range(pfn, pfn + 512):
+            self.claim(page, large.type, large.owner)
+
+    def merge(self, pfn: int) -> None:
+        """Turn 512 entries of 4 KiB into one of 2 MiB."""
+        first = self.sizes[0][pfn]
+        for page in range(pfn, pfn + 512):
+            self.release(page)
+        self.claim(pfn, first.type, first.owner, 1)
+
+
+@dataclass
+class KotEntry:
+    """A private KeyID: its state, and the packages whose caches may still hold its lines."""
+
+    state: KeyState = KeyState.FREE
+    wbinvd_bitmap: int = 0
+
+
+class Tdcs:
+    """TD control structure: everything the module keeps about a TD beside its life cycle."""
+
+    def __init__(self) -> None:
+        self.op_state = OpState.UNINITIALIZED
+        self.params = TdParams()
+        self.sept = SeptTree(0, 0)
+        self.num_vcpus = 0
+        self.num_assoc_vcpus = 0
+        self.epoch = 1
+        self.refcount = [0, 0]
+        self.measurement = hashlib.sha384()
+        self.mrtd = bytes(48)
+        self.rtmr = [bytes(48) for _ in range(4)]
+        self.pending_ve_disable = False
+        # The host's own tables for shared addresses: guest page number to physical address with KeyID.
+        self.shared_ept: dict[int, int] = {}
+
+    @property
+    def debug(self) -> bool:
+        """The DEBUG attribute: the host may look inside."""
+        return bool(self.params.attributes & 1)
+
+    @property
+    def gpa_width(self) -> int:
+        """Guest physical address bits: 48 or 52; the shared bit is the topmost."""
+        return 52 if self.params.config_flags & 1 else 48
+
+    def tracked(self, bepoch: int) -> bool:
+        """Whether no processor can hold a translation from before the block."""
+        if bepoch == self.epoch - 1:
+            return self.refcount[bepoch & 1] == 0
+        return bepoch < self.epoch - 1
+
+
+class Tdr:
+    """TD root: KeyID, life cycle, and the pages that make up the TD."""
+
+    def __init__(self, pfn: int, hkid: int, uuid: bytes) -> None:
+        self.pfn = pfn
+        self.hkid = hkid
+        self.uuid = uuid
+        self.key: Key | None = None
+        self.lifecycle = LifeCycle.HKID_ASSIGNED
+        self.fatal = False
+        self.children = 0
+        self.tdcx: list[int] = []
+        self.packages = 0
+        self.tdcs = Tdcs()
+
+
+@dataclass
+class VeInfo:
+    """Why a #VE was raised; what TDG.VP.VEINFO.GET returns."""
+
+    reason: int
+    qualification: int
+    gla: int
+    gpa: int
+
+
+class Tdvps:
+    """State of one vCPU."""
+
+    def __init__(self, pfn: int, tdr: Tdr) -> None:
+        self.pfn = pfn
+        self.tdr = tdr
+        self.pages = [pfn]
+        self.state = VcpuState.UNINITIALIZED
+        self.index = 0
+        self.lp = NO_LP
+        self.epoch = 0
+        self.entered_epoch = 0
+        self.last_exit_tsc = 0
+        self.gpr: dict[str, int] = {}
+        self.ve_info: VeInfo | None = None
+        # Translations this vCPU may still use: guest page number to (page number, writable).
+        self.tlb: dict[int, tuple[int, bool]] = {}
+        # RCX of the TDVMCALL that waits for the host's answer; None after another exit.
+        self.vmcall: int | None = None
+        self.program: Generator[Any, Any, Any] | None = None
+        self.retry: Any = None
+
+
+@dataclass
+class Lp:
+    """One logical processor."""
+
+    index: int
+    package: int
+    initialized: bool = False
+    active: Tdvps | None = None
+    interrupt: bool = False

@@ -1,0 +1,163 @@
+"""Memory protection: who reads what, with which integrity, and what the bus shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit.errors import UsageError
+from labkit.tdx import Integrity, Platform, PlatformConfig, Read
+from labkit.tdx._phys import Key, PhysicalMemory
+
+TME = Key(0, bytes(range(32)), private=False)
+OTHER = Key(1, bytes(range(1, 33)), private=False)
+TD = Key(33, bytes(range(2, 34)), private=True)
+TD2 = Key(34, bytes(range(3, 35)), private=True)
+LINE = bytes(range(64))
+AT = 0x140
+
+
+def _memory(integrity: Integrity = Integrity.CRYPTOGRAPHIC) -> PhysicalMemory:
+    return PhysicalMemory(TME, b"mac key", integrity)
+
+
+@pytest.mark.parametrize("integrity", list(Integrity))
+def test_private_reader_of_its_own_line(integrity: Integrity) -> None:
+    memory = _memory(integrity)
+    memory.write(AT, LINE, TD)
+    read = memory.read(AT, 64, TD)
+    assert (read.data, read.poison) == (LINE, False)
+    assert memory.owner(AT) == 1
+
+
+@pytest.mark.parametrize("integrity", list(Integrity))
+def test_private_reader_of_a_shared_line_gets_poison(integrity: Integrity) -> None:
+    memory = _memory(integrity)
+    memory.write(AT, LINE, TME)
+    assert memory.read(AT, 64, TD) == Read(bytes(64), True, "the owner bit does not fit the reader")
+    assert memory.read(AT, 64, TME).poison
+
+
+@pytest.mark.parametrize("integrity", list(Integrity))
+def test_shared_reader_of_a_private_line_gets_zeros_and_no_poison(integrity: Integrity) -> None:
+    memory = _memory(integrity)
+    memory.write(AT, LINE, TD)
+    assert memory.read(AT, 64, TME).data == bytes(64)
+    assert not memory.read(AT, 64, TME).poison
+    assert memory.read(AT, 64, TD).data == LINE
+
+
+def test_shared_reader_with_integrity_poisons() -> None:
+    memory = _memory()
+    memory.write(AT, LINE, TD)
+    assert memory.read(AT, 64, OTHER, integrity_on=True).poison
+    assert memory.read(AT, 64, TD).poison
+
+
+def test_another_private_key() -> None:
+    strict, logical = _memory(), _memory(Integrity.LOGICAL)
+    for memory in (strict, logical):
+        memory.write(AT, LINE, TD)
+    assert strict.read(AT, 64, TD2).poison
+    read = logical.read(AT, 64, TD2)
+    assert not read.poison
+    assert read.data not in (LINE, bytes(64))
+
+
+def test_another_shared_key_reads_noise() -> None:
+    memory = _memory()
+    memory.write(AT, LINE, TME)
+    assert memory.read(AT, 64, OTHER).data not in (LINE, bytes(64))
+
+
+def test_host_writes_td_line_and_sees_its_own_data() -> None:
+    memory = _memory()
+    memory.write(AT, LINE, TD)
+    assert not memory.write(AT + 3, b"HOST", TME)
+    assert memory.read(AT, 16, TME).data == b"\0\0\0HOST" + bytes(9)
+    assert memory.owner(AT) == 0
+    assert memory.read(AT, 64, TD).poison
+
+
+def test_poison_is_sticky_until_a_whole_line_is_stored() -> None:
+    memory = _memory()
+    memory.write(AT, LINE, TD)
+    memory.poison(AT)
+    assert memory.write(AT, b"x", TD)
+    assert memory.read(AT, 64, TD).poison
+    assert not memory.write(AT, LINE, TD)
+    assert memory.read(AT, 64, TD).data == LINE
+
+
+def test_page_writes_and_parts_of_them() -> None:
+    memory = _memory()
+    memory.write_page(7, bytes(range(256)) * 16, TD)
+    memory.write(0x7010, b"abc", TD)
+    assert memory.read(0x700E, 8, TD).data == b"\x0e\x0fabc\x13\x14\x15"
+    memory.write(0x7000, bytes(64), TME)
+    assert memory.read(0x7040, 4, TD).data == bytes([64, 65, 66, 67])
+    assert memory.read(0x703F, 2, TD).poison
+    memory.clear_page(7, TD2)
+    assert memory.read_page(7, TD2).data == bytes(4096)
+    assert memory.read(0x6FF0, 0x20, TME).data == bytes(0x20)
+
+
+def test_the_bus_shows_true_aes_xts() -> None:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    memory = _memory()
+    memory.write(AT, LINE, TD)
+    seen = memory.bus_read(AT)
+    cipher = Cipher(algorithms.AES(TD.material), modes.XTS(AT.to_bytes(16, "little")))
+    assert seen.ciphertext == cipher.encryptor().update(LINE)
+    assert seen.owner == 1
+    assert seen.mac is not None
+    assert seen.mac < 1 << 28
+    assert _memory(Integrity.LOGICAL).bus_read(AT).mac is None
+    assert seen.to_dict()["ciphertext"] == seen.ciphertext.hex()
+
+
+def test_replay_at_the_same_address_is_not_noticed_elsewhere_it_is() -> None:
+    memory = _memory()
+    memory.write(AT, LINE, TD)
+    old = memory.bus_read(AT)
+    memory.write(AT, bytes(64), TD)
+    memory.bus_write(old)
+    assert memory.read(AT, 64, TD).data == LINE
+    memory.bus_write(old, AT + 64)
+    assert memory.read(AT + 64, 64, TD).poison
+
+
+def test_flipped_ciphertext_owner_or_mac_is_noticed() -> None:
+    from dataclasses import replace
+
+    for change in ({"ciphertext": b"\1" * 64}, {"owner": 0}, {"mac": 1}, {"poison": True}):
+        memory = _memory()
+        memory.write(AT, LINE, TD)
+        memory.bus_write(replace(memory.bus_read(AT), **change))
+        assert memory.read(AT, 64, TD).poison
+
+
+def test_host_addresses() -> None:
+    platform = Platform()
+    shift = platform.hkid_shift
+    platform.write(0x1000, b"plain")
+    assert platform.read(0x1000, 5) == b"plain"
+    assert platform.read(0x1000 | 5 << shift, 5) != b"plain"
+    with pytest.raises(UsageError, match="page fault"):
+        platform.read(0x1000 | 40 << shift, 5)
+    with pytest.raises(UsageError, match="SEAMRR"):
+        platform.read(platform.config.seamrr[0], 5)
+    with pytest.raises(UsageError):
+        platform.read(1 << 50, 5)
+
+
+def test_partial_write_erratum() -> None:
+    for poisons in (False, True):
+        platform = Platform(PlatformConfig(partial_write_poisons=poisons))
+        platform.write(0x1000, b"part", non_temporal=True)
+        assert platform.host_read(0x1000, 4).poison is poisons
+
+
+def test_keys_are_repeatable_and_differ_by_seed() -> None:
+    one, two, three = (Platform(PlatformConfig(seed=seed)).keys[0].material for seed in (1, 1, 2))
+    assert one == two != three

@@ -1,0 +1,78 @@
+"""labkit's own tables against the ones taken from Intel's source."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from labkit.tdx import LEAVES, Operand, OpState, Septe, Status
+from labkit.tdx._states import SEPT_ALLOWED, TRAITS
+
+
+def _rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "tdx" / name).open(encoding="ascii") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.mark.data
+def test_status_codes(shared_data: Path) -> None:
+    expected = {
+        row["name"].removeprefix("TDX_"): int(row["value"], 16)
+        for row in _rows(shared_data, "tdx_status.csv")
+    }
+    del expected["UNINITIALIZE_ERROR"]
+    assert {status.name: status.value for status in Status} == expected
+
+
+@pytest.mark.data
+def test_operand_ids(shared_data: Path) -> None:
+    expected = {row["name"]: int(row["id"]) for row in _rows(shared_data, "tdx_operand_ids.csv")}
+    assert {operand.name: operand.value for operand in Operand} == expected
+
+
+@pytest.mark.data
+def test_leaves(shared_data: Path) -> None:
+    expected = {
+        row["name"]: (int(row["number"]), row["interface"] == "guest")
+        for row in _rows(shared_data, "tdx_leaves.csv")
+    }
+    assert {leaf.name: (leaf.number, leaf.guest) for leaf in LEAVES.values()} == expected
+
+
+@pytest.mark.data
+def test_operation_states(shared_data: Path) -> None:
+    expected = {
+        row["name"]: {OpState[state] for state in list(row)[2:] if row[state] == "1"}
+        for row in _rows(shared_data, "tdx_opstate.csv")
+    }
+    assert {leaf.name: leaf.states for leaf in LEAVES.values() if leaf.states is not None} == expected
+
+
+@pytest.mark.data
+def test_sept_rules(shared_data: Path) -> None:
+    expected = {
+        row["name"]: {Septe[state] for state in list(row)[3:] if row[state] == "1"}
+        for row in _rows(shared_data, "tdx_sept_allowed.csv")
+    }
+    assert expected == SEPT_ALLOWED
+
+
+@pytest.mark.data
+def test_sept_states(shared_data: Path) -> None:
+    rows = _rows(shared_data, "tdx_sept_states.csv")
+    assert {row["state"]: int(row["encoding"], 16) for row in rows} == {s.name: s.value for s in Septe}
+    for row in rows:
+        traits = TRAITS[Septe[row["state"]]]
+        assert traits.public == int(row["public_state"])
+        flags = {
+            "mapped_or_pending": traits.mapped_or_pending,
+            "any_pending": traits.pending,
+            "any_pending_and_guest_acceptable": traits.acceptable,
+            "any_blocked": traits.blocked,
+            "tlb_tracking_required": traits.tracked,
+            "guest_accessible_leaf": traits.readable,
+            "guest_fully_accessible_leaf": traits.writable,
+        }
+        assert {name: int(flag) for name, flag in flags.items()} == {name: int(row[name]) for name in flags}
