@@ -30,6 +30,7 @@ def toolchain() -> Toolchain:
         pytest.skip(f"the emulated platform is not set up: {error.message}")
 
 
+@pytest.fixture(scope="session")
 def vm_settings(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings with the real packages, but with caches and run directories of this session's own."""
     own = tmp_path_factory.mktemp("labkit")
@@ -38,6 +39,7 @@ def vm_settings(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) 
     return Settings(cache_dir=own / "cache", state_dir=own / "state")
 
 
+@pytest.fixture(scope="session")
 def vm_environment(vm_settings: Settings) -> dict[str, str]:
     """The same for programs that a test starts."""
     return {

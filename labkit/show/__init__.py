@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labkit.show import _tdx as tdx
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
@@ -42,6 +43,7 @@ __all__ = [
     "stepper",
     "storyboard",
     "table",
+    "tdx",
     "tree_html",
     "tree_text",
     "verdict_html",
