@@ -116,7 +116,9 @@ def tme(view: View) -> Finding:
     evidence = view.evidence(("msr.0x982",), view.roles(Role.MEMORY))
     if enabled is False or (said and enabled is None):
         return failed(evidence)
-    if enabled or view.find("tme-on", "mktme") or view.success:
+    # KeyIDs exist only where TME is on.
+    keys = view.keyid_range or view.has_flag("tdx_host_platform")
+    if enabled or view.find("tme-on", "mktme") or keys or proofs(view):
         return passed(evidence)
     return unknown(evidence)
 
@@ -129,7 +131,7 @@ def keyids(view: View) -> Finding:
         return failed(evidence, f"MSR 0x87 gives TDX {min(value >> 32 for value in values)}.")
     if said or (view.keyid_range and view.keyid_range[1] - view.keyid_range[0] < 2):
         return failed(evidence)
-    if values or view.keyid_range or view.has_flag("tdx_host_platform") or view.success:
+    if values or view.keyid_range or view.has_flag("tdx_host_platform") or proofs(view):
         return passed(evidence)
     # KVM prints the same line when hibernation blocked the KeyIDs, so it counts only without that cause.
     if view.find("kvm-keyids") and hibernation(view).status != "FAIL":
@@ -159,7 +161,7 @@ def bios(view: View) -> Finding:
     evidence = view.evidence(("msr.0x1401",), [*view.find("start"), *said])
     if said or enabled is False:
         return failed(evidence)
-    if enabled or view.success or _module_answered(view):
+    if enabled or _module_answered(view) or proofs(view):
         return passed(evidence)
     return unknown(evidence)
 
@@ -236,7 +238,7 @@ def seamcall(view: View) -> Finding:
     if view.success:
         return passed(view.evidence((), view.success))
     if calls:
-        return failed(evidence, f"{calls[0][1]}.")
+        return failed(evidence, f"{calls[0][1]}.", calls[0][1].action)
     if summary:
         return failed(
             evidence, "The kernel reports -5; the line that names leaf and status is not in this log."
