@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from labkit.host._finding import Finding, Pair, failed, passed, unknown
 from labkit.host._messages import Role
 from labkit.host._model import LogState
@@ -9,6 +11,10 @@ from labkit.host._seamcall import ERRNO
 from labkit.host._view import Event, View
 
 _TME, _KEYIDS, _SEAMRR = 0x982, 0x87, 0x1401
+# Options that switch off what KVM needs for TDX.
+_CONFLICT = re.compile(
+    r"(?:kvm[_-]intel\.(?:ept|enable_apicv|eptad|unrestricted_guest)|kvm\.(?:tdp_mmu|enable_virt_at_load))=(?:0|n|N|off)"
+)
 
 
 def not_td_guest(view: View) -> Finding:
@@ -73,7 +79,7 @@ def _said_not_tdx(view: View, evidence: list[Pair]) -> Finding:
     if not view.tdx_cpu:
         return failed(evidence, "The kernel says so.")
     # A capable CPU whose firmware is not set up gets the same line; a firmware cause then comes first.
-    if tme(view).status == keyids(view).status == bios(view).status == "PASS" or not _firmware_fault(view):
+    if not _firmware_fault(view):
         return failed(
             evidence,
             "The kernel says so, although this CPU model exists with TDX.",
@@ -277,8 +283,11 @@ def kvm_prereq(view: View) -> Finding:
     if said:
         return failed(evidence, f"It says: {said[0].line.text}")
     off = [view.fact(name).source for name in names if view.flag(name) is False]
-    if off and view.flag("kvm.param.tdx") is False:
-        return failed(evidence, f"{off[0]} is N.")
+    conflicts = [word for word in view.options if _CONFLICT.fullmatch(word)]
+    if (off or conflicts) and view.flag("kvm.param.tdx") is False:
+        detail = f"`{conflicts[0]}` switches off what TDX needs." if conflicts else f"{off[0]} is N."
+        remove = "Remove `{}` from the kernel command line or /etc/modprobe.d, then reboot."
+        return failed(evidence, detail, remove.format(conflicts[0]) if conflicts else "")
     if view.success and view.flag("kvm.param.tdx") is False:
         return failed(
             evidence,
