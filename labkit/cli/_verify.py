@@ -13,7 +13,8 @@ from labkit.host import collect, diagnose, host_names, load, redact, save
 
 _ROOT = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_LOG = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+# An unreadable log is not wrong usage: it is the answer LOG_UNREADABLE.
+_LOG = click.Path(exists=True, dir_okay=False, readable=False, allow_dash=True, path_type=Path)
 
 
 def _given(log: Path | None) -> Path | None:

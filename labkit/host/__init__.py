@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labkit.host._collect import collect
+from labkit.host._log import read_log_text
 from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing, Status, Value, Verdict
 from labkit.host._reasons import REASONS, Reason
 from labkit.host._redact import host_names, redact
@@ -39,6 +40,7 @@ __all__ = [
     "redact",
     "save",
     "verify",
+    "verify_log",
 ]
 
 
@@ -52,3 +54,8 @@ def verify(
     if facts is None:
         facts = collect(Path(root), Path(kernel_log) if kernel_log is not None else None)
     return diagnose(facts)
+
+
+def verify_log(text: str, source: str = "kernel log") -> HostReport:
+    """Diagnose a host from its kernel log alone; every other fact is unknown."""
+    return diagnose(Facts(log=read_log_text(text, source)))

@@ -71,6 +71,7 @@ def collect(root: Path = Path("/"), kernel_log: Path | None = None) -> Facts:
     items["module.version"] = _module_version(tree)
     items["kernel.modprobe"] = _modprobe(tree)
     items["memory.nodes"] = _nodes(tree)
+    items["libvirt.version"] = _libvirt(tree)
     items["container"] = _container(tree)
     items["tdvf"] = tdvf_fact(tree)
     items |= attestation_facts(tree)
@@ -235,6 +236,17 @@ def _nodes(tree: Tree) -> Fact:
     if not nodes:
         return Fact(path, missing=Missing.UNKNOWN, why="cannot be listed")
     return Fact(path, len(nodes), " ".join(nodes))
+
+
+def _libvirt(tree: Tree) -> Fact:
+    """The version from the library's own file name: asking virsh could start a service."""
+    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"):
+        for name in tree.names(folder):
+            match = re.fullmatch(r"libvirt\.so\.0\.(\d{1,3})(\d{3})\.(\d+)", name)
+            if match:
+                version = ".".join(str(int(part)) for part in match.groups())
+                return Fact(f"{folder}/{name}", version, f"{version} (TDX upstream from 11.6, unverified)")
+    return Fact("libvirt.so.0", missing=Missing.ABSENT, why="no libvirt in the library folders")
 
 
 def _container(tree: Tree) -> Fact:

@@ -21,8 +21,8 @@ _VALUE = 160  # characters of a piece of evidence in text
 
 def short(report: HostReport, color: bool) -> str:
     """Verdict, reason, sentence and next action in one line."""
-    line = f"{_head(report, color)}: {report.summary}"
-    return f"{line} Next: {report.next_action}" if report.next_action else line
+    line = f"{_head(report, color)}: {_one_line(report.summary)}"
+    return f"{line} Next: {_one_line(report.next_action)}" if report.next_action else line
 
 
 def tree(report: HostReport, *, verbose: bool, color: bool) -> str:
@@ -143,6 +143,10 @@ def _node(
     )
 
 
+def _one_line(text: str) -> str:
+    return " ".join(clean(text).split())
+
+
 def _short(value: str) -> str:
-    text = " ".join(clean(value).split())
+    text = _one_line(value)
     return text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"

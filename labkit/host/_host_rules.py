@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from labkit.host._finding import Finding, Pair, failed, passed, unknown
 from labkit.host._messages import Role
 from labkit.host._model import LogState
@@ -9,6 +11,10 @@ from labkit.host._seamcall import ERRNO
 from labkit.host._view import Event, View
 
 _TME, _KEYIDS, _SEAMRR = 0x982, 0x87, 0x1401
+# Options that switch off what KVM needs for TDX.
+_CONFLICT = re.compile(
+    r"(?:kvm[_-]intel\.(?:ept|enable_apicv|eptad|unrestricted_guest)|kvm\.(?:tdp_mmu|enable_virt_at_load))=(?:0|n|N|off)"
+)
 
 
 def not_td_guest(view: View) -> Finding:
@@ -73,7 +79,7 @@ def _said_not_tdx(view: View, evidence: list[Pair]) -> Finding:
     if not view.tdx_cpu:
         return failed(evidence, "The kernel says so.")
     # A capable CPU whose firmware is not set up gets the same line; a firmware cause then comes first.
-    if tme(view).status == keyids(view).status == bios(view).status == "PASS" or not _firmware_fault(view):
+    if not _firmware_fault(view):
         return failed(
             evidence,
             "The kernel says so, although this CPU model exists with TDX.",
@@ -116,7 +122,9 @@ def tme(view: View) -> Finding:
     evidence = view.evidence(("msr.0x982",), view.roles(Role.MEMORY))
     if enabled is False or (said and enabled is None):
         return failed(evidence)
-    if enabled or view.find("tme-on", "mktme") or view.success:
+    # KeyIDs exist only where TME is on.
+    keys = view.keyid_range or view.has_flag("tdx_host_platform")
+    if enabled or view.find("tme-on", "mktme") or keys or proofs(view):
         return passed(evidence)
     return unknown(evidence)
 
@@ -129,7 +137,7 @@ def keyids(view: View) -> Finding:
         return failed(evidence, f"MSR 0x87 gives TDX {min(value >> 32 for value in values)}.")
     if said or (view.keyid_range and view.keyid_range[1] - view.keyid_range[0] < 2):
         return failed(evidence)
-    if values or view.keyid_range or view.has_flag("tdx_host_platform") or view.success:
+    if values or view.keyid_range or view.has_flag("tdx_host_platform") or proofs(view):
         return passed(evidence)
     # KVM prints the same line when hibernation blocked the KeyIDs, so it counts only without that cause.
     if view.find("kvm-keyids") and hibernation(view).status != "FAIL":
@@ -159,7 +167,7 @@ def bios(view: View) -> Finding:
     evidence = view.evidence(("msr.0x1401",), [*view.find("start"), *said])
     if said or enabled is False:
         return failed(evidence)
-    if enabled or view.success or _module_answered(view):
+    if enabled or _module_answered(view) or proofs(view):
         return passed(evidence)
     return unknown(evidence)
 
@@ -236,7 +244,7 @@ def seamcall(view: View) -> Finding:
     if view.success:
         return passed(view.evidence((), view.success))
     if calls:
-        return failed(evidence, f"{calls[0][1]}.")
+        return failed(evidence, f"{calls[0][1]}.", calls[0][1].action)
     if summary:
         return failed(
             evidence, "The kernel reports -5; the line that names leaf and status is not in this log."
@@ -275,8 +283,11 @@ def kvm_prereq(view: View) -> Finding:
     if said:
         return failed(evidence, f"It says: {said[0].line.text}")
     off = [view.fact(name).source for name in names if view.flag(name) is False]
-    if off and view.flag("kvm.param.tdx") is False:
-        return failed(evidence, f"{off[0]} is N.")
+    conflicts = [word for word in view.options if _CONFLICT.fullmatch(word)]
+    if (off or conflicts) and view.flag("kvm.param.tdx") is False:
+        detail = f"`{conflicts[0]}` switches off what TDX needs." if conflicts else f"{off[0]} is N."
+        remove = "Remove `{}` from the kernel command line or /etc/modprobe.d, then reboot."
+        return failed(evidence, detail, remove.format(conflicts[0]) if conflicts else "")
     if view.success and view.flag("kvm.param.tdx") is False:
         return failed(
             evidence,

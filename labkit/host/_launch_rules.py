@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from labkit.host._finding import Finding, failed, passed, unknown
 from labkit.host._view import View
 
@@ -42,10 +44,9 @@ def qemu_kvm(view: View) -> Finding:
     """QEMU and KVM speak the same TDX interface."""
     evidence = view.evidence(("qemu.version", "kvm.vm_types"))
     version, types = view.text("qemu.version") or "", view.number("kvm.vm_types")
-    numbers = (
-        tuple(int(part) for part in version.split()[0].split(".")[:2] if part.isdecimal()) if version else ()
-    )
-    if len(numbers) < 2 or types is None:
+    match = re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    numbers = (int(match[1]), int(match[2])) if match else ()
+    if not numbers or types is None:
         return unknown(evidence)
     upstream_kvm = bool(types >> 5 & 1)
     # On Intel the bit of SEV can only be the TDX type of the old out-of-tree kernels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,6 +163,8 @@ def read_log_file(path: Path, source: str) -> KernelLog:
         OSError: the file cannot be opened or read.
     """
     with path.open("rb") as stream:
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            stream.seek(-MAX_BYTES, os.SEEK_END)  # the last boot stands at the end
         if stream.peek(2)[:2] == b"\x1f\x8b":
             import gzip  # costs more than reading a usual log
 

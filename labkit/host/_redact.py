@@ -102,7 +102,7 @@ def _fact(name: str, fact: Fact, patterns: _Patterns) -> Fact:
 def _options(cmdline: str) -> str:
     words = cmdline.split()
     kept = [word for word in words if re.fullmatch(_OPTION, word)]
-    return " ".join([*kept, f"[{len(words) - len(kept)} other options left out]"])
+    return " ".join([*kept, f"[{len(words) - len(kept)} more left out]"])
 
 
 def _log(log: KernelLog, patterns: _Patterns) -> KernelLog:

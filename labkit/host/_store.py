@@ -11,6 +11,7 @@ from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missin
 
 _FORMAT = "labkit-host-facts/1"
 _MAX_SIZE = 16 << 20
+_MSR_DIGITS = len("0x") + 16
 _REMEDY = "Save them again with `labkit verify --save FACTS.json` on the host in question."
 
 
@@ -36,7 +37,7 @@ def load(path: Path | str) -> Facts:
         raise DataError(f"{path} is too large for the facts of one host.", _REMEDY)
     try:
         return _facts(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise DataError(f"{path} does not hold the facts of a host ({error}).", _REMEDY) from error
 
 
@@ -66,7 +67,8 @@ def _check_msr(name: str, value: object) -> None:
     if not isinstance(value, tuple) or not value:
         raise ValueError(f"fact {name} needs a list of hexadecimal values")
     for part in value:
-        int(part, 16)
+        if len(part) > _MSR_DIGITS or int(part, 16) < 0:
+            raise ValueError(f"fact {name} has a value that is no MSR's")
 
 
 def _text(name: str, value: object) -> str:

@@ -143,7 +143,7 @@ class View:
         """The command line's words, plus `kvm_intel.tdx=1` for what modprobe.d sets."""
         words = tuple((self.cmdline or "").split())
         for line in self.words("kernel.modprobe") or ():
-            _, module, *settings = line.split()
+            module, *settings = line.split()[1:] or [""]
             words += tuple(f"{module}.{setting}" for setting in settings)
         return words
 
@@ -160,7 +160,11 @@ class View:
         """A word of the command line that was probably meant to be `kvm_intel.tdx`."""
         for word in self.options:
             key = _split(word)[0]
-            if key != _OPTION and difflib.SequenceMatcher(None, key, _OPTION).ratio() >= 0.8 and "tdx" in key:
+            if (
+                key != _OPTION
+                and difflib.SequenceMatcher(None, key, _OPTION).ratio() >= 0.65
+                and "tdx" in key
+            ):
                 return word
         return None
 

@@ -75,7 +75,7 @@ def with_gaps(draw: st.DrawFn) -> tuple[Facts, Facts, set[str]]:
     return facts, without(facts, names, how), names
 
 
-FAST = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FAST
@@ -195,3 +195,22 @@ def test_redaction_keeps_the_diagnosis(case: tuple[Facts, Facts, set[str]]) -> N
     plain, hidden = diagnose(case[1]), diagnose(redact(case[1], ("node7", "alice", "example")))
     assert (plain.verdict, plain.reason) == (hidden.verdict, hidden.reason)
     assert [r.status for r in plain.checks] == [r.status for r in hidden.checks]
+
+
+NAMES = sorted({*facts_of(0).items, *LIVE, "qemu.path", "kvm.vm_types", "docker.engine", "login.groups"})
+VALUES = st.one_of(
+    st.booleans(), st.integers(), st.text(max_size=30), st.lists(st.text(max_size=9), max_size=3).map(tuple)
+)
+
+
+@FAST
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=20), st.sampled_from(LOGS))
+def test_facts_of_any_kind_never_break_the_diagnosis(values: dict[str, Value], log: str) -> None:
+    items = {
+        name: Fact(name, value, str(value)) for name, value in values.items() if not name.startswith("msr.")
+    }
+    report = diagnose(Facts(items, read_log_text(log, "log")))
+    for text in (str(report), report.text(verbose=True), report.text(short=True)):
+        assert not {"\x1b", "\x00", "\u202e"} & set(text), text
+    assert report._repr_html_()
+    assert report.to_dict()
