@@ -13,6 +13,7 @@ from cryptography import x509
 from dcap_qvl import parse_pck_extension_from_pem
 
 from labkit.errors import MalformedEvidence
+from labkit.show import clean
 
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
 _BLOCK = re.compile(re.escape(_BEGIN) + rb"([A-Za-z0-9+/=\n]+)" + re.escape(_END))
@@ -57,13 +58,25 @@ def parse_chain(pem: bytes) -> CertificateChain:
             _REMEDY,
         )
     try:
-        subjects = [x509.load_der_x509_certificate(der).subject.rfc4514_string() for der in ders]
+        subjects = [clean(load_certificate(der).subject.rfc4514_string(), 200) for der in ders]
         fmspc = fmspc_of(ders[0])
     except ValueError as error:
         raise MalformedEvidence(f"The certificate chain does not parse: {error}.", _REMEDY) from error
     leaf, intermediate, root = ders
     names = (subjects[0], subjects[1], subjects[2])
     return CertificateChain(leaf, intermediate, root, hashlib.sha256(root).digest(), fmspc, names)
+
+
+def load_certificate(der: bytes) -> x509.Certificate:
+    """A certificate from its DER.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return x509.load_der_x509_certificate(der)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from error
 
 
 def fmspc_of(leaf: bytes) -> bytes:

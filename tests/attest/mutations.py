@@ -1,4 +1,4 @@
-"""Changed quotes: single bytes, cut and grown ends, moved and doubled pieces, wrong lengths."""
+"""Changed evidence: single bytes, cut and grown ends, moved and doubled pieces, wrong lengths."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def _mutate(good: bytes, rng: random.Random) -> bytes:
         size = rng.choice((1, 2, 16, 48, 64))
         data[at : at + size] = good[other : other + size]
     else:
-        offset = rng.choice(_LENGTHS)
+        # A length field of a quote; in a shorter structure, any word.
+        offset = rng.choice(_LENGTHS) if len(good) > 2048 else max(0, at - 4)
         struct.pack_into("<I", data, offset, rng.choice((0, 1, 0xFFFFFFFF, rng.randrange(1 << 16))))
     return bytes(data)

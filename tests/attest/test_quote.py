@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import contextlib
 import struct
 from pathlib import Path
@@ -101,6 +102,23 @@ def test_certificates_that_do_not_parse_are_refused(quote: bytes) -> None:
     broken = quote[:start] + b"AAAA" + quote[start + 4 :]
     with pytest.raises(MalformedEvidence, match="does not parse"):
         parse_quote(broken)
+
+
+def _with_der_byte(data: bytes, at: int, value: int) -> bytes:
+    """The quote with one byte of its first certificate changed, its PEM kept canonical."""
+    begin, end = data.index(b"CERTIFICATE-----\n") + 17, data.index(b"-----END")
+    der = bytearray(base64.b64decode(data[begin:end]))
+    der[at] = value
+    text = base64.b64encode(der)
+    lines = b"".join(text[i : i + 64] + b"\n" for i in range(0, len(text), 64))
+    return data[:begin] + lines + data[end:]
+
+
+def test_a_certificate_of_an_unknown_version_is_refused() -> None:
+    # 30 82 LL LL  30 82 LL LL  a0 03 02 01 02: the version is the last byte. Found by mutation and by fuzzing.
+    changed = _with_der_byte(QUOTE, 12, 102)
+    with pytest.raises(MalformedEvidence, match="102 is not a valid X509 version"):
+        parse_quote(changed)
 
 
 @given(st.integers(0, len(QUOTE) - 1), st.integers(1, 255))

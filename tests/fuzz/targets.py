@@ -1,0 +1,119 @@
+"""One function for each parser: any bytes are refused with a reason, or read, shown and written back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+from labkit.attest import LabAuthority, parse_collateral, parse_policy, parse_quote, parse_tdreport
+from labkit.errors import DataError, UsageError
+from labkit.measure import (
+    PageOrder,
+    authenticode,
+    mrtd,
+    parse_ccel_table,
+    parse_log,
+    patch_header,
+    read_tdvf,
+    report_log,
+)
+from tests.attest.conftest import NOW, report
+from tests.measure.firmware import image
+from tests.measure.kernels import kernel
+from tests.measure.logs import ccel, tcg_log
+from tests.measure.test_ccel import TABLE
+
+
+def tdvf(data: bytes) -> None:
+    with suppress(DataError):
+        firmware = read_tdvf(data)
+        assert firmware.image == data
+        str(firmware)
+        # Adding a gigabyte of empty pages is possible, but takes too long for a fuzzer.
+        if sum(section.memory_size for section in firmware.sections if section.added) < 1 << 20:
+            assert len(mrtd(firmware, PageOrder.SINGLE_PASS)) == 48
+
+
+def log(data: bytes) -> None:
+    with suppress(DataError):
+        parsed = parse_log(data)
+        assert data[:1] == b"[" or parsed.encode() == data
+        shown = report_log(parsed)
+        json.dumps(shown.to_dict())
+        str(shown)
+        shown._repr_html_()
+
+
+def tdreport(data: bytes) -> None:
+    with suppress(DataError):
+        parsed = parse_tdreport(data)
+        assert parsed.encode() == data
+        parsed._repr_html_()
+
+
+def quote(data: bytes) -> None:
+    with suppress(DataError):
+        parsed = parse_quote(data)
+        assert parsed.encode() == data
+        assert b"".join(field.value for field in parsed.fields()) == data
+        str(parsed)
+        json.dumps(parsed.to_dict())
+
+
+def acpi(data: bytes) -> None:
+    with suppress(DataError):
+        assert parse_ccel_table(data).encode() == data
+
+
+def collateral(data: bytes) -> None:
+    with suppress(DataError):
+        parsed = parse_collateral(data)
+        repr(parsed)
+        assert parsed.window
+
+
+def policy(data: bytes) -> None:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    with suppress(DataError, UsageError):
+        parse_policy(document, lambda name: image() if "fd" in str(name) else kernel())
+
+
+def bzimage(data: bytes) -> None:
+    with suppress(DataError):
+        assert len(authenticode(data)) == 48
+    with suppress(DataError):
+        assert len(patch_header(data, 512 << 20, 5000, "vga=ask")) == len(data)
+
+
+_AUTHORITY = LabAuthority.create(NOW)
+_JSON_LOG = [{"imr": 3, "event_type": 0x08000001, "digest": "11" * 48, "event": "app", "event_payload": "ff"}]
+_POLICY = {
+    "mrtd": ["11" * 48],
+    "rtmr": [None, None, None, "00" * 48],
+    "inputs": {
+        "firmware": "fd",
+        "memory_mib": 512,
+        "kernel": "k",
+        "initrd": "k",
+        "command_line": "",
+        "rules": {},
+    },
+}
+
+TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
+    "tdvf": (tdvf, [image()]),
+    "log": (
+        log,
+        [ccel().encode(), ccel(b"\xff" * 40).encode(), tcg_log().encode(), json.dumps(_JSON_LOG).encode()],
+    ),
+    "tdreport": (tdreport, [report().encode()]),
+    "quote": (quote, [_AUTHORITY.quote(report()), _AUTHORITY.quote(report(), 5) + bytes(8)]),
+    "acpi": (acpi, [TABLE.encode()]),
+    "collateral": (collateral, [_AUTHORITY.collateral(NOW).text.encode()]),
+    "policy": (policy, [json.dumps(_POLICY).encode()]),
+    "bzimage": (bzimage, [kernel()]),
+}
