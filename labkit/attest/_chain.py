@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -58,7 +59,7 @@ def parse_chain(pem: bytes) -> CertificateChain:
             _REMEDY,
         )
     try:
-        subjects = [clean(load_certificate(der).subject.rfc4514_string(), 200) for der in ders]
+        subjects = [_subject(der) for der in ders]
         fmspc = fmspc_of(ders[0])
     except ValueError as error:
         raise MalformedEvidence(f"The certificate chain does not parse: {error}.", _REMEDY) from error
@@ -71,12 +72,21 @@ def load_certificate(der: bytes) -> x509.Certificate:
     """A certificate from its DER.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or one that no standard allows.
     """
-    try:
-        return x509.load_der_x509_certificate(der)
-    except x509.InvalidVersion as error:
-        raise ValueError(str(error)) from error
+    with warnings.catch_warnings():
+        # The library only warns of a serial number that is not positive, and the like.
+        warnings.simplefilter("error", UserWarning)
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            _ = certificate.subject
+        except (x509.InvalidVersion, TypeError, UserWarning) as error:
+            raise ValueError(str(error)) from error
+    return certificate
+
+
+def _subject(der: bytes) -> str:
+    return clean(load_certificate(der).subject.rfc4514_string(), 200)
 
 
 def fmspc_of(leaf: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.show._fields import FieldSpan, field_table, field_view, hex_map
+from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
@@ -35,6 +35,7 @@ __all__ = [
     "pre",
     "run_index",
     "section_table",
+    "spans",
     "stamp",
     "table",
     "tree_html",

@@ -114,11 +114,26 @@ def _with_der_byte(data: bytes, at: int, value: int) -> bytes:
     return data[:begin] + lines + data[end:]
 
 
-def test_a_certificate_of_an_unknown_version_is_refused() -> None:
-    # 30 82 LL LL  30 82 LL LL  a0 03 02 01 02: the version is the last byte. Found by mutation and by fuzzing.
-    changed = _with_der_byte(QUOTE, 12, 102)
-    with pytest.raises(MalformedEvidence, match="102 is not a valid X509 version"):
-        parse_quote(changed)
+@pytest.mark.parametrize(
+    ("at", "value", "words"),
+    [
+        # 30 82 LL LL  30 82 LL LL  a0 03 02 01 VERSION  02 14 SERIAL: found by mutation and by fuzzing.
+        (12, 102, "102 is not a valid X509 version"),
+        (15, 0x80, "wasn't positive"),
+    ],
+)
+def test_a_certificate_that_no_standard_allows_is_refused(at: int, value: int, words: str) -> None:
+    with pytest.raises(MalformedEvidence, match=words):
+        parse_quote(_with_der_byte(QUOTE, at, value))
+
+
+def test_a_name_of_a_wrong_type_is_refused() -> None:
+    # A UTF-8 string in a subject turned into a bit string; found by mutation.
+    begin = QUOTE.index(b"-----BEGIN") + 28
+    der = base64.b64decode(QUOTE[begin : QUOTE.index(b"-----END")])
+    at = der.index(b"Lab PCK Certificate") - 2
+    with pytest.raises(MalformedEvidence, match="BitString"):
+        parse_quote(_with_der_byte(QUOTE, at, 0x03))
 
 
 @given(st.integers(0, len(QUOTE) - 1), st.integers(1, 255))
