@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
 from labkit.vm import Toolchain, find_toolchain
+
+# A busy machine is no failure: no example has a time limit.
+hypothesis.settings.register_profile("labkit", deadline=None)
+hypothesis.settings.load_profile("labkit")
 
 
 @pytest.fixture(scope="session")

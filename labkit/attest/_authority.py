@@ -200,7 +200,7 @@ def _load_identity(home: Path, name: str) -> _Identity:
             )
         key = load_pem_private_key(key_path.read_bytes(), None)
         certificate = x509.load_pem_x509_certificate((home / f"{name}.crt").read_bytes())
-    except (FileNotFoundError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ValueError, TypeError, x509.InvalidVersion) as error:
         raise _damaged(home) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise _damaged(home)

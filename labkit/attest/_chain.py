@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from cryptography import x509
 from dcap_qvl import parse_pck_extension_from_pem
 
 from labkit.errors import MalformedEvidence
+from labkit.show import clean
 
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
 _BLOCK = re.compile(re.escape(_BEGIN) + rb"([A-Za-z0-9+/=\n]+)" + re.escape(_END))
@@ -57,13 +59,34 @@ def parse_chain(pem: bytes) -> CertificateChain:
             _REMEDY,
         )
     try:
-        subjects = [x509.load_der_x509_certificate(der).subject.rfc4514_string() for der in ders]
+        subjects = [_subject(der) for der in ders]
         fmspc = fmspc_of(ders[0])
     except ValueError as error:
         raise MalformedEvidence(f"The certificate chain does not parse: {error}.", _REMEDY) from error
     leaf, intermediate, root = ders
     names = (subjects[0], subjects[1], subjects[2])
     return CertificateChain(leaf, intermediate, root, hashlib.sha256(root).digest(), fmspc, names)
+
+
+def load_certificate(der: bytes) -> x509.Certificate:
+    """A certificate from its DER.
+
+    Raises:
+        ValueError: it is none, or one that no standard allows.
+    """
+    with warnings.catch_warnings():
+        # The library only warns of a serial number that is not positive, and the like.
+        warnings.simplefilter("error", UserWarning)
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            _ = certificate.subject
+        except (x509.InvalidVersion, TypeError, UserWarning) as error:
+            raise ValueError(str(error)) from error
+    return certificate
+
+
+def _subject(der: bytes) -> str:
+    return clean(load_certificate(der).subject.rfc4514_string(), 200)
 
 
 def fmspc_of(leaf: bytes) -> bytes:

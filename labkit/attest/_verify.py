@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from typing import Any
 
 import dcap_qvl
-from cryptography import x509
 
+from labkit.attest._chain import load_certificate
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Reason, reason_of, remedy_of
@@ -160,7 +160,7 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
 
 def _checked_root(root_ca: bytes) -> bytes:
     try:
-        x509.load_der_x509_certificate(root_ca)
+        load_certificate(root_ca)
     except ValueError as error:
         raise UsageError(f"The root is no DER certificate: {error}.", "Give the root CA as DER.") from error
     return root_ca

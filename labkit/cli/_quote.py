@@ -70,7 +70,7 @@ def _certificate(data: bytes) -> bytes:
         return data
     try:
         return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise UsageError(
             f"The root is no certificate: {error}.", "Give one certificate, DER or PEM."
         ) from error

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from labkit.errors import MalformedEventLog
-from labkit.show import columns, section_table
+from labkit.show import columns, field_view, spans
 
 _LAYOUT = struct.Struct("<4sIBB6s8sI4sIBBHQQ")
+_NAMES = (
+    *("signature", "length", "revision", "checksum", "oem_id", "oem_table_id", "oem_revision", "creator_id"),
+    *("creator_revision", "cc_type", "cc_subtype", "reserved", "log_length", "log_address"),
+)
+_SIZES = (4, 4, 1, 1, 6, 8, 4, 4, 4, 1, 1, 2, 8, 8)
 _REMEDY = "Read it from /sys/firmware/acpi/tables/CCEL of the guest."
 _TDX = 2
 
@@ -67,7 +73,7 @@ class CcelTable:
         return columns(self._rows())
 
     def _repr_html_(self) -> str:
-        return section_table(("CCEL", ""), self._rows())
+        return field_view(spans(zip(_NAMES, _split(self.encode()), strict=True)))
 
     def _rows(self) -> list[tuple[str, str]]:
         return [
@@ -75,6 +81,11 @@ class CcelTable:
             ("log area address", f"{self.address:#x}"),
             ("log area length", f"{self.length:#x}"),
         ]
+
+
+def _split(data: bytes) -> list[bytes]:
+    ends = list(accumulate(_SIZES))
+    return [data[end - size : end] for end, size in zip(ends, _SIZES, strict=True)]
 
 
 def parse_ccel_table(data: bytes) -> CcelTable:

@@ -15,6 +15,7 @@ from typing import Any
 from labkit.errors import MalformedEventLog
 from labkit.measure._describe import DataCheck, data_check, describe
 from labkit.measure._names import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
+from labkit.show import columns, details, event_table, hex_map, join, spans
 
 _SIGNATURE = b"Spec ID Event03\0"
 _MAX_LOG = 16 << 20
@@ -109,10 +110,34 @@ class EventLog:
 
     def encode(self) -> bytes:
         """The bytes that this log was parsed from."""
-        return b"".join([self.header.encode(), *map(_encode_event, self.events), self.padding])
+        return b"".join(record for _, record in self.records())
+
+    def records(self) -> list[tuple[str, bytes]]:
+        """Header, events and padding, each by name as it stands in the log."""
+        events = [(f"event {event.index}", _encode_event(event)) for event in self.events]
+        padding = [("padding", self.padding)] if self.padding else []
+        return [("header", self.header.encode()), *events, *padding]
+
+    def __str__(self) -> str:
+        return columns([_HEAD, *(_cells(row, 16) for row in event_rows(self))])
+
+    def _repr_html_(self) -> str:
+        rows = [_cells(row, 96) for row in event_rows(self)]
+        return join([event_table(_HEAD, rows), details("hex map", hex_map(spans(self.records())))])
 
     def __repr__(self) -> str:
         return f"EventLog({self.format.value}, {len(self.events)} events)"
+
+
+_HEAD = ("#", "register", "type", "digest", "description", "text")
+_MARKS = {"matches": "✓", "differs": "✗", "unknown": "–"}
+
+
+def _cells(row: dict[str, Any], digits: int) -> tuple[str, ...]:
+    register = f"{row['register']} (PCR {row['pcr']})" if "pcr" in row else row["register"]
+    shown = row["digest"][:digits] + ("…" if len(row["digest"]) > digits else "")
+    kind = row["type"].removeprefix("EV_")
+    return (str(row["index"]), register, kind, shown, row["description"], _MARKS[row["data"]])
 
 
 def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  # noqa: A002

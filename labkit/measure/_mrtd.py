@@ -120,7 +120,7 @@ class FirmwareMeasurement:
 
     def _repr_html_(self) -> str:
         rows = [(f"MRTD, {order}", value.hex(), order.used_by) for order, value in self.mrtd.items()]
-        return join([section_table(("", self.path, ""), rows), self.tdvf])
+        return join([section_table(("", self.path, ""), rows), self.tdvf._repr_html_()])
 
 
 def measure_firmware(

@@ -10,7 +10,7 @@ from labkit.errors import DataError, UsageError
 from labkit.measure._describe import DataCheck
 from labkit.measure._log import EventLog, LogFormat, event_rows
 from labkit.measure._names import ALGORITHM_NUMBERS, ALGORITHMS, SHA384, rtmr_of_pcr
-from labkit.show import columns, event_table, join, section_table
+from labkit.show import columns, join, section_table
 
 Rtmrs = tuple[bytes, bytes, bytes, bytes]
 _LOCALITY = b"StartupLocality\0"
@@ -95,16 +95,13 @@ class LogReport:
         return document
 
     def __str__(self) -> str:
-        rows = [_cells(row, 16) for row in event_rows(self.log)]
-        parts = [columns([_HEAD, *rows]), "", columns(self._registers()), self._origin()]
+        parts = [str(self.log), "", columns(self._registers()), self._origin()]
         return "\n".join([*parts, *self._doubts()])
 
     def _repr_html_(self) -> str:
-        rows = [_cells(row, 96) for row in event_rows(self.log)]
         notes = [("", self._origin()), *(("", doubt) for doubt in self._doubts())]
-        return join(
-            [section_table(("register", "value"), [*self._registers(), *notes]), event_table(_HEAD, rows)]
-        )
+        registers = section_table(("register", "value"), [*self._registers(), *notes])
+        return join([registers, self.log._repr_html_()])
 
     def _registers(self) -> list[tuple[str, str]]:
         return [(f"RTMR{number}", value.hex()) for number, value in enumerate(self.rtmr)]
@@ -120,17 +117,6 @@ class LogReport:
             f"Event {event.index}: its text does not belong to its digest, although the replay cannot tell."
             for event in wrong
         ]
-
-
-_HEAD = ("#", "register", "type", "digest", "description", "text")
-_MARKS = {"matches": "✓", "differs": "✗", "unknown": "–"}
-
-
-def _cells(row: dict[str, Any], digits: int) -> tuple[str, ...]:
-    register = f"{row['register']} (PCR {row['pcr']})" if "pcr" in row else row["register"]
-    shown = row["digest"][:digits] + ("…" if len(row["digest"]) > digits else "")
-    kind = row["type"].removeprefix("EV_")
-    return (str(row["index"]), register, kind, shown, row["description"], _MARKS[row["data"]])
 
 
 def report_log(log: EventLog) -> LogReport:

@@ -17,12 +17,13 @@ from itertools import pairwise
 from typing import Any
 
 from labkit.errors import NotATdvf
-from labkit.show import columns, section_table
+from labkit.show import FieldSpan, columns, details, hex_map, join, section_table, spans
 
 PAGE = 4096
 _FOOTER_GUID = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le
 _OFFSET_GUID = uuid.UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
 _DESCRIPTOR_GUID = uuid.UUID("e9eaf9f3-168e-44d5-a8eb-7f4d8738f6ae").bytes_le
+_ROW = struct.Struct("<IIQQII")
 _RESET_VECTOR = 0x20
 _MAX_IMAGE = 64 << 20
 _MAX_ADDED = 1 << 30
@@ -68,6 +69,12 @@ class Section:
     def extended(self) -> bool:
         """The content of these pages goes into MRTD too."""
         return self.added and bool(self.attributes & SectionAttribute.MR_EXTEND)
+
+    def encode(self) -> bytes:
+        """The 32 bytes of the row."""
+        return _ROW.pack(
+            self.data_offset, self.raw_size, self.gpa, self.memory_size, self.type, self.attributes
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The keys of ``labkit measure``; addresses and sizes are numbers."""
@@ -115,6 +122,10 @@ class Tdvf:
         """The sections of one type, in the order of the table."""
         return tuple(section for section in self.sections if section.type is kind)
 
+    def descriptor(self) -> bytes:
+        """The descriptor as it stands in the image, from its signature to the last section."""
+        return b"".join(span.value for span in self._spans())
+
     def to_dict(self) -> dict[str, Any]:
         """Image and sections with the keys of ``labkit measure``."""
         return {
@@ -126,7 +137,18 @@ class Tdvf:
         return columns([_HEAD, *self._rows()])
 
     def _repr_html_(self) -> str:
-        return section_table(_HEAD, self._rows())
+        return join([section_table(_HEAD, self._rows()), details("hex map", hex_map(self._spans()))])
+
+    def _spans(self) -> list[FieldSpan]:
+        count = len(self.sections)
+        values = [
+            ("signature", b"TDVF"),
+            ("length", struct.pack("<I", 16 + 32 * count)),
+            ("version", struct.pack("<I", 1)),
+            ("number of sections", struct.pack("<I", count)),
+            *((section.type.name, section.encode()) for section in self.sections),
+        ]
+        return spans(values, self.descriptor_offset)
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [_row(section) for section in self.sections]
@@ -197,7 +219,7 @@ def _read_table(data: bytes) -> tuple[int, tuple[Section, ...]]:
         raise NotATdvf("The descriptor is not TDVF version 1.", _REMEDY)
     if length != 16 + 32 * count or not 1 <= count <= 64 or offset + length > len(data):
         raise NotATdvf(f"The TDVF descriptor says {length} bytes for {count} sections.", _REMEDY)
-    rows = struct.iter_unpack("<IIQQII", data[offset + 16 : offset + length])
+    rows = _ROW.iter_unpack(data[offset + 16 : offset + length])
     sections = tuple(_section(number, row) for number, row in enumerate(rows))
     _check_table(sections)
     return offset, sections

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labkit.show import _tdx as tdx
-from labkit.show._fields import FieldSpan, field_table, field_view, hex_map
+from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
@@ -39,6 +39,7 @@ __all__ = [
     "pre",
     "run_index",
     "section_table",
+    "spans",
     "stamp",
     "stepper",
     "storyboard",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from labkit.show._html import Markup, details, element, join, table
@@ -22,7 +22,16 @@ class FieldSpan:
     note: str = ""
 
 
-def field_table(spans: Sequence[FieldSpan]) -> Markup:
+def spans(values: Iterable[tuple[str, bytes]], offset: int = 0) -> list[FieldSpan]:
+    """Consecutive fields, the first at ``offset``."""
+    found = []
+    for name, value in values:
+        found.append(FieldSpan(name, offset, value))
+        offset += len(value)
+    return found
+
+
+def field_table(fields: Sequence[FieldSpan]) -> Markup:
     """Offset, size, name, value and meaning of each field; the swatch is its colour in the hex map."""
     rows = [
         (
@@ -33,16 +42,16 @@ def field_table(spans: Sequence[FieldSpan]) -> Markup:
             element("code", _short(span.value)),
             span.note,
         )
-        for number, span in enumerate(spans)
+        for number, span in enumerate(fields)
     ]
     return table(rows, ("", "offset", "size", "field", "value", "meaning"))
 
 
-def hex_map(spans: Sequence[FieldSpan]) -> Markup:
+def hex_map(fields: Sequence[FieldSpan]) -> Markup:
     """A hex dump of consecutive fields, each in its own colour; hovering names the field."""
     marked: dict[int, list[Markup]] = {}
     left = _MAX_BYTES
-    for number, span in enumerate(spans):
+    for number, span in enumerate(fields):
         shown = span.value[:left]
         left -= len(shown)
         position = 0
@@ -54,14 +63,14 @@ def hex_map(spans: Sequence[FieldSpan]) -> Markup:
             marked.setdefault(row, []).append(element("span", text, style=_colour(number), title=title))
             position += count
     lines = [join([f"{row * _ROW:6d}  ", _spaced(parts), "\n"]) for row, parts in sorted(marked.items())]
-    if left == 0 and sum(len(span.value) for span in spans) > _MAX_BYTES:
+    if left == 0 and sum(len(span.value) for span in fields) > _MAX_BYTES:
         lines.append(join([f"        … only the first {_MAX_BYTES} bytes are shown\n"]))
     return element("pre", *lines, style="font-size:.75em;line-height:1.35;overflow-x:auto")
 
 
-def field_view(spans: Sequence[FieldSpan]) -> Markup:
+def field_view(fields: Sequence[FieldSpan]) -> Markup:
     """The table of fields, and the hex map folded under it."""
-    return join([field_table(spans), details("hex map", hex_map(spans))])
+    return join([field_table(fields), details("hex map", hex_map(fields))])
 
 
 def _short(value: bytes) -> str:

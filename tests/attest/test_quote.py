@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import contextlib
 import struct
 from pathlib import Path
@@ -101,6 +102,38 @@ def test_certificates_that_do_not_parse_are_refused(quote: bytes) -> None:
     broken = quote[:start] + b"AAAA" + quote[start + 4 :]
     with pytest.raises(MalformedEvidence, match="does not parse"):
         parse_quote(broken)
+
+
+def _with_der_byte(data: bytes, at: int, value: int) -> bytes:
+    """The quote with one byte of its first certificate changed, its PEM kept canonical."""
+    begin, end = data.index(b"CERTIFICATE-----\n") + 17, data.index(b"-----END")
+    der = bytearray(base64.b64decode(data[begin:end]))
+    der[at] = value
+    text = base64.b64encode(der)
+    lines = b"".join(text[i : i + 64] + b"\n" for i in range(0, len(text), 64))
+    return data[:begin] + lines + data[end:]
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "words"),
+    [
+        # 30 82 LL LL  30 82 LL LL  a0 03 02 01 VERSION  02 14 SERIAL: found by mutation and by fuzzing.
+        (12, 102, "102 is not a valid X509 version"),
+        (15, 0x80, "wasn't positive"),
+    ],
+)
+def test_a_certificate_that_no_standard_allows_is_refused(at: int, value: int, words: str) -> None:
+    with pytest.raises(MalformedEvidence, match=words):
+        parse_quote(_with_der_byte(QUOTE, at, value))
+
+
+def test_a_name_of_a_wrong_type_is_refused() -> None:
+    # A UTF-8 string in a subject turned into a bit string; found by mutation.
+    begin = QUOTE.index(b"-----BEGIN") + 28
+    der = base64.b64decode(QUOTE[begin : QUOTE.index(b"-----END")])
+    at = der.index(b"Lab PCK Certificate") - 2
+    with pytest.raises(MalformedEvidence, match="BitString"):
+        parse_quote(_with_der_byte(QUOTE, at, 0x03))
 
 
 @given(st.integers(0, len(QUOTE) - 1), st.integers(1, 255))

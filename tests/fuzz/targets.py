@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from contextlib import suppress
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from labkit.attest import LabAuthority, parse_collateral, parse_policy, parse_quote, parse_tdreport
+from labkit.attest._chain import parse_chain
 from labkit.errors import DataError, UsageError
 from labkit.measure import (
     PageOrder,
@@ -30,6 +34,7 @@ def tdvf(data: bytes) -> None:
         firmware = read_tdvf(data)
         assert firmware.image == data
         str(firmware)
+        assert data[firmware.descriptor_offset :].startswith(firmware.descriptor())
         # Adding a gigabyte of empty pages is possible, but takes too long for a fuzzer.
         if sum(section.memory_size for section in firmware.sections if section.added) < 1 << 20:
             assert len(mrtd(firmware, PageOrder.SINGLE_PASS)) == 48
@@ -61,6 +66,17 @@ def quote(data: bytes) -> None:
         json.dumps(parsed.to_dict())
 
 
+def certificate(data: bytes) -> None:
+    """The chain of a quote whose leaf is any bytes, in canonical PEM."""
+    text = base64.b64encode(data)
+    lines = b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
+    pem = b"-----BEGIN CERTIFICATE-----\n" + lines + b"-----END CERTIFICATE-----\n"
+    with suppress(DataError):
+        chain = parse_chain(pem + _ISSUERS)
+        assert chain.leaf == data
+        assert all(name.isprintable() for name in chain.subjects)
+
+
 def acpi(data: bytes) -> None:
     with suppress(DataError):
         assert parse_ccel_table(data).encode() == data
@@ -90,6 +106,8 @@ def bzimage(data: bytes) -> None:
 
 
 _AUTHORITY = LabAuthority.create(NOW)
+_LEAF = _AUTHORITY.pck.certificate.public_bytes(Encoding.DER)
+_ISSUERS = _AUTHORITY.quote(report())[-10_000:].partition(b"-----END CERTIFICATE-----\n")[2]
 _JSON_LOG = [{"imr": 3, "event_type": 0x08000001, "digest": "11" * 48, "event": "app", "event_payload": "ff"}]
 _POLICY = {
     "mrtd": ["11" * 48],
@@ -112,6 +130,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     ),
     "tdreport": (tdreport, [report().encode()]),
     "quote": (quote, [_AUTHORITY.quote(report()), _AUTHORITY.quote(report(), 5) + bytes(8)]),
+    "certificate": (certificate, [_LEAF]),
     "acpi": (acpi, [TABLE.encode()]),
     "collateral": (collateral, [_AUTHORITY.collateral(NOW).text.encode()]),
     "policy": (policy, [json.dumps(_POLICY).encode()]),

@@ -19,7 +19,8 @@ def test_the_table_is_read_as_written() -> None:
     assert (data[:4], data[36]) == (b"CCEL", 2)
     assert parse_ccel_table(data) == TABLE
     assert "0x7bea2000" in str(TABLE)
-    assert "0x7bea2000" in TABLE._repr_html_()
+    assert "log_address" in TABLE._repr_html_()
+    assert "hex map" in TABLE._repr_html_()
     assert TABLE.to_dict()["length"] == 0x10000
 
 

@@ -105,6 +105,8 @@ def test_the_measurement_shows_its_values() -> None:
         assert value.hex() in str(result)
         assert value.hex() in result._repr_html_()
     assert "<x>" not in result._repr_html_()
+    assert "<th>into MRTD</th>" in result._repr_html_()
+    assert "hex map" in result._repr_html_()
 
 
 def test_debians_ovmf_has_its_known_mrtd() -> None:

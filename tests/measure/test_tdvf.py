@@ -31,7 +31,8 @@ def test_the_table_of_a_good_image_is_read_as_written() -> None:
     assert [section.extended for section in tdvf.sections] == [True, False, False, False]
     assert all(section.added for section in tdvf.sections)
     assert tdvf.unmeasured_bytes == 0x1000
-    assert tdvf.image[tdvf.descriptor_offset :][:4] == b"TDVF"
+    assert tdvf.image[tdvf.descriptor_offset :].startswith(tdvf.descriptor())
+    assert tdvf.descriptor()[:4] == b"TDVF"
 
 
 def test_it_shows_itself_as_text_and_html() -> None:
