@@ -107,8 +107,15 @@ def processes_row() -> dict[str, Any]:
     quotes = [quote] * QUOTES
     pool = partial(verifier_pool, authority.collateral(NOW), NOW, authority.root_der)
     with pool(workers=1) as one, pool(workers=2) as two:
-        alone, together = (lambda: list(one.verify(quotes))), (lambda: list(two.verify(quotes)))
-        alone(), together()
+
+        def alone() -> None:
+            list(one.verify(quotes))
+
+        def together() -> None:
+            list(two.verify(quotes))
+
+        alone()
+        together()
         pairs = paired(together, alone, 5)
         # The first round starts the processes.
         pairs = paired(lambda: list(two.verify(quotes)), lambda: list(one.verify(quotes)), 6)[1:]
