@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from importlib import import_module
@@ -81,6 +82,11 @@ def _complain(error: LabkitError, debug: bool) -> None:
 
 
 def _from_os(error: OSError) -> LabkitError:
-    where = f" {error.filename}" if error.filename else ""
-    remedy = "Check the path, its permissions and the free space; `--debug` shows where it happened."
+    # Of a copy that failed, the second name is the one that could not be written.
+    name = error.filename2 or error.filename
+    where = f" {name}" if name else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "Free some space, or set LABKIT_CACHE_DIR and LABKIT_STATE_DIR to folders on a larger disk."
+        return StorageError(f"The disk is full{f': {name} was not written' if name else ''}.", remedy)
+    remedy = "Check the path and its permissions; `--debug` shows where it happened."
     return StorageError(f"The system refused{where}: {error.strerror or error}.", remedy)

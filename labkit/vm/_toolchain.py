@@ -70,7 +70,6 @@ class Toolchain:
     qemu: Program
     swtpm: Program
     swtpm_setup: Program
-    setpriv: Program
     firmware: Firmware
     kernel: Path
     busybox: Path
@@ -143,12 +142,12 @@ def find(settings: Settings) -> Toolchain:
         MissingComponent: something is not there.
     """
     found = _look(settings)
-    qemu, setpriv, swtpm = found.qemu, found.setpriv, found.swtpm
+    qemu, swtpm = found.qemu, found.swtpm
     firmware, guest = found.firmware, found.guest
-    if not (qemu and firmware and swtpm and setpriv and guest):
+    if not (qemu and firmware and swtpm and guest):
         names = ", ".join(part.name for part in found.inventory().missing)
         raise MissingComponent(f"The emulated platform is not complete: {names} missing.", REMEDY)
-    return Toolchain(qemu, *swtpm, setpriv, firmware, guest.kernel, guest.busybox, guest.modules)
+    return Toolchain(qemu, *swtpm, firmware, guest.kernel, guest.busybox, guest.modules)
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,10 @@ class _Found:
     qemu: Program | None
     firmware: Firmware | None
     swtpm: tuple[Program, Program] | None
-    setpriv: Program | None
     guest: _Guest | None
 
     def inventory(self) -> Inventory:
-        qemu, setpriv = (program.path if program else None for program in (self.qemu, self.setpriv))
+        qemu = self.qemu.path if self.qemu else None
         firmware = self.firmware.image if self.firmware else None
         swtpm = self.swtpm[0].path if self.swtpm else None
         kernel, busybox = (self.guest.kernel, self.guest.busybox) if self.guest else (None, None)
@@ -178,7 +176,6 @@ class _Found:
                 Component("qemu", "machine emulator", ("qemu-system-x86",), qemu),
                 Component("firmware", "OVMF with TDVF metadata", ("ovmf",), firmware),
                 Component("swtpm", "software TPM", ("swtpm", "swtpm-tools"), swtpm),
-                Component("setpriv", "ends a program with its parent", ("util-linux",), setpriv),
                 Component("kernel", "Linux for the guest", (), kernel),
                 Component("busybox", "static programs for the guest", (), busybox),
             )
@@ -191,7 +188,6 @@ def _look(settings: Settings) -> _Found:
         qemu=_program(roots, "qemu-system-x86_64"),
         firmware=find_firmware(roots, settings),
         swtpm=_swtpm(roots),
-        setpriv=_program(roots, "setpriv"),
         guest=_guest(roots[1:]),
     )
 

@@ -75,12 +75,11 @@ class World:
 
 
 def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Put a system in place that has setpriv but nothing else of the emulated platform."""
+    """Put a system in place that has nothing of the emulated platform."""
     world = World(folder / "bin", folder / "content", folder / "record")
     monkeypatch.setenv("PATH", str(world.bin))
     (folder / "system").mkdir()
     monkeypatch.setattr("labkit.vm._toolchain.SYSTEM", folder / "system")
-    write_program(world.bin / "setpriv")
     write_program(
         world.bin / "apt-cache",
         "for name; do :; done\ncase $name in linux-image-cloud-amd64)"

@@ -61,7 +61,7 @@ def test_a_hidden_tree_is_not_whole_and_does_not_count(settings: Settings) -> No
 
 
 def test_the_newest_kernel_that_came_with_busybox_wins(settings: Settings) -> None:
-    for name in ("qemu-system-x86_64", "swtpm", "swtpm_setup", "setpriv"):
+    for name in ("qemu-system-x86_64", "swtpm", "swtpm_setup"):
         write_program(_tree(settings, "programs-1") / "usr/bin" / name)
     write_firmware(_tree(settings, "programs-1"))
     write_guest(_tree(settings, "guest-1"), "6.1.0-9-cloud")
@@ -75,7 +75,7 @@ def test_the_newest_kernel_that_came_with_busybox_wins(settings: Settings) -> No
 
 def test_an_unpacked_program_is_told_where_its_parts_are(settings: Settings) -> None:
     tree = _tree(settings, "programs-1")
-    for name in ("qemu-system-x86_64", "swtpm", "swtpm_setup", "setpriv"):
+    for name in ("qemu-system-x86_64", "swtpm", "swtpm_setup"):
         write_program(tree / "usr/bin" / name)
     (tree / "usr/lib/x86_64-linux-gnu/swtpm").mkdir(parents=True)
     (tree / "usr/lib/x86_64-linux-gnu/swtpm/libswtpm_libtpms.so.0").touch()

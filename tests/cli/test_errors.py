@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit.process import run
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_a_full_disk_is_named_with_a_remedy(tmp_path: Path, vm_environment: dict[str, str]) -> None:
+    if not run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path]).ok:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "labkit", "boot", "--platform", "emulated", "--memory", "256"],
+            env={**vm_environment, "LABKIT_STATE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        assert run(["umount", tmp_path]).ok
+    assert done.returncode == 73
+    assert "The disk is full" in done.stderr
+    assert "LABKIT_STATE_DIR" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    script = f"{sys.executable} -m labkit --help | true"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+
+
+def test_a_copy_that_failed_names_what_could_not_be_written() -> None:
+    from labkit.cli import _from_os
+
+    error = OSError(errno.EACCES, "Permission denied", "/from", None, "/to")
+    assert "/to" in str(_from_os(error))
