@@ -177,6 +177,12 @@ class Machine:
             self._hand_over(file)
             self._qmp.execute("migrate", {"uri": "fd:snapshot"})
         self._wait_migrated("The snapshot could not be written.")
+        # QEMU announces the end a moment before it may go on: until then it refuses `cont`, or, worse,
+        # takes it and stops again. The state after the moment is "postmigrate" (QEMU qapi/run-state.json).
+        deadline = time.monotonic() + _MIGRATION
+        while self._qmp.execute("query-status")["status"] != "postmigrate":
+            if time.monotonic() > deadline:
+                raise VmError("QEMU did not finish the snapshot.", "Is the machine overloaded?")
 
     def _hand_over(self, file: BinaryIO) -> None:
         events = {"capability": "events", "state": True}
