@@ -153,6 +153,11 @@ class Hostile(RuleBasedStateMachine):
         regs = {"rdx": self.other.tdr, "r8": self.pages[choice % len(self.pages)], "r9": self.host._staging}
         self.seamcall("TDH.MEM.PAGE.ADD", lp, rcx=gpa, **regs)
 
+    @rule(page=INDEX, keyid=INDEX)
+    def create(self, page: int, keyid: int) -> None:
+        """Another TD, on any page and under any KeyID."""
+        self.seamcall("TDH.MNG.CREATE", 1, rcx=self.pick("p", page), rdx=self.pick("k", keyid))
+
     @rule(choice=INDEX)
     def replace(self, choice: int) -> None:
         """The honest path of taking a page and offering another."""
