@@ -153,17 +153,22 @@ class Hostile(RuleBasedStateMachine):
         regs = {"rdx": self.other.tdr, "r8": self.pages[choice % len(self.pages)], "r9": self.host._staging}
         self.seamcall("TDH.MEM.PAGE.ADD", lp, rcx=gpa, **regs)
 
+    @rule(page=INDEX, keyid=INDEX)
+    def create(self, page: int, keyid: int) -> None:
+        """Another TD, on any page and under any KeyID."""
+        self.seamcall("TDH.MNG.CREATE", 1, rcx=self.pick("p", page), rdx=self.pick("k", keyid))
+
     @rule(choice=INDEX)
     def replace(self, choice: int) -> None:
         """The honest path of taking a page and offering another."""
         gpa = GPAS[choice % 3]
-        for name in ("TDH.MEM.RANGE.BLOCK", "TDH.MEM.TRACK", "TDH.MEM.PAGE.REMOVE"):
-            self.seamcall(
-                name, 1, **({"rcx": self.td.tdr} if "TRACK" in name else {"rcx": gpa, "rdx": self.td.tdr})
-            )
-        self.seamcall(
-            "TDH.MEM.PAGE.AUG", 1, rcx=gpa, rdx=self.td.tdr, r8=self.pages[choice % len(self.pages)]
-        )
+        tdr, page = self.td.tdr, self.pages[choice % len(self.pages)]
+        self.seamcall("TDH.MEM.RANGE.BLOCK", 1, rcx=gpa, rdx=tdr)
+        self.seamcall("TDH.MEM.TRACK", 1, rcx=tdr)
+        removed = self.seamcall("TDH.MEM.PAGE.REMOVE", 1, rcx=gpa, rdx=tdr)
+        if removed is not None and removed.ok and choice & 64:
+            page = removed["rcx"]
+        self.seamcall("TDH.MEM.PAGE.AUG", 1, rcx=gpa, rdx=tdr, r8=page)
 
     @rule(choice=INDEX, offset=st.sampled_from((0, 8, 64)))
     def host_write(self, choice: int, offset: int) -> None:
@@ -234,6 +239,16 @@ class Hostile(RuleBasedStateMachine):
                 if page == gpa or (large and page & ~0x1FFFFF == base):
                     self.shadow[page] = bytes(8)
 
+    @rule(choice=st.integers(64, 66))
+    def offer_the_same_page_again(self, choice: int) -> None:
+        """What a guest accepts is empty, even where it is its own old page."""
+        self.replace(choice)
+        self.enter(0, 0)
+        if self.victim_lp() is not None:
+            self.guest_accept(choice % 3, False)
+        if self.victim_lp() is not None:
+            self.guest_load(choice % 3)
+
     @precondition(lambda self: hasattr(self, "td") and self.victim_lp() is not None)
     @rule()
     def interrupt(self) -> None:
@@ -255,6 +270,8 @@ class Hostile(RuleBasedStateMachine):
         if not hasattr(self, "td"):
             return
         pamt = self.platform.pamt
+        alive = [t.hkid for t in self.platform.tdrs.values() if t.lifecycle is not LifeCycle.TEARDOWN]
+        assert len(alive) == len(set(alive)), "two TDs under one KeyID"
         uses: dict[tuple[int, int], tuple[PageType, int]] = {}
         for tdr in self.platform.tdrs.values():
             used = [((tdr.pfn, 0), PageType.TDR, 0)]
@@ -297,6 +314,16 @@ class Hostile(RuleBasedStateMachine):
         dead = {t.pfn for t in self.platform.tdrs.values() if t.lifecycle is LifeCycle.TEARDOWN}
         for key, (kind, owner) in table.items():
             assert key in uses or owner in dead, f"the PAMT has a {kind.name} page that nothing uses"
+
+    @invariant()
+    def no_processor_uses_a_page_that_its_td_lost(self) -> None:
+        for lp in self.platform.lps if hasattr(self, "td") else ():
+            if lp.active is None:
+                continue
+            for pfn, _ in lp.active.tlb.values():
+                entry, _ = self.platform.pamt.find(pfn)
+                assert entry is not None, "a translation outlived its page"
+                assert (entry.type, entry.owner) == (PageType.REG, lp.active.tdr.pfn)
 
     @invariant()
     def measurements_are_what_was_measured(self) -> None:
