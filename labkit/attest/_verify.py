@@ -23,7 +23,7 @@ from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Reason, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
-from labkit.show import clean, columns, stamp, verdict_view
+from labkit.show import columns, one_line, stamp, verdict_view
 
 # SHA-256 of Intel's "SGX Root CA" certificate, as DER; it stands in every quote of Intel's platforms.
 INTEL_ROOT_SHA256 = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
@@ -106,7 +106,7 @@ class QuoteVerdict:
 
     def _because(self) -> str:
         if not self.verified:
-            return f"{clean(self.message)}. {self.remedy}".replace("..", ".").rstrip()
+            return f"{one_line(self.message)}. {self.remedy}".replace("..", ".").rstrip()
         if self.lab:
             return "under a lab's root, which says nothing about hardware."
         return "under Intel's root." if self.trust is Anchor.INTEL else "under the root that was named."
