@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -141,7 +141,7 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
     quote = parse_quote(raw)
     if quote.lab and root_ca is None:
         return _verdict(quote, root_ca, Reason.LAB_QUOTE, "a lab authority signed this quote, not Intel")
-    expected = INTEL_ROOT_SHA256 if root_ca is None else hashlib.sha256(_checked_root(root_ca)).digest()
+    expected = INTEL_ROOT_SHA256 if root_ca is None else _root_sha256(root_ca)
     try:
         if root_ca is None:
             report = dcap_qvl.verify(raw, native, now)
@@ -158,12 +158,13 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
     return _verdict(quote, root_ca, None, "", report.status, tuple(report.advisory_ids))
 
 
-def _checked_root(root_ca: bytes) -> bytes:
+@lru_cache(maxsize=16)
+def _root_sha256(root_ca: bytes) -> bytes:
     try:
         load_certificate(root_ca)
     except ValueError as error:
         raise UsageError(f"The root is no DER certificate: {error}.", "Give the root CA as DER.") from error
-    return root_ca
+    return hashlib.sha256(root_ca).digest()
 
 
 def _verdict(
