@@ -14,7 +14,7 @@ from cryptography import x509
 from dcap_qvl import parse_pck_extension_from_pem
 
 from labkit.errors import MalformedEvidence
-from labkit.show import clean
+from labkit.show import one_line
 
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
 _BLOCK = re.compile(re.escape(_BEGIN) + rb"([A-Za-z0-9+/=\n]+)" + re.escape(_END))
@@ -86,7 +86,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
 
 
 def _subject(der: bytes) -> str:
-    return clean(load_certificate(der).subject.rfc4514_string(), 200)
+    return one_line(load_certificate(der).subject.rfc4514_string())
 
 
 def fmspc_of(leaf: bytes) -> bytes:

@@ -94,4 +94,7 @@ def _document(text: str) -> dict[str, Any]:
 
 
 def _date(document: dict[str, Any], key: str) -> datetime:
-    return datetime.fromisoformat(document[key])
+    moment = datetime.fromisoformat(document[key])
+    if moment.tzinfo is None:
+        raise ValueError(f"{key} has no time zone")
+    return moment

@@ -145,6 +145,12 @@ def _flag(document: Mapping[str, Any], key: str) -> bool:
     return value
 
 
+def _integer(value: Any, largest: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
+        raise ValueError(f"{value!r} is no number from 0 to {largest}")
+    return value
+
+
 def _bytes(value: str | None, size: int) -> bytes | None:
     if value is None:
         return None
@@ -176,13 +182,13 @@ def _prediction(document: Mapping[str, Any], read: Callable[[str], bytes]) -> Pr
     line = document.get("command_line")
     inputs = BootInputs(
         firmware=read_tdvf(read(document["firmware"])) if "firmware" in document else None,
-        memory=int(memory) << 20 if memory is not None else None,
+        memory=_integer(memory, 1 << 32) << 20 if memory is not None else None,
         kernel=files.get("kernel"),
         initrd=files.get("initrd"),
         command_line=str(line) if line is not None else None,
         acpi=tuple(_register(value) for value in _list(document.get("acpi", []))),
     )
     rules = dict(document.get("rules", {}))
-    acpi_events = int(rules.pop("acpi_events", 3))
+    acpi_events = _integer(rules.pop("acpi_events", 3), 16)
     switches: dict[str, Any] = {key: _RULES[key](value) for key, value in rules.items()}
     return predict(inputs, Rules(**switches, acpi_events=acpi_events))

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -23,7 +23,7 @@ from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Reason, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
-from labkit.show import clean, columns, stamp, verdict_view
+from labkit.show import columns, one_line, stamp, verdict_view
 
 # SHA-256 of Intel's "SGX Root CA" certificate, as DER; it stands in every quote of Intel's platforms.
 INTEL_ROOT_SHA256 = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
@@ -106,7 +106,7 @@ class QuoteVerdict:
 
     def _because(self) -> str:
         if not self.verified:
-            return f"{clean(self.message)}. {self.remedy}".replace("..", ".").rstrip()
+            return f"{one_line(self.message)}. {self.remedy}".replace("..", ".").rstrip()
         if self.lab:
             return "under a lab's root, which says nothing about hardware."
         return "under Intel's root." if self.trust is Anchor.INTEL else "under the root that was named."
@@ -141,7 +141,7 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
     quote = parse_quote(raw)
     if quote.lab and root_ca is None:
         return _verdict(quote, root_ca, Reason.LAB_QUOTE, "a lab authority signed this quote, not Intel")
-    expected = INTEL_ROOT_SHA256 if root_ca is None else hashlib.sha256(_checked_root(root_ca)).digest()
+    expected = INTEL_ROOT_SHA256 if root_ca is None else _root_sha256(root_ca)
     try:
         if root_ca is None:
             report = dcap_qvl.verify(raw, native, now)
@@ -158,12 +158,13 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
     return _verdict(quote, root_ca, None, "", report.status, tuple(report.advisory_ids))
 
 
-def _checked_root(root_ca: bytes) -> bytes:
+@lru_cache(maxsize=16)
+def _root_sha256(root_ca: bytes) -> bytes:
     try:
         load_certificate(root_ca)
     except ValueError as error:
         raise UsageError(f"The root is no DER certificate: {error}.", "Give the root CA as DER.") from error
-    return root_ca
+    return hashlib.sha256(root_ca).digest()
 
 
 def _verdict(

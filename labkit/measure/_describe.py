@@ -12,11 +12,10 @@ import uuid
 from enum import StrEnum
 
 from labkit.measure._names import ALGORITHMS, EventType
-from labkit.show import clean
+from labkit.show import one_line
 
 LOAD_OPTIONS_TAG = 0x8F3B22ED
 INITRD_TAG = 0x8F3B22EC
-_LIMIT = 240
 _T = EventType
 
 _WHOLE_DATA = {
@@ -61,13 +60,6 @@ class DataCheck(StrEnum):
     MATCHES = "matches"
     DIFFERS = "differs"
     UNKNOWN = "unknown"
-
-
-def one_line(text: str, limit: int = _LIMIT) -> str:
-    """Untrusted text, fit to stand in one line: controls made visible or removed, length bounded."""
-    visible = text.replace("\r", "␍").replace("\n", "␊").replace("\t", "␉")
-    safe = clean(visible)
-    return safe if len(safe) <= limit else f"{safe[:limit]}… ({len(safe)} characters)"
 
 
 def variable(data: bytes) -> tuple[str, str, bytes] | None:

@@ -16,6 +16,7 @@ _SYSTEM_MEMORY, _UNACCEPTED = 0, 7
 _ATTRIBUTES = 7
 _LOW_END = 0x8000_0000
 _FOUR_GIB = 1 << 32
+_MAX_MEMORY = 1 << 52
 # From this size on QEMU's q35 machine keeps only 2 GiB below 4 GiB.
 SPLIT_FROM = 0xB000_0000
 
@@ -29,13 +30,17 @@ def td_hob_list(tdvf: Tdvf, memory: int) -> bytes:
     """The bytes of the list that the firmware measures first into RTMR0, for ``memory`` bytes.
 
     Raises:
-        UsageError: the memory does not reach behind the sections of the firmware.
+        UsageError: the memory does not reach behind the firmware's sections, or needs over 52 address bits.
     """
     scratch = sorted(
         (section.gpa, section.memory_size)
         for section in tdvf.sections
         if section.type in (SectionType.TD_HOB, SectionType.TEMP_MEM)
     )
+    if memory > _MAX_MEMORY:
+        raise UsageError(
+            f"{memory} bytes are more memory than an address can name.", "Give the TD less memory."
+        )
     low = low_memory(memory)
     if low <= scratch[-1][0] + scratch[-1][1]:
         raise UsageError(

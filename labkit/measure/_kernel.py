@@ -21,6 +21,8 @@ _CAN_USE_HEAP = 0x80
 _ABOVE_4G = 1 << 1
 _MAX_KERNEL = 512 << 20
 _VGA_WORDS = {"normal": 0xFFFF, "ext": 0xFFFE, "ask": 0xFFFD}
+# Up to and with the directory entry of the signatures, in the 64-bit layout.
+_OPTIONAL_HEADER = 152
 _REMEDY = "Give a bzImage with an EFI stub, such as Debian's /boot/vmlinuz-*."
 
 
@@ -110,8 +112,9 @@ def authenticode(image: bytes) -> bytes:
         _within(image, begin, begin + size)
         digest.update(image[begin : begin + size])
         hashed += size
-    if len(image) > hashed + signature_size:
-        digest.update(image[hashed : len(image) - signature_size])
+    if len(image) < hashed + signature_size:
+        raise NotAKernel("The signatures of the PE image are longer than what is left of it.", _REMEDY)
+    digest.update(image[hashed : len(image) - signature_size])
     return digest.digest()
 
 
@@ -125,7 +128,7 @@ def _pe_header(image: bytes) -> tuple[int, int, int]:
     (count,) = struct.unpack_from("<H", image, offset + 6)
     (optional_size,) = struct.unpack_from("<H", image, offset + 20)
     optional = offset + 24
-    if optional_size < 128 or optional + optional_size + 40 * count > len(image):
+    if optional_size < _OPTIONAL_HEADER or optional + optional_size + 40 * count > len(image):
         raise NotAKernel("The headers of the PE image run past its end.", _REMEDY)
     return optional, optional + optional_size, count
 

@@ -122,7 +122,7 @@ class EventLog:
         return columns([_HEAD, *(_cells(row, 16) for row in event_rows(self))])
 
     def _repr_html_(self) -> str:
-        rows = [_cells(row, 96) for row in event_rows(self)]
+        rows = [_cells(row, 24) for row in event_rows(self)]
         return join([event_table(_HEAD, rows), details("hex map", hex_map(spans(self.records())))])
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from labkit.show._measure import diff_view, event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._svg import bars
-from labkit.show._text import clean, columns, stamp
+from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
 from labkit.show._verdict import verdict_view
 from labkit.show._view import View
@@ -34,6 +34,7 @@ __all__ = [
     "fold",
     "hex_map",
     "join",
+    "one_line",
     "page",
     "paint",
     "pre",

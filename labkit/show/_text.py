@@ -33,6 +33,13 @@ def clean(text: str, limit: int | None = None) -> str:
     return text
 
 
+def one_line(text: str, limit: int = 240) -> str:
+    """Untrusted text, fit to stand in one line: controls visible or gone, at most ``limit`` characters."""
+    visible = text.replace("\r", "␍").replace("\n", "␊").replace("\t", "␉")
+    safe = "".join(char if char.isprintable() else "\ufffd" for char in clean(visible[: 4 * limit]))
+    return safe if len(safe) <= limit else f"{safe[:limit]}… ({len(text)} characters)"
+
+
 def columns(rows: Iterable[Sequence[object]], gap: str = "  ") -> str:
     """Align rows of cells in columns; the last cell of a row is never padded."""
     cells = [[str(cell) for cell in row] for row in rows]

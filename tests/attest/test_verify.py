@@ -153,6 +153,15 @@ def test_collateral_says_for_whom_and_when(authority: LabAuthority, collateral: 
     assert collateral.fmspc in repr(collateral)
 
 
+@pytest.mark.parametrize("date", ["2026-11-22T12:00:00", "soon", "", "2026-11-22T25:00:00Z"])
+def test_collateral_without_proper_dates_has_no_window(date: str, collateral: Collateral) -> None:
+    document = json.loads(collateral.text)
+    identity = json.loads(document["qe_identity"]) | {"issueDate": date}
+    changed = parse_collateral(json.dumps(document | {"qe_identity": json.dumps(identity)}))
+    with pytest.raises(MalformedEvidence, match="no valid dates"):
+        _ = changed.window
+
+
 def test_a_pool_verifies_many_in_order(authority: LabAuthority, collateral: Collateral) -> None:
     good = authority.quote(report())
     changed = good[:184] + b"\xff" + good[185:]

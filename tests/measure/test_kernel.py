@@ -64,6 +64,16 @@ def test_what_is_no_efi_program_is_refused(data: bytes, words: str) -> None:
 
 def test_contradictory_tables_are_refused() -> None:
     image = bytearray(kernel())
+    struct.pack_into("<I", image, OPTIONAL + 148, len(image))
+    with pytest.raises(NotAKernel, match="signatures"):
+        authenticode(bytes(image))
+    # Found by fuzzing: an optional header that ends before its table of directories.
+    short = bytearray(kernel()[:281])
+    struct.pack_into("<HH", short, PE + 4, 0x8664, 0)
+    struct.pack_into("<H", short, PE + 20, 128)
+    with pytest.raises(NotAKernel, match="run past"):
+        authenticode(bytes(short))
+    image = bytearray(kernel())
     struct.pack_into("<I", image, TABLE + 20, HEADERS + 0x100)
     with pytest.raises(NotAKernel, match="overlap"):
         authenticode(bytes(image))

@@ -81,6 +81,8 @@ def test_the_td_hob_list_is_that_of_real_machines(gib: int, digest: str) -> None
 def test_too_little_memory_for_the_firmware_is_refused() -> None:
     with pytest.raises(UsageError, match="do not hold"):
         td_hob_list(OVMF_LIKE, 8 * MIB)
+    with pytest.raises(UsageError, match="more memory than"):
+        td_hob_list(OVMF_LIKE, 1 << 60)
 
 
 @pytest.mark.parametrize(

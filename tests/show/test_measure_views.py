@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.settings import Trust
+from labkit.show import (
+    FieldSpan,
+    diff_view,
+    event_table,
+    field_table,
+    field_view,
+    hex_map,
+    one_line,
+    section_table,
+    spans,
+    verdict_view,
+)
+
+FIELDS = spans([("magic", b"TDVF"), ("<name>", bytes(range(60)))], 10)
+
+
+def test_spans_follow_each_other() -> None:
+    assert [(field.name, field.offset, len(field.value)) for field in FIELDS] == [
+        ("magic", 10, 4),
+        ("<name>", 14, 60),
+    ]
+
+
+def test_a_hex_map_shows_every_byte_once_and_in_order() -> None:
+    markup = str(hex_map(FIELDS))
+    rows = [re.sub(r"<[^>]*>", " ", line).split() for line in markup.splitlines()]
+    shown = [word for row in rows for word in row[1:]]
+    assert bytes.fromhex("".join(shown)) == b"TDVF" + bytes(range(60))
+    assert [row[0] for row in rows if row] == ["0", "32", "64"]
+    assert "&lt;name&gt;" in markup
+    assert "<name>" not in markup
+
+
+@given(st.lists(st.binary(max_size=90), max_size=9))
+def test_any_fields_can_be_mapped(values: list[bytes]) -> None:
+    markup = str(hex_map(spans([(f"f{number}", value) for number, value in enumerate(values)])))
+    assert markup.count("<span") == markup.count("</span>")
+
+
+def test_a_long_structure_is_cut_and_says_so() -> None:
+    markup = str(hex_map([FieldSpan("big", 0, bytes(20_000))]))
+    assert "only the first 8192 bytes" in markup
+    assert len(markup) < 100_000
+
+
+def test_a_field_table_names_offset_size_and_meaning() -> None:
+    markup = str(field_table([FieldSpan("mrtd", 528, bytes(48), "what was built")]))
+    for text in ("528", "48", "mrtd", "what was built", "00" * 48):
+        assert text in markup
+    long = str(field_table([FieldSpan("pem", 0, bytes(4000))]))
+    assert len(long) < 1000
+    assert "hex map" in field_view(FIELDS)
+
+
+def test_hexadecimal_cells_are_code_and_others_are_not() -> None:
+    markup = str(section_table(("a",), [("0xffe20000",), ("plain words",), ("deadbeef…",), ("<b>",)]))
+    assert markup.count("<code>") == 2
+    assert "<b>" not in markup
+    assert "overflow" in str(event_table(("a",), [("x",)]))
+
+
+def test_a_diff_tints_what_differs() -> None:
+    rows = [("same", "x"), ("other", "y"), ("gone", "z"), ("new", "v")]
+    markup = str(diff_view("Headline <1>", ("what", "is"), rows, ["same", "differs", "missing", "extra"]))
+    assert markup.count("hsl(") == 3
+    assert "Headline &lt;1&gt;" in markup
+
+
+def test_a_verdict_without_hardware_is_stamped() -> None:
+    assert "EMULATED" in verdict_view("VERIFIED", True, Trust.NONE, "because", [("a", "b")])
+    assert "EMULATED" not in verdict_view("VERIFIED", True, Trust.HARDWARE, "because", [])
+
+
+def test_one_line_stays_one_printable_line() -> None:
+    assert one_line("a\nb\rc\td\x1b[31me\u07b2") == "a␊b␍c␉de\ufffd"
+    assert one_line("x" * 1000, 10) == "xxxxxxxxxx… (1000 characters)"
+
+
+@given(st.text(max_size=500))
+def test_any_text_becomes_one_printable_line(text: str) -> None:
+    line = one_line(text, 100)
+    assert line.isprintable()
+    assert len(line) < 130
