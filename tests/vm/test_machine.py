@@ -219,6 +219,28 @@ def test_nothing_outlives_an_owner_that_is_killed(
     assert processes_of(guest.run_dir) != []
 
 
+def test_nothing_outlives_an_owner_that_is_killed_in_the_middle_of_a_boot(
+    vm_environment: dict[str, str], vm_settings: Settings
+) -> None:
+    words = ["boot", "--platform", "emulated", "--cold", "--memory", "256"]
+    owner = subprocess.Popen(
+        [sys.executable, "-m", "labkit", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=vm_environment,
+        text=True,
+    )
+    assert owner.stderr is not None
+    assert any(line.startswith("efi-stub") for line in owner.stderr)
+    (run_dir,) = [Path(vm.run_dir) for vm in running(vm_settings) if vm.owner_pid == owner.pid]
+    watched = wait_for_guard(run_dir)
+    owner.kill()
+    owner.communicate(timeout=30)
+    assert watched.wait(30)
+    assert processes_of(run_dir) == []
+    assert not (run_dir / "work").exists()
+
+
 def wait_for_guard(run_dir: Path) -> threading.Event:
     """An event that is set when the last process of a run has ended, told by the kernel (pidfd_open(2))."""
     done = threading.Event()
