@@ -25,13 +25,3 @@ def test_noise_is_read_or_refused(name: str) -> None:
     rng = random.Random(7)
     for size in range(0, 3000, 37):
         target(rng.randbytes(size))
-
-
-# What the fuzzer found, as it found it.
-FINDINGS: dict[str, list[bytes]] = {}
-
-
-@pytest.mark.parametrize("name", FINDINGS)
-def test_findings_stay_fixed(name: str) -> None:
-    for data in FINDINGS[name]:
-        TARGETS[name][0](data)
