@@ -10,7 +10,7 @@ from typing import Any
 
 from labkit.errors import VmError
 from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, Rtmrs, parse_log, replay_pcrs, rtmrs
-from labkit.show import columns, join, pre, table
+from labkit.show import columns, join, pre, section_table, table
 
 BANKS = ("sha256", "sha384")
 
@@ -78,7 +78,7 @@ class Measurements:
         return f"{columns(self._rows())}\n{self._verdict()}"
 
     def _repr_html_(self) -> str:
-        return join([table(self._rows(), head=("register", "value")), pre(self._verdict())])
+        return join([section_table(("register", "value"), self._rows()), pre(self._verdict())])
 
     def _rows(self) -> list[tuple[str, str]]:
         return [(name, value.hex()) for name, value in self.registers().items()]
