@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from labkit.asterinas import Engine, find_engine
+from labkit.attest import Appraisal, LabAuthority, Policy
+from labkit.attest import appraise as appraise_verdict
 from labkit.host import HostReport, verify
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
-from labkit.platforms import DEFAULT_MEMORY, BootRequest, Comparison, Tdvm, choose_platform, compare
+from labkit.platforms import (
+    DEFAULT_MEMORY,
+    Attestation,
+    BootRequest,
+    Comparison,
+    Tdvm,
+    attest_tdvm,
+    choose_platform,
+    compare,
+    emulated_policy,
+    fresh_nonce,
+)
 from labkit.settings import Settings
 from labkit.vm import Inventory, build_initramfs, find_toolchain, install_toolchain
 
@@ -67,3 +81,46 @@ def event_log(data: bytes) -> LogReport:
 def compare_boots(before: Tdvm, after: Tdvm) -> Comparison:
     """Which registers moved between two boots; both may have ended."""
     return compare(before.measurements, after.measurements)
+
+
+def new_nonce() -> bytes:
+    """64 random bytes that no earlier quote can hold."""
+    return fresh_nonce()
+
+
+def policy(nonce: bytes, platform: str = "auto", memory: int = DEFAULT_MEMORY, append: str = "") -> Policy:
+    """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone."""
+    chosen = choose_platform(platform, Settings.load())
+    return emulated_policy(chosen.predict(BootRequest(memory=memory, append=append)), nonce)
+
+
+def attest(
+    nonce: bytes,
+    policy: Policy,
+    platform: str = "auto",
+    memory: int = DEFAULT_MEMORY,
+    append: str = "",
+    initrd: Path | str | None = None,
+    firmware: Path | str | None = None,
+    debug: bool = False,
+    run_dir: Path | str | None = None,
+) -> Attestation:
+    """Boot a TDVM, take evidence about ``nonce`` from it, verify it, and appraise it by ``policy``."""
+    settings = Settings.load()
+    chosen = choose_platform(platform, settings)
+    request = BootRequest(
+        memory=memory,
+        append=append,
+        initrd=Path(initrd) if initrd else None,
+        firmware=Path(firmware) if firmware else None,
+    )
+    now = int(time.time())
+    authority = LabAuthority.open(settings.state_dir, now)
+    others = {"the boot that was asked for": chosen.predict(request).inputs}
+    with chosen.boot(request, keep_in=Path(run_dir) if run_dir else None) as tdvm:
+        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, others=others)
+
+
+def appraise(attested: Attestation, policy: Policy) -> Appraisal:
+    """Judge evidence that was verified earlier by another policy."""
+    return appraise_verdict(policy, attested.verdict, attested.evidence.event_log)

@@ -14,6 +14,7 @@ from labkit.errors import LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
 _VERBS = {
+    "attest": "labkit.cli._attest",
     "boot": "labkit.cli._boot",
     "eventlog": "labkit.cli._eventlog",
     "measure": "labkit.cli._measure",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import NotATdvf, UsageError
-from labkit.measure import SectionType, measure_firmware, read_tdvf
+from labkit.measure import BootInputs, Prediction, SectionType, measure_firmware, predict, read_tdvf
+from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
 from labkit.settings import Settings, Trust
 from labkit.vm import (
@@ -79,21 +80,41 @@ class EmulatedPlatform:
         """
         _check(request)
         toolchain = self.toolchain()
-        firmware = self._firmware(request.firmware) if request.firmware else toolchain.firmware
-        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest")
+        firmware = self._chosen_firmware(request, toolchain)
+        own_initrd = self._own_initrd(toolchain)
         accelerator = choose_accelerator(toolchain, own_initrd, self.settings, say)
-        spec = BootSpec(
-            firmware=firmware,
-            kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
-            initrd=request.initrd.absolute() if request.initrd else own_initrd,
-            command_line=f"{COMMAND_LINE} {request.append}".strip(),
-            profile=LINUX,
-            memory=request.memory,
-        )
+        spec = _spec(request, toolchain, firmware, own_initrd)
         machine, timeline = boot(spec, accelerator, toolchain, self.settings, request.cold, say)
         why = f"{self.why}; {accelerator.kind.value} because {accelerator.why}"
         measured = measure_firmware(firmware.image.read_bytes(), str(firmware.image))
         return Tdvm(machine, timeline, self.name, self.trust, why, measured, keep_in)
+
+    def predict(self, request: BootRequest) -> Prediction:
+        """What a boot of this request must measure, from its inputs alone; nothing is started.
+
+        Raises:
+            UsageError, NotAKernel, NotATdvf: the request cannot boot.
+            MissingComponent: `labkit setup` has not been run.
+        """
+        _check(request)
+        toolchain = self.toolchain()
+        firmware = self._chosen_firmware(request, toolchain)
+        spec = _spec(request, toolchain, firmware, self._own_initrd(toolchain))
+        image = firmware.image.read_bytes()
+        inputs = BootInputs(
+            firmware=read_tdvf(image),
+            memory=spec.memory << 20,
+            kernel=spec.kernel.read_bytes(),
+            initrd=spec.initrd.read_bytes(),
+            command_line=spec.command_line,
+        )
+        return predict(inputs, rules_of(image, toolchain.qemu))
+
+    def _chosen_firmware(self, request: BootRequest, toolchain: Toolchain) -> Firmware:
+        return self._firmware(request.firmware) if request.firmware else toolchain.firmware
+
+    def _own_initrd(self, toolchain: Toolchain) -> Path:
+        return build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest")
 
     def _firmware(self, path: Path) -> Firmware:
         """Split one firmware file into its two flash drives, which QEMU wants apart."""
@@ -113,6 +134,17 @@ class EmulatedPlatform:
             partial.write_bytes(part)
             partial.replace(folder / name)
         return Firmware(folder / "CODE.fd", folder / "VARS.fd", folder / "OVMF.fd")
+
+
+def _spec(request: BootRequest, toolchain: Toolchain, firmware: Firmware, own_initrd: Path) -> BootSpec:
+    return BootSpec(
+        firmware=firmware,
+        kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
+        initrd=request.initrd.absolute() if request.initrd else own_initrd,
+        command_line=f"{COMMAND_LINE} {request.append}".strip(),
+        profile=LINUX,
+        memory=request.memory,
+    )
 
 
 def _check(request: BootRequest) -> None:

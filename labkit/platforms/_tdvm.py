@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from labkit.attest import LabAuthority
 from labkit.measure import FirmwareMeasurement
+from labkit.platforms._evidence import Evidence, emulated_evidence, report_data_of
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
@@ -41,6 +43,7 @@ class Tdvm:
         self.commands: list[CommandResult] = []
         self._keep_in = keep_in
         self._closed = False
+        self._evidence: list[str] = []
 
     @property
     def run_dir(self) -> Path:
@@ -72,6 +75,22 @@ class Tdvm:
         measurements = parse_measurements(output, self.firmware)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
         return measurements
+
+    def evidence(self, nonce: bytes, authority: LabAuthority, now: int, *, debug: bool = False) -> Evidence:
+        """Evidence about ``nonce`` and this boot, quoted by the lab authority; kept in the run directory.
+
+        debug: as if the TD had been built for debugging. Collateral is current from ``now``.
+
+        Raises:
+            UsageError: the nonce has more than 64 bytes.
+            VmError: the guest does not do its part.
+            MalformedEventLog: the guest's event log does not parse.
+        """
+        report_data = report_data_of(lambda line: self.machine.console.run(line, 60), nonce)
+        evidence = emulated_evidence(self.measurements, report_data, authority, now, debug=debug)
+        evidence.save(self.run_dir)
+        self._evidence.extend(evidence.files())
+        return evidence
 
     def to_dict(self) -> dict[str, Any]:
         """The boot with the contract's keys."""
@@ -147,6 +166,6 @@ class Tdvm:
         while (folder := self._keep_in / f"tdvm-{number:02}").exists():
             number += 1
         folder.mkdir(parents=True)
-        for name in _KEPT_FILES:
+        for name in dict.fromkeys((*_KEPT_FILES, *self._evidence)):
             if (self.run_dir / name).exists():
                 shutil.copyfile(self.run_dir / name, folder / name)

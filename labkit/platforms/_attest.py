@@ -1,0 +1,112 @@
+"""One attestation from end to end: evidence of a boot, its verification, and the appraisal by a policy."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, appraise
+from labkit.measure import BootInputs, PageOrder, Prediction
+from labkit.platforms._evidence import REPORT_DATA, Evidence
+from labkit.platforms._tdvm import Tdvm
+from labkit.settings import Trust
+from labkit.show import join
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """Evidence with what a verifier found, as ``labkit attest`` shows it.
+
+    headline: platform, trust and why this platform, in one line.
+    """
+
+    platform: str
+    headline: str
+    evidence: Evidence
+    verdict: QuoteVerdict
+    appraisal: Appraisal
+    run_dir: Path
+
+    @property
+    def accepted(self) -> bool:
+        """The evidence meets every demand of the policy."""
+        return self.appraisal.accepted
+
+    @property
+    def trust(self) -> Trust:
+        """What the outcome may be believed for."""
+        return self.appraisal.trust
+
+    @property
+    def registers(self) -> tuple[str, ...]:
+        """The registers and other parts of the evidence that are not as demanded, each once."""
+        return tuple(dict.fromkeys(finding.register for finding in self.appraisal.findings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``labkit attest --json``."""
+        return {
+            "platform": self.platform,
+            **self.appraisal.to_dict(),
+            "stamp": self.trust.stamp,
+            "quote": self.verdict.to_dict(),
+            "evidence": self.evidence.to_dict(),
+            "run_dir": str(self.run_dir),
+        }
+
+    def __repr__(self) -> str:
+        return f"Attestation({self.appraisal.verdict}, trust={self.trust.value}, {list(self.registers)})"
+
+    def __str__(self) -> str:
+        quote = "VERIFIED" if self.verdict.verified else f"REFUSED {self.verdict.reason}"
+        return f"{self.headline}\nquote {quote}\n{self.appraisal}\nrun directory: {self.run_dir}"
+
+    def _repr_html_(self) -> str:
+        return join([self.appraisal._repr_html_(), self.verdict._repr_html_()])
+
+
+def fresh_nonce() -> bytes:
+    """64 random bytes that no earlier quote can hold."""
+    return secrets.token_bytes(REPORT_DATA)
+
+
+def emulated_policy(prediction: Prediction, nonce: bytes) -> Policy:
+    """What evidence of the emulated platform must say: the predicted registers and this nonce.
+
+    Newer firmware measures QEMU's ACPI tables, which the inputs do not decide. They are left open, and the
+    appraisal names them as unchecked.
+    """
+    return Policy(
+        allow_lab=True,
+        report_data=nonce.ljust(REPORT_DATA, b"\0"),
+        prediction=prediction,
+        page_order=PageOrder.SINGLE_PASS,
+        allow_unpredicted=True,
+    )
+
+
+def attest_tdvm(
+    tdvm: Tdvm,
+    policy: Policy,
+    nonce: bytes,
+    authority: LabAuthority,
+    now: int,
+    *,
+    debug: bool = False,
+    others: Mapping[str, BootInputs] | None = None,
+) -> Attestation:
+    """Ask a running TDVM for evidence about ``nonce``, verify it for the time ``now``, and appraise it.
+
+    The evidence is kept in the run directory. others: inputs that may have been used instead, by name.
+
+    Raises:
+        UsageError: the nonce has more than 64 bytes.
+        VmError: the guest does not do its part.
+        MalformedEventLog: the guest's event log does not parse.
+    """
+    evidence = tdvm.evidence(nonce, authority, now, debug=debug)
+    verdict = evidence.verify(now)
+    appraisal = appraise(policy, verdict, evidence.event_log, others)
+    return Attestation(tdvm.platform, tdvm.headline, evidence, verdict, appraisal, tdvm.run_dir)

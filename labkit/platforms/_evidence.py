@@ -1,0 +1,153 @@
+"""Evidence of the emulated platform: a TDREPORT of one boot, quoted by the lab authority, not by hardware."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit.attest import Collateral, LabAuthority, QuoteVerdict, TdReport, make_tdreport, verify_quote
+from labkit.errors import UsageError, VmError
+from labkit.measure import EventLog, parse_log
+from labkit.platforms._measurements import Measurements
+from labkit.settings import Trust
+from labkit.show import columns, join, pre, stamp, table
+from labkit.vm import CommandResult
+
+REPORT_DATA = 64
+"""Bytes of report data in a TDREPORT: free for the TD to fill."""
+
+# TD attributes, Intel TDX Module Base Architecture Specification: every TD of Linux sets SEPT_VE_DISABLE.
+_SEPT_VE_DISABLE, _DEBUG = 1 << 28, 1 << 0
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){0,64}")
+
+Run = Callable[[str], CommandResult]
+"""Runs a command in the guest's shell, as ``Tdvm.run`` does."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a TDVM shows about itself, with all that a verifier needs besides; nothing of it is judged yet.
+
+    quote, log: the raw bytes. root: the certificate (DER) to name for verification; None means Intel's.
+    report: the TDREPORT behind the quote, where it is known.
+    """
+
+    quote: bytes
+    log: bytes
+    collateral: Collateral
+    root: bytes | None
+    report: TdReport | None
+    trust: Trust
+
+    @property
+    def event_log(self) -> EventLog:
+        """The log, parsed.
+
+        Raises:
+            MalformedEventLog: it does not parse.
+        """
+        return parse_log(self.log)
+
+    def verify(self, now: int) -> QuoteVerdict:
+        """Verify the quote for the time ``now``, under the root that comes with the evidence.
+
+        Raises:
+            MalformedEvidence: quote or collateral do not parse.
+        """
+        return verify_quote(self.quote, self.collateral, now, self.root)
+
+    def files(self) -> dict[str, bytes]:
+        """The evidence as files; the names of what is emulated say so."""
+        mark = f".{self.trust.stamp}" if self.trust.stamp else ""
+        found = {
+            f"quote{mark}.bin": self.quote,
+            f"eventlog{mark}.bin": self.log,
+            "collateral.json": self.collateral.text.encode(),
+        }
+        if self.report is not None:
+            found[f"tdreport{mark}.bin"] = self.report.encode()
+        if self.root is not None:
+            found["root.der"] = self.root
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write ``files`` into a folder."""
+        for name, data in self.files().items():
+            (folder / name).write_bytes(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Sizes and trust; the bytes are in ``files``."""
+        sizes = {name: len(data) for name, data in self.files().items()}
+        return {"trust": self.trust.value, "stamp": self.trust.stamp, "files": sizes}
+
+    def __repr__(self) -> str:
+        return f"Evidence(trust={self.trust.value})"
+
+    def __str__(self) -> str:
+        return f"{stamp(self.trust)}evidence\n{columns(self._rows())}"
+
+    def _repr_html_(self) -> str:
+        return join([pre(f"{stamp(self.trust)}evidence"), table(self._rows(), head=("file", "bytes"))])
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [(name, str(len(data))) for name, data in self.files().items()]
+
+
+def report_data_of(run: Run, nonce: bytes) -> bytes:
+    """Hand the nonce to the guest, and take from it the 64 bytes of report data that it makes of it.
+
+    The guest fills up with zeros, as configfs-tsm does. What it answers is taken as it is: that it fits the
+    nonce is for the appraisal to find.
+
+    Raises:
+        UsageError: the nonce has more than 64 bytes.
+        VmError: the guest does not answer with 64 bytes.
+    """
+    check_nonce(nonce)
+    escaped = "".join(f"\\x{byte:02x}" for byte in nonce)
+    fill = REPORT_DATA - len(nonce)
+    made = f"{{ printf '{escaped}'; head -c {fill} /dev/zero; }} > /tmp/report-data"
+    result = run(f"{made} && od -A n -v -t x1 /tmp/report-data")
+    answer = "".join(result.output.split())
+    if result.exit_status != 0 or len(answer) != 2 * REPORT_DATA or not _HEX.fullmatch(answer):
+        raise VmError(
+            "The guest did not make 64 bytes of report data.", "Its shell needs printf, head, od and /tmp."
+        )
+    return bytes.fromhex(answer)
+
+
+def check_nonce(nonce: bytes) -> None:
+    """Refuse what is longer than report data.
+
+    Raises:
+        UsageError: more than 64 bytes.
+    """
+    if len(nonce) > REPORT_DATA:
+        raise UsageError(f"{len(nonce)} bytes do not fit into report data.", "Give at most 64 bytes.")
+
+
+def emulated_evidence(
+    measured: Measurements, report_data: bytes, authority: LabAuthority, now: int, *, debug: bool = False
+) -> Evidence:
+    """Evidence of one boot: MRTD of its firmware, RTMRs replayed from its own log, the guest's report data.
+
+    debug: set the attribute of a TD that its VMM may read. collateral is current from ``now``.
+    """
+    registers = measured.registers()
+    report = make_tdreport(
+        mrtd=registers["MRTD"],
+        rtmr=measured.rtmr,
+        report_data=report_data,
+        td_attributes=_SEPT_VE_DISABLE | (_DEBUG if debug else 0),
+    )
+    return Evidence(
+        quote=authority.quote(report),
+        log=measured.raw_log,
+        collateral=authority.collateral(now),
+        root=authority.root_der,
+        report=report,
+        trust=Trust.NONE,
+    )
