@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from labkit.book._attested import attest_run
+from labkit.book._check import Alteration, RunCheck, check_run
 from labkit.book._record import Chapter, Reported, Run, read_record
 from labkit.book._refresh import Refreshed, read_patterns, refresh
 from labkit.book._runner import CELL_TIMEOUT, Plan, plan_run, run_plan
@@ -10,11 +12,15 @@ from labkit.book._source import find_notebooks, repository
 
 __all__ = [
     "CELL_TIMEOUT",
+    "Alteration",
     "Chapter",
     "Plan",
     "Refreshed",
     "Reported",
     "Run",
+    "RunCheck",
+    "attest_run",
+    "check_run",
     "find_notebooks",
     "plan_run",
     "publish",

@@ -16,6 +16,7 @@ from labkit.errors import LabkitError, StorageError, UsageError
 _VERBS = {
     "attest": "labkit.cli._attest",
     "boot": "labkit.cli._boot",
+    "check": "labkit.cli._check",
     "eventlog": "labkit.cli._eventlog",
     "measure": "labkit.cli._measure",
     "ps": "labkit.cli._ps",

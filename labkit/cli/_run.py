@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
-from labkit.book import CELL_TIMEOUT, plan_run, publish, run_plan
+from labkit.attest import LabAuthority
+from labkit.book import CELL_TIMEOUT, attest_run, plan_run, publish, run_plan
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
+from labkit.platforms import choose_platform
+from labkit.settings import Settings
 
 
 @click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")
@@ -20,12 +24,16 @@ from labkit.errors import ChapterFailed
 @click.option(
     "--timeout", type=float, default=CELL_TIMEOUT, show_default=True, help="Seconds that a cell may take."
 )
+@click.option(
+    "--attest", is_flag=True, help="Bind what the run leaves to a quote of a TDVM; see labkit check."
+)
 @json_option
 def command(
     notebooks: tuple[str, ...],
     parameters: tuple[tuple[str, str], ...],
     output: Path | None,
     timeout: float,
+    attest: bool,
     as_json: bool,
 ) -> None:
     """Run notebooks through papermill, one process each, and publish them as a site.
@@ -35,6 +43,10 @@ def command(
     """
     plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout)
     run = publish(run_plan(plan, say=lambda text: click.echo(text, err=True, nl=False)))
+    if attest:
+        settings, now = Settings.load(), int(time.time())
+        platform = choose_platform("auto", settings)
+        run = attest_run(run, platform, LabAuthority.open(settings.state_dir, now), now)
     emit(run, as_json)
     if run.failed:
         names = ", ".join(chapter.name for chapter in run.failed)
