@@ -7,12 +7,9 @@ from pathlib import Path
 
 import click
 
-from labkit.attest import LabAuthority
-from labkit.book import CELL_TIMEOUT, attest_run, plan_run, publish, run_plan
+from labkit.book import CELL_TIMEOUT, plan_run, publish, run_plan
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
-from labkit.platforms import choose_platform
-from labkit.settings import Settings
 
 
 @click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")
@@ -44,6 +41,11 @@ def command(
     plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout)
     run = publish(run_plan(plan, say=lambda text: click.echo(text, err=True, nl=False)))
     if attest:
+        from labkit.attest import LabAuthority
+        from labkit.book import attest_run
+        from labkit.platforms import choose_platform
+        from labkit.settings import Settings
+
         settings, now = Settings.load(), int(time.time())
         platform = choose_platform("auto", settings)
         run = attest_run(run, platform, LabAuthority.open(settings.state_dir, now), now)
