@@ -11,6 +11,7 @@ import pytest
 
 from labkit.attest import LabAuthority, Reason, appraise, parse_quote, parse_tdreport, verify_quote
 from labkit.errors import MissingComponent, UsageError, VmError
+from labkit.measure import KernelHeader
 from labkit.platforms import (
     Attestation,
     BootRequest,
@@ -61,9 +62,13 @@ def honest(attest: Attest, tmp_path_factory: pytest.TempPathFactory) -> Attestat
 
 
 @pytest.mark.vm
-def test_an_honest_boot_is_accepted_and_every_face_of_it_is_stamped(honest: Attestation) -> None:
+def test_an_honest_boot_is_accepted_and_every_face_of_it_is_stamped(
+    honest: Attestation, platform: EmulatedPlatform
+) -> None:
     assert honest.accepted
-    assert honest.appraisal.unchecked == ()
+    # Newer firmware measures ACPI tables that QEMU makes while it boots: they are named as unchecked.
+    measures_acpi = platform.predict(EXPECTED).rules.acpi_events > 0
+    assert honest.appraisal.unchecked == (("unpredicted events of RTMR0",) if measures_acpi else ())
     assert honest.trust is Trust.NONE
     assert honest.verdict.lab
     assert str(honest).startswith("[EMULATED] platform emulated, trust none: a test asked for it")
@@ -118,7 +123,7 @@ def test_another_command_line_moves_rtmr2(attest: Attest) -> None:
 
 
 @pytest.mark.vm
-def test_another_initrd_moves_rtmr2_and_its_size_rtmr1(
+def test_another_initrd_moves_rtmr2_and_its_size_rtmr1_where_qemu_writes_it_into_the_kernel(
     attest: Attest, platform: EmulatedPlatform, tmp_path: Path
 ) -> None:
     original = platform.predict(EXPECTED).inputs.initrd
@@ -126,8 +131,11 @@ def test_another_initrd_moves_rtmr2_and_its_size_rtmr1(
     changed = tmp_path / "initrd"
     changed.write_bytes(original.replace(b"hostname tdvm", b"hostname evil") + bytes(512))
     outcome = attest(initrd=changed, cold=True)
-    assert outcome.registers == ("RTMR1", "RTMR2")
-    assert [finding.event for finding in outcome.appraisal.findings] == ["kernel", "initrd"]
+    events = [finding.event for finding in outcome.appraisal.findings]
+    if platform.predict(EXPECTED).rules.kernel_header is KernelHeader.PATCHED:
+        assert (outcome.registers, events) == (("RTMR1", "RTMR2"), ["kernel", "initrd"])
+    else:
+        assert (outcome.registers, events) == (("RTMR2",), ["initrd"])
 
 
 @pytest.mark.vm
