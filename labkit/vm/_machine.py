@@ -144,6 +144,10 @@ class Machine:
                 self._qmp.execute("quit")
             self._ended_within(timeout)
 
+    def kill(self) -> None:
+        """End QEMU at once, from any thread: whoever waits for the guest sees that it is gone."""
+        self._launched.qemu.kill()
+
     def close(self) -> None:
         """End everything that is still there; may be called twice."""
         self._guard.release()
