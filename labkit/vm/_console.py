@@ -119,6 +119,7 @@ class _Exchange:
     started: float = field(default_factory=time.monotonic)
     alive: bool = False
     pings: int = 0
+    prompt_lost: bool = False
     nonce: bytes = b""
     asked: float = 0.0
     repeats: int = 0
@@ -253,15 +254,17 @@ class Console:
         timeout: float | None,
         output: _Output | None = None,
         listener: Listener | None = None,
+        *,
+        repair: bool = True,
     ) -> Answer | None:
         """Have the shell run one line; None in time-out, after an interrupt."""
-        self._number += 1
+        self._number += 2
         exchange = _Exchange(self._number, output or _Output(self._limit), listener or Listener())
         self._current = exchange
         try:
-            # The empty line makes a shell that reads its terminal prompt at once: a sign of life.
-            ping = b"\n" if self._prompts else b""
-            self._write(ping + b"LABKIT_CELL=%d;" % exchange.number + line + b"\n")
+            # The first line makes a shell that reads its terminal prompt at once: a sign of life.
+            alive = b"LABKIT_CELL=%d\n" % (exchange.number - 1) if self._prompts else b""
+            self._write(alive + b"LABKIT_CELL=%d;" % exchange.number + line + b"\n")
             if not self._prompts:
                 self._ask(exchange)
             answer = self._wait(exchange, timeout)
@@ -272,18 +275,20 @@ class Console:
         finally:
             self._current = None
         self._flags = answer.flags
-        self._put_in_order(exchange, answer)
+        if repair:
+            self._put_in_order(exchange, answer)
         return answer
 
     def _put_in_order(self, exchange: _Exchange, answer: Answer) -> None:
         """Repair what the command did to the prompt and the terminal."""
         if self._prompts and (exchange.pings or answer.ended):
             self._write(b"{ " + _PROMPT + b"; } 2>/dev/null\n")
-        if exchange.interrupted:
-            # A late Ctrl-C makes the shell print a newline: have it here, not in the next command.
-            self._exchange(b"", None)
+        if exchange.interrupted or exchange.prompt_lost:
+            # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
+            # stand behind the answer: have them here, not in the next command.
+            self._exchange(b"", None, repair=False)
         if self._is_echoed(exchange):
-            self._exchange(b"\\command stty " + _TERMINAL, None)
+            self._exchange(b"\\command stty " + _TERMINAL, None, repair=False)
 
     def _wait(self, exchange: _Exchange, timeout: float | None) -> Answer | None:
         """Read until the answer; None in time-out."""
@@ -314,7 +319,7 @@ class Console:
                 else:
                     exchange.output.add(data)
             case Ready():
-                exchange.alive = True
+                exchange.alive |= event.ended or event.number in (exchange.number - 1, exchange.number)
                 self._ready(exchange, event)
             case Answer(nonce=nonce) if nonce == exchange.nonce:
                 return event
@@ -330,6 +335,7 @@ class Console:
         if exchange.nonce or not self._prompts:
             return
         if event.ended or event.number == exchange.number or (event.pinged and event.number is None):
+            exchange.prompt_lost = event.pinged
             self._ask(exchange)
         elif event.pinged:
             raise _silent("did not get the command", exchange.output)
