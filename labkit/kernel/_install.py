@@ -41,8 +41,8 @@ def kernelspec() -> dict[str, Any]:
     }
 
 
-def install(user: bool = False) -> Installed:
-    """Write the kernelspec for this Python's environment, or for this ``user``.
+def install(user: bool = False, prefix: str | None = None) -> Installed:
+    """Write the kernelspec for this Python's environment, for this ``user``, or below another ``prefix``.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -53,9 +53,9 @@ def install(user: bool = False) -> Installed:
         source = Path(folder)
         (source / "kernel.json").write_text(json.dumps(kernelspec(), indent=1) + "\n")
         shutil.copyfile(Path(__file__).with_name("logo.svg"), source / "logo-svg.svg")
-        prefix = None if user else sys.prefix
+        where = None if user else prefix or sys.prefix
         try:
-            path = KernelSpecManager().install_kernel_spec(folder, NAME, user=user, prefix=prefix)
+            path = KernelSpecManager().install_kernel_spec(folder, NAME, user=user, prefix=where)
         except OSError as error:
             raise StorageError(
                 f"The kernelspec cannot be written: {error}.", "Try `labkit kernel install --user`."
