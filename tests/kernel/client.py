@@ -10,6 +10,7 @@ from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
 
 
 @dataclass
@@ -94,11 +95,17 @@ class Frontend:
             seen += text
             if when in seen and not pressed:
                 pressed = time.monotonic()
-                threading.Thread(target=self.manager.interrupt_kernel).start()
+                threading.Thread(target=self.interrupt).start()
 
         cell = self.run(code, timeout, on_stream=watch)
         assert pressed, "the cell ended before it could be interrupted"
         return cell, time.monotonic() - pressed
+
+    def interrupt(self) -> None:
+        """Press the stop button, in a thread that has no event loop to leave behind."""
+        self.manager.interrupt_kernel()
+        if threading.current_thread() is not threading.main_thread():
+            ensure_event_loop().close()
 
     def close(self) -> None:
         self.client.stop_channels()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from jupyter_core.utils import ensure_event_loop
 
 from labkit.kernel import install
 from labkit.settings import Settings
@@ -24,6 +25,7 @@ def kernelspec(vm_settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
         patch.setenv("LABKIT_STATE_DIR", str(vm_settings.state_dir))
         patch.setenv("LABKIT_UI", "static")
         yield "tdvm"
+    ensure_event_loop().close()
 
 
 @pytest.fixture(scope="module")
