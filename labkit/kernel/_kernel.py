@@ -47,6 +47,8 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         "pygments_lexer": "bash",
     }
     help_links: list[dict[str, str]] = []  # noqa: RUF012
+    # The base class sleeps before each reply for the sake of Python's own output, which cells here have none of.
+    _execute_sleep = 0.0
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -223,6 +225,9 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
 
     async def _booted(self, publisher: Publisher, context: _magics.Context, interactive: bool) -> None:
         """Wait for the TDVM, showing how far it is where a person looks on."""
+        session = self._guest.session
+        if self._greeted and session.alive and session.replaced == self._lost:
+            return
         if not self._guest.boot.done():
             said = 0
             while not self._guest.boot.done():
@@ -233,13 +238,13 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                     lines, said = self._guest.progress[said:], len(self._guest.progress)
                     publisher.text("".join(f"{line}\n" for line in lines), "stderr")
                     publisher.tick()
-        tdvm = await self._work(lambda: self._guest.session.tdvm(), publisher)
-        replaced = self._guest.session.replaced
+        tdvm = await self._work(session.tdvm, publisher)
+        replaced = session.replaced
         if replaced > self._lost:
             publisher.text(_NEW_TDVM, "stderr")
         new = replaced > self._lost or not self._greeted
         self._lost, self._greeted = replaced, True
-        if new and interactive and self._guest.session.settings.ui is not Ui.STATIC:
+        if new and interactive and session.settings.ui is not Ui.STATIC:
             text = f"{tdvm.headline}\n{tdvm.timeline}"
             data = _magics.bundle(text, tdvm.headline, tdvm.timeline)
             publisher.add("display_data", {"data": data, "metadata": {}, "transient": {}})

@@ -38,6 +38,11 @@ class Session:
         return self._platform.headline if self._platform else ""
 
     @property
+    def alive(self) -> bool:
+        """There is a TDVM."""
+        return self._tdvm is not None
+
+    @property
     def run_dir(self) -> Path | None:
         """The run directory of the present TDVM."""
         return self._tdvm.run_dir if self._tdvm else None
