@@ -22,8 +22,18 @@ from labkit.kernel import install
 
 ROUNDS = {"trivial": 60, "ten lines": 30, "seq 10000": 5, "interrupt": 3, "restart": 3, "start": 3}
 CELLS = {
-    "tdvm": {"trivial": "true", "ten lines": "true\n" * 10, "seq 10000": "seq 10000", "sleep": "echo go; sleep 60"},
-    "bash": {"trivial": "true", "ten lines": "true\n" * 10, "seq 10000": "seq 10000", "sleep": "echo go; sleep 60"},
+    "tdvm": {
+        "trivial": "true",
+        "ten lines": "true\n" * 10,
+        "seq 10000": "seq 10000",
+        "sleep": "echo go; sleep 60",
+    },
+    "bash": {
+        "trivial": "true",
+        "ten lines": "true\n" * 10,
+        "seq 10000": "seq 10000",
+        "sleep": "echo go; sleep 60",
+    },
     "python3": {
         "trivial": "pass",
         "ten lines": "pass\n" * 10,
@@ -56,7 +66,11 @@ class Kernel:
         """From the request until both the reply and the idle message are there."""
         began = time.perf_counter()
         self.client.execute_interactive(
-            self.cells[cell], timeout=60, allow_stdin=False, stop_on_error=False, output_hook=lambda message: None
+            self.cells[cell],
+            timeout=60,
+            allow_stdin=False,
+            stop_on_error=False,
+            output_hook=lambda message: None,
         )
         return time.perf_counter() - began
 
@@ -135,7 +149,10 @@ def main() -> None:
             measured[name]["restart"] += [kernel.restart() for _ in range(ROUNDS["restart"])]
     rows = []
     for what in ROUNDS:
-        row: dict[str, Any] = {"what": what, **{f"{name} ms": 1000 * median(measured[name][what]) for name in names}}
+        row: dict[str, Any] = {
+            "what": what,
+            **{f"{name} ms": 1000 * median(measured[name][what]) for name in names},
+        }
         for peer in names[1:]:
             pairs = zip(measured["tdvm"][what], measured[peer][what], strict=False)
             row[f"tdvm / {peer}"] = median(ours / theirs for ours, theirs in pairs)

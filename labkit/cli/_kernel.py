@@ -16,7 +16,9 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--sys-prefix", "user", flag_value="", default="", help="For this Python environment (the default).")
+@click.option(
+    "--sys-prefix", "user", flag_value="", default="", help="For this Python environment (the default)."
+)
 @click.option("--user", "user", flag_value="user", help="For this user, in every environment.")
 @json_option
 def install(user: str, as_json: bool) -> None:

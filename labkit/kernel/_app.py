@@ -16,7 +16,7 @@ class TdvmKernelApp(IPKernelApp):  # type: ignore[misc, unused-ignore]
     """Jupyter's kernel application with our kernel in it."""
 
     name = "labkit-tdvm"
-    kernel_class = Type(TdvmKernel, klass="ipykernel.kernelbase.Kernel")
+    kernel_class = Type(TdvmKernel, klass="ipykernel.kernelbase.Kernel")  # type: ignore[assignment]
     starting: Starting
 
     def init_iopub(self, context: Any) -> None:
@@ -24,7 +24,7 @@ class TdvmKernelApp(IPKernelApp):  # type: ignore[misc, unused-ignore]
         limit = context.sockopts.get(zmq.SNDHWM)
         context.sockopts[zmq.SNDHWM] = 0
         try:
-            super().init_iopub(context)
+            super().init_iopub(context)  # type: ignore[no-untyped-call]
         finally:
             if limit is None:
                 del context.sockopts[zmq.SNDHWM]
@@ -34,7 +34,7 @@ class TdvmKernelApp(IPKernelApp):  # type: ignore[misc, unused-ignore]
 
 def run(starting: Starting) -> None:
     """Serve until the front end shuts the kernel down; the guest is gone afterwards."""
-    app = TdvmKernelApp.instance()
+    app: Any = TdvmKernelApp.instance()
     app.starting = starting
     try:
         app.initialize()

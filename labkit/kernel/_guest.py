@@ -18,10 +18,75 @@ _LIMIT = 2000
 _OPERATORS = ";|&()\n{"
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _VARIABLE = re.compile(r"\$(\{?)([A-Za-z_]\w*)?\Z")
-_BEFORE_A_COMMAND = frozenset("! { do elif else if then time until while command exec exit nohup".split())
-_BUILTINS = """. : [ alias bg break cd chdir command continue display echo eval exec exit export false fg getopts
-hash help if case for while until history jobs kill let local printf pwd read readonly return set shift source
-test times trap true type ulimit umask unalias unset wait""".split()
+_BEFORE_A_COMMAND = frozenset(
+    [
+        "!",
+        "{",
+        "do",
+        "elif",
+        "else",
+        "if",
+        "then",
+        "time",
+        "until",
+        "while",
+        "command",
+        "exec",
+        "exit",
+        "nohup",
+    ]
+)
+_BUILTINS = [
+    ".",
+    ":",
+    "[",
+    "alias",
+    "bg",
+    "break",
+    "cd",
+    "chdir",
+    "command",
+    "continue",
+    "display",
+    "echo",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "false",
+    "fg",
+    "getopts",
+    "hash",
+    "help",
+    "if",
+    "case",
+    "for",
+    "while",
+    "until",
+    "history",
+    "jobs",
+    "kill",
+    "let",
+    "local",
+    "printf",
+    "pwd",
+    "read",
+    "readonly",
+    "return",
+    "set",
+    "shift",
+    "source",
+    "test",
+    "times",
+    "trap",
+    "true",
+    "type",
+    "ulimit",
+    "umask",
+    "unalias",
+    "unset",
+    "wait",
+]
 
 
 @dataclass(frozen=True)
@@ -77,6 +142,8 @@ def complete(code: str, cursor: int, run: Run, functions: Iterable[str] = ()) ->
     if word.variable is not None:
         names = [name for name in _variables(run("\\set")) if name.startswith(word.variable)]
         return names, cursor - len(word.variable)
+    if word.command and not word.text:
+        return [], cursor
     found = _files(word, run)
     if word.command and "/" not in word.text:
         found = [name for name in found if name.endswith("/")]
@@ -90,10 +157,10 @@ def _files(word: Word, run: Run) -> list[str]:
     shown = ""
     if word.text.startswith("~/") and not word.quote:
         pattern, shown = f'"$HOME"/{_literal(word.text[2:])}*', "~"
-    home = "${LABKIT_F#\"$HOME\"}" if shown else "$LABKIT_F"
+    home = '${LABKIT_F#"$HOME"}' if shown else "$LABKIT_F"
     script = (
         f'for LABKIT_F in {pattern}; do if [ -d "$LABKIT_F" ]; then '
-        f"\\printf '%s/\\0' \"{home}\"; elif [ -e \"$LABKIT_F\" ] || [ -L \"$LABKIT_F\" ]; then "
+        f'\\printf \'%s/\\0\' "{home}"; elif [ -e "$LABKIT_F" ] || [ -L "$LABKIT_F" ]; then '
         f"\\printf '%s\\0' \"{home}\"; fi; done"
     )
     return [shown + name for name in run(script).split("\0")[:_LIMIT] if name]
@@ -101,8 +168,8 @@ def _files(word: Word, run: Run) -> list[str]:
 
 def _commands(word: Word, run: Run) -> list[str]:
     script = (
-        f"IFS=:; for LABKIT_D in $PATH; do IFS=; for LABKIT_F in \"$LABKIT_D\"/{_literal(word.text)}*; do "
-        "[ -x \"$LABKIT_F\" ] && \\printf '%s\\0' \"${LABKIT_F##*/}\"; done; done; alias"
+        f'IFS=:; for LABKIT_D in $PATH; do IFS=; for LABKIT_F in "$LABKIT_D"/{_literal(word.text)}*; do '
+        '[ -x "$LABKIT_F" ] && \\printf \'%s\\0\' "${LABKIT_F##*/}"; done; done; alias'
     )
     *names, aliases = run(script).split("\0")
     named = re.findall(r"^([\w.-]+)=", aliases, re.MULTILINE)
@@ -146,7 +213,9 @@ def is_complete(code: str, run: Run) -> str:
         return "unknown"
     if status == "0":
         # In a here-document without an end the parenthesis is text; elsewhere it is an error.
-        open_document = "<<" in code and run(f"command sh -n -c {_literal(code + chr(10) + ')')}; \\printf $?") == "0"
+        open_document = (
+            "<<" in code and run(f"command sh -n -c {_literal(code + chr(10) + ')')}; \\printf $?") == "0"
+        )
         return "incomplete" if open_document else "complete"
     return "incomplete" if SYNTAX_INCOMPLETE.search(said) else "invalid"
 
@@ -167,7 +236,7 @@ def inspect(code: str, cursor: int, run: Run) -> str:
     if not kind:
         return ""
     if "busybox" in kind or kind.endswith((f"/bin/{name}", f"/sbin/{name}")):
-        # Only busybox itself is asked, so that no program of the user's runs; `--help` of an applet acts on nothing.
+        # Only busybox is asked, so that no program of the user's runs; `--help` acts on nothing.
         applet = f"busybox --list | grep -qxF -e {_literal(name)} && busybox {_literal(name)} --help 2>&1"
         kind = f"{kind}\n\n{run(applet)}".strip()
     manual = run(f"man {_literal(name)} 2>/dev/null | head -n 200").strip()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import zmq
 from ipykernel.kernelbase import Kernel
@@ -18,6 +17,7 @@ from labkit.kernel._history import History
 from labkit.kernel._output import INTERVAL, Publisher
 from labkit.kernel._start import Starting
 from labkit.settings import Ui
+from labkit.show import clean
 from labkit.vm import Listener
 
 T = TypeVar("T")
@@ -47,12 +47,13 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         "pygments_lexer": "bash",
     }
     help_links: list[dict[str, str]] = []  # noqa: RUF012
-    # The base class sleeps before each reply for the sake of Python's own output, which cells here have none of.
+    # The base class sleeps before each reply for the sake of Python's output, and here is none.
     _execute_sleep = 0.0
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._guest: Starting = self.parent.starting
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self._base: Any = self  # the base class has no types
+        self._guest: Starting = cast(Any, self.parent).starting
         self._cells = History()
         self._lost = 0
         self._greeted = False
@@ -60,10 +61,11 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         self._cell: _magics.Context | None = None
 
     @property
-    def banner(self) -> str:
+    def banner(self) -> str:  # type: ignore[override]
         """What a console shows at its start."""
         headline = self._guest.session.headline(5.0) or "The platform is not known yet."
-        return f"labkit {__version__}: cells run in the shell of a TDVM\n{headline}\n%tdvm lists what else there is.\n"
+        what = f"labkit {__version__}: cells run in the shell of a TDVM"
+        return f"{what}\n{headline}\n%tdvm lists what else there is.\n"
 
     async def do_execute(
         self,
@@ -72,6 +74,9 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         store_history: bool = True,
         user_expressions: dict[str, str] | None = None,
         allow_stdin: bool = False,
+        *,
+        cell_meta: Any = None,
+        cell_id: Any = None,
     ) -> dict[str, Any]:
         """Run one cell; whatever happens, one reply."""
         publisher = Publisher(self._publish(silent), self._guest.session.settings.output_limit, self._log)
@@ -103,11 +108,14 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
 
     async def do_complete(self, code: str, cursor_pos: int) -> dict[str, Any]:
         """Complete with what the guest knows; in doubt, with nothing."""
-        matches, start = await self._query(
-            lambda run: _guest.complete(code, cursor_pos, run, self._functions()), ([], cursor_pos)
-        )
+        nothing: tuple[list[str], int] = [], cursor_pos
         if code.startswith("%") and "\n" not in code:
             matches, start = [name for name in _magics.MAGICS if name.startswith(code[:cursor_pos])], 0
+        else:
+            functions = self._cells.functions()
+            matches, start = await self._query(
+                lambda run: _guest.complete(code, cursor_pos, run, functions), nothing
+            )
         return {
             "status": "ok",
             "matches": matches,
@@ -131,7 +139,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             text = _magics.help_text()
         else:
             text = await self._query(lambda run: _guest.inspect(code, cursor_pos, run), "")
-        data = {"text/plain": _magics.clean(text)} if text else {}
+        data = {"text/plain": clean(text)} if text else {}
         return {"status": "ok", "found": bool(text), "data": data, "metadata": {}}
 
     async def do_history(
@@ -174,12 +182,17 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                 "evalue": error.message,
                 "traceback": [],
             }
-        self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
+        self._wire.send(stream, "interrupt_reply", content, parent, ident=ident)
 
     def finish_metadata(self, parent: Any, metadata: Any, reply_content: Any) -> Any:
         """Say in the reply what the cell ran on."""
         metadata["labkit"] = {"headline": self._guest.session.headline(0.0)}
         return metadata
+
+    @property
+    def _wire(self) -> Any:
+        """Jupyter's session, which signs messages; it is there once the kernel serves."""
+        return self.session
 
     def _interrupt(self) -> None:
         cell = self._cell
@@ -199,7 +212,10 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         if magic is not None:
             return lambda: _magics.call(magic, context)
         publisher = context.publisher
-        parent, ident = self.get_parent("shell"), self._get_shell_context_var(self._shell_parent_ident)
+        parent, ident = (
+            self._base.get_parent("shell"),
+            self._base._get_shell_context_var(self._base._shell_parent_ident),
+        )
 
         def ask(prompt: str, hidden: bool) -> str | None:
             publisher.flush()
@@ -277,22 +293,22 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         while self.stdin_socket.poll(0):
             self.stdin_socket.recv_multipart()  # replies to questions of earlier cells
         content = {"prompt": prompt, "password": hidden}
-        self.session.send(self.stdin_socket, "input_request", content, parent, ident=ident)
+        self._wire.send(self.stdin_socket, "input_request", content, parent, ident=ident)
         while not interrupted.is_set():
             if self.stdin_socket.poll(50, zmq.POLLIN):
-                _, reply = self.session.recv(self.stdin_socket)
+                _, reply = self._wire.recv(self.stdin_socket)
                 if reply is not None:
                     value = reply["content"].get("value", "")
                     return None if value == "\x04" else str(value)
         return None
 
     def _publish(self, silent: bool) -> Callable[[str, dict[str, Any]], None]:
-        parent = self.get_parent("shell")
+        parent = self._base.get_parent("shell")
 
         def publish(kind: str, content: dict[str, Any]) -> None:
             if not silent:
-                topic = self._topic(kind)
-                self.session.send(self.iopub_socket, kind, content, parent, ident=topic)
+                topic = self._base._topic(kind)
+                self._wire.send(self.iopub_socket, kind, content, parent, ident=topic)
 
         return publish
 
@@ -304,16 +320,13 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             ename, evalue, traceback = error
             content = {"ename": ename, "evalue": evalue, "traceback": traceback}
             if not silent:
-                self.send_response(self.iopub_socket, "error", content)
+                self._base.send_response(self.iopub_socket, "error", content)
             return {"status": "error", "execution_count": count, **content}
         if outcome.data is not None and not silent:
             result = {"execution_count": count, "data": outcome.data, "metadata": {}}
-            self.send_response(self.iopub_socket, "execute_result", result)
+            self._base.send_response(self.iopub_socket, "execute_result", result)
         pages = [{"source": "page", "data": {"text/plain": outcome.page}, "start": 0}] if outcome.page else []
         return {"status": "ok", "execution_count": count, "payload": pages, "user_expressions": {}}
-
-    def _functions(self) -> list[str]:
-        return self._cells.functions()
 
     def _log(self) -> str:
         run_dir = self._guest.session.run_dir

@@ -102,9 +102,11 @@ def _restore(magic: Call, context: Context) -> Outcome:
 
 
 def _console(magic: Call, context: Context) -> Outcome:
-    log = context.session.tdvm().run_dir / "console.log"
-    text = _read(log) or "The boot log is empty: this TDVM was resumed from a snapshot.\n"
-    context.publisher.text(clean(text, _LOG_SHOWN))
+    run_dir = context.session.tdvm().run_dir
+    text = clean(_read(run_dir / "console.log"), _LOG_SHOWN)
+    if earlier := clean(_read(run_dir / "snapshot-console.log"), _LOG_SHOWN):
+        text = f"{earlier.rstrip()}\n[here a snapshot was made, and this TDVM was resumed from it]\n{text}"
+    context.publisher.text(text)
     return Outcome()
 
 
@@ -120,9 +122,7 @@ class _Magic:
 
 
 MAGICS = {
-    "%%host": _Magic(
-        "%%host", "run the rest of the cell with bash on the host, not in the TDVM", _host
-    ),
+    "%%host": _Magic("%%host", "run the rest of the cell with bash on the host, not in the TDVM", _host),
     "%timeline": _Magic("%timeline", "the stages of this TDVM's boot", _timeline),
     "%attest": _Magic("%attest", "what was measured while it booted, register by register", _attest),
     "%snapshot": _Magic("%snapshot NAME", "save the TDVM's state under a name", _snapshot),
@@ -142,7 +142,7 @@ def help_text() -> str:
             "",
             *rows,
             "",
-            "display TYPE [FILE]   (a command in the TDVM) shows image/png, image/jpeg, application/json, text/plain",
+            "display TYPE [FILE]        shows image/png, image/jpeg, application/json or text/plain",
             "read [-s] [-p TEXT] NAME   asks you, where the front end lets you answer",
         ]
     )

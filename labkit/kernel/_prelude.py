@@ -33,8 +33,10 @@ LABKIT_END_OF_ANSWER
 display() {{
     case ${{1-}} in
         */*) ;;
-        *) \command printf 'usage: display TYPE [FILE]\n  TYPE: image/png, image/jpeg, application/json, text/plain\n' >&2
-           \return 2 ;;
+        *)
+            \command printf '%s\n' 'usage: display TYPE [FILE]' >&2
+            \return 2
+            ;;
     esac
     [ $# -lt 2 ] || [ -r "$2" ] || {{ \command printf 'display: %s cannot be read\n' "$2" >&2; \return 1; }}
     \command printf '\036=%s;' "$1"

@@ -19,12 +19,17 @@ from labkit.vm import CommandResult, Listener, RunningVm, Snapshot, running
 _QUERY = 0.5
 """Seconds that completion and the like may take in the guest."""
 
+_BOOT_LOGS = ("snapshot-console.log", "console.log")
+
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,39}")
 
 
 @dataclass
 class Session:
-    """The TDVM of a kernel. replaced: how many have been lost so far. All methods but ``interrupt`` and ``abandon`` belong to one thread."""
+    """The TDVM of a kernel; all methods but ``interrupt`` and ``abandon`` belong to one thread.
+
+    replaced: how many TDVMs have been lost so far.
+    """
 
     settings: Settings
     replaced: int = 0
@@ -33,7 +38,7 @@ class Session:
     _chosen: threading.Event = field(default_factory=threading.Event)
 
     def headline(self, timeout: float) -> str:
-        """The platform and what it may be trusted for; empty where that is not known within ``timeout`` seconds."""
+        """The platform and its trust; empty where they are not known within ``timeout`` seconds."""
         self._chosen.wait(timeout)
         return self._platform.headline if self._platform else ""
 
@@ -84,7 +89,9 @@ class Session:
         """What a script prints in a subshell of the guest's shell; empty where it takes too long."""
         shielded = f"(\\unset -f command printf type sh busybox grep head man; {script}\n)"
         try:
-            return self.tdvm().machine.console.run(shielded, _QUERY, aside=True).raw.decode("utf-8", "replace")
+            return (
+                self.tdvm().machine.console.run(shielded, _QUERY, aside=True).raw.decode("utf-8", "replace")
+            )
         except CommandTimeout:
             return ""
         except GuestGone:
@@ -112,6 +119,9 @@ class Session:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         tdvm.machine.save(_snapshot(folder))
+        log = next((tdvm.run_dir / name for name in _BOOT_LOGS if (tdvm.run_dir / name).exists()), None)
+        if log is not None:
+            shutil.copyfile(log, folder / "console.log")
 
     def restore(self, name: str) -> None:
         """Go on from a saved state; what happened since is gone.
@@ -177,7 +187,8 @@ def check_memory(wanted: int, machines: list[RunningVm], meminfo: str | None = N
     room = sizes.get("MemAvailable", 1 << 20) - promised
     if wanted > room:
         raise UsageError(
-            f"Another TDVM of {wanted} MiB does not fit: {len(machines)} are running, and {max(0, room)} MiB are left.",
+            f"Another TDVM of {wanted} MiB does not fit: {len(machines)} are running, and {max(0, room)} MiB "
+            "are left.",
             "Shut down a kernel, or end TDVMs that `labkit ps` shows with `labkit stop`.",
         )
 

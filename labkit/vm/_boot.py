@@ -81,6 +81,8 @@ def resume(
         undo.enter_context(machine)
         timeline = machine.wait_ready()
         _make_unique(machine)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(saved.memory.with_name("console.log"), machine.run_dir / "snapshot-console.log")
         undo.pop_all()
     return machine, timeline
 
@@ -142,6 +144,7 @@ class _Store:
         try:
             new.mkdir()
             machine.save(_files(new))
+            shutil.copyfile(machine.run_dir / "console.log", new / "console.log")
             with contextlib.suppress(OSError):
                 new.rename(self._folder)
         finally:

@@ -228,7 +228,7 @@ class Console:
             raise GuestGone("The guest is gone.", "Boot it again.") from error
 
     def _upload(self, quoted: list[bytes]) -> bytes:
-        """Return the line that runs the quoted command, without its end; a long one is stored in the guest first.
+        """Return the line that runs the quoted command; a long one is stored in the guest first.
 
         Empty where an interrupt came in between.
         """

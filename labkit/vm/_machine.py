@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -88,7 +88,7 @@ class Machine:
                 cls(spec, accelerator, run, guard, launched, profile, settings.output_limit)
             )
             run.write_json("argv.json", launched.argv)
-            run.write_json("vm.json", _describe(machine).to_dict())
+            run.write_json("vm.json", asdict(_describe(machine)))
             try:
                 machine._qmp.greet()
                 if resume:

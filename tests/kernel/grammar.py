@@ -4,23 +4,126 @@ from __future__ import annotations
 
 from random import Random
 
-_WORDS = ["a", "$x", '"$y"', "'q r'", "$(echo s)", "`echo b`", "*", "~", "é", "\\n", "-n", "--", "$((1+2))", "${z:-d}", "!x"]
-_SIMPLE = [
-    "echo {w} {w}", "printf '%s\\n' {w}", "true", "false", "x={w}", "export y={w}", "unset x", "cd /tmp", "cd {w}",
-    "test {w} = {w}", "ls /etc", "cat /etc/hostname", "cat", "read z", "nosuch {w}", "sleep 0.01", ":", "(exit 3)",
-    "seq 30", "set -- {w} {w}", "shift", "f {w}", "alias k=echo", "type cd", "jobs", "wait", "umask", "ulimit -n",
-    "printf '\\036>%s\\037' $LABKIT_CELL", "printf '\\036!0123456789abcdef:0:i\\037'", "printf '\\033[2J\\r\\b\\000'",
-    "printf '\\036=image/png;AAAA\\037'", "printf '\\036?:who\\037'", "head -c 200 /dev/urandom", "trap 'echo t' USR1",
-    "stty -a </dev/tty >/dev/null", "kill -USR1 $$", "PS1='$ '", "PS1=", "IFS=:", "IFS=' '", "set -f", "set +f",
-]  # fmt: skip
-_RARE = [
-    "exit", "exit 3", "exec true", "set -e", "set +e", "set -u", "set +u", "set -x", "set +x", "set -v", "set +v",
-    "kill -9 $$", "printf() {{ echo no; }}", "command() {{ echo no; }}", "unset -f printf command", "alias printf=false",
-    "unalias -a", "exec >/dev/null", "exec 2>&-", "exec 3>/tmp/three", "stty sane </dev/tty", "stty raw </dev/tty",
-    "sleep 0.5", "yes | head -n 5000", "LABKIT_CELL=1", "unset LABKIT_CELL", "cat </dev/tty & sleep 0.05", "sh -i",
-    "head -c 5 </dev/tty & sleep 0.05", "readonly LABKIT_STATUS", "trap '' INT", "trap - INT", "eval 'if'", ". /nosuch",
-]  # fmt: skip
-_BROKEN = ["'", '"', "$(", "`", "(", ")", "{", "}", "if", "fi", "done", "case x in", ";;", "&&", "|", "\\", "<<E", "${", "<", ">"]  # fmt: skip
+_WORDS = """\
+a
+$x
+"$y"
+'q r'
+$(echo s)
+`echo b`
+*
+~
+é
+\\n
+-n
+--
+$((1+2))
+${z:-d}
+!x
+""".splitlines()
+_SIMPLE = """\
+echo {w} {w}
+printf '%s\\n' {w}
+true
+false
+x={w}
+export y={w}
+unset x
+cd /tmp
+cd {w}
+test {w} = {w}
+ls /etc
+cat /etc/hostname
+cat
+read z
+nosuch {w}
+sleep 0.01
+:
+(exit 3)
+seq 30
+set -- {w} {w}
+shift
+f {w}
+alias k=echo
+type cd
+jobs
+wait
+umask
+ulimit -n
+printf '\\036>%s\\037' $LABKIT_CELL
+printf '\\036!0123456789abcdef:0:i\\037'
+printf '\\033[2J\\r\\b\\000'
+printf '\\036=image/png;AAAA\\037'
+printf '\\036?:who\\037'
+head -c 200 /dev/urandom
+trap 'echo t' USR1
+stty -a </dev/tty >/dev/null
+kill -USR1 $$
+PS1='$ '
+PS1=
+IFS=:
+IFS=' '
+set -f
+set +f
+""".splitlines()
+_RARE = """\
+exit
+exit 3
+exec true
+set -e
+set +e
+set -u
+set +u
+set -x
+set +x
+set -v
+set +v
+kill -9 $$
+printf() {{ echo no; }}
+command() {{ echo no; }}
+unset -f printf command
+alias printf=false
+unalias -a
+exec >/dev/null
+exec 2>&-
+exec 3>/tmp/three
+stty sane </dev/tty
+stty raw </dev/tty
+sleep 0.5
+yes | head -n 5000
+LABKIT_CELL=1
+unset LABKIT_CELL
+cat </dev/tty & sleep 0.05
+sh -i
+head -c 5 </dev/tty & sleep 0.05
+readonly LABKIT_STATUS
+trap '' INT
+trap - INT
+eval 'if'
+. /nosuch
+""".splitlines()
+_BROKEN = """\
+'
+"
+$(
+`
+(
+)
+{
+}
+if
+fi
+done
+case x in
+;;
+&&
+|
+\\
+<<E
+${
+<
+>
+""".splitlines()
 
 
 def cell(random: Random) -> str:

@@ -152,7 +152,8 @@ def test_input_is_asked_for_where_somebody_can_answer(frontend: Frontend) -> Non
 
 
 def test_read_reads_files_and_pipes_as_ever(frontend: Frontend) -> None:
-    code = "echo p | { read q; echo $q; }; while read a b; do echo $b-$a; done <<E\n1 2\n3 4\nE\nread l </etc/hostname; echo $l"
+    code = "echo p | { read q; echo $q; }; while read a b; do echo $b-$a; done <<E\n1 2\n3 4\nE\n"
+    code += "read l </etc/hostname; echo $l"
     assert frontend.run(code).text() == "p\n2-1\n4-3\ntdvm\n"
 
 
