@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 _WORDS = """\
@@ -139,6 +140,8 @@ def _list(random: Random, depth: int) -> str:
     if depth == 0 or kind < 0.55:
         return _simple(random)
     inner = [_list(random, depth - 1) for _ in range(2)]
+    # A function that calls itself is a cell without an end.
+    body = re.sub(r"\bf (?=\S)", "echo ", inner[0])
     return random.choice(
         [
             f"{inner[0]} && {inner[1]}",
@@ -148,7 +151,7 @@ def _list(random: Random, depth: int) -> str:
             f"{{ {inner[0]}; }}",
             f"if {inner[0]}\nthen {inner[1]}\nfi",
             f"for i in 1 2\ndo {inner[0]}\ndone",
-            f"f() {{ {inner[0]}\n}}",
+            f"f() {{ {body}\n}}",
             f"cat <<E\n{random.choice(_WORDS)}\nE",
             f"{inner[0]} >/tmp/out 2>&1",
             f"{inner[0]} </etc/hostname",

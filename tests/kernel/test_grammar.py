@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from random import Random
+from threading import Timer
 
 import pytest
 
@@ -21,10 +22,17 @@ def test_every_random_cell_gets_one_reply_and_the_kernel_still_answers(frontend:
     statuses: dict[str, int] = {}
     for number in range(COUNT):
         code = cell(random)
+        # A cell may be one without an end: then the stop button must end it.
+        presses = [Timer(seconds, frontend.interrupt) for seconds in (20, 24, 28)]
+        for press in presses:
+            press.start()
         try:
             done = frontend.run(code, timeout=60)
         except TimeoutError:
             pytest.fail(f"no reply to cell {number}: {code!r}")
+        finally:
+            for press in presses:
+                press.cancel()
         assert done.status in ("ok", "error")
         kinds = done.kinds()
         assert kinds.count("error") == (done.status == "error")
