@@ -240,27 +240,28 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         return run
 
     async def _booted(self, publisher: Publisher, context: _magics.Context, interactive: bool) -> None:
-        """Wait for the TDVM, showing how far it is where a person looks on."""
-        session = self._guest.session
+        """Wait for the TDVM; where a person looks on, show how far it is, and at the end what it is."""
+        session, starting = self._guest.session, self._guest
         if self._greeted and session.alive and session.replaced == self._lost:
             return
-        if not self._guest.boot.done():
-            said = 0
-            while not self._guest.boot.done():
-                await asyncio.wait([asyncio.wrap_future(self._guest.boot)], timeout=INTERVAL)
-                if context.interrupted.is_set():
-                    raise InterruptedError
-                if interactive:
-                    lines, said = self._guest.progress[said:], len(self._guest.progress)
-                    publisher.text("".join(f"{line}\n" for line in lines), "stderr")
-                    publisher.tick()
+        interactive = interactive and session.settings.ui is not Ui.STATIC
+        said = 0
+        while not starting.boot.done():
+            await asyncio.wait([asyncio.wrap_future(starting.boot)], timeout=INTERVAL)
+            if context.interrupted.is_set():
+                raise InterruptedError
+            if interactive:
+                lines, said = starting.progress[said:], len(starting.progress)
+                publisher.text("".join(f"{line}\n" for line in lines))
+                publisher.tick()
         tdvm = await self._work(session.tdvm, publisher)
         replaced = session.replaced
         if replaced > self._lost:
             publisher.text(_NEW_TDVM, "stderr")
-        new = replaced > self._lost or not self._greeted
         self._lost, self._greeted = replaced, True
-        if new and interactive and session.settings.ui is not Ui.STATIC:
+        if interactive:
+            if said:
+                publisher.add("clear_output", {"wait": True})
             text = f"{tdvm.headline}\n{tdvm.timeline}"
             data = _magics.bundle(text, tdvm.headline, tdvm.timeline)
             publisher.add("display_data", {"data": data, "metadata": {}, "transient": {}})
