@@ -38,11 +38,12 @@ _REPEATS = (0.5, 1.5, 4.0, 8.0)
 _CTRL_C = (0.2, 0.6, 1.4)
 """When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
 
-_STATUS = rb'"${LABKIT_STATUS:-${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}}"'
-_PROMPT = rb"PS1='\036>$LABKIT_CELL\037' PS2=;\unset LABKIT_STATUS LABKIT_ENDED"
+_STATUS = rb'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
+_PROMPT = rb"PS1='\036>$LABKIT_CELL\037' PS2=;\unset LABKIT_ENDED"
+# Inside the double quotes `$?` is still the command's own; the last words set it again for the question.
 _PING = (
-    rb'\: "${LABKIT_STATUS:=${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}}";'
-    rb"""\command printf '\36>%s,%s,\37' "${LABKIT_CELL-}" "${LABKIT_ENDED:+e}"
+    rb"""\eval "\\command printf '\\36>%s,%s,\\37' '${LABKIT_CELL-}' '${LABKIT_ENDED:+e}';"""
+    rb"""(\\exit ${LABKIT_ENDED:-$?})&&\\:"
 """
 )
 _TERMINAL = b"sane -echo -onlcr -icrnl -ixon noflsh susp undef quit undef"
