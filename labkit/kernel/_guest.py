@@ -15,7 +15,7 @@ Run = Callable[[str], str]
 """Runs a command in the guest and returns its output; empty where it did not end in time."""
 
 _LIMIT = 2000
-_OPERATORS = ";|&()\n{"
+_OPERATORS = ";|&()\n"
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _VARIABLE = re.compile(r"\$(\{?)([A-Za-z_]\w*)?\Z")
 _BEFORE_A_COMMAND = frozenset(
@@ -207,7 +207,7 @@ def is_complete(code: str, run: Run) -> str:
         return "complete"
     if re.search(r"(?<!\\)(?:\\\\)*\\\Z", code):
         return "incomplete"
-    said = run(f"command sh -n -c {_literal(code)}; \\printf '\\n%s' $?")
+    said = run(f"command sh -n -c {_literal(code)} 2>&1; \\printf '\\n%s' $?")
     said, _, status = said.rpartition("\n")
     if not status:
         return "unknown"
@@ -232,7 +232,7 @@ def inspect(code: str, cursor: int, run: Run) -> str:
     name = word.text
     if not name or len(name) > 200 or "\0" in name:
         return ""
-    kind = run(f"\\type {_literal(name)} 2>/dev/null").strip()
+    kind = run(f"LABKIT_K=$(\\type {_literal(name)}) && \\printf %s \"$LABKIT_K\"").strip()
     if not kind:
         return ""
     if "busybox" in kind or kind.endswith((f"/bin/{name}", f"/sbin/{name}")):

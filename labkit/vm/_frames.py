@@ -96,8 +96,9 @@ class Reader:
                 events.append(Text(self._take(begin if begin > 0 else len(self._buffer))))
                 continue
             edge = _EDGE.search(self._buffer, self._seen)
+            limit = _LIMITS.get(bytes(self._buffer[1:2]), 1)
             if edge is None:
-                if len(self._buffer) > _LIMITS.get(bytes(self._buffer[1:2]), 1):
+                if len(self._buffer) > limit:
                     events.append(Text(self._take(len(self._buffer))))
                 self._seen = max(1, len(self._buffer))
                 break
@@ -105,7 +106,8 @@ class Reader:
                 events.append(Text(self._take(edge.start())))
             else:
                 record = self._take(edge.end())
-                events.append(_record(record[1:-1]) or Text(record))
+                whole = _record(record[1:-1]) if len(record) <= limit else None
+                events.append(whole or Text(record))
         return events
 
     def rest(self) -> bytes:
