@@ -178,7 +178,7 @@ def _commands(word: Word, run: Run) -> list[str]:
 
 def _variables(listing: str) -> list[str]:
     names = set(re.findall(r"^([A-Za-z_]\w*)='", listing, re.MULTILINE))
-    return sorted(name for name in names if not name.startswith("LABKIT_"))
+    return sorted(name for name in names if not name.startswith(("LABKIT_", "_LK")))
 
 
 def _requote(name: str, quote: str) -> str:
@@ -232,7 +232,7 @@ def inspect(code: str, cursor: int, run: Run) -> str:
     name = word.text
     if not name or len(name) > 200 or "\0" in name:
         return ""
-    kind = run(f"LABKIT_K=$(\\type {_literal(name)}) && \\printf %s \"$LABKIT_K\"").strip()
+    kind = run(f'LABKIT_K=$(\\type {_literal(name)}) && \\printf %s "$LABKIT_K"').strip()
     if not kind:
         return ""
     if "busybox" in kind or kind.endswith((f"/bin/{name}", f"/sbin/{name}")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STDIN = "/dev/labkit-stdin"
+STDIN = "/dev/cell"
 """Standard input of every cell: an empty file, so that programs see the end of input at once, and one
 that can be told from every other, so that `read` knows when there is a person to ask."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from labkit.vm._accel import choose_accelerator
 from labkit.vm._boot import boot, resume
-from labkit.vm._console import CommandResult, Console, Listener
+from labkit.vm._command import CommandResult, Listener
+from labkit.vm._console import Console
 from labkit.vm._frames import quoted
 from labkit.vm._guest import COMMAND_LINE, build_initramfs
 from labkit.vm._kernel import check_kernel

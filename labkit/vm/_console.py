@@ -20,10 +20,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.show import clean
+from labkit.vm._command import TICK, CommandResult, Listener, Output, gone, silent
 from labkit.vm._frames import Answer, Ask, Display, Event, Reader, Ready, Text, lines, quote
 
 # A canonical-mode terminal cuts lines at 4095 bytes (Linux N_TTY; the same on Asterinas).
@@ -38,11 +39,16 @@ _REPEATS = (0.5, 1.5, 4.0, 8.0)
 _CTRL_C = (0.2, 0.6, 1.4)
 """When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
 
+# What is typed for every command is short, since a serial port takes 16 bytes at a time. The number of the
+# command is in `_LK`, and `_lk` answers a question; where somebody has redefined it, the long form does.
+_SETUP = (
+    rb"PS1='\036>$_LK\037' PS2=;_lk() { \command printf '\036!%s:%s:%s\037' "
+    rb""""$1" "$2" "$-"; };\unset LABKIT_ENDED"""
+)
 _STATUS = rb'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
-_PROMPT = rb"PS1='\036>$LABKIT_CELL\037' PS2=;\unset LABKIT_ENDED"
 # Inside the double quotes `$?` is still the command's own; the last words set it again for the question.
 _PING = (
-    rb"""\eval "\\command printf '\\36>%s,%s,\\37' '${LABKIT_CELL-}' '${LABKIT_ENDED:+e}';"""
+    rb"""\eval "\\command printf '\\36>%s,%s,\\37' '${_LK-}' '${LABKIT_ENDED:+e}';"""
     rb"""(\\exit ${LABKIT_ENDED:-$?})&&\\:"
 """
 )
@@ -59,63 +65,12 @@ class Stream(Protocol):
         """Send all of ``data``; raises OSError when the other end is gone."""
 
 
-@dataclass(frozen=True)
-class CommandResult:
-    """What one command did.
-
-    raw: output bytes, the middle left out where there were more than the console's limit.
-    dropped: how many bytes were left out.
-    shell_ended: the command ended the shell (``exit``, ``exec``, ``set -e``), and a new one answers.
-    """
-
-    command: str
-    exit_status: int
-    raw: bytes
-    seconds: float
-    dropped: int = 0
-    shell_ended: bool = False
-
-    @property
-    def output(self) -> str:
-        """The output as text that is safe to show: decoded, without control sequences, bounded."""
-        return clean(self.raw.decode("utf-8", "replace"))
-
-    def __repr__(self) -> str:
-        return f"CommandResult(exit_status={self.exit_status}, output={self.output[:60]!r})"
-
-    def __str__(self) -> str:
-        return self.output.rstrip("\n")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The command as the contract's JSON shows it."""
-        return {
-            "command": self.command,
-            "exit_status": self.exit_status,
-            "stdout": self.output,
-            "seconds": round(self.seconds, 4),
-        }
-
-
-@dataclass
-class Listener:
-    """Who hears what a running command says, and answers what it asks; None stands for nobody.
-
-    output: receives raw output as it arrives. ask: gets a prompt and whether the answer is to be hidden, and
-    returns a line, or None where nobody can answer. display: gets a MIME type and its data; without it such
-    a record is not shown.
-    """
-
-    output: Callable[[bytes], None] | None = None
-    ask: Callable[[str, bool], str | None] | None = None
-    display: Callable[[str, bytes], None] | None = None
-
-
 @dataclass
 class _Exchange:
     """One line that was sent, until its end is known."""
 
     number: int
-    output: _Output
+    output: Output
     listener: Listener
     started: float = field(default_factory=time.monotonic)
     alive: bool = False
@@ -160,9 +115,9 @@ class Console:
         """
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
-            exchange = _Exchange(0, _Output(self._limit), Listener())
+            exchange = _Exchange(0, Output(self._limit), Listener())
             # The empty line ends whatever half of an earlier question may have arrived.
-            self._write(b"\n" + _PROMPT + b";LABKIT_CELL=0\n")
+            self._write(b"\n" + _SETUP + b";_LK=0\n")
             self._ask(exchange)
             self._prompts = False
             if self._wait(exchange, min(left, 0.5)) is not None:
@@ -198,13 +153,13 @@ class Console:
         if "\0" in command:
             raise UsageError("The command holds a NUL character.", "Remove it; a shell cannot take one.")
         listener = listener or Listener(output=on_output)
-        output = _Output(self._limit, listener.output)
+        output = Output(self._limit, listener.output)
         started = time.monotonic()
         try:
             line = self._upload(quote(command))
             answer = self._exchange(line, timeout, output, listener) if line else Answer(b"", 130, False, "")
         except OSError as error:
-            raise _gone(output) from error
+            raise gone(output) from error
         seconds = time.monotonic() - started
         if answer is None:
             raise CommandTimeout(
@@ -253,19 +208,19 @@ class Console:
         self,
         line: bytes,
         timeout: float | None,
-        output: _Output | None = None,
+        output: Output | None = None,
         listener: Listener | None = None,
         *,
         repair: bool = True,
     ) -> Answer | None:
         """Have the shell run one line; None in time-out, after an interrupt."""
         self._number += 2
-        exchange = _Exchange(self._number, output or _Output(self._limit), listener or Listener())
+        exchange = _Exchange(self._number, output or Output(self._limit), listener or Listener())
         self._current = exchange
         try:
             # The first line makes a shell that reads its terminal prompt at once: a sign of life.
-            alive = b"LABKIT_CELL=%d\n" % (exchange.number - 1) if self._prompts else b""
-            self._write(alive + b"LABKIT_CELL=%d;" % exchange.number + line + b"\n")
+            alive = b"_LK=%d\n" % (exchange.number - 1) if self._prompts else b""
+            self._write(alive + b"_LK=%d;" % exchange.number + line + b"\n")
             if not self._prompts:
                 self._ask(exchange)
             answer = self._wait(exchange, timeout)
@@ -283,7 +238,7 @@ class Console:
     def _put_in_order(self, exchange: _Exchange, answer: Answer) -> None:
         """Repair what the command did to the prompt and the terminal."""
         if self._prompts and (exchange.pings or answer.ended):
-            self._write(b"{ " + _PROMPT + b"; } 2>/dev/null\n")
+            self._write(b"{ " + _SETUP + b"; } 2>/dev/null\n")
         if exchange.interrupted or exchange.prompt_lost:
             # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
             # stand behind the answer: have them here, not in the next command.
@@ -301,6 +256,9 @@ class Console:
                     return answer
             due = self._keep_asking(exchange)
             now = time.monotonic()
+            if exchange.listener.tick is not None:
+                exchange.listener.tick()
+                due = min(due, now + TICK)
             if deadline is not None:
                 if now >= deadline:
                     return None
@@ -308,7 +266,7 @@ class Console:
             data = self._stream.read(max(0.0, due - now))
             if data == b"":
                 exchange.output.add(bytes(exchange.late) + self._reader.rest())
-                raise _gone(exchange.output)
+                raise gone(exchange.output)
             if data:
                 self._events.extend(self._reader.feed(data))
 
@@ -339,11 +297,14 @@ class Console:
             exchange.prompt_lost = event.pinged
             self._ask(exchange)
         elif event.pinged:
-            raise _silent("did not get the command", exchange.output)
+            raise silent("did not get the command", exchange.output)
 
     def _ask(self, exchange: _Exchange) -> None:
         exchange.nonce = exchange.nonce or secrets.token_hex(8).encode()
         exchange.asked = exchange.asked or time.monotonic()
+        if self._prompts and not (exchange.pings or exchange.repeats):
+            self._write(b"\\_lk " + exchange.nonce + b' "$?"\n')
+            return
         # Functions of these names would stand in the way; without an answer they have to go.
         unset = b"\\unset -f command printf;" if exchange.repeats > 1 else b""
         question = b"\\command printf '\\36!%s:%s:%s\\37' " + exchange.nonce + b" " + _STATUS + b' "$-"\n'
@@ -366,7 +327,7 @@ class Console:
             return due
         if exchange.nonce:
             if now >= exchange.asked + _SILENCE:
-                raise _silent("no longer answers", exchange.output)
+                raise silent("no longer answers", exchange.output)
             if exchange.repeats < len(_REPEATS):
                 again = exchange.asked + _REPEATS[exchange.repeats]
                 if now >= again:
@@ -376,7 +337,7 @@ class Console:
                 due = min(due, again)
             return min(due, exchange.asked + _SILENCE)
         if not exchange.alive and now >= exchange.started + _SILENCE:
-            raise _silent("no longer reads its terminal", exchange.output)
+            raise silent("no longer reads its terminal", exchange.output)
         if exchange.pings < len(_PINGS):
             ping = exchange.started + _PINGS[exchange.pings]
             if now >= ping:
@@ -405,7 +366,7 @@ class Console:
         return b"".join(
             line
             for line in late.splitlines(keepends=True)
-            if exchange.nonce not in line and b"LABKIT_" not in line
+            if exchange.nonce not in line and b"_LK" not in line and b"LABKIT_" not in line
         )
 
     def _is_echoed(self, exchange: _Exchange) -> bool:
@@ -417,55 +378,6 @@ class Console:
     def _write(self, data: bytes) -> None:
         with self._writing:
             self._stream.write(data)
-
-
-class _Output:
-    """The head and the tail of what a command prints, within a limit."""
-
-    def __init__(self, limit: int, listener: Callable[[bytes], None] | None = None) -> None:
-        self._half = max(1, limit // 2)
-        self._listener = listener
-        self._head = bytearray()
-        self._tail = bytearray()
-        self.dropped = 0
-
-    def add(self, data: bytes) -> None:
-        if not data:
-            return
-        if self._listener is not None:
-            self._listener(data)
-        room = self._half - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
-        # Trim only when the tail has doubled, so that a flood costs linear time.
-        if len(self._tail) > 2 * self._half:
-            self._trim()
-
-    def _trim(self) -> None:
-        excess = len(self._tail) - self._half
-        if excess > 0:
-            self.dropped += excess
-            del self._tail[:excess]
-
-    def kept(self) -> bytes:
-        self._trim()
-        gap = b"\n[... %d bytes not shown ...]\n" % self.dropped if self.dropped else b""
-        return bytes(self._head) + gap + bytes(self._tail)
-
-
-def _gone(output: _Output) -> GuestGone:
-    last = clean(output.kept().decode("utf-8", "replace")).strip()
-    said = f" It had printed: {last[-200:]!r}." if last else ""
-    return GuestGone(f"The guest ended while a command was running.{said}", "Boot it again.")
-
-
-def _silent(why: str, output: _Output) -> GuestGone:
-    last = clean(output.kept().decode("utf-8", "replace")).strip()
-    said = f" It had printed: {last[-200:]!r}." if last else ""
-    return GuestGone(
-        f"The guest's shell {why}: it was stopped, or something else in the guest reads its terminal.{said}",
-        "Boot it again.",
-    )
 
 
 def _short(command: str) -> str:

@@ -51,7 +51,7 @@ jobs
 wait
 umask
 ulimit -n
-printf '\\036>%s\\037' $LABKIT_CELL
+printf '\\036>%s\\037' $_LK
 printf '\\036!0123456789abcdef:0:i\\037'
 printf '\\033[2J\\r\\b\\000'
 printf '\\036=image/png;AAAA\\037'
@@ -92,8 +92,8 @@ stty sane </dev/tty
 stty raw </dev/tty
 sleep 0.5
 yes | head -n 5000
-LABKIT_CELL=1
-unset LABKIT_CELL
+_LK=1
+unset _LK
 cat </dev/tty & sleep 0.05
 sh -i
 head -c 5 </dev/tty & sleep 0.05

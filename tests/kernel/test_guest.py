@@ -24,7 +24,7 @@ def run(toolchain: Toolchain, tmp_path: Path) -> Run:
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/inner").touch()
-    words = [toolchain.busybox, "sh", "-c"]
+    words: list[str | Path] = [toolchain.busybox, "sh", "-c"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COLOUR": "green"}
     return lambda script: process.run([*words, script], cwd=tmp_path, env=environment).text
 
