@@ -41,5 +41,4 @@ def run(starting: Starting) -> None:
         app.start()
     finally:
         starting.session.abandon()
-        starting.worker.submit(starting.session.close).result()
-        starting.worker.shutdown()
+        starting.session.close()

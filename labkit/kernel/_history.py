@@ -9,7 +9,7 @@ from typing import Any
 
 Entry = tuple[int, int, Any]
 
-_FUNCTION = re.compile(r"^[ \t]*([A-Za-z_]\w*)[ \t]*\(\)", re.MULTILINE)
+_FUNCTION = re.compile(r"\b([A-Za-z_]\w*)[ \t]*\(\)")
 
 
 @dataclass

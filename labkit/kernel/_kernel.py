@@ -86,8 +86,8 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         outcome = _magics.Outcome()
         try:
             await self._booted(publisher, context, interactive=allow_stdin and not silent)
-            job = self._job(code, context, allow_stdin)
-            outcome = await self._work(job, publisher)
+            # Like Python's own kernel, this one runs cells in its main thread; interrupts come in another.
+            outcome = self._run(code, context, allow_stdin)
             if outcome.status:
                 word = " (interrupted)" if outcome.status == 130 and self._interrupts else ""
                 error = "ExitStatus", str(outcome.status), [f"exit status {outcome.status}{word}"]
@@ -113,7 +113,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             matches, start = [name for name in _magics.MAGICS if name.startswith(code[:cursor_pos])], 0
         else:
             functions = self._cells.functions()
-            matches, start = await self._query(
+            matches, start = self._query(
                 lambda run: _guest.complete(code, cursor_pos, run, functions), nothing
             )
         return {
@@ -128,7 +128,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         """Ask the guest's shell whether it would wait for more."""
         if _magics.find(code):
             return {"status": "complete"}
-        status = await self._query(lambda run: _guest.is_complete(code, run), "unknown")
+        status = self._query(lambda run: _guest.is_complete(code, run), "unknown")
         return {"status": status, **({"indent": ""} if status == "incomplete" else {})}
 
     async def do_inspect(
@@ -138,7 +138,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         if code.startswith("%"):
             text = _magics.help_text()
         else:
-            text = await self._query(lambda run: _guest.inspect(code, cursor_pos, run), "")
+            text = self._query(lambda run: _guest.inspect(code, cursor_pos, run), "")
         data = {"text/plain": clean(text)} if text else {}
         return {"status": "ok", "found": bool(text), "data": data, "metadata": {}}
 
@@ -167,7 +167,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
         """End the guest; a restarted kernel is a new process with a fresh guest."""
         self._guest.session.abandon()
-        await asyncio.get_running_loop().run_in_executor(self._guest.worker, self._guest.session.close)
+        self._guest.session.close()
         return {"status": "ok", "restart": restart}
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
@@ -207,10 +207,10 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                 cell.publisher.text(_STUBBORN, "stderr")
             self._guest.session.interrupt()
 
-    def _job(self, code: str, context: _magics.Context, allow_stdin: bool) -> Callable[[], _magics.Outcome]:
+    def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.Outcome:
         magic = _magics.find(code)
         if magic is not None:
-            return lambda: _magics.call(magic, context)
+            return _magics.call(magic, context)
         publisher = context.publisher
         parent, ident = (
             self._base.get_parent("shell"),
@@ -231,13 +231,11 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             else:
                 publisher.add("display_data", {"data": shown, "metadata": {}, "transient": {}})
 
-        def run() -> _magics.Outcome:
-            result = self._guest.session.run(code, Listener(publisher.output, ask, display))
-            if result.shell_ended:
-                publisher.text(_NEW_SHELL.format(result.exit_status), "stderr")
-            return _magics.Outcome(result.exit_status)
-
-        return run
+        listener = Listener(publisher.output, publisher.tick, ask, display)
+        result = self._guest.session.run(code, listener)
+        if result.shell_ended:
+            publisher.text(_NEW_SHELL.format(result.exit_status), "stderr")
+        return _magics.Outcome(result.exit_status)
 
     async def _booted(self, publisher: Publisher, context: _magics.Context, interactive: bool) -> None:
         """Wait for the TDVM; where a person looks on, show how far it is, and at the end what it is."""
@@ -254,7 +252,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                 lines, said = starting.progress[said:], len(starting.progress)
                 publisher.text("".join(f"{line}\n" for line in lines))
                 publisher.tick()
-        tdvm = await self._work(session.tdvm, publisher)
+        tdvm = session.tdvm()
         replaced = session.replaced
         if replaced > self._lost:
             publisher.text(_NEW_TDVM, "stderr")
@@ -266,20 +264,11 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             data = _magics.bundle(text, tdvm.headline, tdvm.timeline)
             publisher.add("display_data", {"data": data, "metadata": {}, "transient": {}})
 
-    async def _work(self, job: Callable[[], T], publisher: Publisher) -> T:
-        """Run a job in the worker's thread, publishing its output meanwhile."""
-        future = asyncio.wrap_future(self._guest.worker.submit(job))
-        while not future.done():
-            await asyncio.wait([future], timeout=INTERVAL)
-            publisher.tick()
-        return future.result()
-
-    async def _query(self, ask: Callable[[_guest.Run], T], otherwise: T) -> T:
+    def _query(self, ask: Callable[[_guest.Run], T], otherwise: T) -> T:
         if not self._guest.boot.done():
             return otherwise
-        future = self._guest.worker.submit(lambda: ask(self._guest.session.query))
         try:
-            return await asyncio.wrap_future(future)
+            return ask(self._guest.session.query)
         except LabkitError:
             return otherwise
         except Exception:

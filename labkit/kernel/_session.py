@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ from labkit.vm import CommandResult, Listener, RunningVm, Snapshot, running
 _QUERY = 0.5
 """Seconds that completion and the like may take in the guest."""
 
+_PRELUDE_TIME = 20.0
+
 _BOOT_LOGS = ("snapshot-console.log", "console.log")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,39}")
@@ -26,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,39}")
 
 @dataclass
 class Session:
-    """The TDVM of a kernel; all methods but ``interrupt`` and ``abandon`` belong to one thread.
+    """The TDVM of a kernel; one thread at a time, but ``interrupt`` and ``abandon`` at any time.
 
     replaced: how many TDVMs have been lost so far.
     """
@@ -35,7 +38,9 @@ class Session:
     replaced: int = 0
     _tdvm: Tdvm | None = None
     _platform: EmulatedPlatform | None = None
+    _closed: bool = False
     _chosen: threading.Event = field(default_factory=threading.Event)
+    _busy: threading.RLock = field(default_factory=threading.RLock)
 
     def headline(self, timeout: float) -> str:
         """The platform and its trust; empty where they are not known within ``timeout`` seconds."""
@@ -58,15 +63,17 @@ class Session:
         Raises:
             LabkitError: it cannot be booted.
         """
-        if self._tdvm is None:
-            try:
-                self._platform = choose_platform("auto", self.settings)
-            finally:
-                self._chosen.set()
-            check_memory(DEFAULT_MEMORY, running(self.settings))
-            self._adopt(self._platform.boot(BootRequest(), say))
-        assert self._tdvm is not None
-        return self._tdvm
+        with self._busy:
+            if self._closed:
+                raise GuestGone("The kernel is shutting down.")
+            if self._tdvm is None:
+                try:
+                    self._platform = choose_platform("auto", self.settings)
+                finally:
+                    self._chosen.set()
+                check_memory(DEFAULT_MEMORY, running(self.settings))
+                self._tdvm = self._prepared(self._platform.boot(BootRequest(), say))
+            return self._tdvm
 
     def run(self, code: str, listener: Listener) -> CommandResult:
         """Run a cell.
@@ -75,28 +82,29 @@ class Session:
             GuestGone: the guest ended, or its shell cannot be reached any more; the next call boots another.
             UsageError: the cell holds a NUL.
         """
-        tdvm = self.tdvm()
-        try:
-            result = tdvm.machine.console.run(code, listener=listener)
-            if result.shell_ended:
-                self._prepare(tdvm)
-        except GuestGone as gone:
-            self._drop()
-            raise GuestGone(gone.message, "The next cell starts in a fresh TDVM.") from gone
-        return result
+        with self._busy:
+            console = self.tdvm().machine.console
+            try:
+                result = console.run(code, listener=listener)
+                if result.shell_ended:
+                    console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+            except GuestGone as gone:
+                self._drop()
+                raise GuestGone(gone.message, "The next cell starts in a fresh TDVM.") from gone
+            return result
 
     def query(self, script: str) -> str:
         """What a script prints in a subshell of the guest's shell; empty where it takes too long."""
         shielded = f"(\\unset -f command printf type sh busybox grep head man; {script}\n)"
-        try:
-            return (
-                self.tdvm().machine.console.run(shielded, _QUERY, aside=True).raw.decode("utf-8", "replace")
-            )
-        except CommandTimeout:
-            return ""
-        except GuestGone:
-            self._drop()
-            return ""
+        with self._busy:
+            console = self.tdvm().machine.console
+            try:
+                return console.run(shielded, _QUERY, aside=True).raw.decode("utf-8", "replace")
+            except CommandTimeout:
+                return ""
+            except GuestGone:
+                self._drop()
+                return ""
 
     def interrupt(self) -> None:
         """Send Ctrl-C to the running cell; from any thread."""
@@ -115,13 +123,13 @@ class Session:
             UsageError: it is no name.
             VmError: there is no space for it.
         """
-        tdvm, folder = self.tdvm(), self._snapshot_folder(name)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, mode=0o700)
-        tdvm.machine.save(_snapshot(folder))
-        log = next((tdvm.run_dir / name for name in _BOOT_LOGS if (tdvm.run_dir / name).exists()), None)
-        if log is not None:
-            shutil.copyfile(log, folder / "console.log")
+        with self._busy:
+            tdvm, folder = self.tdvm(), self._snapshot_folder(name)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, mode=0o700)
+            tdvm.machine.save(_snapshot(folder))
+            logs = [path for log in _BOOT_LOGS if (path := tdvm.run_dir / log).exists()]
+            shutil.copyfile(logs[0], folder / "console.log")
 
     def restore(self, name: str) -> None:
         """Go on from a saved state; what happened since is gone.
@@ -133,31 +141,30 @@ class Session:
         folder = self._snapshot_folder(name)
         if not folder.exists():
             raise UsageError(f"There is no snapshot {name}.", "Make one with `%snapshot NAME` first.")
-        before = self.tdvm()
-        assert self._platform is not None
-        check_memory(before.machine.spec.memory, running(self.settings))
-        self._adopt(self._platform.resume(before, _snapshot(folder)))
-        before.machine.close()
+        with self._busy:
+            before = self.tdvm()
+            assert self._platform is not None
+            check_memory(before.machine.spec.memory, running(self.settings))
+            self._tdvm = self._prepared(self._platform.resume(before, _snapshot(folder)))
+            before.machine.close()
 
     def close(self) -> None:
-        """End the guest, and forget what was saved."""
-        tdvm, self._tdvm = self._tdvm, None
-        if tdvm is not None:
-            tdvm.machine.close()
-        shutil.rmtree(self._snapshots(), ignore_errors=True)
+        """End the guest, and forget what was saved; waits for a cell that is running."""
+        with self._busy:
+            self._closed = True
+            tdvm, self._tdvm = self._tdvm, None
+            if tdvm is not None:
+                tdvm.machine.close()
+            shutil.rmtree(self._snapshots(), ignore_errors=True)
 
-    def _adopt(self, tdvm: Tdvm) -> None:
-        console = tdvm.machine.console
-        console.stdin = STDIN
-        try:
-            self._prepare(tdvm)
-        except BaseException:
-            tdvm.machine.close()
-            raise
-        self._tdvm = tdvm
-
-    def _prepare(self, tdvm: Tdvm) -> None:
-        tdvm.machine.console.run(PRELUDE, timeout=20, aside=True)
+    def _prepared(self, tdvm: Tdvm) -> Tdvm:
+        """Tell a fresh guest's shell what the kernel needs of it."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(tdvm.machine.close)
+            tdvm.machine.console.stdin = STDIN
+            tdvm.machine.console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+            undo.pop_all()
+        return tdvm
 
     def _drop(self) -> None:
         if self._tdvm is not None:

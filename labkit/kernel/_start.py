@@ -12,19 +12,20 @@ from labkit.settings import Settings
 
 @dataclass
 class Starting:
-    """A session, the one thread that talks to its guest, and the boot that runs there first.
+    """A session, and the boot of its guest, which runs in a thread of its own.
 
     progress: what the boot has said so far, one stage a line.
     """
 
     session: Session
-    worker: ThreadPoolExecutor
     boot: Future[Tdvm]
     progress: list[str] = field(default_factory=list)
 
 
 def start(settings: Settings) -> Starting:
     """Begin to boot a TDVM; whether that works is asked of ``boot`` later."""
-    session, worker = Session(settings), ThreadPoolExecutor(1, "labkit-guest")
+    session, worker = Session(settings), ThreadPoolExecutor(1, "labkit-boot")
     progress: list[str] = []
-    return Starting(session, worker, worker.submit(session.tdvm, progress.append), progress)
+    boot = worker.submit(session.tdvm, progress.append)
+    worker.shutdown(wait=False)
+    return Starting(session, boot, progress)
