@@ -235,7 +235,8 @@ def inspect(code: str, cursor: int, run: Run) -> str:
     kind = run(f'LABKIT_K=$(\\type {_literal(name)}) && \\printf %s "$LABKIT_K"').strip()
     if not kind:
         return ""
-    if "busybox" in kind or kind.endswith((f"/bin/{name}", f"/sbin/{name}")):
+    # Busybox finds its own applets without a path.
+    if "busybox" in kind or kind.endswith((f"/bin/{name}", f"/sbin/{name}", f" is {name}")):
         # Only busybox is asked, so that no program of the user's runs; `--help` acts on nothing.
         applet = f"busybox --list | grep -qxF -e {_literal(name)} && busybox {_literal(name)} --help 2>&1"
         kind = f"{kind}\n\n{run(applet)}".strip()

@@ -85,20 +85,21 @@ class Publisher:
     publish: Callable[[str, dict[str, Any]], None]
     limit: int
     where: Callable[[], str] = lambda: "the run directory"
+    clock: Callable[[], float] = time.monotonic
     _cleaner: Cleaner = field(default_factory=Cleaner)
     _queue: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _shown: int = 0
     _cut: int = 0
     _tail: str = ""
-    _published: float = 0.0
+    _waiting: float | None = None
 
     def output(self, data: bytes, final: bool = False) -> None:
         """Add raw output."""
         with self._lock:
             for part in self._cleaner.feed(data, final):
                 if isinstance(part, Clear):
-                    self._queue.append(("clear_output", {"wait": False}))
+                    self._enqueue("clear_output", {"wait": False})
                 else:
                     self._bounded(part)
 
@@ -106,22 +107,23 @@ class Publisher:
         """Add text of labkit's own."""
         with self._lock:
             if text:
-                self._queue.append(("stream", {"name": name, "text": text}))
+                self._enqueue("stream", {"name": name, "text": text})
 
     def add(self, kind: str, content: dict[str, Any]) -> None:
         """Add any other message."""
         with self._lock:
-            self._queue.append((kind, content))
+            self._enqueue(kind, content)
 
     def tick(self) -> None:
-        """Publish what there is, unless something was published just before."""
-        if time.monotonic() - self._published >= INTERVAL:
-            self.flush()
+        """Publish what there is, once the first of it has waited for what belongs to it."""
+        with self._lock:
+            if self._waiting is not None and self.clock() - self._waiting >= INTERVAL:
+                self.flush()
 
     def flush(self) -> None:
         """Publish what there is."""
         with self._lock:
-            queue, self._queue = self._queue, []
+            queue, self._queue, self._waiting = self._queue, [], None
             pending: dict[str, list[str]] = {}
             for kind, content in queue:
                 if kind == "stream":
@@ -132,8 +134,6 @@ class Publisher:
                     self._send(pending)
                     self.publish(kind, content)
             self._send(pending)
-            if queue:
-                self._published = time.monotonic()
 
     def close(self) -> None:
         """The cell has ended: publish everything."""
@@ -145,6 +145,11 @@ class Publisher:
                     self.text(f"\n[... {lost} characters not shown; the full log is {self.where()} ...]\n")
                 self.text(self._tail)
             self.flush()
+
+    def _enqueue(self, kind: str, content: dict[str, Any]) -> None:
+        self._queue.append((kind, content))
+        if self._waiting is None:
+            self._waiting = self.clock()
 
     def _bounded(self, text: str) -> None:
         room = self.limit - self._shown

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 from jupyter_core.utils import ensure_event_loop
+
+_NUMBERS = itertools.count()
 
 
 @dataclass
@@ -41,7 +46,8 @@ class Frontend:
     """A running kernel and its client."""
 
     def __init__(self, **environment: str) -> None:
-        self.manager = KernelManager(kernel_name="tdvm", transport="ipc")
+        sockets = Path(jupyter_runtime_dir()) / f"kernel-{next(_NUMBERS)}"
+        self.manager = KernelManager(kernel_name="tdvm", transport="ipc", ip=str(sockets))
         if environment:
             self.manager.start_kernel(env=environment)
         else:

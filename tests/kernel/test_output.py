@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.kernel._output import Cleaner, Clear, Publisher
+from labkit.kernel._output import INTERVAL, Cleaner, Clear, Publisher
 
 
 def cleaned(*pieces: bytes) -> list[str | type[Clear]]:
@@ -95,16 +95,22 @@ def test_output_is_coalesced_and_the_order_of_other_messages_kept() -> None:
     assert sent.text() == "".join(f"{n}\n" for n in range(100)) + "after\n"
 
 
-def test_a_tick_publishes_no_sooner_than_the_interval_allows() -> None:
-    sent = Sent()
-    publisher = Publisher(sent, 1000)
-    publisher.output(b"a")
+def test_a_tick_publishes_only_what_has_waited_for_the_rest_of_it() -> None:
+    sent, now = Sent(), 0.0
+    publisher = Publisher(sent, 1000, clock=lambda: now)
+    publisher.output(b"h")
     publisher.tick()
-    publisher.output(b"b")
+    assert sent == []
+    publisher.output(b"ello\n")
+    now += INTERVAL
+    publisher.tick()
+    assert sent == [("stream", {"name": "stdout", "text": "hello\n"})]
+    publisher.output(b"again\n")
+    now += INTERVAL / 2
     publisher.tick()
     assert len(sent) == 1
-    publisher.close()
-    assert sent.text() == "ab"
+    publisher.flush()
+    assert len(sent) == 2
 
 
 def test_a_flood_is_bounded_and_says_where_the_rest_is() -> None:
