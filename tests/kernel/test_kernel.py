@@ -126,6 +126,10 @@ def test_magics_show_the_machine(frontend: Frontend) -> None:
     attested = result("%attest")["text/plain"]
     assert "[EMULATED]" in attested
     assert "RTMR0" in attested
+    assert "quote [EMULATED] VERIFIED: under a lab's root" in attested
+    assert "[EMULATED] ACCEPTED" in attested
+    assert frontend.run("%attest xyz").error[0] == "UsageError"
+    assert frontend.run("%attest " + "00" * 65).error[0] == "UsageError"
     console = frontend.run("%console").text()
     assert "Linux version" in console
     assert "labkit: shell" in console
