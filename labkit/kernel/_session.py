@@ -84,7 +84,7 @@ class Session:
                 finally:
                     self._chosen.set()
                 check_memory(DEFAULT_MEMORY, running(self.settings))
-                self._tdvm = self._prepared(self._platform.boot(BootRequest(), say))
+                self._tdvm = self._prepared(self._platform.boot(BootRequest(), say, self.settings.run_dir))
             return self._tdvm
 
     def run(self, code: str, listener: Listener) -> CommandResult:
@@ -166,7 +166,7 @@ class Session:
             assert self._platform is not None
             check_memory(before.machine.spec.memory, running(self.settings))
             self._tdvm = self._prepared(self._platform.resume(before, _snapshot(folder)))
-            before.machine.close()
+            before.abandon()
 
     def close(self) -> None:
         """End the guest, and forget what was saved; waits for a cell that is running."""
@@ -174,7 +174,7 @@ class Session:
             self._closed = True
             tdvm, self._tdvm = self._tdvm, None
             if tdvm is not None:
-                tdvm.machine.close()
+                tdvm.abandon()
             shutil.rmtree(self._snapshots(), ignore_errors=True)
 
     @contextlib.contextmanager
@@ -190,15 +190,17 @@ class Session:
     def _prepared(self, tdvm: Tdvm) -> Tdvm:
         """Tell a fresh guest's shell what the kernel needs of it."""
         with contextlib.ExitStack() as undo:
-            undo.callback(tdvm.machine.close)
+            undo.callback(tdvm.abandon)
             tdvm.machine.console.stdin = STDIN
             tdvm.machine.console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+            if tdvm.keep_in is not None:
+                tdvm.record()
             undo.pop_all()
         return tdvm
 
     def _drop(self) -> None:
         if self._tdvm is not None:
-            self._tdvm.machine.close()
+            self._tdvm.abandon()
             self.replaced += 1
         self._tdvm = None
 

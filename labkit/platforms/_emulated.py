@@ -134,7 +134,7 @@ class EmulatedPlatform:
         before = tdvm.machine
         toolchain = self.toolchain()
         machine, timeline = resume(before.spec, before.accelerator, toolchain, self.settings, snapshot)
-        return Tdvm(machine, timeline, self.name, self.trust, tdvm.why, tdvm.firmware)
+        return Tdvm(machine, timeline, self.name, self.trust, tdvm.why, tdvm.firmware, tdvm.keep_in)
 
     def _firmware(self, path: Path) -> Firmware:
         """Split one firmware file into its two flash drives, which QEMU wants apart."""

@@ -41,7 +41,7 @@ class Tdvm:
         self.why = why
         self.firmware = firmware
         self.commands: list[CommandResult] = []
-        self._keep_in = keep_in
+        self.keep_in = keep_in
         self._closed = False
         self._evidence: list[str] = []
 
@@ -109,17 +109,32 @@ class Tdvm:
             "run_dir": str(self.run_dir),
         }
 
+    def record(self) -> None:
+        """Write down what is known of the boot, as ``result.json`` of the run directory.
+
+        Raises:
+            VmError: the guest has no event log.
+            MalformedEventLog: its event log does not parse.
+        """
+        self.machine.run.write_json("result.json", self.to_dict())
+
     def close(self) -> None:
         """Record the run, power the guest off, and end every process; may be called twice."""
         if self._closed:
             return
-        self._closed = True
         try:
-            self.machine.run.write_json("result.json", self.to_dict())
+            self.record()
             self.machine.power_off()
         finally:
-            self.machine.close()
-            self._copy_record()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End every process at once: nothing more is asked of the guest; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.machine.close()
+        self._copy_record()
 
     def __enter__(self) -> Tdvm:
         return self
@@ -130,10 +145,8 @@ class Tdvm:
         if kind is None:
             self.close()
         else:
-            # What raised may be the guest's end: nothing more is asked of it.
-            self._closed = True
-            self.machine.close()
-            self._copy_record()
+            # What raised may be the guest's end.
+            self.abandon()
 
     def __repr__(self) -> str:
         return f"Tdvm({self.platform}, trust={self.trust.value}, {self.machine.accelerator.kind.value})"
@@ -160,10 +173,10 @@ class Tdvm:
         ]
 
     def _copy_record(self) -> None:
-        if self._keep_in is None:
+        if self.keep_in is None:
             return
         number = 1
-        while (folder := self._keep_in / f"tdvm-{number:02}").exists():
+        while (folder := self.keep_in / f"tdvm-{number:02}").exists():
             number += 1
         folder.mkdir(parents=True)
         for name in dict.fromkeys((*_KEPT_FILES, *self._evidence)):

@@ -218,6 +218,23 @@ def test_a_guest_that_somebody_stops_is_said_and_replaced(frontend: Frontend, vm
 
 
 @vm
+def test_a_run_gets_the_record_of_each_of_its_guests(kernelspec: str, tmp_path: Path) -> None:
+    frontend = Frontend(**{**os.environ, "LABKIT_RUN_DIR": str(tmp_path)})
+    try:
+        frontend.run("echo first")
+        frontend.run("%snapshot here")
+        frontend.run("%restore here")
+        frontend.run("echo second")
+    finally:
+        frontend.close()
+    for number, word in enumerate((b"first", b"second"), 1):
+        folder = tmp_path / f"tdvm-{number:02}"
+        result = json.loads((folder / "result.json").read_text())
+        assert (result["platform"], result["trust"], result["stamp"]) == ("emulated", "none", "EMULATED")
+        assert word in (folder / "shell.log").read_bytes()
+
+
+@vm
 def test_papermill_injects_parameters_and_stops_at_an_error(kernelspec: str, tmp_path: Path) -> None:
     papermill = pytest.importorskip("papermill")
     metadata = {"kernelspec": {"name": "tdvm", "display_name": "TDVM shell", "language": "bash"}}
