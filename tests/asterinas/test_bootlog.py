@@ -18,6 +18,7 @@ from labkit.asterinas import (
     BootReport,
     Failure,
     Goal,
+    Hang,
     Kind,
     Layer,
     Outcome,
@@ -274,10 +275,10 @@ def test_each_known_failure_is_recognized_and_gets_its_remedy(row: Failure) -> N
 
 
 def test_no_two_failures_have_one_id_and_all_have_words() -> None:
-    ids = [row.id for row in (*FAILURES, *HANGS)]
-    assert len(set(ids)) == len(ids)
+    rows: list[Failure | Hang] = [*FAILURES, *HANGS]
+    assert len({row.id for row in rows}) == len(rows)
     assert len(FAILURES) >= 12
-    assert all(row.sentence and row.remedy[-1] in ".?" and row.reference for row in (*FAILURES, *HANGS))
+    assert all(row.sentence and row.remedy[-1] in ".?" and row.reference for row in rows)
 
 
 def test_what_the_user_prints_behind_the_prompt_is_no_failure_of_the_boot() -> None:
