@@ -18,6 +18,7 @@ from labkit.asterinas._profiles import (
     Features,
     LogFile,
     Profile,
+    ProfileTable,
     choose_profile,
     profile,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "LogFile",
     "Outcome",
     "Profile",
+    "ProfileTable",
     "asterinas_board",
     "asterinas_command_line",
     "build_asterinas_initramfs",
