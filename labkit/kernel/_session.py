@@ -19,8 +19,8 @@ from labkit.platforms import (
     DEFAULT_MEMORY,
     Attestation,
     BootRequest,
-    EmulatedPlatform,
     Measurements,
+    Platform,
     Tdvm,
     attest_tdvm,
     choose_platform,
@@ -49,7 +49,7 @@ class Session:
     settings: Settings
     replaced: int = 0
     _tdvm: Tdvm | None = None
-    _platform: EmulatedPlatform | None = None
+    _platform: Platform | None = None
     _closed: bool = False
     _chosen: threading.Event = field(default_factory=threading.Event)
     _busy: threading.RLock = field(default_factory=threading.RLock)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.vm._spec import Accel, BootSpec
+from labkit.vm._spec import Accel, Board, BootSpec, Port
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,14 @@ class Wires:
 
 _CPU = {Accel.TCG: "max", Accel.KVM: "host"}
 
+# Two serial ports; or the console of an Asterinas, as its own QEMU command lines have it.
+_VIRTIO = "virtio-serial-pci,disable-legacy=on,disable-modern=off"
+_PORTS = {
+    Port.TTYS1: ("-serial", "chardev:log", "-serial", "chardev:shell"),
+    Port.TTYS0: ("-serial", "chardev:shell"),
+    Port.HVC0: ("-serial", "chardev:log", "-device", _VIRTIO, "-device", "virtconsole,chardev=shell"),
+}
+
 
 def qemu_arguments(
     spec: BootSpec, accel: Accel, wires: Wires, variables: Path, *, name: str = "", resume: bool = False
@@ -32,19 +41,15 @@ def qemu_arguments(
     """What QEMU is told about one virtual machine, without the program's own path.
 
     ``variables`` is this machine's own copy of the firmware's variable store; a machine to ``resume``
-    waits for its state on the control connection. Port ttyS0 is the boot log, ttyS1 the shell.
+    waits for its state on the control connection. The boot log is on ttyS0, the shell where the board has it.
     """
+    if spec.td is not None:
+        return tdx_arguments(spec, wires, name=name)
+    board = spec.board
     argv = [
-        *("-name", f"labkit-{name}"),
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-machine", "q35", "-accel", accel.value, "-cpu", _CPU[accel]),
-        *("-m", str(spec.memory), "-smp", str(spec.cpus)),
-        *_socket("log", wires.boot_log),
-        *("-serial", "chardev:log"),
-        *_socket("shell", wires.shell),
-        *("-serial", "chardev:shell"),
-        *_socket("control", wires.control),
-        *("-mon", "chardev=control,mode=control"),
+        *_head(name),
+        *("-machine", board.machine, "-accel", accel.value, "-cpu", board.cpu or _CPU[accel]),
+        *_ports(spec, wires),
     ]
     if spec.firmware is not None:
         argv += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_comma(spec.firmware.code)}"]
@@ -52,8 +57,72 @@ def qemu_arguments(
     if wires.tpm is not None:
         argv += [*_socket("tpm", wires.tpm), "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
         argv += ["-device", "tpm-crb,tpmdev=tpm0"]
-    argv += ["-kernel", str(spec.kernel), "-initrd", str(spec.initrd), "-append", spec.command_line]
+    argv += _devices(board)
+    if board.display:
+        argv += ["-vga", "std"]
+    argv += image_arguments(spec)
     return [*argv, "-incoming", "defer"] if resume else argv
+
+
+def tdx_arguments(spec: BootSpec, wires: Wires, *, name: str = "") -> list[str]:
+    """What QEMU (10.1 or newer, upstream) is told about one TD, without the program's own path.
+
+    The object, machine, firmware and CPU options are those of Asterinas v0.18.1 (``tools/qemu_args.sh tdx``)
+    and of QEMU's ``docs/system/i386/tdx.rst``: quotes come from a service behind vsock, the firmware is one
+    TDVF file, the interrupt controller is split. Never run on TDX hardware.
+
+    Raises:
+        ValueError: the specification has no firmware or is no TD's.
+    """
+    if spec.td is None or spec.firmware is None:
+        raise ValueError("a TD needs its firmware")
+    service = {"type": "vsock", "cid": str(spec.td.quote_cid), "port": str(spec.td.quote_port)}
+    domain = {
+        "qom-type": "tdx-guest",
+        "id": "tdx0",
+        "sept-ve-disable": True,
+        "quote-generation-socket": service,
+    }
+    return [
+        *_head(name),
+        *("-object", json.dumps(domain)),
+        *("-machine", "q35,kernel-irqchip=split,confidential-guest-support=tdx0"),
+        *("-accel", "kvm", "-cpu", "host,-kvm-steal-time,pmu=off"),
+        *_ports(spec, wires),
+        *("-bios", str(spec.firmware.image)),
+        *_devices(spec.board),
+        *image_arguments(spec),
+    ]
+
+
+def _head(name: str) -> list[str]:
+    return [
+        *("-name", f"labkit-{name}"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+    ]
+
+
+def _ports(spec: BootSpec, wires: Wires) -> list[str]:
+    return [
+        *("-m", str(spec.memory), "-smp", str(spec.cpus)),
+        *_socket("log", wires.boot_log),
+        *_socket("shell", wires.shell),
+        *_PORTS[spec.board.shell],
+        *_socket("control", wires.control),
+        *("-mon", "chardev=control,mode=control"),
+    ]
+
+
+def _devices(board: Board) -> list[str]:
+    return ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"] if board.debug_exit else []
+
+
+def image_arguments(spec: BootSpec) -> list[str]:
+    """The options that hand over what boots."""
+    if spec.iso is not None:
+        return ["-drive", f"file={_comma(spec.iso)},format=raw,index=2,media=cdrom,readonly=on"]
+    initrd = ["-initrd", str(spec.initrd)] if spec.initrd else []
+    return ["-kernel", str(spec.kernel), *initrd, "-append", spec.command_line]
 
 
 def _socket(name: str, descriptor: int) -> list[str]:
