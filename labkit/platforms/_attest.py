@@ -73,17 +73,12 @@ def fresh_nonce() -> bytes:
 
 
 def emulated_policy(prediction: Prediction, nonce: bytes) -> Policy:
-    """What evidence of the emulated platform must say: the predicted registers and this nonce.
-
-    Newer firmware measures QEMU's ACPI tables, which the inputs do not decide. They are left open, and the
-    appraisal names them as unchecked.
-    """
+    """What evidence of the emulated platform must say: the predicted registers and this nonce."""
     return Policy(
         allow_lab=True,
         report_data=nonce.ljust(REPORT_DATA, b"\0"),
         prediction=prediction,
         page_order=PageOrder.SINGLE_PASS,
-        allow_unpredicted=True,
     )
 
 

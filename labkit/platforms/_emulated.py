@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import NotATdvf, UsageError
-from labkit.measure import BootInputs, Prediction, SectionType, measure_firmware, predict, read_tdvf
+from labkit.measure import (
+    ACPI_BLOBS,
+    BootInputs,
+    Prediction,
+    SectionType,
+    measure_firmware,
+    predict,
+    read_tdvf,
+)
 from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
 from labkit.settings import Settings, Trust
@@ -23,6 +31,7 @@ from labkit.vm import (
     check_kernel,
     choose_accelerator,
     find_toolchain,
+    fw_cfg_files,
 )
 
 DEFAULT_MEMORY = 512
@@ -90,7 +99,9 @@ class EmulatedPlatform:
         return Tdvm(machine, timeline, self.name, self.trust, why, measured, keep_in)
 
     def predict(self, request: BootRequest) -> Prediction:
-        """What a boot of this request must measure, from its inputs alone; nothing is started.
+        """What a boot of this request must measure, from its inputs alone; no guest runs for it.
+
+        Newer firmware measures ACPI tables: QEMU is asked for those of the same machine.
 
         Raises:
             UsageError, NotAKernel, NotATdvf: the request cannot boot.
@@ -101,14 +112,17 @@ class EmulatedPlatform:
         firmware = self._chosen_firmware(request, toolchain)
         spec = _spec(request, toolchain, firmware, self._own_initrd(toolchain))
         image = firmware.image.read_bytes()
+        rules = rules_of(image, toolchain.qemu)
+        blobs = fw_cfg_files(spec, toolchain, ACPI_BLOBS[: rules.acpi_events]) if rules.acpi_events else ()
         inputs = BootInputs(
             firmware=read_tdvf(image),
             memory=spec.memory << 20,
             kernel=spec.kernel.read_bytes(),
             initrd=spec.initrd.read_bytes(),
             command_line=spec.command_line,
+            acpi=tuple(hashlib.sha384(blob).digest() for blob in blobs),
         )
-        return predict(inputs, rules_of(image, toolchain.qemu))
+        return predict(inputs, rules)
 
     def _chosen_firmware(self, request: BootRequest, toolchain: Toolchain) -> Firmware:
         return self._firmware(request.firmware) if request.firmware else toolchain.firmware

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labkit.vm._accel import choose_accelerator
 from labkit.vm._boot import boot
 from labkit.vm._console import CommandResult, Console
+from labkit.vm._fwcfg import fw_cfg_files
 from labkit.vm._guest import COMMAND_LINE, build_initramfs
 from labkit.vm._kernel import check_kernel
 from labkit.vm._machine import Machine
@@ -41,6 +42,7 @@ __all__ = [
     "check_kernel",
     "choose_accelerator",
     "find_toolchain",
+    "fw_cfg_files",
     "install_toolchain",
     "running",
     "stop",

@@ -10,16 +10,20 @@ from labkit.vm._spec import Accel, BootSpec
 
 @dataclass(frozen=True)
 class Wires:
-    """The file descriptors that QEMU inherits: one end each of a socket pair."""
+    """The file descriptors that QEMU inherits: one end each of a socket pair.
+
+    test: for QEMU's test protocol, in place of a guest that runs.
+    """
 
     boot_log: int
     shell: int
     control: int
     tpm: int | None = None
+    test: int | None = None
 
     def numbers(self) -> list[int]:
         """Every descriptor that is in use."""
-        wires = (self.boot_log, self.shell, self.control, self.tpm)
+        wires = (self.boot_log, self.shell, self.control, self.tpm, self.test)
         return [wire for wire in wires if wire is not None]
 
 
@@ -52,6 +56,8 @@ def qemu_arguments(
     if wires.tpm is not None:
         argv += [*_socket("tpm", wires.tpm), "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
         argv += ["-device", "tpm-crb,tpmdev=tpm0"]
+    if wires.test is not None:
+        argv += ["-S", *_socket("test", wires.test), "-object", "qtest,id=qtest,chardev=test,log=/dev/null"]
     argv += ["-kernel", str(spec.kernel), "-initrd", str(spec.initrd), "-append", spec.command_line]
     return [*argv, "-incoming", "defer"] if resume else argv
 
