@@ -31,7 +31,8 @@ def choose_platform(
     name = PlatformName(name)
     if name is PlatformName.HARDWARE:
         raise MissingComponent(
-            "labkit cannot launch a TD on TDX hardware yet.", "Use --platform emulated, or auto."
+            "labkit cannot launch a TD on TDX hardware yet.",
+            "Use --platform emulated, or auto; inside a TD, `labkit attest --platform hardware` attests it.",
         )
     if name is PlatformName.EMULATED:
         return EmulatedPlatform(settings, "it was asked for")
