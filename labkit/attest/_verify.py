@@ -28,7 +28,7 @@ from labkit.show import columns, one_line, stamp, verdict_view
 
 # SHA-256 of Intel's "SGX Root CA" certificate, as DER; it stands in every quote of Intel's platforms.
 INTEL_ROOT_SHA256 = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
-_CHUNK = 64
+_CHUNK = 16
 
 
 class Anchor(StrEnum):
