@@ -63,7 +63,7 @@ def repeated(action: Callable[[], object], count: int) -> Callable[[], object]:
 
 
 def mrtd_rows() -> list[dict[str, Any]]:
-    """MRTD of OVMF beside SHA-384 of as many bytes as MRTD hashes, and of the content alone: two thirds of them."""
+    """MRTD of OVMF beside SHA-384 of as many bytes as it hashes, and of the content (two thirds of them)."""
     if not OVMF.is_file():
         return []
     tdvf = read_tdvf(OVMF.read_bytes())
