@@ -12,6 +12,7 @@ from labkit.attest._policy import Policy, load_policy, parse_policy
 from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Reason
 from labkit.attest._tdreport import TdReport, make_tdreport, parse_tdreport
+from labkit.attest._trust import chain_of_trust
 from labkit.attest._verify import Anchor, QuoteVerdict, VerifierPool, verifier_pool, verify_quote
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "TdReport",
     "VerifierPool",
     "appraise",
+    "chain_of_trust",
     "load_policy",
     "make_tdreport",
     "parse_collateral",

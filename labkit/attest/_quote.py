@@ -40,6 +40,9 @@ _TD15_BODY = _TD10_BODY + Layout(("tee_tcb_svn2", 16), ("mr_service_td", 48))
 _BODIES = {_TD10: _TD10_BODY, _TD15: _TD15_BODY}
 _SIGNATURE = Layout(("signature", 64), ("attestation_key", 64))
 _QE = Layout(("qe_report", 384), ("qe_report_signature", 64))
+# All of the signature data but the certificates: signature, key, certification type and length, QE report and
+# its signature, length of the authentication data, the data, type and length of the certificates.
+_SIGNED = struct.Struct("<64s64sHI384s64sH32sHI")
 assert (_TD10_BODY.size, _TD15_BODY.size) == (584, 648)
 
 
@@ -240,17 +243,21 @@ def parse_quote(data: bytes) -> Quote:
     rest = data[end + 4 + length :]
     if rest.count(0) != len(rest):
         raise MalformedEvidence("Bytes other than zeros follow the end of the quote.", _REMEDY)
-    fields = {"tee_tcb_svn2": b"", "mr_service_td": b"", **layout.decode(data, start)}
-    return Quote(
+    quote = object.__new__(Quote)
+    # Past the constructor of a frozen dataclass, which would take as long as all the rest.
+    quote.__dict__.update(
         version=version,
         qe_and_pce_svn=data[8:12],
         user_data=data[28:48],
         body_type=body_type,
-        **fields,
+        tee_tcb_svn2=b"",
+        mr_service_td=b"",
         **tail,
         chain=parse_chain(tail["certificates"]),
         padding=len(rest),
     )
+    quote.__dict__.update(layout.decode(data, start))
+    return quote
 
 
 def _body(data: bytes, version: int) -> tuple[int, int]:
@@ -267,22 +274,26 @@ def _body(data: bytes, version: int) -> tuple[int, int]:
 
 def _signature_data(data: bytes, start: int, length: int) -> dict[str, bytes]:
     end = start + length
-    fixed = 128 + 6 + 448 + 2
-    if length < fixed + 32 + 6 or end > len(data):
+    if length < _SIGNED.size or end > len(data):
         raise MalformedEvidence(f"The signature data of {length} bytes does not fit the quote.", _REMEDY)
-    kind, size = struct.unpack_from("<HI", data, start + 128)
-    if kind != 6 or size != length - 134:
-        raise MalformedEvidence(f"The outer certification data has type {kind} and {size} bytes.", _REMEDY)
-    (auth,) = struct.unpack_from("<H", data, start + 134 + 448)
-    at = start + fixed
+    signature, key, outer, outer_size, report, report_signature, auth, auth_data, inner, inner_size = (
+        _SIGNED.unpack_from(data, start)
+    )
+    if outer != 6 or outer_size != length - 134:
+        raise MalformedEvidence(
+            f"The outer certification data has type {outer} and {outer_size} bytes.", _REMEDY
+        )
     if auth != 32:
         raise MalformedEvidence(f"The QE's authentication data has {auth} bytes, not 32.", _REMEDY)
-    kind, size = struct.unpack_from("<HI", data, at + auth)
-    if kind != 5 or at + auth + 6 + size != end:
-        raise MalformedEvidence(f"The inner certification data has type {kind} and {size} bytes.", _REMEDY)
+    if inner != 5 or inner_size != length - _SIGNED.size:
+        raise MalformedEvidence(
+            f"The inner certification data has type {inner} and {inner_size} bytes.", _REMEDY
+        )
     return {
-        **_SIGNATURE.decode(data, start),
-        **_QE.decode(data, start + 134),
-        "qe_auth_data": data[at : at + auth],
-        "certificates": data[at + auth + 6 : end],
+        "signature": signature,
+        "attestation_key": key,
+        "qe_report": report,
+        "qe_report_signature": report_signature,
+        "qe_auth_data": auth_data,
+        "certificates": data[start + _SIGNED.size : end],
     }

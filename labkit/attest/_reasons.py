@@ -14,7 +14,6 @@ class Reason(StrEnum):
     SERVICE_TD = "SERVICE_TD"
     LAB_QUOTE = "LAB_QUOTE"
     WRONG_ROOT = "WRONG_ROOT"
-    ROOT_DIFFERS = "ROOT_DIFFERS"
     CERTIFICATE_EXPIRED = "CERTIFICATE_EXPIRED"
     CERTIFICATE_NOT_YET_VALID = "CERTIFICATE_NOT_YET_VALID"
     CERTIFICATE_REVOKED = "CERTIFICATE_REVOKED"
@@ -72,8 +71,7 @@ _REMEDIES = {
     Reason.DEBUG_TD: "Start the TD without the debug attribute; nothing a debug TD says can be trusted.",
     Reason.SEPT_VE_DISABLE_OFF: "Start the TD with SEPT_VE_DISABLE (QEMU: sept-ve-disable=on).",
     Reason.LAB_QUOTE: "Name the lab's root (--root-ca) if its word is enough; Intel never vouches for it.",
-    Reason.WRONG_ROOT: "Quote and collateral are not both signed under the root asked for.",
-    Reason.ROOT_DIFFERS: "The root certificate inside the quote is not the one asked for: it was altered.",
+    Reason.WRONG_ROOT: "Name the root under which quote and collateral were made, if you trust it.",
     Reason.CERTIFICATE_NOT_YET_VALID: "Use a time of verification that is not before the certificate.",
     Reason.CERTIFICATE_EXPIRED: "Use a time of verification within the certificate's validity.",
     Reason.CRL_EXPIRED: "Fetch newer collateral, or verify for a time at which this one was current.",

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from labkit.cli._common import emit, json_option, note
+from labkit.cli._common import emit, json_option, note, read_input
 from labkit.errors import UsageError
-from labkit.settings import Settings
+from labkit.settings import Settings, Trust
+from labkit.show import stamp
+
+if TYPE_CHECKING:
+    from labkit.attest import Policy
+    from labkit.platforms import Attestation, BootRequest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command("attest")
@@ -25,6 +33,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--initrd", type=_FILE, help="Boot with this initrd instead of labkit's.")
 @click.option("--firmware", type=_FILE, help="Boot this TDVF instead of the distribution's.")
 @click.option("--debug-td", is_flag=True, help="As if the TD had been built for debugging.")
+@click.option(
+    "--evidence", type=_FOLDER, help="Judge the evidence in this run directory instead of booting anything."
+)
+@click.option("--collateral", type=_FILE, help="Collateral (JSON) for evidence of TDX hardware.")
 @click.option(
     "--policy", "policy_file", type=_FILE, help="Appraise by this policy instead of the prediction."
 )
@@ -40,48 +52,77 @@ def command(
     initrd: Path | None,
     firmware: Path | None,
     debug_td: bool,
+    evidence: Path | None,
+    collateral: Path | None,
     policy_file: Path | None,
     as_json: bool,
 ) -> None:
     """Boot a TDVM, take evidence about a nonce from it, verify and appraise it.
 
     Expected is what labkit predicts for labkit's own boot with this memory: another command line, kernel,
-    initrd or firmware is rejected, with the register and the first differing event. Exits with 0 when
-    accepted, 1 when not.
+    initrd or firmware is rejected, with the register and the first differing event. Old evidence is rejected
+    for its nonce, unless --report-data names that one. With --platform hardware the TD that labkit itself
+    runs in is attested, by a policy. Exits with 0 when accepted, 1 when not.
 
     Example: labkit attest --append debug
     """
-    from dataclasses import replace
-
-    from labkit.attest import LabAuthority, load_policy
-    from labkit.platforms import (
-        DEFAULT_MEMORY,
-        REPORT_DATA,
-        BootRequest,
-        attest_tdvm,
-        check_nonce,
-        choose_platform,
-        emulated_policy,
-        fresh_nonce,
-    )
+    from labkit.platforms import DEFAULT_MEMORY, BootRequest, check_nonce, fresh_nonce
 
     nonce = _bytes(report_data) if report_data is not None else fresh_nonce()
     check_nonce(nonce)
-    settings = Settings.load()
-    chosen = choose_platform(platform, settings)
     expected = BootRequest(memory or DEFAULT_MEMORY)
     request = replace(expected, append=append, kernel=kernel, initrd=initrd, firmware=firmware)
-    if policy_file:
-        policy = replace(load_policy(policy_file), report_data=nonce.ljust(REPORT_DATA, b"\0"))
+    if evidence or platform == "hardware":
+        if request != expected or debug_td:
+            raise UsageError("Nothing is booted here.", "Leave out what describes a boot.")
+        outcome = _shown(evidence, collateral, nonce, _policy(policy_file, platform, expected, nonce))
     else:
-        policy = emulated_policy(chosen.predict(expected), nonce)
-    now = int(time.time())
-    authority = LabAuthority.open(settings.state_dir, now)
-    others = {} if request == expected else {"what was asked for": chosen.predict(request).inputs}
-    with chosen.boot(request, note) as tdvm:
-        outcome = attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug_td, others=others)
+        outcome = _booted(platform, request, nonce, _policy(policy_file, platform, expected, nonce), debug_td)
     emit(outcome, as_json)
     context.exit(0 if outcome.accepted else 1)
+
+
+def _policy(file: Path | None, platform: str, expected: BootRequest, nonce: bytes) -> Policy:
+    """The policy of the file, or the prediction; for hardware there is none, which the outcome says."""
+    from labkit.attest import Policy, load_policy
+    from labkit.platforms import REPORT_DATA, choose_platform, emulated_policy
+
+    filled = nonce.ljust(REPORT_DATA, b"\0")
+    if file:
+        return replace(load_policy(file), report_data=filled)
+    if platform == "hardware":
+        return Policy(report_data=filled)
+    return emulated_policy(choose_platform(platform, Settings.load()).predict(expected), nonce)
+
+
+def _booted(platform: str, request: BootRequest, nonce: bytes, policy: Policy, debug: bool) -> Attestation:
+    from labkit.attest import LabAuthority
+    from labkit.platforms import attest_tdvm, choose_platform
+
+    settings, now = Settings.load(), int(time.time())
+    chosen = choose_platform(platform, settings)
+    authority = LabAuthority.open(settings.state_dir, now)
+    others = {"what was asked for": chosen.predict(request).inputs}
+    with chosen.boot(request, note) as tdvm:
+        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, others=others)
+
+
+def _shown(folder: Path | None, collateral: Path | None, nonce: bytes, policy: Policy) -> Attestation:
+    """Judge evidence that lies in a folder, or that the TD around us gives and that is kept in one."""
+    from labkit.attest import LabAuthority, parse_collateral
+    from labkit.platforms import attest_evidence, hardware_evidence, load_evidence, run_here
+
+    settings, now = Settings.load(), int(time.time())
+    given = parse_collateral(read_input(collateral)) if collateral else None
+    if folder:
+        root = LabAuthority.open(settings.state_dir, now).root_der
+        evidence, why = load_evidence(folder, root, given), f"the evidence lies in {folder}"
+    else:
+        evidence, why = hardware_evidence(run_here, nonce, given), "the TD that labkit runs in was asked"
+        folder = evidence.keep(settings.state_dir / "evidence", now)
+    platform = "emulated" if evidence.trust is Trust.NONE else "hardware"
+    headline = f"{stamp(evidence.trust)}platform {platform}, trust {evidence.trust.value}: {why}"
+    return attest_evidence(evidence, policy, now, folder, platform, headline)
 
 
 def _bytes(text: str) -> bytes:

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import add
 from struct import unpack
 from typing import Any
 
@@ -17,9 +18,9 @@ from labkit.measure._tdvf import PAGE, Section, Tdvf, read_tdvf
 from labkit.show import columns, join, section_table
 
 _CHUNK = 256
-_ADD_HEAD = b"MEM.PAGE.ADD".ljust(16, b"\0")
-_EXTEND_HEAD = b"MR.EXTEND".ljust(16, b"\0")
-_PAD = bytes(104)
+_BLOCK = 128
+_ADD_HEAD = b"MEM.PAGE.ADD".ljust(_BLOCK, b"\0")
+_EXTEND_HEAD = b"MR.EXTEND".ljust(_BLOCK, b"\0")
 # Pages hashed at a time: their blocks (about 200 KiB) stay in the second-level cache.
 _BATCH = 32
 
@@ -60,14 +61,17 @@ def mrtd(tdvf: Tdvf, order: PageOrder | str) -> bytes:
     return digest.digest()
 
 
-def _gpas(start: int, count: int, step: int) -> tuple[bytes, ...]:
-    packed = array("Q", range(start, start + count * step, step))
-    return unpack("8s" * count, packed.tobytes())
+def _blocks(head: bytes, start: int, count: int, step: int) -> tuple[bytes, ...]:
+    """``count`` blocks of 128 bytes: a head, and at offset 16 an address that grows by ``step``."""
+    blocks = bytearray(head * count)
+    addresses = array("Q", range(start, start + count * step, step))
+    memoryview(blocks).cast("Q")[2 :: _BLOCK // 8] = memoryview(addresses)
+    return unpack(f"{_BLOCK}s" * count, blocks)
 
 
 def _adds(gpa: int, pages: int) -> bytes:
     """The 128-byte blocks of TDH.MEM.PAGE.ADD for consecutive pages."""
-    return b"".join(_ADD_HEAD + address + _PAD for address in _gpas(gpa, pages, PAGE))
+    return b"".join(_blocks(_ADD_HEAD, gpa, pages, PAGE))
 
 
 def _extends(tdvf: Tdvf, section: Section, *, with_adds: bool) -> Iterator[bytes]:
@@ -79,17 +83,16 @@ def _extends(tdvf: Tdvf, section: Section, *, with_adds: bool) -> Iterator[bytes
         end = min(first + size, section.raw_size)
         data = image[section.data_offset + begin : section.data_offset + end]
         chunks = unpack(
-            "256s" * (size // _CHUNK), data if len(data) == size else bytes(data).ljust(size, b"\0")
+            f"{_CHUNK}s" * (size // _CHUNK), data if len(data) == size else bytes(data).ljust(size, b"\0")
         )
-        count = len(chunks)
-        parts: list[bytes] = [b""] * (4 * count)
-        parts[0::4] = [_EXTEND_HEAD] * count
-        parts[1::4] = _gpas(section.gpa + first, count, _CHUNK)
-        parts[2::4] = [_PAD] * count
-        parts[3::4] = chunks
+        count, gpa = len(chunks), section.gpa + first
+        heads = [*_blocks(_EXTEND_HEAD, gpa, count, _CHUNK)]
         if with_adds:
-            addresses = parts[1 :: 4 * PAGE // _CHUNK]
-            parts[0 :: 4 * PAGE // _CHUNK] = [_ADD_HEAD + gpa + _PAD + _EXTEND_HEAD for gpa in addresses]
+            adds = _blocks(_ADD_HEAD, gpa, size // PAGE, PAGE)
+            heads[:: PAGE // _CHUNK] = map(add, adds, heads[:: PAGE // _CHUNK])
+        parts: list[bytes] = [b""] * (2 * count)
+        parts[0::2] = heads
+        parts[1::2] = chunks
         yield b"".join(parts)
 
 

@@ -19,8 +19,9 @@ from labkit.measure._hob import td_hob_list
 from labkit.measure._kernel import authenticode, patch_header
 from labkit.measure._mrtd import PageOrder, mrtd
 from labkit.measure._names import EventType, type_name
+from labkit.measure._replay import extend
 from labkit.measure._tdvf import SectionType, Tdvf
-from labkit.show import columns, section_table
+from labkit.show import View, columns, register_fold, section_table
 
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c").bytes_le
 _IMAGE_SECURITY = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f").bytes_le
@@ -187,7 +188,7 @@ class Prediction:
             if event.register == number:
                 if event.digest is None:
                     return None
-                value = hashlib.sha384(value + event.digest).digest()
+                value = extend(value, event.digest)
         return value
 
     @property
@@ -198,6 +199,18 @@ class Prediction:
     def mrtd(self, order: PageOrder) -> bytes | None:
         """The expected MRTD for a page order; ``None`` without a firmware."""
         return mrtd(self.inputs.firmware, order) if self.inputs.firmware else None
+
+    def fold(self, number: int) -> View:
+        """A picture of how one RTMR comes about, as far as its events can be predicted."""
+        steps = []
+        value = bytes(48)
+        for event in self.events:
+            if event.register == number and event.digest is not None:
+                value = extend(value, event.digest)
+                steps.append((event.label, event.digest.hex(), value.hex()))
+            elif event.register == number:
+                break
+        return register_fold(f"RTMR{number}", steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Registers and events as hex; ``None`` for what cannot be predicted."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from labkit.platforms._attest import Attestation, attest_tdvm, emulated_policy, fresh_nonce
+from labkit.platforms._attest import Attestation, attest_evidence, attest_tdvm, emulated_policy, fresh_nonce
 from labkit.platforms._choose import PlatformName, choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
-from labkit.platforms._evidence import REPORT_DATA, Evidence, check_nonce
+from labkit.platforms._evidence import REPORT_DATA, Evidence, check_nonce, load_evidence
 from labkit.platforms._hardware import HardwarePlatform, td_spec
 from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
 from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest, Plan
 from labkit.platforms._platform import Platform
 from labkit.platforms._tdvm import Tdvm
-from labkit.platforms._tsm import TsmReport, read_tsm
+from labkit.platforms._tsm import TsmReport, hardware_evidence, read_tsm, run_here
 
 __all__ = [
     "DEFAULT_MEMORY",
@@ -28,13 +28,17 @@ __all__ = [
     "PlatformName",
     "Tdvm",
     "TsmReport",
+    "attest_evidence",
     "attest_tdvm",
     "check_nonce",
     "choose_platform",
     "compare",
     "emulated_policy",
     "fresh_nonce",
+    "hardware_evidence",
+    "load_evidence",
     "parse_measurements",
     "read_tsm",
+    "run_here",
     "td_spec",
 ]

@@ -73,17 +73,12 @@ def fresh_nonce() -> bytes:
 
 
 def emulated_policy(prediction: Prediction, nonce: bytes) -> Policy:
-    """What evidence of the emulated platform must say: the predicted registers and this nonce.
-
-    Newer firmware measures QEMU's ACPI tables, which the inputs do not decide. They are left open, and the
-    appraisal names them as unchecked.
-    """
+    """What evidence of the emulated platform must say: the predicted registers and this nonce."""
     return Policy(
         allow_lab=True,
         report_data=nonce.ljust(REPORT_DATA, b"\0"),
         prediction=prediction,
         page_order=PageOrder.SINGLE_PASS,
-        allow_unpredicted=True,
     )
 
 
@@ -107,6 +102,24 @@ def attest_tdvm(
         MalformedEventLog: the guest's event log does not parse.
     """
     evidence = tdvm.evidence(nonce, authority, now, debug=debug)
+    return attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, others)
+
+
+def attest_evidence(
+    evidence: Evidence,
+    policy: Policy,
+    now: int,
+    folder: Path,
+    platform: str,
+    headline: str,
+    others: Mapping[str, BootInputs] | None = None,
+) -> Attestation:
+    """Verify evidence for the time ``now`` and appraise it; ``folder`` is where it lies.
+
+    Raises:
+        MalformedEvidence, MalformedEventLog: a part of it does not parse.
+        UsageError: there is no collateral to verify it with.
+    """
     verdict = evidence.verify(now)
     appraisal = appraise(policy, verdict, evidence.event_log, others)
-    return Attestation(tdvm.platform, tdvm.headline, evidence, verdict, appraisal, tdvm.run_dir)
+    return Attestation(platform, headline, evidence, verdict, appraisal, folder)

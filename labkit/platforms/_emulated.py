@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from labkit.errors import UsageError
 from labkit.measure import (
+    ACPI_BLOBS,
     BootInputs,
     FirmwareMeasurement,
     Prediction,
@@ -25,6 +27,7 @@ from labkit.vm import (
     boot,
     build_initramfs,
     choose_accelerator,
+    fw_cfg_files,
     resume,
 )
 
@@ -71,7 +74,9 @@ class EmulatedPlatform(Platform):
         )
 
     def predict(self, request: BootRequest) -> Prediction:
-        """What a boot of this request must measure, from its inputs alone; nothing is started.
+        """What a boot of this request must measure, from its inputs alone; no guest runs for it.
+
+        Newer firmware measures ACPI tables: QEMU is asked for those of the same machine.
 
         Raises:
             UsageError, NotAKernel, NotATdvf: the request cannot boot.
@@ -86,14 +91,17 @@ class EmulatedPlatform(Platform):
                 "Leave out the image, or give a bzImage.",
             )
         image = firmware.image.read_bytes()
+        rules = rules_of(image, toolchain.qemu)
+        blobs = fw_cfg_files(spec, toolchain, ACPI_BLOBS[: rules.acpi_events]) if rules.acpi_events else ()
         inputs = BootInputs(
             firmware=read_tdvf(image),
             memory=spec.memory << 20,
             kernel=spec.kernel.read_bytes(),
             initrd=spec.initrd.read_bytes(),
             command_line=spec.command_line,
+            acpi=tuple(hashlib.sha384(blob).digest() for blob in blobs),
         )
-        return predict(inputs, rules_of(image, toolchain.qemu))
+        return predict(inputs, rules)
 
     def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
         """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on.

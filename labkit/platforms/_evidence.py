@@ -1,15 +1,26 @@
-"""Evidence of the emulated platform: a TDREPORT of one boot, quoted by the lab authority, not by hardware."""
+"""Evidence, and how the emulated platform makes it: a TDREPORT of one boot, quoted by the lab authority."""
 
 from __future__ import annotations
 
 import re
+import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.attest import Collateral, LabAuthority, QuoteVerdict, TdReport, make_tdreport, verify_quote
-from labkit.errors import UsageError, VmError
+from labkit.attest import (
+    Collateral,
+    LabAuthority,
+    QuoteVerdict,
+    TdReport,
+    make_tdreport,
+    parse_collateral,
+    parse_quote,
+    verify_quote,
+)
+from labkit.errors import StorageError, UsageError, VmError
 from labkit.measure import EventLog, parse_log
 from labkit.platforms._measurements import Measurements
 from labkit.settings import Trust
@@ -21,6 +32,7 @@ REPORT_DATA = 64
 
 # TD attributes, Intel TDX Module Base Architecture Specification: every TD of Linux sets SEPT_VE_DISABLE.
 _SEPT_VE_DISABLE, _DEBUG = 1 << 28, 1 << 0
+_LARGEST = 4 << 20
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){0,64}")
 
 Run = Callable[[str], CommandResult]
@@ -31,42 +43,49 @@ Run = Callable[[str], CommandResult]
 class Evidence:
     """What a TDVM shows about itself, with all that a verifier needs besides; nothing of it is judged yet.
 
-    quote, log: the raw bytes. root: the certificate (DER) to name for verification; None means Intel's.
-    report: the TDREPORT behind the quote, where it is known.
+    quote, log: the raw bytes; a guest without a log leaves it empty. root: the certificate (DER) to name for
+    verification; None means Intel's. report: the TDREPORT behind the quote, where it is known.
     """
 
     quote: bytes
     log: bytes
-    collateral: Collateral
+    collateral: Collateral | None
     root: bytes | None
     report: TdReport | None
     trust: Trust
 
     @property
-    def event_log(self) -> EventLog:
-        """The log, parsed.
+    def event_log(self) -> EventLog | None:
+        """The log, parsed; None where the guest has none.
 
         Raises:
             MalformedEventLog: it does not parse.
         """
-        return parse_log(self.log)
+        return parse_log(self.log) if self.log else None
 
     def verify(self, now: int) -> QuoteVerdict:
         """Verify the quote for the time ``now``, under the root that comes with the evidence.
 
         Raises:
             MalformedEvidence: quote or collateral do not parse.
+            UsageError: there is no collateral.
         """
+        if self.collateral is None:
+            fmspc = parse_quote(self.quote).chain.fmspc.hex().upper()
+            raise UsageError(
+                f"The quote cannot be verified without the collateral of its platform (FMSPC {fmspc}).",
+                "Fetch it from Intel or the cloud, for example with dcap-qvl, and name it with --collateral.",
+            )
         return verify_quote(self.quote, self.collateral, now, self.root)
 
     def files(self) -> dict[str, bytes]:
         """The evidence as files; the names of what is emulated say so."""
         mark = f".{self.trust.stamp}" if self.trust.stamp else ""
-        found = {
-            f"quote{mark}.bin": self.quote,
-            f"eventlog{mark}.bin": self.log,
-            "collateral.json": self.collateral.text.encode(),
-        }
+        found = {f"quote{mark}.bin": self.quote}
+        if self.log:
+            found[f"eventlog{mark}.bin"] = self.log
+        if self.collateral is not None:
+            found["collateral.json"] = self.collateral.text.encode()
         if self.report is not None:
             found[f"tdreport{mark}.bin"] = self.report.encode()
         if self.root is not None:
@@ -77,6 +96,24 @@ class Evidence:
         """Write ``files`` into a folder."""
         for name, data in self.files().items():
             (folder / name).write_bytes(data)
+
+    def keep(self, parent: Path, now: int) -> Path:
+        """Save into a new folder below ``parent``, named by the time ``now``; returns it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + secrets.token_hex(3)
+        folder = parent / name
+        try:
+            folder.mkdir(parents=True)
+            self.save(folder)
+        except OSError as error:
+            raise StorageError(
+                f"{folder} cannot be written: {error.strerror}.",
+                "Set LABKIT_STATE_DIR to a directory that can.",
+            ) from error
+        return folder
 
     def to_dict(self) -> dict[str, Any]:
         """Sizes and trust; the bytes are in ``files``."""
@@ -94,6 +131,54 @@ class Evidence:
 
     def _rows(self) -> list[tuple[str, str]]:
         return [(name, str(len(data))) for name, data in self.files().items()]
+
+
+def load_evidence(folder: Path, lab_root: bytes, collateral: Collateral | None = None) -> Evidence:
+    """Evidence that an earlier boot left in ``folder``, under the names that ``Evidence.files`` gives.
+
+    lab_root: the root (DER) for the quote of a lab; the one in the folder is not asked, since whoever wrote
+    the folder chose it. collateral: in the place of the folder's own.
+
+    Raises:
+        UsageError: there is no quote, or a file cannot be read.
+        MalformedEvidence: quote or collateral do not parse.
+    """
+    mark = f".{Trust.NONE.stamp}" if (folder / f"quote.{Trust.NONE.stamp}.bin").exists() else ""
+    quote = _read(folder / f"quote{mark}.bin")
+    log = _read(folder / f"eventlog{mark}.bin") if (folder / f"eventlog{mark}.bin").exists() else b""
+    if collateral is None and (folder / "collateral.json").exists():
+        collateral = parse_collateral(_read(folder / "collateral.json"))
+    return evidence_of(quote, log, collateral, lab_root)
+
+
+def evidence_of(
+    quote: bytes, log: bytes, collateral: Collateral | None, lab_root: bytes | None = None
+) -> Evidence:
+    """Evidence as it came from somewhere: what its quote says decides under which root it can be verified.
+
+    Raises:
+        MalformedEvidence: the quote does not parse.
+    """
+    lab = parse_quote(quote).lab
+    return Evidence(
+        quote=quote,
+        log=log,
+        collateral=collateral,
+        root=lab_root if lab else None,
+        report=None,
+        trust=Trust.NONE if lab else Trust.HARDWARE,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_LARGEST)
+    except OSError as error:
+        raise UsageError(
+            f"There is no evidence in {path.parent}: {path.name} cannot be read ({error.strerror}).",
+            "Name the run directory that labkit attest printed.",
+        ) from error
 
 
 def report_data_of(run: Run, nonce: bytes) -> bytes:

@@ -11,11 +11,16 @@ import re
 import secrets
 from dataclasses import dataclass
 
+from labkit import process
+from labkit.attest import Collateral
 from labkit.errors import MissingComponent, VmError
-from labkit.platforms._evidence import REPORT_DATA, Run, check_nonce
+from labkit.platforms._evidence import REPORT_DATA, Evidence, Run, check_nonce, evidence_of
+from labkit.vm import CommandResult
 
 _REPORTS = "/sys/kernel/config/tsm/report"
 _CCEL = "/sys/firmware/acpi/tables/data/CCEL"
+_DEVICE = "/dev/tdx_guest"
+_REPORT_ONLY = 68
 _ABSENT = 69
 _REFUSED = 70
 _QUOTE_LIMIT = 1 << 16
@@ -46,7 +51,7 @@ def read_tsm(run: Run, nonce: bytes, reports: str = _REPORTS, ccel: str = _CCEL)
     # A subshell, so that neither ``exit`` nor ``trap`` is the shell's own. ``generation`` counts the writes:
     # more than ours means that the quote is about somebody else's nonce.
     result = run(
-        f"([ -d {reports} ] || exit {_ABSENT}\n"
+        f"([ -d {reports} ] || {{ [ -c {_DEVICE} ] && exit {_REPORT_ONLY}; exit {_ABSENT}; }}\n"
         f"mkdir {entry} || exit {_REFUSED}\n"
         f"trap 'rmdir {entry}' EXIT\n"
         f"read -r before < {entry}/generation\n"
@@ -58,6 +63,11 @@ def read_tsm(run: Run, nonce: bytes, reports: str = _REPORTS, ccel: str = _CCEL)
         'echo "$quote"\n'
         f"echo ccel\n[ ! -r {ccel} ] || base64 {ccel})"
     )
+    if result.exit_status == _REPORT_ONLY:
+        raise MissingComponent(
+            f"This TD has {_DEVICE} alone, whose report no other machine can verify.",
+            "Mount configfs at /sys/kernel/config, or boot Linux 6.7 or later.",
+        )
     if result.exit_status == _ABSENT:
         raise MissingComponent(
             "This guest has no configfs-tsm, so that no TDX module can quote it.",
@@ -73,6 +83,26 @@ def read_tsm(run: Run, nonce: bytes, reports: str = _REPORTS, ccel: str = _CCEL)
     if found[2] != "1":
         raise VmError("Somebody else asked for a quote at the same time.", "Ask again.")
     return TsmReport(_decoded(quote, "quote", _QUOTE_LIMIT), found[1], _decoded(log, "CCEL", 1 << 22))
+
+
+def hardware_evidence(
+    run: Run, nonce: bytes, collateral: Collateral | None, reports: str = _REPORTS, ccel: str = _CCEL
+) -> Evidence:
+    """Evidence of the TD that ``run`` reaches: its quote about ``nonce``, and its CCEL.
+
+    A quote that a lab authority made is marked as such, wherever it comes from.
+
+    Raises:
+        As `read_tsm`; MalformedEvidence: the quote does not parse.
+    """
+    found = read_tsm(run, nonce, reports, ccel)
+    return evidence_of(found.quote, found.ccel, collateral)
+
+
+def run_here(command: str) -> CommandResult:
+    """Run a command in a shell on this machine, as a guest's console runs it: for a labkit inside a TD."""
+    done = process.run(["sh", "-c", command])
+    return CommandResult(command, done.status, done.stdout, 0.0)
 
 
 def _decoded(text: str, what: str, limit: int) -> bytes:

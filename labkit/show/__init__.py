@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labkit.show import _tdx as tdx
+from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
@@ -38,6 +39,7 @@ __all__ = [
     "page",
     "paint",
     "pre",
+    "register_fold",
     "run_index",
     "section_table",
     "spans",
@@ -48,6 +50,7 @@ __all__ = [
     "tdx",
     "tree_html",
     "tree_text",
+    "trust_chain",
     "verdict_html",
     "verdict_view",
 ]

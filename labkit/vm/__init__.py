@@ -12,6 +12,7 @@ from labkit.vm._cpio import directory as cpio_directory
 from labkit.vm._cpio import file as cpio_file
 from labkit.vm._cpio import link as cpio_link
 from labkit.vm._frames import quoted
+from labkit.vm._fwcfg import fw_cfg_files
 from labkit.vm._guest import COMMAND_LINE, build_initramfs
 from labkit.vm._kernel import check_kernel
 from labkit.vm._launch import Snapshot
@@ -68,6 +69,7 @@ __all__ = [
     "cpio_file",
     "cpio_link",
     "find_toolchain",
+    "fw_cfg_files",
     "install_toolchain",
     "qemu_arguments",
     "quoted",

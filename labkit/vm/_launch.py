@@ -46,9 +46,18 @@ class Launched:
 
 
 def launch(
-    spec: BootSpec, accel: Accel, toolchain: Toolchain, run_dir: Path, guard: Guard, resume: Snapshot | None
+    spec: BootSpec,
+    accel: Accel,
+    toolchain: Toolchain,
+    run_dir: Path,
+    guard: Guard,
+    resume: Snapshot | None,
+    *,
+    test: int | None = None,
 ) -> Launched:
     """Start the machine's processes; their own words go to ``qemu.log`` and ``swtpm.log``.
+
+    test: a descriptor for QEMU's test protocol; such a machine never runs.
 
     Raises:
         BootFailed: the vTPM cannot be made.
@@ -58,12 +67,17 @@ def launch(
         shutil.copyfile(resume.variables if resume else spec.firmware.vars, variables)
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         boot_log, shell, control = (_pair(ours, theirs) for _ in range(3))
-        swtpm, tpm = _tpm(toolchain, run_dir, guard, resume) if spec.tpm else (None, None)
+        swtpm, tpm = (
+            _tpm(toolchain, run_dir, guard, manufacture=resume is None and test is None)
+            if spec.tpm
+            else (None, None)
+        )
         wires = Wires(
             boot_log=boot_log[1].fileno(),
             shell=shell[1].fileno(),
             control=control[1].fileno(),
             tpm=theirs.enter_context(tpm).fileno() if tpm else None,
+            test=test,
         )
         resuming = resume is not None
         arguments = qemu_arguments(spec, accel, wires, variables, name=run_dir.name, resume=resuming)
@@ -79,12 +93,12 @@ def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[soc
 
 
 def _tpm(
-    toolchain: Toolchain, run_dir: Path, guard: Guard, resume: Snapshot | None
+    toolchain: Toolchain, run_dir: Path, guard: Guard, *, manufacture: bool
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a vTPM and return QEMU's end of it; a resumed machine brings its vTPM's state along."""
     state = guard.work / "tpm"
     state.mkdir()
-    if resume is None:
+    if manufacture:
         _manufacture(toolchain.swtpm_setup, state)
     swtpms, qemus = socket.socketpair()
     with swtpms:

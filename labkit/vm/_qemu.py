@@ -11,16 +11,20 @@ from labkit.vm._spec import Accel, Board, BootSpec, Port
 
 @dataclass(frozen=True)
 class Wires:
-    """The file descriptors that QEMU inherits: one end each of a socket pair."""
+    """The file descriptors that QEMU inherits: one end each of a socket pair.
+
+    test: for QEMU's test protocol, in place of a guest that runs.
+    """
 
     boot_log: int
     shell: int
     control: int
     tpm: int | None = None
+    test: int | None = None
 
     def numbers(self) -> list[int]:
         """Every descriptor that is in use."""
-        wires = (self.boot_log, self.shell, self.control, self.tpm)
+        wires = (self.boot_log, self.shell, self.control, self.tpm, self.test)
         return [wire for wire in wires if wire is not None]
 
 
@@ -57,6 +61,8 @@ def qemu_arguments(
     if wires.tpm is not None:
         argv += [*_socket("tpm", wires.tpm), "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
         argv += ["-device", "tpm-crb,tpmdev=tpm0"]
+    if wires.test is not None:
+        argv += ["-S", *_socket("test", wires.test), "-object", "qtest,id=qtest,chardev=test,log=/dev/null"]
     argv += _devices(board)
     if board.display:
         argv += ["-vga", "std"]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.attest import LabAuthority, parse_quote
+from labkit.attest import LabAuthority, chain_of_trust, parse_quote
 from labkit.errors import MalformedEvidence
-from tests.attest.conftest import NOW, report
+from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
 
 QUOTE = LabAuthority.create(NOW).quote(report())
 
@@ -185,3 +185,19 @@ def test_real_quotes_are_read(name: str, shared_data: Path) -> None:
     assert read.encode() == data
     assert (read.mrtd.hex()[:16], read.rtmr[0].hex()[:16], read.padding) == TRUTHS[name]
     assert read.lab is name.startswith("lab-signed")
+
+
+def test_the_chain_of_trust_is_drawn_from_the_quote(authority: LabAuthority) -> None:
+    view = chain_of_trust(parse_quote(authority.quote(report(DEBUG | SEPT_VE_DISABLE))))
+    assert view.text.startswith("[EMULATED] Who vouches for whom")
+    for words in ("Lab Root CA", "Lab PCK Platform CA", "a lab authority", "a debug TD", "5a5a5a5a5a5a5a5a"):
+        assert words in view.text
+        assert words in view.html
+
+
+@pytest.mark.data
+def test_the_chain_of_a_real_quote_ends_in_intels_root(shared_data: Path) -> None:
+    view = chain_of_trust(parse_quote((shared_data / "vectors/phala-b0c06f/quote.bin").read_bytes()))
+    assert "EMULATED" not in view.text
+    assert "Intel SGX Root CA" in view.text
+    assert "FMSPC B0C06F000000" in view.text

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from labkit.attest import (
     QuoteVerdict,
     Reason,
     parse_collateral,
+    parse_quote,
     verifier_pool,
     verify_quote,
 )
@@ -43,11 +45,11 @@ def test_a_lab_quote_never_verifies_under_intels_root(quote: bytes, collateral: 
     assert verdict.trust is Anchor.INTEL
 
 
-def test_another_labs_root_does_not_do(quote: bytes, collateral: Collateral) -> None:
+def test_another_labs_root_does_not_do(quote: bytes, authority: LabAuthority, collateral: Collateral) -> None:
     stranger = LabAuthority.create(NOW)
     assert verify_quote(quote, collateral, NOW, stranger.root_der).reason is Reason.WRONG_ROOT
-    mixed = verify_quote(quote, stranger.collateral(NOW), NOW, stranger.root_der)
-    assert mixed.reason is Reason.CERTIFICATE_CHAIN
+    assert verify_quote(quote, stranger.collateral(NOW), NOW, stranger.root_der).reason is Reason.WRONG_ROOT
+    assert verify_quote(quote, stranger.collateral(NOW), NOW, authority.root_der).reason is Reason.WRONG_ROOT
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_the_embedded_root_must_be_the_one_asked_for(authority: LabAuthority, co
     for offset in (632, 766, 1254):
         length = int.from_bytes(data[offset : offset + 4], "little") + difference
         data[offset : offset + 4] = length.to_bytes(4, "little")
-    assert verify_quote(bytes(data), collateral, NOW, authority.root_der).reason is Reason.ROOT_DIFFERS
+    assert verify_quote(bytes(data), collateral, NOW, authority.root_der).reason is Reason.WRONG_ROOT
 
 
 def test_changed_collateral_is_refused(quote: bytes, authority: LabAuthority, collateral: Collateral) -> None:
@@ -144,6 +146,27 @@ def test_bad_arguments_are_refused(quote: bytes, collateral: Collateral) -> None
         parse_collateral(b"\xff\xfe\xff")
     with pytest.raises(MalformedEvidence, match="too many"):
         parse_collateral(b" " * (5 << 20))
+
+
+def test_a_changed_root_is_refused_before_the_library_sees_it(
+    quote: bytes, authority: LabAuthority, collateral: Collateral
+) -> None:
+    root = authority.root_der
+    rng = random.Random(5)
+    for at in range(len(root)):
+        changed = bytearray(root)
+        changed[at] ^= rng.randrange(1, 256)
+        with pytest.raises(UsageError, match=r"no DER certificate|not signed by its own key"):
+            verify_quote(quote, collateral, NOW, bytes(changed))
+
+
+@pytest.mark.parametrize("which", ["intermediate", "leaf"])
+def test_no_certificate_but_the_root_can_be_named(
+    which: str, quote: bytes, authority: LabAuthority, collateral: Collateral
+) -> None:
+    certificate = getattr(parse_quote(quote).chain, which)
+    with pytest.raises(UsageError, match="not signed by its own key"):
+        verify_quote(quote, collateral, NOW, certificate)
 
 
 def test_collateral_says_for_whom_and_when(authority: LabAuthority, collateral: Collateral) -> None:

@@ -3,37 +3,145 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from labkit.measure import KernelHeader
+from labkit.platforms import BootRequest, EmulatedPlatform
+from labkit.settings import Settings
 from tests.cli.test_boot import labkit
 
+MEMORY = "256"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    document: dict[str, Any]
+
+    @property
+    def reasons(self) -> list[tuple[str, str | None]]:
+        """Register and first differing event of each reason."""
+        found = []
+        for reason in self.document["reasons"]:
+            first = reason["first_difference"]
+            found.append((reason["register"], first["event"] if first else None))
+        return found
+
+
+@pytest.fixture(scope="module")
+def attest(vm_environment: dict[str, str]) -> Callable[..., Outcome]:
+    def run(*words: str | Path) -> Outcome:
+        done = labkit("attest", "--json", "--memory", MEMORY, *map(str, words), env=vm_environment)
+        assert done.stdout, done.stderr
+        return Outcome(done.returncode, json.loads(done.stdout))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def platform(vm_settings: Settings) -> EmulatedPlatform:
+    return EmulatedPlatform(vm_settings, "a test asked for it")
+
+
+@pytest.fixture(scope="module")
+def honest(attest: Callable[..., Outcome]) -> Outcome:
+    return attest("--report-data", "c0ffee")
+
 
 @pytest.mark.vm
-def test_accepted_is_0_and_rejected_is_1(vm_environment: dict[str, str]) -> None:
-    done = labkit("attest", "--json", "--report-data", "c0ffee", env=vm_environment)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+def test_accepted_is_0(honest: Outcome) -> None:
+    assert (honest.status, honest.reasons) == (0, [])
+    document = honest.document
     assert (document["platform"], document["trust"], document["stamp"]) == ("emulated", "none", "EMULATED")
-    assert (document["verdict"], document["reasons"]) == ("ACCEPTED", [])
-    # Newer firmware measures ACPI tables that cannot be predicted; that is all that may be left unchecked.
-    assert set(document["unchecked"]) <= {"unpredicted events of RTMR0"}
+    assert (document["verdict"], document["unchecked"]) == ("ACCEPTED", [])
     assert document["quote"]["verdict"] == "VERIFIED"
     assert document["quote"]["report_data"] == "c0ffee" + "00" * 61
-    broken = labkit("attest", "--debug-td", env=vm_environment)
-    assert broken.returncode == 1, broken.stderr
-    assert broken.stdout.startswith("[EMULATED] platform emulated, trust none: ")
-    assert "REJECTED" in broken.stdout
-    assert "DEBUG" in broken.stdout
 
 
 @pytest.mark.vm
-def test_a_changed_command_line_names_register_and_event(vm_environment: dict[str, str]) -> None:
-    done = labkit("attest", "--json", "--append", "quiet", env=vm_environment)
+def test_a_replayed_nonce_is_rejected_and_the_right_one_is_not(
+    honest: Outcome, attest: Callable[..., Outcome]
+) -> None:
+    again = attest("--evidence", honest.document["run_dir"])
+    assert (again.status, again.reasons) == (1, [("REPORTDATA", None)])
+    assert again.document["quote"]["verdict"] == "VERIFIED"
+    assert (again.document["trust"], again.document["stamp"]) == ("none", "EMULATED")
+    right = attest("--evidence", honest.document["run_dir"], "--report-data", "c0ffee")
+    assert (right.status, right.reasons) == (0, [])
+
+
+@pytest.mark.vm
+def test_a_debug_td_is_rejected_though_no_register_moved(
+    honest: Outcome, vm_environment: dict[str, str]
+) -> None:
+    done = labkit("attest", "--memory", MEMORY, "--debug-td", env=vm_environment)
     assert done.returncode == 1, done.stderr
-    (reason,) = json.loads(done.stdout)["reasons"]
-    assert reason["register"] == "RTMR2"
-    assert reason["first_difference"]["event"] == "kernel command line"
+    assert done.stdout.startswith("[EMULATED] platform emulated, trust none: ")
+    assert "quote REFUSED DEBUG_TD" in done.stdout
+    assert "ATTRIBUTES" in done.stdout
+    assert "RTMR" not in done.stdout
+    assert "MRTD" not in done.stdout
+
+
+@pytest.mark.vm
+def test_another_command_line_moves_rtmr2(attest: Callable[..., Outcome]) -> None:
+    outcome = attest("--append", "init=/bin/sh")
+    assert (outcome.status, outcome.reasons) == (1, [("RTMR2", "kernel command line")])
+    assert "what was asked for" in outcome.document["reasons"][0]["first_difference"]["why"]
+
+
+@pytest.mark.vm
+def test_another_initrd_moves_rtmr2_and_its_size_rtmr1_where_qemu_writes_it_into_the_kernel(
+    attest: Callable[..., Outcome], platform: EmulatedPlatform, tmp_path: Path
+) -> None:
+    expected = platform.predict(BootRequest(memory=int(MEMORY)))
+    assert expected.inputs.initrd is not None
+    changed = tmp_path / "initrd"
+    changed.write_bytes(expected.inputs.initrd.replace(b"hostname tdvm", b"hostname evil") + bytes(512))
+    outcome = attest("--initrd", changed)
+    header = [("RTMR1", "kernel")] if expected.rules.kernel_header is KernelHeader.PATCHED else []
+    assert (outcome.status, outcome.reasons) == (1, [*header, ("RTMR2", "initrd")])
+
+
+@pytest.mark.vm
+def test_one_byte_of_the_firmware_that_nothing_reads_moves_mrtd(
+    attest: Callable[..., Outcome], platform: EmulatedPlatform, tmp_path: Path
+) -> None:
+    image = bytearray(platform.toolchain().firmware.image.read_bytes())
+    padding = max(re.finditer(rb"\xff+", image[0x20000:]), key=lambda run: len(run[0]))
+    image[0x20000 + (padding.start() + padding.end()) // 2] = 0xFE
+    changed = tmp_path / "OVMF.fd"
+    changed.write_bytes(image)
+    outcome = attest("--firmware", changed)
+    assert (outcome.status, outcome.reasons) == (1, [("MRTD", None)])
+
+
+@pytest.mark.vm
+def test_a_policy_file_is_the_expectation(
+    honest: Outcome, attest: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.json"
+    evidence = ["--evidence", honest.document["run_dir"], "--report-data", "c0ffee", "--policy", policy]
+    policy.write_text(json.dumps({"allow_lab": True, "mrtd": [honest.document["quote"]["mrtd"]]}))
+    assert attest(*evidence).status == 0
+    policy.write_text(json.dumps({"mrtd": [honest.document["quote"]["mrtd"]]}))
+    assert attest(*evidence).reasons == [("trust", None)]
+    policy.write_text(json.dumps({"allow_lab": True, "rtmr": [None, None, None, "11" * 48]}))
+    assert attest(*evidence).reasons == [("RTMR3", None)]
+
+
+def test_hardware_that_is_not_here_is_honestly_refused(vm_environment: dict[str, str]) -> None:
+    if Path("/dev/tdx_guest").exists():
+        pytest.skip("this machine is a TD")
+    done = labkit("attest", "--platform", "hardware", env=vm_environment)
+    assert (done.returncode, done.stdout) == (69, "")
+    assert "no configfs-tsm" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -42,6 +150,8 @@ def test_a_changed_command_line_names_register_and_event(vm_environment: dict[st
         (["--report-data", "xyz"], "is not hexadecimal"),
         (["--report-data", "00" * 65], "65 bytes do not fit"),
         (["--policy", "/no/such/policy"], "is no policy"),
+        (["--evidence", "/no/such/folder"], "no evidence in"),
+        (["--evidence", "/", "--append", "a"], "Nothing is booted here"),
     ],
 )
 def test_what_makes_no_sense_is_64_and_one_sentence(

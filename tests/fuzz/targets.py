@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,10 +52,19 @@ def log(data: bytes) -> None:
 
 
 def tdreport(data: bytes) -> None:
-    with suppress(DataError):
-        parsed = parse_tdreport(data)
-        assert parsed.encode() == data
-        parsed._repr_html_()
+    """The bytes as they stand, and with their inner hashes made right, for no fuzzer finds those."""
+    for candidate in (data, _with_right_hashes(data)):
+        with suppress(DataError):
+            parsed = parse_tdreport(candidate)
+            assert parsed.encode() == candidate
+            str(parsed)
+            parsed._repr_html_()
+            json.dumps(parsed.to_dict())
+
+
+def _with_right_hashes(data: bytes) -> bytes:
+    hashes = [hashlib.sha384(part).digest() for part in (data[256:495], data[512:1024])]
+    return b"".join([data[:32], *hashes, data[128:]])
 
 
 def quote(data: bytes) -> None:

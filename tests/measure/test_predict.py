@@ -222,3 +222,13 @@ def test_a_real_dstack_boot_is_predicted_as_far_as_its_inputs_allow(shared_data:
     assert rtmrs(log)[1].hex().startswith("a1b79d76021970f57c45c4a7c395f780")
     assert rtmrs(log)[2].hex().startswith("1e31b59d605df7ee8160cf7966be9baf")
     assert rtmrs(log)[3].hex().startswith("0f787c3877f3e95095d5a4d13dd0fe02")
+
+
+def test_a_fold_ends_in_the_register_or_where_nothing_can_be_predicted() -> None:
+    prediction = predict(replace(INPUTS, acpi=(bytes(48),) * len(ACPI_BLOBS)))
+    for number, value in enumerate(prediction.rtmrs):
+        assert value is not None
+        lines = prediction.fold(number).text.splitlines()[2:]
+        assert len(lines) == sum(event.register == number for event in prediction.events)
+        assert not lines or lines[-1].endswith(f"{value.hex()[:16]}…")
+    assert len(predict(BootInputs()).fold(0).text.splitlines()) == 2
