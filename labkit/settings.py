@@ -40,16 +40,18 @@ class Settings:
     state_dir: run directories of TDVMs and the lab authority's key.
     ui: static views for CI, live ones in a front end, or ``auto``.
     output_limit: bytes of guest output kept in memory and shown for one command.
+    run_dir: receives the records of TDVMs that a notebook's kernel boots by itself; None keeps no copy.
     """
 
     cache_dir: Path
     state_dir: Path
     ui: Ui = Ui.AUTO
     output_limit: int = 4 << 20
+    run_dir: Path | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Read ``LABKIT_CACHE_DIR``, ``LABKIT_STATE_DIR``, ``LABKIT_UI`` and ``LABKIT_OUTPUT_LIMIT``.
+        """Read ``LABKIT_CACHE_DIR``, ``_STATE_DIR``, ``_UI``, ``_OUTPUT_LIMIT`` and ``_RUN_DIR``.
 
         The XDG base directories are the defaults; ``overrides`` win over the environment.
 
@@ -65,6 +67,7 @@ class Settings:
             state_dir=Path(state).absolute(),
             ui=_ui(env.get("LABKIT_UI") or "auto"),
             output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 4 << 20),
+            run_dir=Path(run_dir).absolute() if (run_dir := env.get("LABKIT_RUN_DIR")) else None,
         )
         return replace(settings, **overrides)
 
