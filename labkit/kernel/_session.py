@@ -60,6 +60,13 @@ class Session:
         return self._platform.headline if self._platform else ""
 
     @property
+    def _request(self) -> BootRequest:
+        settings = self.settings
+        return BootRequest(
+            kernel=settings.kernel, initrd=settings.initrd, iso=settings.iso, profile=settings.profile
+        )
+
+    @property
     def alive(self) -> bool:
         """There is a TDVM."""
         return self._tdvm is not None
@@ -83,8 +90,9 @@ class Session:
                     self._platform = choose_platform("auto", self.settings)
                 finally:
                     self._chosen.set()
+                # Of another guest the memory is known only when its image has been looked at.
                 check_memory(DEFAULT_MEMORY, running(self.settings))
-                self._tdvm = self._prepared(self._platform.boot(BootRequest(), say, self.settings.run_dir))
+                self._tdvm = self._prepared(self._platform.boot(self._request, say, self.settings.run_dir))
             return self._tdvm
 
     def run(self, code: str, listener: Listener) -> CommandResult:
@@ -130,7 +138,7 @@ class Session:
         now = int(time.time())
         with self._guest() as tdvm:
             assert self._platform is not None
-            policy = emulated_policy(self._platform.predict(BootRequest()), nonce)
+            policy = emulated_policy(self._platform.predict(self._request), nonce)
             authority = LabAuthority.open(self.settings.state_dir, now)
             return tdvm.measurements, attest_tdvm(tdvm, policy, nonce, authority, now)
 
@@ -184,6 +192,8 @@ class Session:
             try:
                 yield self.tdvm()
             except GuestGone as gone:
+                if self._tdvm is not None:
+                    gone = self._tdvm.machine.explain(gone)
                 self._drop()
                 raise GuestGone(gone.message, "The next cell starts in a fresh TDVM.") from gone
 
@@ -191,7 +201,12 @@ class Session:
         """Tell a fresh guest's shell what the kernel needs of it."""
         with contextlib.ExitStack() as undo:
             undo.callback(tdvm.abandon)
-            tdvm.machine.console.stdin = STDIN
+            if tdvm.machine.spec.profile.reseeds:
+                tdvm.machine.console.stdin = STDIN
+            else:
+                # Who knows whether another guest's /dev takes a file: without one, `read` asks nobody.
+                made = tdvm.machine.console.run(f": <>{STDIN}", timeout=_PRELUDE_TIME, aside=True)
+                tdvm.machine.console.stdin = STDIN if made.exit_status == 0 else "/dev/null"
             tdvm.machine.console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
             if tdvm.keep_in is not None:
                 tdvm.record()

@@ -149,15 +149,6 @@ class Tdvm:
             "run_dir": str(self.run_dir),
         }
 
-    def record(self) -> None:
-        """Write down what is known of the boot, as ``result.json`` of the run directory.
-
-        Raises:
-            VmError: the guest has no event log.
-            MalformedEventLog: its event log does not parse.
-        """
-        self.machine.run.write_json("result.json", self.to_dict())
-
     def _registers(self) -> dict[str, Any]:
         if self.unmeasured is None:
             return self.measurements.to_dict()
@@ -171,6 +162,15 @@ class Tdvm:
             return str(self.measurements)
         mrtd = self._registers()["mrtd"]
         return f"MRTD  {mrtd}\n{self.unmeasured}" if mrtd else self.unmeasured
+
+    def record(self) -> None:
+        """Write down what is known of the boot, as ``result.json`` of the run directory.
+
+        Raises:
+            VmError: the guest has no event log.
+            MalformedEventLog: its event log does not parse.
+        """
+        self.machine.run.write_json("result.json", self.to_dict())
 
     def close(self) -> None:
         """Record the run, power the guest off, and end every process; may be called twice."""
