@@ -17,7 +17,7 @@ from labkit.errors import MalformedEvidence
 QE_VENDOR_INTEL = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _REMEDY = "Take the quote as the guest's outblob or quote service gave it, unchanged."
 _MAX_QUOTE = 1 << 20
-_TD10, _TD15 = 2, 3
+_TD10, _TD15, _TD15_EXTENDED = 2, 3, 4
 
 _TD10_BODY = Layout(
     ("tee_tcb_svn", 16),
@@ -37,20 +37,37 @@ _TD10_BODY = Layout(
     ("report_data", 64),
 )
 _TD15_BODY = _TD10_BODY + Layout(("tee_tcb_svn2", 16), ("mr_service_td", 48))
-_BODIES = {_TD10: _TD10_BODY, _TD15: _TD15_BODY}
+# The offsets are those that dcap-qvl reads; no such quote of hardware was at hand.
+_TD15_EXTENDED_BODY = _TD15_BODY + Layout(
+    ("vmid", 1),
+    ("td_id", 32),
+    ("device_info", 48),
+    ("initial_service_td_hash", 48),
+    ("initial_service_td_attributes", 8),
+    ("initial_cpu_svn", 16),
+    ("initial_tee_tcb_svn", 16),
+    ("initial_tee_fmspc", 12),
+    ("current_service_td_hash", 48),
+    ("current_service_td_attributes", 8),
+)
+_BODIES = {_TD10: _TD10_BODY, _TD15: _TD15_BODY, _TD15_EXTENDED: _TD15_EXTENDED_BODY}
+_BODY_NAMES = {_TD10: "TD 1.0", _TD15: "TD 1.5", _TD15_EXTENDED: "TD 1.5 extended"}
+# What a body has not is empty.
+_ABSENT = dict.fromkeys(_TD15_EXTENDED_BODY.names[len(_TD10_BODY.names) :], b"")
 _SIGNATURE = Layout(("signature", 64), ("attestation_key", 64))
 _QE = Layout(("qe_report", 384), ("qe_report_signature", 64))
 # All of the signature data but the certificates: signature, key, certification type and length, QE report and
 # its signature, length of the authentication data, the data, type and length of the certificates.
 _SIGNED = struct.Struct("<64s64sHI384s64sH32sHI")
-assert (_TD10_BODY.size, _TD15_BODY.size) == (584, 648)
+assert (_TD10_BODY.size, _TD15_BODY.size, _TD15_EXTENDED_BODY.size) == (584, 648, 885)
 
 
 @dataclass(frozen=True)
 class Quote:
     """A quote, field by field; values are raw bytes unless named otherwise.
 
-    body_type: 2 for TD 1.0, 3 for TD 1.5; version 4 knows only 2 and does not write it.
+    body_type: 2 for TD 1.0, 3 for TD 1.5, 4 for TD 1.5 extended; version 4 knows only 2 and does not
+    write it. What a body has not is empty.
     certificates: the PEM text as it stands. padding: number of zero bytes behind the end.
     """
 
@@ -75,6 +92,16 @@ class Quote:
     report_data: bytes
     tee_tcb_svn2: bytes
     mr_service_td: bytes
+    vmid: bytes
+    td_id: bytes
+    device_info: bytes
+    initial_service_td_hash: bytes
+    initial_service_td_attributes: bytes
+    initial_cpu_svn: bytes
+    initial_tee_tcb_svn: bytes
+    initial_tee_fmspc: bytes
+    current_service_td_hash: bytes
+    current_service_td_attributes: bytes
     signature: bytes
     attestation_key: bytes
     qe_report: bytes
@@ -165,7 +192,7 @@ class Quote:
             "key_type": "ECDSA P-256",
             "tee_type": "TDX",
             "qe_vendor_id": "Intel",
-            "body_type": "TD 1.5" if self.body_type == _TD15 else "TD 1.0",
+            "body_type": _BODY_NAMES[self.body_type],
             "td_attributes": names(self.attributes),
             "xfam": names(self.features),
             "signature": "over header and body, by the attestation key",
@@ -185,7 +212,7 @@ class Quote:
         return {
             "version": self.version,
             "tee": "tdx",
-            "body": "td-1.5" if self.body_type == _TD15 else "td-1.0",
+            "body": _BODY_NAMES[self.body_type].lower().replace(" ", "-"),
             **body,
             "rtmr": rtmr,
             "attributes": [bit.to_dict() for bit in self.attributes],
@@ -223,7 +250,7 @@ def parse_quote(data: bytes) -> Quote:
 
     Raises:
         MalformedEvidence: a length, a type or the certificate chain is not exactly as it must be, something
-            other than zeros follows the end, or the body is neither TD 1.0 nor TD 1.5.
+            other than zeros follows the end, or the body is of no known type.
     """
     if len(data) < 48 + 584 + 4 or len(data) > _MAX_QUOTE:
         raise MalformedEvidence(f"A TDX quote has some thousand bytes; this has {len(data)}.", _REMEDY)
@@ -250,8 +277,7 @@ def parse_quote(data: bytes) -> Quote:
         qe_and_pce_svn=data[8:12],
         user_data=data[28:48],
         body_type=body_type,
-        tee_tcb_svn2=b"",
-        mr_service_td=b"",
+        **_ABSENT,
         **tail,
         chain=parse_chain(tail["certificates"]),
         padding=len(rest),
@@ -266,7 +292,8 @@ def _body(data: bytes, version: int) -> tuple[int, int]:
         return _TD10, 48
     body_type, size = struct.unpack_from("<HI", data, 48)
     if body_type not in _BODIES:
-        raise MalformedEvidence(f"Body type {body_type} is neither TD 1.0 (2) nor TD 1.5 (3).", _REMEDY)
+        known = ", ".join(f"{name} ({number})" for number, name in _BODY_NAMES.items())
+        raise MalformedEvidence(f"Body type {body_type} is none of {known}.", _REMEDY)
     if size != _BODIES[body_type].size or len(data) < 54 + size + 4:
         raise MalformedEvidence(f"A body of type {body_type} cannot have {size} bytes.", _REMEDY)
     return body_type, 54

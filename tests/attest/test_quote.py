@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import random
 import struct
 from pathlib import Path
 
+import dcap_qvl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.attest import LabAuthority, chain_of_trust, parse_quote
+from labkit.attest import Collateral, LabAuthority, Reason, chain_of_trust, parse_quote, verify_quote
+from labkit.attest._authority import _raw_signature
 from labkit.errors import MalformedEvidence
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
 
@@ -56,7 +59,7 @@ def _patched(offset: int, layout: str, value: int) -> bytes:
         (QUOTE[:635], "this has 635"),
         (QUOTE + bytes(1 << 20), "some thousand bytes"),
         (_patched(0, "<H", 3), "version 3"),
-        (_patched(0, "<H", 5), "neither TD 1.0"),
+        (_patched(0, "<H", 5), "is none of TD 1.0"),
         (_patched(2, "<H", 3), "ECDSA P-256"),
         (_patched(4, "<I", 0), "not that of a TDX quote"),
         (_patched(12, "<I", 0), "Intel's enclave"),
@@ -89,7 +92,7 @@ def test_one_nul_behind_the_chain_is_part_of_real_quotes() -> None:
 def test_a_v5_quote_with_a_wrong_body_is_refused(authority: LabAuthority) -> None:
     good = authority.quote(report(), 5)
     for body_type, size, words in (
-        (4, 648, "neither"),
+        (5, 648, "none of"),
         (2, 648, "cannot have 648"),
         (3, 584, "cannot have 584"),
     ):
@@ -201,3 +204,57 @@ def test_the_chain_of_a_real_quote_ends_in_intels_root(shared_data: Path) -> Non
     assert "EMULATED" not in view.text
     assert "Intel SGX Root CA" in view.text
     assert "FMSPC B0C06F000000" in view.text
+
+
+def extended(authority: LabAuthority, body: bytes) -> bytes:
+    """A quote with an extended body, signed as the lab signs; no lab makes such quotes."""
+    good = authority.quote(report(), 5)
+    signed = good[:48] + struct.pack("<HI", 4, len(body)) + body
+    rest = bytearray(good[54 + 648 :])
+    rest[4:68] = _raw_signature(authority._attestation_key, signed)
+    return signed + bytes(rest)
+
+
+def test_an_extended_body_is_read_as_the_library_reads_it(authority: LabAuthority) -> None:
+    body = random.Random(4).randbytes(885)
+    data = extended(authority, body)
+    ours, theirs = parse_quote(data), dcap_qvl.parse_quote(data).report
+    assert ours.encode() == data
+    assert ours.vmid == bytes([theirs.vmid])
+    for name, other in (
+        ("td_id", "td_id"),
+        ("device_info", "dev_info"),
+        ("initial_service_td_hash", "init_service_td_hash"),
+        ("initial_service_td_attributes", "init_service_td_attributes"),
+        ("initial_cpu_svn", "init_cpu_svn"),
+        ("initial_tee_tcb_svn", "init_tee_tcb_svn"),
+        ("initial_tee_fmspc", "init_tee_fmspc"),
+        ("current_service_td_hash", "cur_service_td_hash"),
+        ("current_service_td_attributes", "cur_service_td_attributes"),
+        ("mr_service_td", "mr_service_td"),
+        ("tee_tcb_svn2", "tee_tcb_svn2"),
+        ("mrtd", "mr_td"),
+        ("rtmr3", "rt_mr3"),
+        ("report_data", "report_data"),
+    ):
+        assert getattr(ours, name) == getattr(theirs, other), name
+    assert ours.to_dict()["body"] == "td-1.5-extended"
+    assert "vmid" in str(ours)
+
+
+@pytest.mark.parametrize("size", [648, 884, 886])
+def test_an_extended_body_of_another_size_is_refused(size: int, authority: LabAuthority) -> None:
+    with pytest.raises(MalformedEvidence, match=f"body of type 4 cannot have {size} bytes"):
+        parse_quote(extended(authority, bytes(size)))
+
+
+def test_an_extended_body_is_verified_like_the_others(
+    authority: LabAuthority, collateral: Collateral
+) -> None:
+    td15 = authority.quote(report(), 5)[54 : 54 + 648]
+    good = extended(authority, td15 + bytes(237))
+    assert verify_quote(good, collateral, NOW, authority.root_der).verified
+    changed = bytearray(good)
+    changed[54 + 700] ^= 1
+    assert verify_quote(bytes(changed), collateral, NOW, authority.root_der).reason is Reason.QUOTE_SIGNATURE
+    assert verify_quote(good, collateral, NOW).reason is Reason.LAB_QUOTE
