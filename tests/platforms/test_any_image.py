@@ -173,3 +173,11 @@ def test_a_linux_elf_is_labkits_own_guest_without_firmware(
     with platform.boot(BootRequest(kernel=kernel, memory=256, cold=True)) as tdvm:
         assert output(tdvm, "uname -s") == "Linux\n"
         assert tdvm.to_dict()["mrtd"] is None
+
+
+def test_labkits_own_root_file_system_brings_a_shell(platform: EmulatedPlatform, elf: BootRequest) -> None:
+    request = BootRequest(kernel=elf.kernel, append="console=ttyS0", cold=True)
+    with platform.boot(request) as tdvm:
+        assert tdvm.machine.spec.board.shell.value == "ttyS0"
+        assert output(tdvm, "echo $0; ls -1 /").startswith("sh\nbin\n")
+        assert tdvm.machine.console.job_control
