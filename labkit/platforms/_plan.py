@@ -15,6 +15,7 @@ from labkit.asterinas import (
     Image,
     ImageKind,
     Profile,
+    asked_console,
     asterinas_board,
     asterinas_command_line,
     build_asterinas_initramfs,
@@ -163,7 +164,7 @@ def _asterinas(
     firmware: Firmware,
     settings: Settings,
 ) -> Plan:
-    console = Port.TTYS0 if image.console == "ttyS0" else Port.HVC0
+    console = Port.TTYS0 if "ttyS0" in (image.console, asked_console(request.append)) else Port.HVC0
     guest = AsterinasGuest(first_stage="kernel" if image.direct else "firmware")
     if known:
         guest = replace(guest, name=f"asterinas {known.version}", power_off=known.power_off)

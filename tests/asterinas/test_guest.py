@@ -116,6 +116,8 @@ def test_the_command_line_is_the_observed_one() -> None:
     assert asterinas_command_line("a=1 b").endswith("ostd.log_level=error a=1 b console=hvc0 -- sh -l")
     assert asterinas_command_line(firmware=True) == f"{observed} -s"
     assert "console=ttyS0" in asterinas_command_line(console="ttyS0")
+    own = asterinas_command_line("console=ttyS0 x -- sh -c ls", firmware=True)
+    assert own.endswith("ostd.log_level=error console=ttyS0 x -- sh -c ls")
 
 
 def test_the_board_is_the_observed_one() -> None:
