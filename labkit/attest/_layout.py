@@ -62,6 +62,27 @@ class Layout:
         return placed([(name, getattr(owner, name)) for name in self.names], notes)
 
 
+# What a TDREPORT and the body of a quote share: the TDX module's part, and the TD's.
+SEAM_FIELDS = Layout(
+    ("tee_tcb_svn", 16),
+    ("mr_seam", 48),
+    ("mr_signer_seam", 48),
+    ("seam_attributes", 8),
+)
+TD_FIELDS = Layout(
+    ("td_attributes", 8),
+    ("xfam", 8),
+    ("mrtd", 48),
+    ("mr_config_id", 48),
+    ("mr_owner", 48),
+    ("mr_owner_config", 48),
+    ("rtmr0", 48),
+    ("rtmr1", 48),
+    ("rtmr2", 48),
+    ("rtmr3", 48),
+)
+
+
 def placed(fields: Iterable[tuple[str, bytes]], notes: dict[str, str]) -> list[FieldView]:
     """Give consecutive fields their offsets and their meanings."""
     found, offset = [], 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from labkit.attest._bits import DEBUG, Bit, names, td_attributes, xfam
 from labkit.attest._chain import CertificateChain, parse_chain
-from labkit.attest._layout import FieldView, Layout, as_html, as_text, placed
+from labkit.attest._layout import SEAM_FIELDS, TD_FIELDS, FieldView, Layout, as_html, as_text, placed
 from labkit.errors import MalformedEvidence
 
 QE_VENDOR_INTEL = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
@@ -19,23 +19,7 @@ _REMEDY = "Take the quote as the guest's outblob or quote service gave it, uncha
 _MAX_QUOTE = 1 << 20
 _TD10, _TD15, _TD15_EXTENDED = 2, 3, 4
 
-_TD10_BODY = Layout(
-    ("tee_tcb_svn", 16),
-    ("mr_seam", 48),
-    ("mr_signer_seam", 48),
-    ("seam_attributes", 8),
-    ("td_attributes", 8),
-    ("xfam", 8),
-    ("mrtd", 48),
-    ("mr_config_id", 48),
-    ("mr_owner", 48),
-    ("mr_owner_config", 48),
-    ("rtmr0", 48),
-    ("rtmr1", 48),
-    ("rtmr2", 48),
-    ("rtmr3", 48),
-    ("report_data", 64),
-)
+_TD10_BODY = SEAM_FIELDS + TD_FIELDS + Layout(("report_data", 64))
 _TD15_BODY = _TD10_BODY + Layout(("tee_tcb_svn2", 16), ("mr_service_td", 48))
 # The offsets are those that dcap-qvl reads; no such quote of hardware was at hand.
 _TD15_EXTENDED_BODY = _TD15_BODY + Layout(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.attest._bits import DEBUG, names, td_attributes, xfam
-from labkit.attest._layout import FieldView, Layout, as_html, as_text
+from labkit.attest._layout import SEAM_FIELDS, TD_FIELDS, FieldView, Layout, as_html, as_text
 from labkit.errors import MalformedEvidence
 
 TDREPORT_SIZE = 1024
@@ -19,7 +19,7 @@ _HASHED_TCB_INFO = slice(256, 495)
 _TD_INFO = slice(512, 1024)
 _REMEDY = "Read it with TDX_CMD_GET_REPORT0 of /dev/tdx_guest, unchanged."
 
-_LAYOUT = Layout(
+_HEAD = Layout(
     ("report_type", 4),
     ("reserved_4", 12),
     ("cpu_svn", 16),
@@ -29,24 +29,13 @@ _LAYOUT = Layout(
     ("reserved_192", 32),
     ("mac", 32),
     ("valid", 8),
-    ("tee_tcb_svn", 16),
-    ("mr_seam", 48),
-    ("mr_signer_seam", 48),
-    ("seam_attributes", 8),
-    ("tee_tcb_svn2", 16),
-    ("reserved_400", 112),
-    ("td_attributes", 8),
-    ("xfam", 8),
-    ("mrtd", 48),
-    ("mr_config_id", 48),
-    ("mr_owner", 48),
-    ("mr_owner_config", 48),
-    ("rtmr0", 48),
-    ("rtmr1", 48),
-    ("rtmr2", 48),
-    ("rtmr3", 48),
-    ("servtd_hash", 48),
-    ("reserved_960", 64),
+)
+_LAYOUT = (
+    _HEAD
+    + SEAM_FIELDS
+    + Layout(("tee_tcb_svn2", 16), ("reserved_400", 112))
+    + TD_FIELDS
+    + Layout(("servtd_hash", 48), ("reserved_960", 64))
 )
 assert _LAYOUT.size == TDREPORT_SIZE
 

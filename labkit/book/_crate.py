@@ -5,7 +5,7 @@ Source: https://w3id.org/ro/wfrun/process/0.5 and the RO-Crate specification 1.1
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from labkit import __version__
@@ -29,6 +29,12 @@ def write_crate(run: Run, published: datetime) -> None:
     crate.root_dataset["conformsTo"] = crate.add(ContextEntity(crate, _PROFILE, properties=profile))
     tool = {"@type": "SoftwareApplication", "name": "labkit", "softwareVersion": __version__}
     labkit = crate.add(ContextEntity(crate, "#labkit", properties=tool))
+    licence = {
+        "@type": "CreativeWork",
+        "name": "no licence stated",
+        "description": "Whoever publishes this run says under which licence. labkit is under Apache-2.0.",
+    }
+    crate.root_dataset["license"] = crate.add(ContextEntity(crate, "#licence", properties=licence))
     crate.add_file(dest_path=RECORD, properties=_file(RECORD, "application/json"))
     if run.site is not None:
         crate.add_file(dest_path=run.site, properties=_file("site of the run", "text/html"))
@@ -50,14 +56,29 @@ def _add_chapter(crate: Any, labkit: Any, chapter: Chapter) -> None:
         parameter = {"@type": "PropertyValue", "name": name, "value": str(value)}
         identifier = f"#parameter-{chapter.name}-{name}"
         objects.append(crate.add(ContextEntity(crate, identifier, properties=parameter)))
+    ended = datetime.fromisoformat(chapter.started) + timedelta(seconds=chapter.seconds)
     action = {
         "name": chapter.title,
+        "description": f"labkit executed {chapter.source}: {chapter.status}.",
         "startTime": chapter.started,
+        "endTime": ended.isoformat(timespec="seconds"),
         "actionStatus": f"http://schema.org/{_STATUS.get(chapter.status, 'FailedActionStatus')}",
     }
-    crate.add_action(
-        labkit, identifier=f"#run-{chapter.name}", object=objects, result=results, properties=action
+    crate.root_dataset.append_to(
+        "mentions",
+        crate.add_action(
+            labkit,
+            identifier=f"#run-{chapter.name}",
+            object=_compact(objects),
+            result=_compact(results),
+            properties=action,
+        ),
     )
+
+
+def _compact(entities: list[Any]) -> Any:
+    """One entity stands alone, as RO-Crate wants its JSON."""
+    return entities[0] if len(entities) == 1 else entities
 
 
 def _file(name: str, encoding: str = "application/json") -> dict[str, Any]:

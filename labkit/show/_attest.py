@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from labkit.settings import Trust
 from labkit.show._html import Markup, badge, element
+from labkit.show._svg import picture
 from labkit.show._text import columns, one_line, stamp
 from labkit.show._view import View
 
-_FONT = "13px system-ui,sans-serif"
 _MONO = "12px ui-monospace,monospace"
 _REAL, _UNREAL, _DIM = "#0969da", "#9a6700", "#6e7781"
 _WIDTH, _BOX, _STEP = 760, 46, 78
@@ -35,10 +35,10 @@ def trust_chain(
     for place, (name, what) in enumerate(claims):
         parts += _box(4 + place * (width + 10), y + 4, width, name, what, _DIM)
     title = "Who vouches for whom"
-    picture = _svg(y + _BOX + 12, ", ".join(name for name, _, _ in links), parts)
+    drawn = picture(_WIDTH, y + _BOX + 12, ", ".join(name for name, _, _ in links), *parts)
     rows = [(f"{'  ' * place}{name}", what, how) for place, (name, what, how) in enumerate(links)]
     rows += [(f"{'  ' * len(links)}{name}", what, "") for name, what in claims]
-    return View(_framed(title, trust, picture), f"{stamp(trust)}{title}\n{columns(rows)}")
+    return View(_framed(title, trust, drawn), f"{stamp(trust)}{title}\n{columns(rows)}")
 
 
 def register_fold(name: str, steps: Sequence[tuple[str, str, str]]) -> View:
@@ -66,27 +66,14 @@ def register_fold(name: str, steps: Sequence[tuple[str, str, str]]) -> View:
     if len(steps) > len(shown):
         parts.append(element("text", f"… {len(steps) - len(shown)} more", x=4, y=height + 8, fill=_DIM))
         height += 20
-    picture = _svg(height, f"{name}, folded from {len(steps)} events", parts)
+    drawn = picture(_WIDTH, height, f"{name}, folded from {len(steps)} events", *parts)
     head = ("", "digest", f"{name} after it")
     rows = [(one_line(label), _hex(digest), _hex(value)) for label, digest, value in steps]
-    return View(element("div", element("b", title), picture), "\n".join([title, columns([head, *rows])]))
+    return View(element("div", element("b", title), drawn), "\n".join([title, columns([head, *rows])]))
 
 
-def _framed(title: str, trust: Trust, picture: Markup) -> Markup:
-    return element("div", element("div", element("b", title), " ", badge(trust)), picture)
-
-
-def _svg(height: int, label: str, parts: Sequence[Markup]) -> Markup:
-    return element(
-        "svg",
-        element("title", label),
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_WIDTH} {height}",
-        width=_WIDTH,
-        role="img",
-        style=f"font:{_FONT};max-width:100%;height:auto",
-    )
+def _framed(title: str, trust: Trust, drawn: Markup) -> Markup:
+    return element("div", element("div", element("b", title), " ", badge(trust)), drawn)
 
 
 def _box(

@@ -10,6 +10,7 @@ from labkit.show._html import Markup, details, element, join, table
 _HUES = (210, 35, 140, 280, 0, 180, 55, 320, 100, 245)
 _ROW = 32
 _MAX_BYTES = 8192
+_VALUE = "min-width:18em"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ def field_table(fields: Sequence[FieldSpan]) -> Markup:
             span.offset,
             len(span.value),
             span.name,
-            element("code", _short(span.value)),
-            span.note,
+            # Broken anywhere, so that the meaning stays in sight.
+            element("div", element("code", _short(span.value), style="word-break:break-all"), style=_VALUE),
+            element("div", span.note, style="min-width:10em") if span.note else "",
         )
         for number, span in enumerate(fields)
     ]
@@ -74,6 +76,8 @@ def field_view(fields: Sequence[FieldSpan]) -> Markup:
 
 
 def _short(value: bytes) -> str:
+    if len(value) > 8 and not any(value):
+        return f"00 × {len(value)}"
     text = value.hex()
     return text if len(text) <= 96 else f"{text[:93]}…"
 

@@ -9,6 +9,22 @@ from labkit.show._html import Markup, element
 _COLOURS = ("#0969da", "#8250df", "#1a7f37", "#9a6700", "#bf3989", "#57606a")
 
 
+def picture(
+    width: float, height: float, label: str, *parts: Markup, font: str = "13px system-ui,sans-serif"
+) -> Markup:
+    """A picture in its natural size, smaller where there is no room; ``label`` is read aloud in its place."""
+    return element(
+        "svg",
+        element("title", label),
+        *parts,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        role="img",
+        style=f"font:{font};max-width:100%;height:auto",
+    )
+
+
 def bars(spans: Sequence[tuple[str, float, float]], unit: str = "s") -> Markup:
     """Horizontal bars on one time axis: (name, start, length) each, in ``unit``.
 

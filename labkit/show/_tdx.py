@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit.settings import Trust
 from labkit.show._html import Markup, badge, element, join, table
+from labkit.show._svg import picture
 from labkit.show._text import columns, stamp
 from labkit.show._view import View
 
@@ -25,19 +26,6 @@ _GOOD, _BAD, _WAIT, _DIM = "#1a7f37", "#cf222e", "#9a6700", "#6e7781"
 _FONT = "12px ui-monospace, monospace"
 _ROWS = 60
 _YES = {True: "yes", False: "no"}
-
-
-def _svg(width: int, height: int, label: str, *parts: Markup) -> Markup:
-    return element(
-        "svg",
-        element("title", label),
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width} {height}",
-        width=width,
-        role="img",
-        style=f"font:{_FONT};max-width:100%;height:auto",
-    )
 
 
 def _text(x: float, y: float, words: object, colour: str = "currentColor", anchor: str = "start") -> Markup:
@@ -82,7 +70,7 @@ def sept_walk(rows: Sequence[Mapping[str, Any]], gpa: int) -> View:
             parts.append(_text(x + 8, y + 88, f"{row['page']:#x}", _DIM))
         if place + 1 < len(rows):
             parts.append(_line(x + 140, y + 35, x + 165, y + 35))
-    svg = _svg(20 + 165 * len(rows), 110, title, *parts)
+    svg = picture(20 + 165 * len(rows), 110, title, *parts, font=_FONT)
     text = columns(
         [
             ("level", "size", "index", "entry", "state", "page"),
@@ -110,7 +98,7 @@ def pamt_map(rows: Sequence[Mapping[str, Any]]) -> View:
         parts.append(element("rect", x=120, y=y + 4, width=f"{width:.0f}", height=13, fill=fill))
         words = f"{row['pages']} × {row['type']}" + (f" of TD {row['owner']:#x}" if row["owner"] else "")
         parts.append(_text(130 + round(width), y + 15, words))
-    svg = _svg(560, 20 * len(shown) + 8, title, *parts)
+    svg = picture(560, 20 * len(shown) + 8, title, *parts, font=_FONT)
     cells = [(f"{r['start']:#x}", r["pages"], r["type"], _hex(r["owner"] or None)) for r in shown]
     text = columns([("start", "pages", "type", "owner"), *cells]) + _more(rows)
     return View(_framed(title, svg), _titled(title, text))
@@ -171,7 +159,7 @@ def sequence(rows: Sequence[Mapping[str, Any]], title: str = "Calls") -> View:
         if answer:
             parts.append(_text(620, y + 4, answer, colour))
         lines.append((f"lp{row['lp']}", f"{start} -> {end}", words, answer))
-    svg = _svg(900, height, title, *parts)
+    svg = picture(900, height, title, *parts, font=_FONT)
     return View(_framed(title, svg), _titled(title, columns(lines) + _more(rows)))
 
 

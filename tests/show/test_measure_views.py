@@ -52,10 +52,12 @@ def test_a_long_structure_is_cut_and_says_so() -> None:
 
 
 def test_a_field_table_names_offset_size_and_meaning() -> None:
-    markup = str(field_table([FieldSpan("mrtd", 528, bytes(48), "what was built")]))
-    for text in ("528", "48", "mrtd", "what was built", "00" * 48):
+    markup = str(field_table([FieldSpan("mrtd", 528, b"\x17" * 48, "what was built")]))
+    for text in ("528", "48", "mrtd", "what was built", "17" * 48):
         assert text in markup
-    long = str(field_table([FieldSpan("pem", 0, bytes(4000))]))
+    assert "00 × 48" in field_table([FieldSpan("rtmr3", 864, bytes(48))])
+    assert "00 × 8" not in field_table([FieldSpan("xfam", 520, bytes(8))])
+    long = str(field_table([FieldSpan("pem", 0, b"-" * 4000)]))
     assert len(long) < 1000
     assert "hex map" in field_view(FIELDS)
 
