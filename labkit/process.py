@@ -6,11 +6,16 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import MissingComponent
+
+_LOOK = 0.1
+"""Seconds between two looks at whether a program was cancelled."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,14 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     grace: float = 0.0,
+    cancelled: threading.Event | None = None,
 ) -> Completed:
     """Run ``argv`` to its end and collect its output; never raises for a non-zero status.
 
     The program leads its own process group, and the whole group is killed at the time-out
     (seconds) and on Ctrl-C, so that nothing it started outlives this call. With ``grace``
-    (seconds) it is first asked to end with SIGTERM, for programs that have to clean up.
+    (seconds) it is first asked to end with SIGTERM, for programs that have to clean up. An event
+    that another thread sets, ``cancelled``, ends it like the time-out.
 
     Raises:
         MissingComponent: there is no such program.
@@ -68,7 +75,7 @@ def run(
             f"The program {words[0]} cannot be run: {error.strerror}.", "Run `labkit setup`."
         ) from error
     try:
-        stdout, stderr = process.communicate(stdin, timeout=timeout)
+        stdout, stderr = _communicate(process, stdin, timeout, cancelled)
     except subprocess.TimeoutExpired:
         _end_group(process, grace)
         stdout, stderr = _rest(process)
@@ -78,6 +85,20 @@ def run(
         _rest(process)
         raise
     return Completed(words, process.returncode, stdout, stderr)
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout: float, cancelled: threading.Event | None
+) -> tuple[bytes, bytes]:
+    if cancelled is None:
+        return process.communicate(stdin, timeout=timeout)
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(stdin, timeout=_LOOK)
+        except subprocess.TimeoutExpired:
+            if cancelled.is_set() or time.monotonic() > deadline:
+                raise
 
 
 def _end_group(process: subprocess.Popen[bytes], grace: float) -> None:

@@ -45,7 +45,7 @@ class Settings:
     cache_dir: Path
     state_dir: Path
     ui: Ui = Ui.AUTO
-    output_limit: int = 1 << 20
+    output_limit: int = 4 << 20
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -64,7 +64,7 @@ class Settings:
             cache_dir=Path(cache).absolute(),
             state_dir=Path(state).absolute(),
             ui=_ui(env.get("LABKIT_UI") or "auto"),
-            output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 1 << 20),
+            output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 4 << 20),
         )
         return replace(settings, **overrides)
 

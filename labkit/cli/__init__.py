@@ -18,6 +18,7 @@ _VERBS = {
     "boot": "labkit.cli._boot",
     "check": "labkit.cli._check",
     "eventlog": "labkit.cli._eventlog",
+    "kernel": "labkit.cli._kernel",
     "measure": "labkit.cli._measure",
     "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",

@@ -28,9 +28,16 @@ def command(as_json: bool) -> None:
     if not machines:
         click.echo("No TDVM is running.")
         return
-    head = ("ID", "ACCELERATOR", "MEMORY", "RUNNING FOR", "OWNER PID")
+    head = ("ID", "ACCELERATOR", "MEMORY", "RUNNING FOR", "IDLE FOR", "OWNER PID")
     rows = [
-        (vm.id, vm.accelerator, f"{vm.memory} MiB", f"{time.time() - vm.started:.0f} s", vm.owner_pid)
+        (
+            vm.id,
+            vm.accelerator,
+            f"{vm.memory} MiB",
+            f"{time.time() - vm.started:.0f} s",
+            f"{vm.idle:.0f} s",
+            vm.owner_pid,
+        )
         for vm in machines
     ]
     click.echo(columns([head, *rows]))

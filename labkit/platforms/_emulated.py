@@ -12,17 +12,20 @@ from labkit.measure import BootInputs, Prediction, SectionType, measure_firmware
 from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
 from labkit.settings import Settings, Trust
+from labkit.show import stamp
 from labkit.vm import (
     COMMAND_LINE,
     LINUX,
     BootSpec,
     Firmware,
+    Snapshot,
     Toolchain,
     boot,
     build_initramfs,
     check_kernel,
     choose_accelerator,
     find_toolchain,
+    resume,
 )
 
 DEFAULT_MEMORY = 512
@@ -63,6 +66,11 @@ class EmulatedPlatform:
             MissingComponent: `labkit setup` has not been run.
         """
         return find_toolchain(self.settings)
+
+    @property
+    def headline(self) -> str:
+        """One line: the platform, what it may be trusted for, and why it was chosen."""
+        return f"{stamp(self.trust)}platform {self.name}, trust {self.trust.value}: {self.why}"
 
     def boot(
         self,
@@ -115,6 +123,18 @@ class EmulatedPlatform:
 
     def _own_initrd(self, toolchain: Toolchain) -> Path:
         return build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest")
+
+    def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
+        """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on.
+
+        Raises:
+            VmError: the snapshot cannot be resumed.
+            StorageError: the run directory cannot be written.
+        """
+        before = tdvm.machine
+        toolchain = self.toolchain()
+        machine, timeline = resume(before.spec, before.accelerator, toolchain, self.settings, snapshot)
+        return Tdvm(machine, timeline, self.name, self.trust, tdvm.why, tdvm.firmware)
 
     def _firmware(self, path: Path) -> Firmware:
         """Split one firmware file into its two flash drives, which QEMU wants apart."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from labkit.vm._accel import choose_accelerator
-from labkit.vm._boot import boot
-from labkit.vm._console import CommandResult, Console
+from labkit.vm._boot import boot, resume
+from labkit.vm._command import CommandResult, Listener
+from labkit.vm._console import Console
+from labkit.vm._frames import quoted
 from labkit.vm._guest import COMMAND_LINE, build_initramfs
 from labkit.vm._kernel import check_kernel
+from labkit.vm._launch import Snapshot
 from labkit.vm._machine import Machine
 from labkit.vm._profiles import LINUX
 from labkit.vm._provision import install as install_toolchain
@@ -29,10 +32,12 @@ __all__ = [
     "Firmware",
     "GuestProfile",
     "Inventory",
+    "Listener",
     "Machine",
     "Mark",
     "Program",
     "RunningVm",
+    "Snapshot",
     "Stage",
     "Timeline",
     "Toolchain",
@@ -42,6 +47,8 @@ __all__ = [
     "choose_accelerator",
     "find_toolchain",
     "install_toolchain",
+    "quoted",
+    "resume",
     "running",
     "stop",
     "toolchain_inventory",

@@ -49,7 +49,7 @@ def boot(
     store = None if cold else _Store(settings.cache_dir / "snapshots", _key(spec, accelerator, toolchain))
     if store is not None and (saved := store.find()):
         try:
-            return _resume(spec, accelerator, toolchain, settings, saved)
+            return resume(spec, accelerator, toolchain, settings, saved)
         except VmError as error:
             say(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
             store.forget()
@@ -67,14 +67,22 @@ def boot(
     return machine, timeline
 
 
-def _resume(
+def resume(
     spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain, settings: Settings, saved: Snapshot
 ) -> tuple[Machine, Timeline]:
+    """Resume a machine of ``spec`` from what ``Machine.save`` wrote. Whoever calls this closes it.
+
+    Raises:
+        VmError: the snapshot cannot be read, or the guest does not answer.
+        StorageError: the run directory cannot be written.
+    """
     machine = Machine.start(spec, accelerator, toolchain, settings, resume=saved)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready()
         _make_unique(machine)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(saved.memory.with_name("console.log"), machine.run_dir / "snapshot-console.log")
         undo.pop_all()
     return machine, timeline
 
@@ -136,6 +144,7 @@ class _Store:
         try:
             new.mkdir()
             machine.save(_files(new))
+            shutil.copyfile(machine.run_dir / "console.log", new / "console.log")
             with contextlib.suppress(OSError):
                 new.rename(self._folder)
         finally:

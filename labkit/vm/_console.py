@@ -1,34 +1,58 @@
 """A framed shell over a byte stream: every command gets exactly one answer, whatever it prints.
 
 A command travels as one line, ``eval $'...'``, in which everything but printable ASCII is an octal
-escape, so that neither the terminal nor the shell's parser can trip over it; its standard input is
-``/dev/null``, so that it cannot eat what follows. The next line prints the end frame: a record
-separator, a fresh nonce, the exit status, a record separator. That line stays in the terminal's
-queue until the command has ended, so the nonce is nowhere in the guest while the command runs, and
-a syntax error, which makes a shell drop the rest of its line, cannot drop it. Prompts are never
-parsed. Works with busybox ``sh`` on Linux and, by its documented limits, on Asterinas.
+escape, so that neither the terminal nor the shell's parser can trip over it. Its standard input is no
+terminal, and all three descriptors are put back behind it. When the shell reads its next line, its
+prompt, a record with the command's number, says so: a hint that anybody could print. Only then is the
+question sent that asks for the exit status under a fresh nonce: while a command runs, the nonce
+is nowhere in the guest. A prompt that the command took away is missed after 0.3 s: a ping, a
+line without any secret, waits in the terminal's queue until the shell reads again. A shell that
+neither prompts nor answers has lost its terminal, and that is said. Works with busybox ``sh`` on
+Linux and, by its documented limits, on Asterinas; a shell that cannot print records as prompts gets the
+question at once, behind the command.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.show import clean
+from labkit.vm._command import TICK, CommandResult, Listener, Output, gone, silent
+from labkit.vm._frames import Answer, Ask, Display, Event, Reader, Ready, Text, lines, quote
 
 # A canonical-mode terminal cuts lines at 4095 bytes (Linux N_TTY; the same on Asterinas).
 _LINE = 3900
-_SEPARATOR = b"\x1e"
-_FRAME_BYTES = 64
 _GRACE = 2.0
-_POLL = 0.2
-"""Seconds after which an unanswered Ctrl-C is sent again."""
+_SILENCE = 12.0
+"""Seconds in which a shell that reads its terminal must have answered."""
+_PINGS = (0.3, 1.0, 3.0, 10.0, 30.0, *range(60, 2400, 60))
+"""When a running command's shell is asked whether it reads again; unread pings must fit in 4 kB."""
+_REPEATS = (0.5, 1.5, 4.0, 8.0)
+"""When an unanswered question is asked again."""
+_CTRL_C = (0.2, 0.6, 1.4)
+"""When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
+
+# What is typed for every command is short, since a serial port takes 16 bytes at a time. The number of the
+# command is in `_LK`, and `_lk` answers a question; where somebody has redefined it, the long form does.
+_SETUP = (
+    rb"PS1='\036>$_LK\037' PS2=;_lk() { \command printf '\036!%s:%s:%s\037' "
+    rb""""$1" "$2" "$-"; };\unset LABKIT_ENDED"""
+)
+_STATUS = rb'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
+# Inside the double quotes `$?` is still the command's own; the last words set it again for the question.
+_PING = (
+    rb"""\eval "\\command printf '\\36>%s,%s,\\37' '${_LK-}' '${LABKIT_ENDED:+e}';"""
+    rb"""(\\exit ${LABKIT_ENDED:-$?})&&\\:"
+"""
+)
+_TERMINAL = b"sane -echo -onlcr -icrnl -ixon noflsh susp undef quit undef"
 
 
 class Stream(Protocol):
@@ -41,55 +65,46 @@ class Stream(Protocol):
         """Send all of ``data``; raises OSError when the other end is gone."""
 
 
-@dataclass(frozen=True)
-class CommandResult:
-    """What one command did.
+@dataclass
+class _Exchange:
+    """One line that was sent, until its end is known."""
 
-    raw: output bytes, the middle left out where there were more than the console's limit.
-    dropped: how many bytes were left out.
-    shell_ended: the command ended the shell (``exit``, ``exec``, ``set -e``), and a new one answers.
-    """
-
-    command: str
-    exit_status: int
-    raw: bytes
-    seconds: float
-    dropped: int = 0
-    shell_ended: bool = False
-
-    @property
-    def output(self) -> str:
-        """The output as text that is safe to show: decoded, without control sequences, bounded."""
-        return clean(self.raw.decode("utf-8", "replace"))
-
-    def __repr__(self) -> str:
-        return f"CommandResult(exit_status={self.exit_status}, output={self.output[:60]!r})"
-
-    def __str__(self) -> str:
-        return self.output.rstrip("\n")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The command as the contract's JSON shows it."""
-        return {
-            "command": self.command,
-            "exit_status": self.exit_status,
-            "stdout": self.output,
-            "seconds": round(self.seconds, 4),
-        }
+    number: int
+    output: Output
+    listener: Listener
+    started: float = field(default_factory=time.monotonic)
+    alive: bool = False
+    pings: int = 0
+    prompt_lost: bool = False
+    nonce: bytes = b""
+    asked: float = 0.0
+    repeats: int = 0
+    interrupted: float = 0.0
+    ctrl_c: int = 0
+    # What came between the shell's end of work and its answer: background output, or an echo of ours.
+    late: bytearray = field(default_factory=bytearray)
 
 
 class Console:
     """Runs commands in the guest's shell, one at a time."""
 
-    def __init__(self, stream: Stream, output_limit: int = 1 << 20) -> None:
-        """Speak over ``stream``; keep at most ``output_limit`` bytes of a command's output."""
+    def __init__(self, stream: Stream, output_limit: int = 1 << 20, stdin: str = "/dev/null") -> None:
+        """Speak over ``stream``; keep at most ``output_limit`` bytes of a command's output.
+
+        ``stdin`` is what commands have as standard input: a file of the guest that is created empty
+        where it is missing.
+        """
         self._stream = stream
         self._limit = output_limit
-        self._pending = b""
+        self.stdin = stdin
+        self._reader = Reader()
+        self._events: deque[Event] = deque()
+        self._number = 0
         self._status = 0
-        self._nonce = b""
-        self._interrupted_at: float | None = None
-        self._old_nonces: deque[bytes] = deque(maxlen=64)
+        self._flags = ""
+        self._prompts = True
+        self._current: _Exchange | None = None
+        self._writing = threading.Lock()
 
     def handshake(self, timeout: float) -> None:
         """Find the shell: ask until it answers, since what is typed before it listens is lost.
@@ -100,9 +115,15 @@ class Console:
         """
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
+            exchange = _Exchange(0, Output(self._limit), Listener())
             # The empty line ends whatever half of an earlier question may have arrived.
-            nonce = self._send_line(b"\n")
-            if self._collect(nonce, min(left, 0.5), _Output(self._limit)) is not None:
+            self._write(b"\n" + _SETUP + b";_LK=0\n")
+            self._ask(exchange)
+            self._prompts = False
+            if self._wait(exchange, min(left, 0.5)) is not None:
+                self._prompts = exchange.alive
+                if not self._prompts:
+                    self._exchange(b"PS1=", None)
                 return
         raise CommandTimeout(
             f"The guest's shell did not answer within {timeout:g} s.",
@@ -114,184 +135,249 @@ class Console:
         command: str,
         timeout: float | None = None,
         on_output: Callable[[bytes], None] | None = None,
+        *,
+        listener: Listener | None = None,
+        aside: bool = False,
     ) -> CommandResult:
         """Run one command (any text but NUL, any number of lines) and wait for its end.
 
-        ``on_output`` receives raw output as it arrives. A command that is still running after
-        ``timeout`` seconds is interrupted.
+        ``on_output`` receives raw output as it arrives; a ``listener`` can do more. A command that is
+        still running after ``timeout`` seconds is interrupted. ``aside``: the next command's ``$?`` is
+        that of the command before this one.
 
         Raises:
             CommandTimeout: the time ran out.
-            GuestGone: the guest ended; what it had printed is in the message.
+            GuestGone: the guest ended, or its shell lost its terminal; what it had printed is in the message.
             UsageError: the command holds a NUL, which no shell can take.
         """
         if "\0" in command:
             raise UsageError("The command holds a NUL character.", "Remove it; a shell cannot take one.")
-        output = _Output(self._limit, on_output)
+        listener = listener or Listener(output=on_output)
+        output = Output(self._limit, listener.output)
         started = time.monotonic()
         try:
-            line = self._upload(_quote(command), timeout)
-            nonce = self._send_line(line)
-            frame = self._collect(nonce, timeout, output)
+            line = self._upload(quote(command))
+            answer = self._exchange(line, timeout, output, listener) if line else Answer(b"", 130, False, "")
         except OSError as error:
-            raise _gone(output) from error
+            raise gone(output) from error
         seconds = time.monotonic() - started
-        if frame is None:
-            self.interrupt()
-            self._collect(nonce, _GRACE, output)
+        if answer is None:
             raise CommandTimeout(
                 f"The command {_short(command)!r} did not end within {timeout:g} s.",
                 "Give it more time, or see whether it waits for input.",
             )
-        ended, status = frame
-        self._status = status
-        return CommandResult(command, status, output.kept(), seconds, output.dropped, ended)
+        if not aside:
+            self._status = answer.status
+        return CommandResult(command, answer.status, output.kept(), seconds, output.dropped, answer.ended)
 
     def interrupt(self) -> None:
         """Send Ctrl-C to the running command; may be called from another thread.
 
-        The question for the end frame is asked again, since Ctrl-C empties the queue of a terminal
-        that lacks ``noflsh``; the second answer, where there are two, is recognized and removed.
-        Both are repeated until the command ends: a Ctrl-C that meets the shell just when it starts a
-        program reaches neither.
-
         Raises:
             GuestGone: the guest ended.
         """
+        if (current := self._current) is not None:
+            current.interrupted, current.ctrl_c = time.monotonic(), 0
         try:
-            self._interrupted_at = time.monotonic()
-            self._stream.write(b"\x03")
-            self._send_frame(self._nonce)
+            self._write(b"\x03")
         except OSError as error:
             raise GuestGone("The guest is gone.", "Boot it again.") from error
 
-    def _upload(self, quoted: list[bytes], timeout: float | None) -> bytes:
-        """Return the line that runs the quoted command; a long one is stored in the guest first, in parts."""
-        status = b"(exit %d);" % self._status if self._status else b""
-        parts = _lines(quoted)
+    def _upload(self, quoted: list[bytes]) -> bytes:
+        """Return the line that runs the quoted command; a long one is stored in the guest first.
+
+        Empty where an interrupt came in between.
+        """
+        # Tracing would show the machinery: it is off between commands, and on again inside the next.
+        if traced := set(self._flags) & {"v", "x"}:
+            self._exchange(b"{ \\set +xv; } 2>/dev/null", None)
+            quoted = [*quote("\\set -" + "".join(sorted(traced)) + "\n"), *quoted]
+        redirections = b" <>" + self.stdin.encode() + b" >&2 2>&1"
+        status = b"(\\exit %d)&&\\:;" % self._status if self._status else b""
+        parts = lines(quoted, _LINE)
         if len(parts) == 1:
-            return status + b"command eval $'" + parts[0] + b"' </dev/null\n"
+            return status + b"\\eval $'" + parts[0] + b"'" + redirections
         for number, part in enumerate(parts):
-            so_far = b"$__labkit_cell" if number else b""
-            nonce = self._send_line(b"__labkit_cell=" + so_far + b"$'" + part + b"'\n")
-            if self._collect(nonce, timeout, _Output(self._limit)) is None:
-                raise CommandTimeout("The guest's shell did not take the command.", "Boot it again.")
-        return status + b'command eval "unset __labkit_cell;$__labkit_cell" </dev/null\n'
+            so_far = b'"$LABKIT_TEXT"' if number else b""
+            answer = self._exchange(b"LABKIT_TEXT=" + so_far + b"$'" + part + b"'", None)
+            if answer is None or answer.status != 0:
+                return b""
+        return status + b'\\eval "\\unset LABKIT_TEXT;$LABKIT_TEXT"' + redirections
 
-    def _send_line(self, line: bytes) -> bytes:
-        self._nonce = secrets.token_hex(8).encode()
-        self._interrupted_at = None
-        self._stream.write(line)
-        self._send_frame(self._nonce)
-        return self._nonce
+    def _exchange(
+        self,
+        line: bytes,
+        timeout: float | None,
+        output: Output | None = None,
+        listener: Listener | None = None,
+        *,
+        repair: bool = True,
+    ) -> Answer | None:
+        """Have the shell run one line; None in time-out, after an interrupt."""
+        self._number += 2
+        exchange = _Exchange(self._number, output or Output(self._limit), listener or Listener())
+        self._current = exchange
+        try:
+            # The first line makes a shell that reads its terminal prompt at once: a sign of life.
+            alive = b"_LK=%d\n" % (exchange.number - 1) if self._prompts else b""
+            self._write(alive + b"_LK=%d;" % exchange.number + line + b"\n")
+            if not self._prompts:
+                self._ask(exchange)
+            answer = self._wait(exchange, timeout)
+            if answer is None:
+                self.interrupt()
+                self._wait(exchange, _GRACE)
+                return None
+        finally:
+            self._current = None
+        self._flags = answer.flags
+        if repair:
+            self._put_in_order(exchange, answer)
+        return answer
 
-    def _send_frame(self, nonce: bytes) -> None:
-        status = b'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
-        self._stream.write(
-            b"command printf '\\036%s:%s\\036' " + nonce + b" " + status + b";unset LABKIT_ENDED\n"
+    def _put_in_order(self, exchange: _Exchange, answer: Answer) -> None:
+        """Repair what the command did to the prompt and the terminal."""
+        if self._prompts and (exchange.pings or answer.ended):
+            self._write(b"{ " + _SETUP + b"; } 2>/dev/null\n")
+        if exchange.interrupted or exchange.prompt_lost:
+            # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
+            # stand behind the answer: have them here, not in the next command.
+            self._exchange(b"", None, repair=False)
+        if self._is_echoed(exchange):
+            self._exchange(b"\\command stty " + _TERMINAL, None, repair=False)
+
+    def _wait(self, exchange: _Exchange, timeout: float | None) -> Answer | None:
+        """Read until the answer; None in time-out."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            while self._events:
+                if answer := self._take(exchange, self._events.popleft()):
+                    exchange.output.add(self._without_echo(exchange))
+                    return answer
+            due = self._keep_asking(exchange)
+            now = time.monotonic()
+            if exchange.listener.tick is not None:
+                exchange.listener.tick()
+                due = min(due, now + TICK)
+            if deadline is not None:
+                if now >= deadline:
+                    return None
+                due = min(due, deadline)
+            data = self._stream.read(max(0.0, due - now))
+            if data == b"":
+                exchange.output.add(bytes(exchange.late) + self._reader.rest())
+                raise gone(exchange.output)
+            if data:
+                self._events.extend(self._reader.feed(data))
+
+    def _take(self, exchange: _Exchange, event: Event) -> Answer | None:
+        match event:
+            case Text(data):
+                if exchange.nonce and self._prompts:
+                    exchange.late += data
+                else:
+                    exchange.output.add(data)
+            case Ready():
+                exchange.alive |= event.ended or event.number in (exchange.number - 1, exchange.number)
+                self._ready(exchange, event)
+            case Answer(nonce=nonce) if nonce == exchange.nonce:
+                return event
+            case Answer():
+                pass  # the late answer to a question asked twice
+            case Ask(prompt, hidden):
+                self._answer(exchange, prompt, hidden)
+            case Display(mime, data) if exchange.listener.display is not None:
+                exchange.listener.display(mime, data)
+        return None
+
+    def _ready(self, exchange: _Exchange, event: Ready) -> None:
+        if exchange.nonce or not self._prompts:
+            return
+        if event.ended or event.number == exchange.number or (event.pinged and event.number is None):
+            exchange.prompt_lost = event.pinged
+            self._ask(exchange)
+        elif event.pinged:
+            raise silent("did not get the command", exchange.output)
+
+    def _ask(self, exchange: _Exchange) -> None:
+        exchange.nonce = exchange.nonce or secrets.token_hex(8).encode()
+        exchange.asked = exchange.asked or time.monotonic()
+        if self._prompts and not (exchange.pings or exchange.repeats):
+            self._write(b"\\_lk " + exchange.nonce + b' "$?"\n')
+            return
+        # Functions of these names would stand in the way; without an answer they have to go.
+        unset = b"\\unset -f command printf;" if exchange.repeats > 1 else b""
+        question = b"\\command printf '\\36!%s:%s:%s\\37' " + exchange.nonce + b" " + _STATUS + b' "$-"\n'
+        self._write(unset + question)
+
+    def _keep_asking(self, exchange: _Exchange) -> float:
+        """Send what is due; return when the next is."""
+        now = time.monotonic()
+        due = now + 3600.0
+        if exchange.interrupted and exchange.ctrl_c < len(_CTRL_C):
+            again = exchange.interrupted + _CTRL_C[exchange.ctrl_c]
+            if now >= again:
+                exchange.ctrl_c += 1
+                self._write(b"\x03")
+                # Ctrl-C empties the queue of a terminal that lacks `noflsh`.
+                self._ask(exchange) if exchange.nonce else self._write(_PING)
+                return now
+            due = min(due, again)
+        if not self._prompts:
+            return due
+        if exchange.nonce:
+            if now >= exchange.asked + _SILENCE:
+                raise silent("no longer answers", exchange.output)
+            if exchange.repeats < len(_REPEATS):
+                again = exchange.asked + _REPEATS[exchange.repeats]
+                if now >= again:
+                    exchange.repeats += 1
+                    self._ask(exchange)
+                    return now
+                due = min(due, again)
+            return min(due, exchange.asked + _SILENCE)
+        if not exchange.alive and now >= exchange.started + _SILENCE:
+            raise silent("no longer reads its terminal", exchange.output)
+        if exchange.pings < len(_PINGS):
+            ping = exchange.started + _PINGS[exchange.pings]
+            if now >= ping:
+                exchange.pings += 1
+                self._write(_PING)
+                return now
+            due = min(due, ping)
+        return due if exchange.alive else min(due, exchange.started + _SILENCE)
+
+    def _answer(self, exchange: _Exchange, prompt: str, hidden: bool) -> None:
+        """Pass on one line from whoever listens to the command that asks for it."""
+        ask = exchange.listener.ask
+        line = ask(clean(prompt), hidden) if ask is not None else None
+        if exchange.interrupted:
+            return  # nobody waits for it any more
+        if line is None:
+            self._write(b"LABKIT_EOF=1\n")
+            return
+        # A terminal takes one line of 4 kB, and so do we.
+        self._write(b"LABKIT_ANSWER=$'" + lines(quote(line), _LINE)[0] + b"'\n")
+
+    def _without_echo(self, exchange: _Exchange) -> bytes:
+        late = bytes(exchange.late)
+        if exchange.nonce not in late:
+            return late
+        return b"".join(
+            line
+            for line in late.splitlines(keepends=True)
+            if exchange.nonce not in line and b"_LK" not in line and b"LABKIT_" not in line
         )
 
-    def _collect(self, nonce: bytes, timeout: float | None, output: _Output) -> tuple[bool, int] | None:
-        """Read until the frame with ``nonce``: whether the shell ended, and the status; None in time-out."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        frame = re.compile(re.escape(_SEPARATOR + nonce) + rb":(e?)(\d{1,3})" + _SEPARATOR)
-        while True:
-            if match := frame.search(self._pending):
-                output.add(self._without_old_frames(self._pending[: match.start()]))
-                self._pending = self._pending[match.end() :]
-                self._old_nonces.append(nonce)
-                return bool(match[1]), int(match[2])
-            self._release(output)
-            left = _POLL if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                self._old_nonces.append(nonce)
-                return None
-            data = self._stream.read(min(left, _POLL))
-            if self._interrupted_at is not None and time.monotonic() > self._interrupted_at + _POLL:
-                self.interrupt()
-            if data == b"":
-                output.add(self._pending)
-                self._pending = b""
-                raise _gone(output)
-            self._pending += data or b""
+    def _is_echoed(self, exchange: _Exchange) -> bool:
+        """The terminal, or the shell's line editor, shows what is typed."""
+        return any(
+            exchange.nonce in line and not line.startswith(b"+ ") for line in exchange.late.splitlines()
+        )
 
-    def _release(self, output: _Output) -> None:
-        """Pass on what cannot be the beginning of a frame."""
-        cut = self._pending.find(_SEPARATOR, max(0, len(self._pending) - _FRAME_BYTES))
-        cut = len(self._pending) if cut < 0 else cut
-        output.add(self._without_old_frames(self._pending[:cut]))
-        self._pending = self._pending[cut:]
-
-    def _without_old_frames(self, data: bytes) -> bytes:
-        """Remove late answers to questions asked twice; all other output passes untouched."""
-        if _SEPARATOR not in data:
-            return data
-        for nonce in self._old_nonces:
-            data = re.sub(re.escape(_SEPARATOR + nonce) + rb":e?\d{1,3}" + _SEPARATOR, b"", data)
-        return data
-
-
-class _Output:
-    """The head and the tail of what a command prints, within a limit."""
-
-    def __init__(self, limit: int, listener: Callable[[bytes], None] | None = None) -> None:
-        self._half = max(1, limit // 2)
-        self._listener = listener
-        self._head = bytearray()
-        self._tail = bytearray()
-        self.dropped = 0
-
-    def add(self, data: bytes) -> None:
-        if not data:
-            return
-        if self._listener is not None:
-            self._listener(data)
-        room = self._half - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
-        # Trim only when the tail has doubled, so that a flood costs linear time.
-        if len(self._tail) > 2 * self._half:
-            self._trim()
-
-    def _trim(self) -> None:
-        excess = len(self._tail) - self._half
-        if excess > 0:
-            self.dropped += excess
-            del self._tail[:excess]
-
-    def kept(self) -> bytes:
-        self._trim()
-        gap = b"\n[... %d bytes not shown ...]\n" % self.dropped if self.dropped else b""
-        return bytes(self._head) + gap + bytes(self._tail)
-
-
-def _quote(command: str) -> list[bytes]:
-    """The command in the ``$'...'`` notation, one element a byte, so that it can be cut between any two."""
-    return [_BYTES[byte] for byte in command.encode("utf-8", "surrogateescape")]
-
-
-def _quoted_byte(byte: int) -> bytes:
-    if byte in b"'\\":
-        return b"\\" + bytes([byte])
-    return bytes([byte]) if 0x20 <= byte < 0x7F else b"\\%03o" % byte
-
-
-_BYTES = [_quoted_byte(byte) for byte in range(256)]
-
-
-def _lines(quoted: list[bytes]) -> list[bytes]:
-    lines = [bytearray()]
-    for byte in quoted:
-        if len(lines[-1]) + len(byte) > _LINE:
-            lines.append(bytearray())
-        lines[-1] += byte
-    return [bytes(line) for line in lines]
-
-
-def _gone(output: _Output) -> GuestGone:
-    last = clean(output.kept().decode("utf-8", "replace")).strip()
-    said = f" It had printed: {last[-200:]!r}." if last else ""
-    return GuestGone(f"The guest ended while a command was running.{said}", "Boot it again.")
+    def _write(self, data: bytes) -> None:
+        with self._writing:
+            self._stream.write(data)
 
 
 def _short(command: str) -> str:

@@ -43,7 +43,10 @@ exec setsid -c serve-shell </dev/{SHELL_PORT} >/dev/{SHELL_PORT} 2>&1
 # A shell that ends is followed by a new one. The new one learns how the old one ended, so that the
 # frame still waiting in the terminal's queue reports it: `exit 7` is status 7 and not silence.
 # This script leads the session: a terminal is hung up, and its queue lost, when its leader ends.
+# Job control makes the new shell the terminal's foreground, which a killed one could not give back, and
+# a stopped one is followed by a new one too.
 _SERVE_SHELL = f"""#!/bin/sh
+set -m
 trap : INT
 cd /root
 echo '{SHELL_MARKER}' >/dev/console

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -28,6 +28,7 @@ from labkit.vm._toolchain import Toolchain
 
 _HANDSHAKE = 30.0
 _MIGRATION = 120.0
+_SETTLING = 10.0
 
 
 class Machine:
@@ -87,7 +88,7 @@ class Machine:
                 cls(spec, accelerator, run, guard, launched, profile, settings.output_limit)
             )
             run.write_json("argv.json", launched.argv)
-            run.write_json("vm.json", _describe(machine).to_dict())
+            run.write_json("vm.json", asdict(_describe(machine)))
             try:
                 machine._qmp.greet()
                 if resume:
@@ -133,7 +134,7 @@ class Machine:
             if self._launched.variables.exists():
                 shutil.copyfile(self._launched.variables, snapshot.variables)
         finally:
-            self._qmp.execute("cont")
+            self._go_on()
 
     def power_off(self, timeout: float = 10.0) -> None:
         """Have the guest power off; QEMU is told to quit where that takes over ``timeout`` seconds."""
@@ -143,6 +144,10 @@ class Machine:
             with contextlib.suppress(VmError):
                 self._qmp.execute("quit")
             self._ended_within(timeout)
+
+    def kill(self) -> None:
+        """End QEMU at once, from any thread: whoever waits for the guest sees that it is gone."""
+        self._launched.qemu.kill()
 
     def close(self) -> None:
         """End everything that is still there; may be called twice."""
@@ -183,6 +188,15 @@ class Machine:
         while self._qmp.execute("query-status")["status"] != "postmigrate":
             if time.monotonic() > deadline:
                 raise VmError("QEMU did not finish the snapshot.", "Is the machine overloaded?")
+
+    def _go_on(self) -> None:
+        # "completed" comes before QEMU has put its state in order, and until then it refuses.
+        deadline = time.monotonic() + _SETTLING
+        while self._qmp.execute("query-status")["status"] == "finish-migrate":
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.002)
+        self._qmp.execute("cont")
 
     def _hand_over(self, file: BinaryIO) -> None:
         events = {"capability": "events", "state": True}

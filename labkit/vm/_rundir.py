@@ -34,9 +34,17 @@ class RunningVm:
     memory: int
     run_dir: str
 
+    @property
+    def idle(self) -> float:
+        """Seconds since its shell last said anything."""
+        try:
+            return max(0.0, time.time() - (Path(self.run_dir) / "shell.log").stat().st_mtime)
+        except OSError:
+            return 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """The machine as plain data; ``started`` in seconds since 1970."""
-        return asdict(self)
+        return {**asdict(self), "idle_seconds": round(self.idle, 1)}
 
 
 class RunDir:

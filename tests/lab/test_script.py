@@ -249,7 +249,8 @@ def test_the_machine_is_provisioned_for_every_verb_that_boots(bench: Bench) -> N
     bench.lab("lint")
     assert "labkit setup --check" not in bench.recorded()
     bench.lab("run", "03-boot-the-tdvm")
-    assert bench.recorded()[-2:] == ["labkit setup --check", "labkit run 03-boot-the-tdvm"]
+    expected = ["labkit setup --check", "labkit kernel install", "labkit run 03-boot-the-tdvm"]
+    assert bench.recorded()[-3:] == expected
 
 
 def test_what_setup_reports_ends_the_verb(bench: Bench) -> None:

@@ -1,0 +1,7 @@
+"""The Jupyter kernel that runs cells inside the guest."""
+
+from __future__ import annotations
+
+from labkit.kernel._install import DISPLAY_NAME, NAME, Installed, install, kernelspec
+
+__all__ = ["DISPLAY_NAME", "NAME", "Installed", "install", "kernelspec"]

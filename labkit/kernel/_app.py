@@ -1,0 +1,44 @@
+"""The process of one kernel: the TDVM first, then Jupyter's sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+from ipykernel.kernelapp import IPKernelApp
+from traitlets import Type
+
+from labkit.kernel._kernel import TdvmKernel
+from labkit.kernel._start import Starting
+
+
+class TdvmKernelApp(IPKernelApp):  # type: ignore[misc, unused-ignore]
+    """Jupyter's kernel application with our kernel in it."""
+
+    name = "labkit-tdvm"
+    kernel_class = Type(TdvmKernel, klass="ipykernel.kernelbase.Kernel")  # type: ignore[assignment]
+    starting: Starting
+
+    def init_iopub(self, context: Any) -> None:
+        """Open the publishing socket without a send limit: ZeroMQ would drop what exceeds it, silently."""
+        limit = context.sockopts.get(zmq.SNDHWM)
+        context.sockopts[zmq.SNDHWM] = 0
+        try:
+            super().init_iopub(context)  # type: ignore[no-untyped-call]
+        finally:
+            if limit is None:
+                del context.sockopts[zmq.SNDHWM]
+            else:
+                context.sockopts[zmq.SNDHWM] = limit
+
+
+def run(starting: Starting) -> None:
+    """Serve until the front end shuts the kernel down; the guest is gone afterwards."""
+    app: Any = TdvmKernelApp.instance()
+    app.starting = starting
+    try:
+        app.initialize()
+        app.start()
+    finally:
+        starting.session.abandon()
+        starting.session.close()

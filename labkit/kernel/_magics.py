@@ -1,0 +1,166 @@
+"""The few cells that are not for the guest's shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from labkit import process
+from labkit.errors import UsageError
+from labkit.kernel._output import Publisher
+from labkit.kernel._session import Session
+from labkit.show import clean, join, pre
+
+_LOG_SHOWN = 60_000
+
+
+class View(Protocol):
+    """A result that shows itself as text and as HTML."""
+
+    def _repr_html_(self) -> str: ...
+
+
+@dataclass
+class Outcome:
+    """What a cell came to. status: 0 or the exit status; data: a MIME bundle to show; page: for the pager."""
+
+    status: int = 0
+    data: dict[str, Any] | None = None
+    page: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a magic."""
+
+    name: str
+    argument: str
+    body: str
+
+
+@dataclass
+class Context:
+    """What a magic may use."""
+
+    session: Session
+    publisher: Publisher
+    interrupted: threading.Event = field(default_factory=threading.Event)
+
+
+def find(code: str) -> Call | None:
+    """The magic that a cell calls; None where the cell is for the guest's shell."""
+    first, _, body = code.lstrip("\n").partition("\n")
+    if match := re.fullmatch(r"%%(\w+)[ \t]*(.*)", first.rstrip()):
+        return Call(match[1], match[2], body) if f"%%{match[1]}" in MAGICS else None
+    if (match := re.fullmatch(r"%(\w+)[ \t]*(.*)", first.rstrip())) and not body.strip():
+        return Call(match[1], match[2], "") if f"%{match[1]}" in MAGICS else None
+    return None
+
+
+def call(magic: Call, context: Context) -> Outcome:
+    """Run a magic.
+
+    Raises:
+        LabkitError: whatever it runs into.
+    """
+    name = f"%{magic.name}" if f"%{magic.name}" in MAGICS else f"%%{magic.name}"
+    return MAGICS[name].run(magic, context)
+
+
+def _host(magic: Call, context: Context) -> Outcome:
+    words = ["bash", "-c", magic.body, "bash", *magic.argument.split()]
+    done = process.run(words, timeout=86400.0, env=os.environ, cancelled=context.interrupted)
+    context.publisher.output(done.stdout)
+    context.publisher.text(clean(done.stderr.decode("utf-8", "replace")), "stderr")
+    return Outcome(130 if context.interrupted.is_set() else done.status % 256)
+
+
+def _timeline(magic: Call, context: Context) -> Outcome:
+    tdvm = context.session.tdvm()
+    return Outcome(data=bundle(f"{tdvm.headline}\n{tdvm.timeline}", tdvm.headline, tdvm.timeline))
+
+
+def _attest(magic: Call, context: Context) -> Outcome:
+    tdvm = context.session.tdvm()
+    measured = tdvm.measurements
+    return Outcome(data=bundle(f"{tdvm.headline}\n{measured}", tdvm.headline, measured))
+
+
+def _snapshot(magic: Call, context: Context) -> Outcome:
+    context.session.save(_name(magic))
+    return Outcome(data={"text/plain": f"snapshot {_name(magic)} saved"})
+
+
+def _restore(magic: Call, context: Context) -> Outcome:
+    context.session.restore(_name(magic))
+    return Outcome(data={"text/plain": f"restored from snapshot {_name(magic)}"})
+
+
+def _console(magic: Call, context: Context) -> Outcome:
+    run_dir = context.session.tdvm().run_dir
+    text = clean(_read(run_dir / "console.log"), _LOG_SHOWN)
+    if earlier := clean(_read(run_dir / "snapshot-console.log"), _LOG_SHOWN):
+        text = f"{earlier.rstrip()}\n[here a snapshot was made, and this TDVM was resumed from it]\n{text}"
+    context.publisher.text(text)
+    return Outcome()
+
+
+def _help(magic: Call, context: Context) -> Outcome:
+    return Outcome(page=help_text())
+
+
+@dataclass(frozen=True)
+class _Magic:
+    use: str
+    help: str
+    run: Callable[[Call, Context], Outcome]
+
+
+MAGICS = {
+    "%%host": _Magic("%%host", "run the rest of the cell with bash on the host, not in the TDVM", _host),
+    "%timeline": _Magic("%timeline", "the stages of this TDVM's boot", _timeline),
+    "%attest": _Magic("%attest", "what was measured while it booted, register by register", _attest),
+    "%snapshot": _Magic("%snapshot NAME", "save the TDVM's state under a name", _snapshot),
+    "%restore": _Magic("%restore NAME", "go back to a saved state", _restore),
+    "%console": _Magic("%console", "the boot log, as the TDVM printed it", _console),
+    "%tdvm": _Magic("%tdvm", "this list", _help),
+}
+"""Every magic, with its percent signs."""
+
+
+def help_text() -> str:
+    """The magics, one a line, and what else a cell can use."""
+    rows = [f"{magic.use:<16}{magic.help}" for magic in MAGICS.values()]
+    return "\n".join(
+        [
+            "Cells run in the shell of a TDVM, one shell for all cells. Besides shell commands there are:",
+            "",
+            *rows,
+            "",
+            "display TYPE [FILE]        shows image/png, image/jpeg, application/json or text/plain",
+            "read [-s] [-p TEXT] NAME   asks you, where the front end lets you answer",
+        ]
+    )
+
+
+def bundle(text: str, headline: str, view: View) -> dict[str, Any]:
+    """A MIME bundle of a result of labkit's own."""
+    return {"text/plain": text, "text/html": str(join([pre(headline)]) + view._repr_html_())}
+
+
+def _name(magic: Call) -> str:
+    if not magic.argument:
+        raise UsageError(f"%{magic.name} needs a name.", f"Write `%{magic.name} NAME`.")
+    return magic.argument
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""

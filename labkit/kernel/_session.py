@@ -1,0 +1,213 @@
+"""One TDVM behind one kernel: booted early, replaced when it is gone, saved, restored, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labkit.errors import CommandTimeout, GuestGone, UsageError
+from labkit.kernel._prelude import PRELUDE, STDIN
+from labkit.platforms import DEFAULT_MEMORY, BootRequest, EmulatedPlatform, Tdvm, choose_platform
+from labkit.settings import Settings
+from labkit.vm import CommandResult, Listener, RunningVm, Snapshot, running
+
+_QUERY = 0.5
+"""Seconds that completion and the like may take in the guest."""
+
+_PRELUDE_TIME = 20.0
+
+_BOOT_LOGS = ("snapshot-console.log", "console.log")
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,39}")
+
+
+@dataclass
+class Session:
+    """The TDVM of a kernel; one thread at a time, but ``interrupt`` and ``abandon`` at any time.
+
+    replaced: how many TDVMs have been lost so far.
+    """
+
+    settings: Settings
+    replaced: int = 0
+    _tdvm: Tdvm | None = None
+    _platform: EmulatedPlatform | None = None
+    _closed: bool = False
+    _chosen: threading.Event = field(default_factory=threading.Event)
+    _busy: threading.RLock = field(default_factory=threading.RLock)
+
+    def headline(self, timeout: float) -> str:
+        """The platform and its trust; empty where they are not known within ``timeout`` seconds."""
+        self._chosen.wait(timeout)
+        return self._platform.headline if self._platform else ""
+
+    @property
+    def alive(self) -> bool:
+        """There is a TDVM."""
+        return self._tdvm is not None
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The run directory of the present TDVM."""
+        return self._tdvm.run_dir if self._tdvm else None
+
+    def tdvm(self, say: Callable[[str], None] = lambda text: None) -> Tdvm:
+        """The TDVM, booted where there is none.
+
+        Raises:
+            LabkitError: it cannot be booted.
+        """
+        with self._busy:
+            if self._closed:
+                raise GuestGone("The kernel is shutting down.")
+            if self._tdvm is None:
+                try:
+                    self._platform = choose_platform("auto", self.settings)
+                finally:
+                    self._chosen.set()
+                check_memory(DEFAULT_MEMORY, running(self.settings))
+                self._tdvm = self._prepared(self._platform.boot(BootRequest(), say))
+            return self._tdvm
+
+    def run(self, code: str, listener: Listener) -> CommandResult:
+        """Run a cell.
+
+        Raises:
+            GuestGone: the guest ended, or its shell cannot be reached any more; the next call boots another.
+            UsageError: the cell holds a NUL.
+        """
+        with self._busy:
+            console = self.tdvm().machine.console
+            try:
+                result = console.run(code, listener=listener)
+                if result.shell_ended:
+                    console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+            except GuestGone as gone:
+                self._drop()
+                raise GuestGone(gone.message, "The next cell starts in a fresh TDVM.") from gone
+            return result
+
+    def query(self, script: str) -> str:
+        """What a script prints in a subshell of the guest's shell; empty where it takes too long."""
+        shielded = f"(\\unset -f command printf type sh busybox grep head man; {script}\n)"
+        with self._busy:
+            console = self.tdvm().machine.console
+            try:
+                return console.run(shielded, _QUERY, aside=True).raw.decode("utf-8", "replace")
+            except CommandTimeout:
+                return ""
+            except GuestGone:
+                self._drop()
+                return ""
+
+    def interrupt(self) -> None:
+        """Send Ctrl-C to the running cell; from any thread."""
+        if (tdvm := self._tdvm) is not None:
+            tdvm.machine.console.interrupt()
+
+    def abandon(self) -> None:
+        """End the guest at once, in the middle of a cell; from any thread."""
+        if (tdvm := self._tdvm) is not None:
+            tdvm.machine.kill()
+
+    def save(self, name: str) -> None:
+        """Save the guest's state under a name, for as long as this kernel lives.
+
+        Raises:
+            UsageError: it is no name.
+            VmError: there is no space for it.
+        """
+        with self._busy:
+            tdvm, folder = self.tdvm(), self._snapshot_folder(name)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, mode=0o700)
+            tdvm.machine.save(_snapshot(folder))
+            logs = [path for log in _BOOT_LOGS if (path := tdvm.run_dir / log).exists()]
+            shutil.copyfile(logs[0], folder / "console.log")
+
+    def restore(self, name: str) -> None:
+        """Go on from a saved state; what happened since is gone.
+
+        Raises:
+            UsageError: there is no state of that name.
+            VmError: it cannot be resumed; the present guest goes on.
+        """
+        folder = self._snapshot_folder(name)
+        if not folder.exists():
+            raise UsageError(f"There is no snapshot {name}.", "Make one with `%snapshot NAME` first.")
+        with self._busy:
+            before = self.tdvm()
+            assert self._platform is not None
+            check_memory(before.machine.spec.memory, running(self.settings))
+            self._tdvm = self._prepared(self._platform.resume(before, _snapshot(folder)))
+            before.machine.close()
+
+    def close(self) -> None:
+        """End the guest, and forget what was saved; waits for a cell that is running."""
+        with self._busy:
+            self._closed = True
+            tdvm, self._tdvm = self._tdvm, None
+            if tdvm is not None:
+                tdvm.machine.close()
+            shutil.rmtree(self._snapshots(), ignore_errors=True)
+
+    def _prepared(self, tdvm: Tdvm) -> Tdvm:
+        """Tell a fresh guest's shell what the kernel needs of it."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(tdvm.machine.close)
+            tdvm.machine.console.stdin = STDIN
+            tdvm.machine.console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+            undo.pop_all()
+        return tdvm
+
+    def _drop(self) -> None:
+        if self._tdvm is not None:
+            self._tdvm.machine.close()
+            self.replaced += 1
+        self._tdvm = None
+
+    def _snapshots(self) -> Path:
+        # The name says whose it is: what a killed process leaves is swept with the next snapshot.
+        return self.settings.cache_dir / "snapshots" / f".kernel.{os.getpid()}"
+
+    def _snapshot_folder(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name!r} is no name for a snapshot.", "Use letters, digits, - and _.")
+        return self._snapshots() / name
+
+
+def check_memory(wanted: int, machines: list[RunningVm], meminfo: str | None = None) -> None:
+    """See whether another guest of ``wanted`` MiB fits, counting what the running ones may still take.
+
+    Raises:
+        UsageError: it does not.
+    """
+    text = meminfo if meminfo is not None else Path("/proc/meminfo").read_text()
+    sizes = {name: int(value) // 1024 for name, value in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
+    promised = sum(max(0, vm.memory - _resident(vm.qemu_pid)) for vm in machines)
+    room = sizes.get("MemAvailable", 1 << 20) - promised
+    if wanted > room:
+        raise UsageError(
+            f"Another TDVM of {wanted} MiB does not fit: {len(machines)} are running, and {max(0, room)} MiB "
+            "are left.",
+            "Shut down a kernel, or end TDVMs that `labkit ps` shows with `labkit stop`.",
+        )
+
+
+def _resident(pid: int) -> int:
+    """MiB that a process has in memory (proc(5), VmRSS)."""
+    try:
+        match = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) // 1024 if match else 0
+
+
+def _snapshot(folder: Path) -> Snapshot:
+    return Snapshot(folder / "memory", folder / "vars.fd")
