@@ -11,6 +11,9 @@ from typing import Any
 
 from labkit.errors import UsageError
 
+ASTERINAS_URL = "https://github.com/asterinas/asterinas.git"
+"""Where the source of Asterinas comes from, unless ``LABKIT_ASTERINAS_URL`` says otherwise."""
+
 
 class Trust(StrEnum):
     """What a result may be believed for: real TDX hardware, or nothing but the software it ran on."""
@@ -40,16 +43,18 @@ class Settings:
     state_dir: run directories of TDVMs and the lab authority's key.
     ui: static views for CI, live ones in a front end, or ``auto``.
     output_limit: bytes of guest output kept in memory and shown for one command.
+    asterinas_url: the git repository of Asterinas.
     """
 
     cache_dir: Path
     state_dir: Path
     ui: Ui = Ui.AUTO
     output_limit: int = 4 << 20
+    asterinas_url: str = ASTERINAS_URL
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Read ``LABKIT_CACHE_DIR``, ``LABKIT_STATE_DIR``, ``LABKIT_UI`` and ``LABKIT_OUTPUT_LIMIT``.
+        """Read ``LABKIT_CACHE_DIR``, ``LABKIT_STATE_DIR``, ``LABKIT_UI`` and so on, one for each field.
 
         The XDG base directories are the defaults; ``overrides`` win over the environment.
 
@@ -65,6 +70,7 @@ class Settings:
             state_dir=Path(state).absolute(),
             ui=_ui(env.get("LABKIT_UI") or "auto"),
             output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 4 << 20),
+            asterinas_url=env.get("LABKIT_ASTERINAS_URL") or ASTERINAS_URL,
         )
         return replace(settings, **overrides)
 

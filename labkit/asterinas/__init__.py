@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labkit.asterinas._bootlog import BootLogReader, BootReport, Goal, Layer, Outcome, classify
-from labkit.asterinas._engine import Engine, find_engine
+from labkit.asterinas._engine import Engine, connect, describe, find_engine
 from labkit.asterinas._failures import FAILURES, HANGS, Failure, Hang, Kind
 from labkit.asterinas._generation import Generation, generation_of, host_generation
 from labkit.asterinas._profiles import (
@@ -16,6 +16,8 @@ from labkit.asterinas._profiles import (
     choose_profile,
     profile,
 )
+from labkit.asterinas._run import ContainerRun, Plan, RunRequest, RunResult, plan_run, start_run
+from labkit.asterinas._source import Source, fetch_source, given_source
 
 __all__ = [
     "DOCUMENTED",
@@ -25,6 +27,7 @@ __all__ = [
     "RECOMMENDED",
     "BootLogReader",
     "BootReport",
+    "ContainerRun",
     "Engine",
     "Failure",
     "Features",
@@ -35,11 +38,21 @@ __all__ = [
     "Layer",
     "LogFile",
     "Outcome",
+    "Plan",
     "Profile",
+    "RunRequest",
+    "RunResult",
+    "Source",
     "choose_profile",
     "classify",
+    "connect",
+    "describe",
+    "fetch_source",
     "find_engine",
     "generation_of",
+    "given_source",
     "host_generation",
+    "plan_run",
     "profile",
+    "start_run",
 ]

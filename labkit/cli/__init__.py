@@ -14,6 +14,7 @@ from labkit.errors import LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
 _VERBS = {
+    "asterinas": "labkit.cli._asterinas",
     "attest": "labkit.cli._attest",
     "boot": "labkit.cli._boot",
     "check": "labkit.cli._check",
