@@ -6,6 +6,11 @@ from labkit.asterinas._bootlog import BootLogReader, BootReport, Goal, Layer, Ou
 from labkit.asterinas._engine import Engine, connect, describe, find_engine
 from labkit.asterinas._failures import FAILURES, HANGS, Failure, Hang, Kind
 from labkit.asterinas._generation import Generation, generation_of, host_generation
+from labkit.asterinas._guest import DIRECT_MEMORY, FIRMWARE_MEMORY, AsterinasGuest
+from labkit.asterinas._guest import board as asterinas_board
+from labkit.asterinas._guest import command_line as asterinas_command_line
+from labkit.asterinas._image import EM_X86_64, Image, ImageKind, recognize_image
+from labkit.asterinas._initramfs import build_asterinas_initramfs
 from labkit.asterinas._profiles import (
     DOCUMENTED,
     PROFILES,
@@ -18,13 +23,19 @@ from labkit.asterinas._profiles import (
 )
 from labkit.asterinas._run import ContainerRun, Plan, RunRequest, RunResult, plan_run, start_run
 from labkit.asterinas._source import Source, fetch_source, given_source
+from labkit.asterinas._toolbox import TOOLBOX_BASE, Toolbox, build_toolbox, run_in_toolbox
 
 __all__ = [
+    "DIRECT_MEMORY",
     "DOCUMENTED",
+    "EM_X86_64",
     "FAILURES",
+    "FIRMWARE_MEMORY",
     "HANGS",
     "PROFILES",
     "RECOMMENDED",
+    "TOOLBOX_BASE",
+    "AsterinasGuest",
     "BootLogReader",
     "BootReport",
     "ContainerRun",
@@ -34,6 +45,8 @@ __all__ = [
     "Generation",
     "Goal",
     "Hang",
+    "Image",
+    "ImageKind",
     "Kind",
     "Layer",
     "LogFile",
@@ -43,6 +56,11 @@ __all__ = [
     "RunRequest",
     "RunResult",
     "Source",
+    "Toolbox",
+    "asterinas_board",
+    "asterinas_command_line",
+    "build_asterinas_initramfs",
+    "build_toolbox",
     "choose_profile",
     "classify",
     "connect",
@@ -54,5 +72,7 @@ __all__ = [
     "host_generation",
     "plan_run",
     "profile",
+    "recognize_image",
+    "run_in_toolbox",
     "start_run",
 ]

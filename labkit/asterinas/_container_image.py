@@ -96,11 +96,12 @@ def build_image(
     *,
     dockerfile: str = "Dockerfile",
     arguments: Mapping[str, str] | None = None,
+    target: str = "",
 ) -> None:
     """Build an image; each step is said, unchanged steps come from the engine's cache.
 
-    context: a folder, or files by name. A build that is cancelled leaves nothing: its container and the
-    layers that it had made are removed.
+    context: a folder, or files by name. target: the stage to stop at; empty for the last. A build that is
+    cancelled leaves nothing: its container and the layers that it had made are removed.
 
     Raises:
         MissingComponent: a step failed, or the Dockerfile needs BuildKit.
@@ -124,6 +125,7 @@ def build_image(
             buildargs=dict(arguments or {}),
             labels={"labkit": "image"},
             network_mode=None if engine.bridge else "host",
+            target=target,
             rm=True,
             forcerm=True,
             decode=True,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from labkit.asterinas import _reaper
 from labkit.asterinas._attached import AttachedStream, LogTail
 from labkit.asterinas._bootlog import BootLogReader, BootReport, Layer
-from labkit.asterinas._container import Creation
+from labkit.asterinas._container import LABEL, Creation
 from labkit.asterinas._engine import Engine
 from labkit.asterinas._owner import new_name
 from labkit.asterinas._profiles import Profile
@@ -108,6 +109,21 @@ class Session:
             if self._reader.overdue(self.now) or (limit is not None and self.now > limit):
                 return
 
+    def run_to_end(self) -> tuple[int, bytes]:
+        """Start the container and wait for its end; its exit status, and all it printed.
+
+        Raises:
+            LabkitError: the engine cannot start it, or went away.
+        """
+        import docker
+
+        try:
+            self._client.api.start(self._container)
+        except docker.errors.APIError as error:
+            raise start_refusal(str(error.explanation or error)) from error
+        status = self._exit_code(timeout=None)
+        return status, bytes(self._client.api.logs(self._container))
+
     def console(self, output_limit: int, timeout: float) -> Console:
         """The framed console of the guest's shell.
 
@@ -118,6 +134,8 @@ class Session:
         assert self._stream is not None
         console = Console(self._stream, output_limit)
         console.handshake(timeout)
+        # The guest's terminal echoes what is typed; its own first answer still shows the line that ends that.
+        console.run("stty -echo", timeout)
         return console
 
     def send_line(self, line: str) -> None:
@@ -174,7 +192,7 @@ class Session:
             while data := tail.new():
                 self._reader.feed(stream, data, self.now)
 
-    def _exit_code(self) -> int:
+    def _exit_code(self, timeout: float | None = 20) -> int:
         import docker
         import requests
 
@@ -183,7 +201,7 @@ class Session:
             "Start it again: labkit removes at its next start what the run left there.",
         )
         try:
-            return int(self._client.api.wait(self._container, timeout=20)["StatusCode"])
+            return int(self._client.api.wait(self._container, timeout=timeout)["StatusCode"])
         except (requests.exceptions.RequestException, docker.errors.APIError) as error:
             raise gone from error
 
@@ -208,6 +226,25 @@ def start_session(client: DockerClient, engine: Engine, creation: Creation, read
     except docker.errors.APIError as error:
         raise start_refusal(str(error.explanation or error)) from error
     return Session(client, engine, made["Id"], reader)
+
+
+def run_once(
+    client: DockerClient, engine: Engine, image: str, words: Sequence[str], *, kvm: bool = False
+) -> tuple[int, bytes]:
+    """Run a program in a container without privileges or network; its exit status, and all it printed.
+
+    Raises:
+        LabkitError: the engine cannot start it.
+    """
+    host = {"network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+    devices = {"devices": ["/dev/kvm"]} if kvm else {}
+    creation = Creation(
+        config={"image": image, "command": list(words), "entrypoint": [], "labels": {LABEL: "toolbox"}},
+        host={**host, **devices},
+        command_line=shlex.join(("docker", "run", image, *words)),
+    )
+    with start_session(client, engine, creation, BootLogReader()) as session:
+        return session.run_to_end()
 
 
 def start_refusal(said: str) -> LabkitError:

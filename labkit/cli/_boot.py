@@ -21,9 +21,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--exec", "commands", multiple=True, metavar="CMD", help="Run CMD in the guest; repeatable.")
 @click.option("--memory", type=int, metavar="MIB", help="The guest's memory.")
 @click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line.")
-@click.option("--kernel", type=_FILE, help="Boot this bzImage instead of labkit's.")
+@click.option("--kernel", type=_FILE, help="Boot this kernel: a bzImage or an ELF, of Asterinas or Linux.")
 @click.option("--initrd", type=_FILE, help="Boot with this initrd instead of labkit's.")
 @click.option("--firmware", type=_FILE, help="Boot this TDVF instead of the distribution's.")
+@click.option("--iso", type=_FILE, help="Boot this ISO image.")
+@click.option("--profile", metavar="NAME", help="The Asterinas version of the image; `asterinas profiles`.")
 @json_option
 def command(
     platform: str,
@@ -34,17 +36,20 @@ def command(
     kernel: Path | None,
     initrd: Path | None,
     firmware: Path | None,
+    iso: Path | None,
+    profile: str | None,
     as_json: bool,
 ) -> None:
     """Boot a TDVM, print its timeline, run each CMD in it, and shut it down.
 
-    Exits with the status of the last CMD.
+    A kernel or ISO is recognized by its content, and gets the machine that it needs. Exits with the status
+    of the last CMD.
 
     Example: labkit boot --exec 'uname -a'
     """
-    from labkit.platforms import DEFAULT_MEMORY, BootRequest, choose_platform
+    from labkit.platforms import BootRequest, choose_platform
 
-    request = BootRequest(memory or DEFAULT_MEMORY, append, kernel, initrd, firmware, cold)
+    request = BootRequest(memory, append, kernel, initrd, firmware, cold, iso, profile)
     chosen = choose_platform(platform, Settings.load())
     with chosen.boot(request, note) as tdvm:
         if not as_json:
@@ -59,6 +64,6 @@ def command(
         if as_json:
             click.echo(json.dumps(tdvm.to_dict(), indent=2))
         else:
-            click.echo(f"\n{tdvm.measurements}\nrun directory: {tdvm.run_dir}")
+            click.echo(f"\n{tdvm.measured}\nrun directory: {tdvm.run_dir}")
         status = tdvm.commands[-1].exit_status if commands else 0
     raise SystemExit(status)

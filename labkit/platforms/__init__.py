@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from labkit.platforms._attest import Attestation, attest_tdvm, emulated_policy, fresh_nonce
 from labkit.platforms._choose import PlatformName, choose_platform
-from labkit.platforms._emulated import DEFAULT_MEMORY, BootRequest, EmulatedPlatform
+from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._evidence import REPORT_DATA, Evidence, check_nonce
 from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
+from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms._tsm import TsmReport, read_tsm
 

@@ -10,13 +10,15 @@ from types import TracebackType
 from typing import Any
 
 from labkit.attest import LabAuthority
-from labkit.measure import FirmwareMeasurement
+from labkit.errors import VmError
+from labkit.measure import FirmwareMeasurement, PageOrder
 from labkit.platforms._evidence import Evidence, emulated_evidence, report_data_of
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
 from labkit.vm import CommandResult, Machine, Timeline
 
+_MEASURED = "Boot labkit's own guest, or a bzImage of Linux, for measurements."
 _KEPT_FILES = ("argv.json", "console.log", "eventlog.bin", "qemu.log", "result.json", "shell.log")
 
 
@@ -30,16 +32,24 @@ class Tdvm:
         platform: str,
         trust: Trust,
         why: str,
-        firmware: FirmwareMeasurement,
+        firmware: FirmwareMeasurement | None,
         keep_in: Path | None = None,
+        *,
+        recognized: str = "",
+        unmeasured: str | None = None,
     ) -> None:
-        """Take over a booted machine; its record is copied below ``keep_in`` when it ends."""
+        """Take over a booted machine; its record is copied below ``keep_in`` when it ends.
+
+        recognized: what the image was taken for, and why. unmeasured: why there are no registers.
+        """
         self.machine = machine
         self.timeline = timeline
         self.platform = platform
         self.trust = trust
         self.why = why
-        self.firmware = firmware
+        self.recognized = recognized
+        self.unmeasured = unmeasured
+        self._firmware = firmware
         self.commands: list[CommandResult] = []
         self._keep_in = keep_in
         self._closed = False
@@ -63,14 +73,40 @@ class Tdvm:
         self.commands.append(result)
         return result
 
+    @property
+    def firmware(self) -> FirmwareMeasurement:
+        """The firmware that the machine booted.
+
+        Raises:
+            VmError: it booted without one.
+        """
+        if self._firmware is None:
+            raise VmError(self.unmeasured or "There was no firmware.", _MEASURED)
+        return self._firmware
+
+    def resumed(self, machine: Machine, timeline: Timeline) -> Tdvm:
+        """Another TDVM, which went on from a snapshot of this one."""
+        return Tdvm(
+            machine,
+            timeline,
+            self.platform,
+            self.trust,
+            self.why,
+            self._firmware,
+            recognized=self.recognized,
+            unmeasured=self.unmeasured,
+        )
+
     @cached_property
     def measurements(self) -> Measurements:
         """What the firmware measured into the vTPM, read in the guest and replayed outside it.
 
         Raises:
-            VmError: the guest has no event log.
+            VmError: the boot was not measured, or the guest shows no event log.
             MalformedEventLog: its event log does not parse.
         """
+        if self.unmeasured:
+            raise VmError(self.unmeasured, _MEASURED)
         output = self.machine.console.run(READ_MEASUREMENTS, timeout=60).output
         measurements = parse_measurements(output, self.firmware)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
@@ -94,7 +130,6 @@ class Tdvm:
 
     def to_dict(self) -> dict[str, Any]:
         """The boot with the contract's keys."""
-        measured = self.measurements
         return {
             "platform": self.platform,
             "trust": self.trust.value,
@@ -105,9 +140,24 @@ class Tdvm:
             "machine": self.machine.spec.to_dict(),
             "stages": self.timeline.to_list(),
             "commands": [result.to_dict() for result in self.commands],
-            **measured.to_dict(),
+            **self._registers(),
+            "recognized": self.recognized or None,
             "run_dir": str(self.run_dir),
         }
+
+    def _registers(self) -> dict[str, Any]:
+        if self.unmeasured is None:
+            return self.measurements.to_dict()
+        mrtd = self._firmware.mrtd[PageOrder.SINGLE_PASS].hex() if self._firmware else None
+        return {"mrtd": mrtd, "rtmr": None, "unmeasured": self.unmeasured}
+
+    @property
+    def measured(self) -> str:
+        """The registers as text, or why there are none."""
+        if self.unmeasured is None:
+            return str(self.measurements)
+        mrtd = self._registers()["mrtd"]
+        return f"MRTD  {mrtd}\n{self.unmeasured}" if mrtd else self.unmeasured
 
     def close(self) -> None:
         """Record the run, power the guest off, and end every process; may be called twice."""
@@ -144,7 +194,8 @@ class Tdvm:
     @property
     def headline(self) -> str:
         """One line: the platform, what it may be trusted for, and why it was chosen."""
-        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {self.why}"
+        registers = "; not measured" if self.unmeasured else ""
+        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {self.why}{registers}"
 
     def _repr_html_(self) -> str:
         return join([badge(self.trust), pre(self.headline), table(self._rows())])
@@ -154,7 +205,7 @@ class Tdvm:
         return [
             ("accelerator", self.machine.accelerator.kind.value),
             ("memory", f"{spec.memory} MiB"),
-            ("kernel", spec.kernel.name),
+            ("kernel" if spec.kernel else "ISO", spec.image.name),
             ("command line", spec.command_line),
             ("boot", "cold" if self.cold else "warm, from a snapshot"),
         ]

@@ -26,7 +26,12 @@ from labkit.vm._toolchain import Toolchain
 _KEPT = 6
 """How many snapshots are kept; one of a 512 MiB guest takes about 120 MB."""
 
-_FORMAT = 1
+_FORMAT = 2
+
+NOT_RESEEDED = (
+    "This guest goes on with the randomness and the clock of its snapshot; --cold boots it from power-on."
+)
+"""What is said of a resumed guest that is not labkit's own."""
 
 
 def boot(
@@ -49,7 +54,7 @@ def boot(
     store = None if cold else _Store(settings.cache_dir / "snapshots", _key(spec, accelerator, toolchain))
     if store is not None and (saved := store.find()):
         try:
-            return resume(spec, accelerator, toolchain, settings, saved)
+            return resume(spec, accelerator, toolchain, settings, saved, say)
         except VmError as error:
             say(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
             store.forget()
@@ -68,9 +73,17 @@ def boot(
 
 
 def resume(
-    spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain, settings: Settings, saved: Snapshot
+    spec: BootSpec,
+    accelerator: Accelerator,
+    toolchain: Toolchain,
+    settings: Settings,
+    saved: Snapshot,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Machine, Timeline]:
     """Resume a machine of ``spec`` from what ``Machine.save`` wrote. Whoever calls this closes it.
+
+    A guest that cannot take new randomness shares it with every other resumed from the same snapshot: that
+    is said.
 
     Raises:
         VmError: the snapshot cannot be read, or the guest does not answer.
@@ -80,7 +93,10 @@ def resume(
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready()
-        _make_unique(machine)
+        if spec.profile.reseeds:
+            _make_unique(machine)
+        else:
+            say(NOT_RESEEDED)
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(saved.memory.with_name("console.log"), machine.run_dir / "snapshot-console.log")
         undo.pop_all()
@@ -106,7 +122,7 @@ def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain) -> str:
     parts = {
         "format": _FORMAT,
         "arguments": qemu_arguments(spec, accelerator.kind, wires, Path()),
-        "files": [_digest(path) for path in (*firmware, spec.kernel, spec.initrd)],
+        "files": [_digest(path) for path in (*firmware, spec.kernel, spec.initrd, spec.iso) if path],
         "versions": [
             process.run(program.argv("--version"), env=program.environ()).text
             for program in (toolchain.qemu, toolchain.swtpm)

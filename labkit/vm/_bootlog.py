@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
 import threading
 import time
 from collections.abc import Callable
 
 from labkit.errors import BootFailed
 from labkit.vm._stream import SocketStream
-from labkit.vm._timeline import GuestProfile, StageTracker, Timeline
+from labkit.vm._timeline import Timeline
+from labkit.vm._watch import CONSOLE, SERIAL, Watch
 
-_SEE_LOGS = "console.log and qemu.log in the run directory say more."
+_POLL = 0.1
+_EXIT = 3.0
+"""Seconds that QEMU may take to end once its ports are closed."""
 
 
 class BootLog:
     """The boot log of one machine, read for as long as the machine lives."""
 
-    def __init__(self, stream: SocketStream, profile: GuestProfile) -> None:
+    def __init__(self, stream: SocketStream, watch: Watch) -> None:
         """Start reading; second 0 is now."""
         self._stream = stream
-        self._tracker = StageTracker(profile)
+        self._watch = watch
         self._changed = threading.Condition()
         self._started = time.monotonic()
         self._ended = False
@@ -35,38 +37,48 @@ class BootLog:
     def begin(self, stage: str) -> None:
         """Begin a stage that no line announces."""
         with self._changed:
-            self._tracker.begin(stage, self.now)
+            self._watch.begin(stage, self.now)
 
     def timeline(self) -> Timeline:
         """The stages until now."""
         with self._changed:
-            return self._tracker.timeline(self.now)
+            return self._watch.timeline(self.now)
 
-    def wait_until_last_stage(self, say: Callable[[str], None] = lambda text: None) -> None:
-        """Wait for the last mark of the guest's profile, and ``say`` each stage that begins.
+    def wait(
+        self,
+        exit_code: Callable[[float], int | None],
+        say: Callable[[str], None] = lambda text: None,
+        console: SocketStream | None = None,
+    ) -> None:
+        """Wait until the guest's shell is there, and ``say`` each stage that begins.
+
+        exit_code: gives that of QEMU, waiting some seconds for it. console: the shell's port, where the
+        boot writes to it too; it is not read any more once the shell is there.
 
         Raises:
             BootFailed: a sign of failure, the end of the machine, or a stage past its deadline.
         """
-        tracker, said = self._tracker, ""
-        with self._changed:
-            while (mark := tracker.expected) is not None:
-                if tracker.failure is not None:
-                    raise BootFailed(
-                        f"The guest failed in stage {tracker.stage}: {tracker.failure}.", _SEE_LOGS
-                    )
-                if tracker.stage != said:
-                    said = tracker.stage
+        said = ""
+        while True:
+            with self._changed:
+                if self._watch.reached:
+                    return
+                code = exit_code(_EXIT) if self._ended else None
+                if complaint := self._watch.complaint(self.now, self._ended, code):
+                    raise BootFailed(*complaint)
+                if self._watch.stage != said:
+                    said = self._watch.stage
                     say(f"{said} ({self.now:.1f} s)")
-                last = f"the last line was {tracker.last_line!r}."
-                if self._ended:
-                    raise BootFailed(f"QEMU ended in stage {tracker.stage}; {last}", _SEE_LOGS)
-                left = tracker.began + mark.deadline - self.now
-                if left <= 0:
-                    raise BootFailed(
-                        f"Stage {tracker.stage} did not end within {mark.deadline:g} s; {last}", _SEE_LOGS
-                    )
-                self._changed.wait(left)
+                due = max(0.01, self._watch.due(self.now))
+                if console is None:
+                    self._changed.wait(due)
+                    continue
+            data = console.read(min(due, _POLL))
+            if data:
+                with self._changed:
+                    self._watch.feed(CONSOLE, data, self.now)
+            elif data is not None:
+                console = None
 
     def join(self) -> None:
         """Wait until the machine's end of the port is closed and everything is in the file."""
@@ -74,10 +86,9 @@ class BootLog:
         self._stream.close()
 
     def _drain(self) -> None:
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         while data := self._stream.read(3600.0):
             with self._changed:
-                self._tracker.feed(decode(data), self.now)
+                self._watch.feed(SERIAL, data, self.now)
                 self._changed.notify_all()
         with self._changed:
             self._ended = True

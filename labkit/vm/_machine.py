@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -23,8 +23,9 @@ from labkit.vm._qmp import Qmp
 from labkit.vm._rundir import RunDir, RunningVm
 from labkit.vm._spec import Accelerator, BootSpec
 from labkit.vm._stream import SocketStream
-from labkit.vm._timeline import GuestProfile, Timeline
+from labkit.vm._timeline import Timeline
 from labkit.vm._toolchain import Toolchain
+from labkit.vm._watch import Watch
 
 _HANDSHAKE = 30.0
 _MIGRATION = 120.0
@@ -45,18 +46,20 @@ class Machine:
         run: RunDir,
         guard: Guard,
         launched: Launched,
-        profile: GuestProfile,
+        watch: Watch,
         output_limit: int,
+        *,
+        resumed: bool = False,
     ) -> None:
         """Take over launched processes; ``start`` is the usual way here."""
         self.spec = spec
         self.accelerator = accelerator
-        self.resumed = profile is not spec.profile
+        self.resumed = resumed
         self.run = run
         self.argv = launched.argv
         self._guard = guard
         self._launched = launched
-        self._boot_log = BootLog(SocketStream(launched.boot_log, run.path / "console.log"), profile)
+        self._boot_log = BootLog(SocketStream(launched.boot_log, run.path / "console.log"), watch)
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
         self.console = Console(self._shell, output_limit)
         self._qmp = Qmp(launched.control)
@@ -76,7 +79,7 @@ class Machine:
             BootFailed: QEMU or swtpm does not start.
             StorageError: the run directory cannot be written.
         """
-        profile = replace(spec.profile, first_stage="restore", marks=()) if resume else spec.profile
+        watch = spec.profile.resumed() if resume else spec.profile.watch()
         with contextlib.ExitStack() as undo:
             run = RunDir.create(settings)
             undo.callback(run.close)
@@ -85,7 +88,16 @@ class Machine:
             launched = launch(spec, accelerator.kind, toolchain, run.path, guard, resume)
             undo.pop_all()
             machine = undo.enter_context(
-                cls(spec, accelerator, run, guard, launched, profile, settings.output_limit)
+                cls(
+                    spec,
+                    accelerator,
+                    run,
+                    guard,
+                    launched,
+                    watch,
+                    settings.output_limit,
+                    resumed=resume is not None,
+                )
             )
             run.write_json("argv.json", launched.argv)
             run.write_json("vm.json", asdict(_describe(machine)))
@@ -109,7 +121,8 @@ class Machine:
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
         """
-        self._boot_log.wait_until_last_stage(say)
+        console = self._shell if self.spec.board.shell_is_console else None
+        self._boot_log.wait(self._exit_code, say, console)
 
     def wait_ready(self, say: Callable[[str], None] = lambda text: None) -> Timeline:
         """Wait until the guest's shell answers; the stages until then, each said as it begins.
@@ -120,6 +133,9 @@ class Machine:
         """
         self.wait_booted(say)
         self.console.handshake(_HANDSHAKE)
+        if self.spec.board.shell_is_console:
+            # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
+            self.console.run(":", _HANDSHAKE, aside=True)
         return self._boot_log.timeline()
 
     def save(self, snapshot: Snapshot) -> None:
@@ -139,7 +155,7 @@ class Machine:
     def power_off(self, timeout: float = 10.0) -> None:
         """Have the guest power off; QEMU is told to quit where that takes over ``timeout`` seconds."""
         with contextlib.suppress(OSError):
-            self._shell.write(b"poweroff -f\n")
+            self._shell.write(f"{self.spec.profile.power_off}\n".encode())
         if not self._ended_within(timeout):
             with contextlib.suppress(VmError):
                 self._qmp.execute("quit")
@@ -207,6 +223,9 @@ class Machine:
         while (status := self._qmp.wait_event("MIGRATION", _MIGRATION)["data"]["status"]) != "completed":
             if status == "failed":
                 raise VmError(failure, "Is there space in the cache directory?")
+
+    def _exit_code(self, seconds: float) -> int | None:
+        return self._launched.qemu.returncode if self._ended_within(seconds) else None
 
     def _ended_within(self, seconds: float) -> bool:
         try:

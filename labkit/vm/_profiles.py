@@ -26,3 +26,16 @@ LINUX = GuestProfile(
     ),
 )
 """Debian's kernel, started by its EFI stub, with labkit's busybox initramfs."""
+
+SHELL_PROMPT = GuestProfile(
+    name="other",
+    first_stage="firmware",
+    marks=(
+        Mark("grub", r"Welcome to GRUB!", 120),
+        Mark("kernel", r"Linux version ", 120),
+        Mark("shell", r"^[^#$]{0,60}[#$] $", 300),
+    ),
+    failures=LINUX.failures,
+    reseeds=False,
+)
+"""Any image: nothing is known of it but that a shell's prompt appears on its console in the end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.vm._spec import Accel, BootSpec
+from labkit.vm._spec import Accel, BootSpec, Port
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,14 @@ class Wires:
 
 _CPU = {Accel.TCG: "max", Accel.KVM: "host"}
 
+# Two serial ports; or the console of an Asterinas, as its own QEMU command lines have it.
+_VIRTIO = "virtio-serial-pci,disable-legacy=on,disable-modern=off"
+_PORTS = {
+    Port.TTYS1: ("-serial", "chardev:log", "-serial", "chardev:shell"),
+    Port.TTYS0: ("-serial", "chardev:shell"),
+    Port.HVC0: ("-serial", "chardev:log", "-device", _VIRTIO, "-device", "virtconsole,chardev=shell"),
+}
+
 
 def qemu_arguments(
     spec: BootSpec, accel: Accel, wires: Wires, variables: Path, *, name: str = "", resume: bool = False
@@ -32,17 +40,17 @@ def qemu_arguments(
     """What QEMU is told about one virtual machine, without the program's own path.
 
     ``variables`` is this machine's own copy of the firmware's variable store; a machine to ``resume``
-    waits for its state on the control connection. Port ttyS0 is the boot log, ttyS1 the shell.
+    waits for its state on the control connection. The boot log is on ttyS0, the shell where the board has it.
     """
+    board = spec.board
     argv = [
         *("-name", f"labkit-{name}"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-machine", "q35", "-accel", accel.value, "-cpu", _CPU[accel]),
+        *("-machine", board.machine, "-accel", accel.value, "-cpu", board.cpu or _CPU[accel]),
         *("-m", str(spec.memory), "-smp", str(spec.cpus)),
         *_socket("log", wires.boot_log),
-        *("-serial", "chardev:log"),
         *_socket("shell", wires.shell),
-        *("-serial", "chardev:shell"),
+        *_PORTS[board.shell],
         *_socket("control", wires.control),
         *("-mon", "chardev=control,mode=control"),
     ]
@@ -52,8 +60,20 @@ def qemu_arguments(
     if wires.tpm is not None:
         argv += [*_socket("tpm", wires.tpm), "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
         argv += ["-device", "tpm-crb,tpmdev=tpm0"]
-    argv += ["-kernel", str(spec.kernel), "-initrd", str(spec.initrd), "-append", spec.command_line]
+    if board.debug_exit:
+        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+    if board.display:
+        argv += ["-vga", "std"]
+    argv += image_arguments(spec)
     return [*argv, "-incoming", "defer"] if resume else argv
+
+
+def image_arguments(spec: BootSpec) -> list[str]:
+    """The options that hand over what boots."""
+    if spec.iso is not None:
+        return ["-drive", f"file={_comma(spec.iso)},format=raw,index=2,media=cdrom,readonly=on"]
+    initrd = ["-initrd", str(spec.initrd)] if spec.initrd else []
+    return ["-kernel", str(spec.kernel), *initrd, "-append", spec.command_line]
 
 
 def _socket(name: str, descriptor: int) -> list[str]:

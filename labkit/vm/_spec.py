@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labkit.vm._timeline import GuestProfile
 from labkit.vm._toolchain import Firmware
+from labkit.vm._watch import Guest
 
 
 class Accel(StrEnum):
@@ -26,32 +26,72 @@ class Accelerator:
     why: str
 
 
+class Port(StrEnum):
+    """Where the guest's shell is; the boot log is on ttyS0 in any case."""
+
+    TTYS1 = "ttyS1"
+    TTYS0 = "ttyS0"
+    HVC0 = "hvc0"
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a kind of guest wants of its machine.
+
+    cpu: QEMU's CPU model; None takes the accelerator's own. machine: QEMU's ``-machine``.
+    shell: the port of the shell. On hvc0 and ttyS0 it is the console too, and speaks only after the boot.
+    debug_exit: with the port by which a guest ends QEMU with a code of its own. display: with a VGA card.
+    """
+
+    cpu: str | None = None
+    machine: str = "q35"
+    shell: Port = Port.TTYS1
+    debug_exit: bool = False
+    display: bool = False
+
+    @property
+    def shell_is_console(self) -> bool:
+        """The boot writes to the shell's port as well."""
+        return self.shell is not Port.TTYS1
+
+
 @dataclass(frozen=True)
 class BootSpec:
-    """One virtual machine.
+    """One virtual machine: a kernel, or the ISO image of one.
 
     firmware: None boots the kernel directly, without firmware and without measurement.
     memory: MiB. cpus: virtual CPUs. tpm: with a vTPM that the firmware measures into.
     """
 
     firmware: Firmware | None
-    kernel: Path
-    initrd: Path
+    kernel: Path | None
+    initrd: Path | None
     command_line: str
-    profile: GuestProfile
+    profile: Guest
     memory: int = 512
     cpus: int = 1
     tpm: bool = True
+    iso: Path | None = None
+    board: Board = Board()
+
+    @property
+    def image(self) -> Path:
+        """The file that boots."""
+        found = self.kernel or self.iso
+        assert found is not None
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The machine as plain data."""
         return {
             "firmware": str(self.firmware.code) if self.firmware else None,
-            "kernel": str(self.kernel),
-            "initrd": str(self.initrd),
+            "kernel": str(self.kernel) if self.kernel else None,
+            "initrd": str(self.initrd) if self.initrd else None,
+            "iso": str(self.iso) if self.iso else None,
             "command_line": self.command_line,
             "memory": self.memory,
             "cpus": self.cpus,
             "tpm": self.tpm,
+            "console": self.board.shell.value,
             "guest": self.profile.name,
         }

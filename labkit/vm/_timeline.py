@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit.show import bars, clean, columns
+
+_SEE_LOGS = "console.log and qemu.log in the run directory say more."
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,16 @@ class GuestProfile:
     first_stage: str
     marks: tuple[Mark, ...]
     failures: tuple[str, ...]
+    power_off: str = "poweroff -f"
+    reseeds: bool = True
+
+    def watch(self) -> StageTracker:
+        """Follow a boot from power-on."""
+        return StageTracker(self)
+
+    def resumed(self) -> StageTracker:
+        """Follow a machine that goes on where it was saved."""
+        return StageTracker(replace(self, first_stage="restore", marks=()))
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,8 @@ class StageTracker:
         self._begun: list[tuple[str, float]] = [(profile.first_stage, 0.0)]
         self._marks = list(profile.marks)
         self._failures = [re.compile(pattern) for pattern in profile.failures]
-        self._line = ""
+        self._lines: dict[str, str] = {}
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self.last_line = "(nothing)"
         self.failure: str | None = None
 
@@ -94,14 +108,36 @@ class StageTracker:
         """The next mark; None when the last stage has begun."""
         return self._marks[0] if self._marks else None
 
-    def feed(self, text: str, now: float) -> None:
-        """Take more of the log, which arrived ``now`` seconds after power-on."""
-        *lines, last = (self._line + text).split("\n")
+    @property
+    def reached(self) -> bool:
+        """The last stage has begun."""
+        return not self._marks
+
+    def feed(self, stream: str, data: bytes, now: float) -> None:
+        """Take more of a stream, which arrived ``now`` seconds after power-on."""
+        decoder = self._decoders.setdefault(stream, codecs.getincrementaldecoder("utf-8")("replace"))
+        *lines, last = (self._lines.get(stream, "") + decoder.decode(data)).split("\n")
         for line in lines:
             self._take(clean(line.rstrip("\r")), now)
         # A mark counts before its line has ended; a flood without newlines is bounded.
         self._look_for_mark(clean(last), now)
-        self._line = last[-1000:]
+        self._lines[stream] = last[-1000:]
+
+    def complaint(self, now: float, ended: bool, exit_code: int | None) -> tuple[str, str] | None:
+        """Why the boot cannot succeed any more, and what to do about it; None while it can."""
+        if self.failure is not None:
+            return f"The guest failed in stage {self.stage}: {self.failure}.", _SEE_LOGS
+        last = f"the last line was {self.last_line!r}."
+        if ended:
+            return f"QEMU ended in stage {self.stage}; {last}", _SEE_LOGS
+        if self.expected is not None and self.due(now) <= 0:
+            within = f"within {self.expected.deadline:g} s"
+            return f"Stage {self.stage} did not end {within}; {last}", _SEE_LOGS
+        return None
+
+    def due(self, now: float) -> float:
+        """Seconds until the running stage passes its deadline."""
+        return self.began + self.expected.deadline - now if self.expected else 0.0
 
     def begin(self, stage: str, now: float) -> None:
         """Begin a stage that no line of the log announces."""

@@ -23,7 +23,7 @@ LOG = (
 def feed(pieces: list[str], profile: GuestProfile = LINUX) -> StageTracker:
     tracker = StageTracker(profile)
     for second, piece in enumerate(pieces):
-        tracker.feed(piece, float(second))
+        tracker.feed("serial", piece.encode(), float(second))
     return tracker
 
 

@@ -20,7 +20,7 @@ case $fault in
     port)
         # Somebody has the port already: another machine of this container.
         $qemu -nodefaults -display none -S -accel tcg -daemonize -pidfile "$out/other.pid" \
-            -netdev "user,id=n,hostfwd=tcp::$SSH_PORT-:22" -device virtio-net-pci,netdev=n
+            -netdev "user,id=n,hostfwd=tcp::$SSH_PORT-:22" -device virtio-net-pci,netdev=n,romfile=
         ;;
 esac
 
@@ -40,7 +40,7 @@ else
     # Without firmware of its own the kernel is started by QEMU's loader, in a third of the time.
     [ "$fault" = no-firmware ] || set -- "$@" -bios bios-256k.bin
 fi
-set -- "$@" -netdev "user,id=net01,hostfwd=tcp::$SSH_PORT-:22" -device virtio-net-pci,netdev=net01 \
+set -- "$@" -netdev "user,id=net01,hostfwd=tcp::$SSH_PORT-:22" -device virtio-net-pci,netdev=net01,romfile= \
     -device isa-debug-exit,iobase=0xf4,iosize=0x04 -chardev stdio,id=mux,mux=on,signal=off,logfile=qemu.log
 case $generation in
     0.9.0) set -- "$@" -serial chardev:mux -monitor chardev:mux ;;
