@@ -18,6 +18,7 @@ from labkit.asterinas._profiles import (
     Features,
     LogFile,
     Profile,
+    ProfileTable,
     choose_profile,
     profile,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Profile",
+    "ProfileTable",
     "RunRequest",
     "RunResult",
     "Source",

@@ -65,9 +65,7 @@ class AsterinasGuest:
 
     def resumed(self) -> AsterinasWatch:
         """Follow a machine that goes on where it was saved: its shell is there already."""
-        reader = BootLogReader(Goal.PROMPT, "restore", self.patience)
-        reader.feed(CONSOLE, b"~ # ", 0.0)
-        return AsterinasWatch(reader)
+        return AsterinasWatch(BootLogReader(Goal.PROMPT, "restore", self.patience))
 
 
 class AsterinasWatch:
@@ -92,7 +90,8 @@ class AsterinasWatch:
         self.reader.feed(stream, data, now)
 
     def begin(self, stage: str, now: float) -> None:
-        """The shell answers; its prompt has begun that stage already."""
+        """The shell is there without a prompt that says so: the machine was resumed."""
+        self.reader.feed(CONSOLE, b"~ # ", now)
 
     def complaint(self, now: float, ended: bool, exit_code: int | None) -> tuple[str, str] | None:
         """The verdict in words once the boot cannot succeed any more, with the remedy; None while it can."""
@@ -101,6 +100,8 @@ class AsterinasWatch:
         if not (ended or explained or self.reader.overdue(now)):
             return None
         report = self.reader.finish(now, exit_code)
+        if report.outcome is Outcome.BOOTED:
+            return None
         if report.outcome is Outcome.RUNNING:
             words = f"QEMU ended in stage {report.stage}; the last line was {self.reader.last_line!r}."
             return words, "console.log and qemu.log in the run directory say more."

@@ -40,8 +40,8 @@ class Features:
 class Profile:
     """One version of Asterinas in one form: as a TD, or as an ordinary guest.
 
-    commit: of the tag, where known. images: references of the development image, the documented one first.
-    digest: of the first image, where known. target, build_target: of make. variables: of make, for a run.
+    commit: of the tag, where known. images: references of the development image, the preferred one
+    first, the documented one last. digest: of the first image, where known. target, build_target: of make. variables: of make, for a run.
     generation: of KVM, which a TD needs; None for an ordinary guest. qemu: the one in the image.
     tdx_object: QEMU's ``-object`` of the TD. firmware: its path in the image.
     logs: the files of a run besides standard output. stages: those that this version's log shows, in order.
@@ -83,8 +83,13 @@ class Profile:
 
     @property
     def image(self) -> str:
-        """The reference of the documented image, by digest where that is known."""
+        """The reference of the preferred image, by digest where that is known."""
         return f"{self.images[0]}@{self.digest}" if self.digest else self.images[0]
+
+    @property
+    def documented_image(self) -> str:
+        """The reference that the documentation of the version names."""
+        return self.images[-1]
 
     def make(self, *, auto_test: str | None = None, **variables: str) -> tuple[str, ...]:
         """The documented ``make`` command; ``auto_test`` (such as ``boot``) ends by itself."""
@@ -110,7 +115,7 @@ class Profile:
         return join([pre(f"Asterinas {self.name}"), table(self._rows())])
 
     def _rows(self) -> list[tuple[str, str]]:
-        features = [name for name, has in asdict(self.features).items() if has]
+        features = [_FEATURES[name] for name, has in asdict(self.features).items() if has]
         return [
             ("profile", self.name),
             ("git tag", self.tag),
@@ -123,9 +128,45 @@ class Profile:
             ("logs", ", ".join(log.name for log in self.logs)),
             ("console", self.console),
             ("power off", self.power_off),
-            ("TDX in the guest", ", ".join(features) or "nothing"),
+            ("in the guest", ", ".join(features) or "one CPU, no TDX"),
         ]
 
+
+@dataclass(frozen=True)
+class ProfileTable:
+    """Several profiles, one a row."""
+
+    rows: tuple[Profile, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rows as JSON types."""
+        return {"profiles": [row.to_dict() for row in self.rows]}
+
+    def __repr__(self) -> str:
+        return f"ProfileTable({len(self.rows)} profiles)"
+
+    def __str__(self) -> str:
+        return columns([_HEAD, *self._cells()])
+
+    def _repr_html_(self) -> str:
+        return table(self._cells(), head=_HEAD)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.name,
+                row.tag,
+                row.generation.value if row.generation else "any",
+                row.qemu,
+                row.images[0],
+                " ".join(row.make()),
+            )
+            for row in self.rows
+        ]
+
+
+_FEATURES = {"report": "TDREPORTs", "quotes": "quotes", "rtmr": "RTMRs", "smp": "several CPUs"}
+_HEAD = ("profile", "tag", "host KVM", "QEMU", "image", "run")
 
 _BUILD = ("build", "image", "firmware", "grub")
 _KERNEL = ("ostd", "thread", "initramfs", "init", "prompt")
@@ -285,9 +326,9 @@ _ROWS = (
         guest_ports=_PORTS_4,
     ),
     _V0_15_2,
-    _plain(_V0_15_2, "asterinas/asterinas:0.15.2-20250613"),
+    _plain(_V0_15_2, "asterinas/asterinas:0.15.2-20250613", qemu="built from source"),
     _V0_16_0,
-    _plain(_V0_16_0, "asterinas/asterinas:0.16.0-20250802"),
+    _plain(_V0_16_0, "asterinas/asterinas:0.16.0-20250802", qemu="built from source"),
     _V0_16_1,
     _plain(_V0_16_1),
     _V0_18_0,

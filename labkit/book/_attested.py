@@ -19,10 +19,10 @@ from labkit.book._record import Run
 from labkit.book._site import publish
 from labkit.book._statement import FOLDER, STATEMENT, digest, encode, make_statement
 from labkit.measure import PageOrder, Prediction
-from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
+from labkit.platforms import BootRequest, Platform, Tdvm
 
 
-def attest_run(run: Run, platform: EmulatedPlatform, authority: LabAuthority, now: int) -> Run:
+def attest_run(run: Run, platform: Platform, authority: LabAuthority, now: int) -> Run:
     """Publish a run, describe it as an RO-Crate, and bind all of it to a quote of a TDVM booted for this.
 
     now: seconds since 1970, the time that the statement names.

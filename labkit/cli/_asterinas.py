@@ -8,6 +8,7 @@ import click
 
 # verb -> module that defines `command`, as in labkit.cli.
 _VERBS = {
+    "profiles": "labkit.cli._asterinas_profiles",
     "run": "labkit.cli._asterinas_run",
     "toolbox": "labkit.cli._asterinas_toolbox",
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.kernel._prelude import PRELUDE, STDIN
-from labkit.platforms import DEFAULT_MEMORY, BootRequest, EmulatedPlatform, Tdvm, choose_platform
+from labkit.platforms import DEFAULT_MEMORY, BootRequest, Platform, Tdvm, choose_platform
 from labkit.settings import Settings
 from labkit.vm import CommandResult, Listener, RunningVm, Snapshot, running
 
@@ -37,7 +37,7 @@ class Session:
     settings: Settings
     replaced: int = 0
     _tdvm: Tdvm | None = None
-    _platform: EmulatedPlatform | None = None
+    _platform: Platform | None = None
     _closed: bool = False
     _chosen: threading.Event = field(default_factory=threading.Event)
     _busy: threading.RLock = field(default_factory=threading.RLock)

@@ -6,8 +6,10 @@ from labkit.platforms._attest import Attestation, attest_tdvm, emulated_policy, 
 from labkit.platforms._choose import PlatformName, choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._evidence import REPORT_DATA, Evidence, check_nonce
+from labkit.platforms._hardware import HardwarePlatform, td_spec
 from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
-from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest
+from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest, Plan
+from labkit.platforms._platform import Platform
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms._tsm import TsmReport, read_tsm
 
@@ -19,7 +21,10 @@ __all__ = [
     "Comparison",
     "EmulatedPlatform",
     "Evidence",
+    "HardwarePlatform",
     "Measurements",
+    "Plan",
+    "Platform",
     "PlatformName",
     "Tdvm",
     "TsmReport",
@@ -31,4 +36,5 @@ __all__ = [
     "fresh_nonce",
     "parse_measurements",
     "read_tsm",
+    "td_spec",
 ]

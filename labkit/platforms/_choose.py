@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from labkit.errors import MissingComponent
 from labkit.host import HostReport, Verdict, verify
 from labkit.platforms._emulated import EmulatedPlatform
+from labkit.platforms._hardware import HardwarePlatform
+from labkit.platforms._platform import Platform
 from labkit.settings import Settings
 
 
@@ -20,22 +21,21 @@ class PlatformName(StrEnum):
 
 def choose_platform(
     name: PlatformName | str, settings: Settings, report: HostReport | None = None
-) -> EmulatedPlatform:
+) -> Platform:
     """The platform of that name; ``auto`` looks at the host first (or at a ``report`` of it).
 
-    Launching a TD on TDX hardware is not built yet: ``hardware`` is refused, and ``auto`` says so.
+    Starting a TD has never been tried on hardware, so ``auto`` leaves it to who asks for it, and says so.
 
     Raises:
-        MissingComponent: hardware was asked for.
+        MissingComponent: hardware was asked for, and this host cannot start a TD.
     """
     name = PlatformName(name)
-    if name is PlatformName.HARDWARE:
-        raise MissingComponent(
-            "labkit cannot launch a TD on TDX hardware yet.", "Use --platform emulated, or auto."
-        )
     if name is PlatformName.EMULATED:
         return EmulatedPlatform(settings, "it was asked for")
     host = report or verify()
+    if name is PlatformName.HARDWARE:
+        return HardwarePlatform(settings, "it was asked for, and this host is READY", host)
     if host.verdict is Verdict.READY:
-        return EmulatedPlatform(settings, "this host is READY for TDX, but labkit cannot launch a TD yet")
+        untried = "this host is READY for TDX, but labkit's way to start a TD is untried: ask for `hardware`"
+        return EmulatedPlatform(settings, untried)
     return EmulatedPlatform(settings, f"this host is {host.verdict.value} ({host.reason})")

@@ -2,60 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit.errors import NotATdvf, UsageError
+from labkit.errors import UsageError
 from labkit.measure import (
     BootInputs,
     FirmwareMeasurement,
     Prediction,
-    SectionType,
     measure_firmware,
     predict,
     read_tdvf,
 )
-from labkit.platforms._plan import BootRequest, Plan, plan
+from labkit.platforms._plan import BootRequest
+from labkit.platforms._platform import Platform
 from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
-from labkit.settings import Settings, Trust
-from labkit.show import stamp
+from labkit.settings import Trust
 from labkit.vm import (
     Firmware,
     Snapshot,
-    Toolchain,
     boot,
     build_initramfs,
     choose_accelerator,
-    find_toolchain,
     resume,
 )
 
 
-class EmulatedPlatform:
+class EmulatedPlatform(Platform):
     """Boots TDVMs under QEMU without TDX hardware."""
 
     name = "emulated"
     trust = Trust.NONE
-
-    def __init__(self, settings: Settings, why: str) -> None:
-        """``why`` this platform was chosen, in one clause."""
-        self.settings = settings
-        self.why = why
-
-    def toolchain(self) -> Toolchain:
-        """The programs and files that it boots with.
-
-        Raises:
-            MissingComponent: `labkit setup` has not been run.
-        """
-        return find_toolchain(self.settings)
-
-    @property
-    def headline(self) -> str:
-        """One line: the platform, what it may be trusted for, and why it was chosen."""
-        return f"{stamp(self.trust)}platform {self.name}, trust {self.trust.value}: {self.why}"
 
     def boot(
         self,
@@ -72,7 +50,7 @@ class EmulatedPlatform:
             StorageError: the cache or state directory cannot be written.
         """
         toolchain = self.toolchain()
-        planned = self._plan(request, toolchain)
+        planned = self.plan(request, toolchain)
         own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest")
         accelerator = choose_accelerator(toolchain, own_initrd, self.settings, say)
         if planned.recognized:
@@ -100,7 +78,7 @@ class EmulatedPlatform:
             MissingComponent: `labkit setup` has not been run.
         """
         toolchain = self.toolchain()
-        planned = self._plan(request, toolchain)
+        planned = self.plan(request, toolchain)
         spec, firmware = planned.spec, planned.firmware
         if planned.unmeasured or firmware is None or spec.kernel is None or spec.initrd is None:
             raise UsageError(
@@ -117,10 +95,6 @@ class EmulatedPlatform:
         )
         return predict(inputs, rules_of(image, toolchain.qemu))
 
-    def _plan(self, request: BootRequest, toolchain: Toolchain) -> Plan:
-        firmware = self._firmware(request.firmware) if request.firmware else toolchain.firmware
-        return plan(request, toolchain, firmware, self.settings)
-
     def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
         """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on.
 
@@ -132,25 +106,6 @@ class EmulatedPlatform:
         toolchain = self.toolchain()
         machine, timeline = resume(before.spec, before.accelerator, toolchain, self.settings, snapshot)
         return tdvm.resumed(machine, timeline)
-
-    def _firmware(self, path: Path) -> Firmware:
-        """Split one firmware file into its two flash drives, which QEMU wants apart."""
-        remedy = "Name a TDVF, such as OVMF.fd."
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise NotATdvf(f"{path} cannot be read: {error.strerror}.", remedy) from error
-        variables = read_tdvf(data).of_type(SectionType.CFV)
-        if len(variables) != 1 or variables[0].data_offset != 0:
-            raise NotATdvf(f"{path} does not begin with its variable store.", remedy)
-        size = variables[0].raw_size
-        folder = self.settings.cache_dir / "firmware" / hashlib.sha256(data).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, part in (("VARS.fd", data[:size]), ("CODE.fd", data[size:]), ("OVMF.fd", data)):
-            partial = folder / f".{name}"
-            partial.write_bytes(part)
-            partial.replace(folder / name)
-        return Firmware(folder / "CODE.fd", folder / "VARS.fd", folder / "OVMF.fd")
 
 
 def _measured(firmware: Firmware) -> FirmwareMeasurement:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from labkit.attest import LabAuthority
-from labkit.errors import VmError
+from labkit.errors import GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
 from labkit.platforms._evidence import Evidence, emulated_evidence, report_data_of
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
@@ -69,7 +69,10 @@ class Tdvm:
         self, command: str, timeout: float | None = 60.0, on_output: Callable[[bytes], None] | None = None
     ) -> CommandResult:
         """Run a command in the guest's shell; see ``labkit.vm.Console.run``."""
-        result = self.machine.console.run(command, timeout, on_output)
+        try:
+            result = self.machine.console.run(command, timeout, on_output)
+        except GuestGone as gone:
+            raise self.machine.explain(gone) from gone
         self.commands.append(result)
         return result
 

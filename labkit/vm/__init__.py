@@ -18,8 +18,9 @@ from labkit.vm._launch import Snapshot
 from labkit.vm._machine import Machine
 from labkit.vm._profiles import LINUX, SHELL_PROMPT
 from labkit.vm._provision import install as install_toolchain
+from labkit.vm._qemu import Wires, qemu_arguments, tdx_arguments
 from labkit.vm._rundir import RunningVm, running, stop
-from labkit.vm._spec import Accel, Accelerator, Board, BootSpec, Port
+from labkit.vm._spec import Accel, Accelerator, Board, BootSpec, Port, TrustDomain
 from labkit.vm._timeline import GuestProfile, Mark, Stage, Timeline
 from labkit.vm._toolchain import Component, Firmware, Inventory, Program, Toolchain
 from labkit.vm._toolchain import find as find_toolchain
@@ -55,7 +56,9 @@ __all__ = [
     "Stage",
     "Timeline",
     "Toolchain",
+    "TrustDomain",
     "Watch",
+    "Wires",
     "boot",
     "build_initramfs",
     "check_kernel",
@@ -66,9 +69,11 @@ __all__ = [
     "cpio_link",
     "find_toolchain",
     "install_toolchain",
+    "qemu_arguments",
     "quoted",
     "resume",
     "running",
     "stop",
+    "tdx_arguments",
     "toolchain_inventory",
 ]

@@ -62,6 +62,8 @@ def boot(
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready(say)
+        if spec.board.shell_is_console and not machine.console.job_control:
+            say("The guest's shell has no job control: a running command cannot be interrupted.")
         if store is not None:
             say("saving a snapshot for the next boot")
             try:

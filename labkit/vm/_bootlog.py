@@ -80,6 +80,12 @@ class BootLog:
             elif data is not None:
                 console = None
 
+    def complaint(self, exit_code: Callable[[float], int | None]) -> tuple[str, str] | None:
+        """What the log says of the guest's failure, at any time; None where it says nothing."""
+        with self._changed:
+            code = exit_code(_EXIT) if self._ended else None
+            return self._watch.complaint(self.now, self._ended, code)
+
     def join(self) -> None:
         """Wait until the machine's end of the port is closed and everything is in the file."""
         self._thread.join()

@@ -170,6 +170,11 @@ class Console:
             self._status = answer.status
         return CommandResult(command, answer.status, output.kept(), seconds, output.dropped, answer.ended)
 
+    @property
+    def job_control(self) -> bool:
+        """The shell gives each command the terminal, so that Ctrl-C reaches it; as of the last command."""
+        return "m" in self._flags
+
     def interrupt(self) -> None:
         """Send Ctrl-C to the running command; may be called from another thread.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from labkit.errors import BootFailed, VmError
+from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.settings import Settings
 from labkit.vm._bootlog import BootLog
 from labkit.vm._console import Console
@@ -137,6 +137,15 @@ class Machine:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
             self.console.run(":", _HANDSHAKE, aside=True)
         return self._boot_log.timeline()
+
+    def explain(self, gone: GuestGone) -> GuestGone:
+        """The same error, said by the guest's own log where that knows why; for guests with one console."""
+        if not self.spec.board.shell_is_console:
+            return gone
+        if complaint := self._boot_log.complaint(self._exit_code):
+            return GuestGone(*complaint)
+        ends = "The shell is the guest's first program: with `exit` the machine ends. Boot it again."
+        return GuestGone(gone.message, ends)
 
     def save(self, snapshot: Snapshot) -> None:
         """Write the machine's state to the files of a snapshot, and let it go on.

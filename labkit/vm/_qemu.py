@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.vm._spec import Accel, BootSpec, Port
+from labkit.vm._spec import Accel, Board, BootSpec, Port
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,13 @@ def qemu_arguments(
     ``variables`` is this machine's own copy of the firmware's variable store; a machine to ``resume``
     waits for its state on the control connection. The boot log is on ttyS0, the shell where the board has it.
     """
+    if spec.td is not None:
+        return tdx_arguments(spec, wires, name=name)
     board = spec.board
     argv = [
-        *("-name", f"labkit-{name}"),
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *_head(name),
         *("-machine", board.machine, "-accel", accel.value, "-cpu", board.cpu or _CPU[accel]),
-        *("-m", str(spec.memory), "-smp", str(spec.cpus)),
-        *_socket("log", wires.boot_log),
-        *_socket("shell", wires.shell),
-        *_PORTS[board.shell],
-        *_socket("control", wires.control),
-        *("-mon", "chardev=control,mode=control"),
+        *_ports(spec, wires),
     ]
     if spec.firmware is not None:
         argv += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_comma(spec.firmware.code)}"]
@@ -60,12 +57,64 @@ def qemu_arguments(
     if wires.tpm is not None:
         argv += [*_socket("tpm", wires.tpm), "-tpmdev", "emulator,id=tpm0,chardev=tpm"]
         argv += ["-device", "tpm-crb,tpmdev=tpm0"]
-    if board.debug_exit:
-        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+    argv += _devices(board)
     if board.display:
         argv += ["-vga", "std"]
     argv += image_arguments(spec)
     return [*argv, "-incoming", "defer"] if resume else argv
+
+
+def tdx_arguments(spec: BootSpec, wires: Wires, *, name: str = "") -> list[str]:
+    """What QEMU (10.1 or newer, upstream) is told about one TD, without the program's own path.
+
+    The object, machine, firmware and CPU options are those of Asterinas v0.18.1 (``tools/qemu_args.sh tdx``)
+    and of QEMU's ``docs/system/i386/tdx.rst``: quotes come from a service behind vsock, the firmware is one
+    TDVF file, the interrupt controller is split. Never run on TDX hardware.
+
+    Raises:
+        ValueError: the specification has no firmware or is no TD's.
+    """
+    if spec.td is None or spec.firmware is None:
+        raise ValueError("a TD needs its firmware")
+    service = {"type": "vsock", "cid": str(spec.td.quote_cid), "port": str(spec.td.quote_port)}
+    domain = {
+        "qom-type": "tdx-guest",
+        "id": "tdx0",
+        "sept-ve-disable": True,
+        "quote-generation-socket": service,
+    }
+    return [
+        *_head(name),
+        *("-object", json.dumps(domain)),
+        *("-machine", "q35,kernel-irqchip=split,confidential-guest-support=tdx0"),
+        *("-accel", "kvm", "-cpu", "host,-kvm-steal-time,pmu=off"),
+        *_ports(spec, wires),
+        *("-bios", str(spec.firmware.image)),
+        *_devices(spec.board),
+        *image_arguments(spec),
+    ]
+
+
+def _head(name: str) -> list[str]:
+    return [
+        *("-name", f"labkit-{name}"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+    ]
+
+
+def _ports(spec: BootSpec, wires: Wires) -> list[str]:
+    return [
+        *("-m", str(spec.memory), "-smp", str(spec.cpus)),
+        *_socket("log", wires.boot_log),
+        *_socket("shell", wires.shell),
+        *_PORTS[spec.board.shell],
+        *_socket("control", wires.control),
+        *("-mon", "chardev=control,mode=control"),
+    ]
+
+
+def _devices(board: Board) -> list[str]:
+    return ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"] if board.debug_exit else []
 
 
 def image_arguments(spec: BootSpec) -> list[str]:

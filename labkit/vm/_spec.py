@@ -56,11 +56,24 @@ class Board:
 
 
 @dataclass(frozen=True)
+class TrustDomain:
+    """What makes a machine a TD: the vsock address of the host's quote generation service.
+
+    The host itself is cid 1 for QEMU, and 4050 the service's documented port (Asterinas v0.18.1,
+    ``tools/qemu_args.sh``).
+    """
+
+    quote_cid: int = 1
+    quote_port: int = 4050
+
+
+@dataclass(frozen=True)
 class BootSpec:
     """One virtual machine: a kernel, or the ISO image of one.
 
     firmware: None boots the kernel directly, without firmware and without measurement.
     memory: MiB. cpus: virtual CPUs. tpm: with a vTPM that the firmware measures into.
+    td: start it as a TD on TDX hardware, from the firmware's one-file image.
     """
 
     firmware: Firmware | None
@@ -73,6 +86,7 @@ class BootSpec:
     tpm: bool = True
     iso: Path | None = None
     board: Board = Board()
+    td: TrustDomain | None = None
 
     @property
     def image(self) -> Path:
@@ -94,4 +108,5 @@ class BootSpec:
             "tpm": self.tpm,
             "console": self.board.shell.value,
             "guest": self.profile.name,
+            "td": self.td is not None,
         }

@@ -1,9 +1,9 @@
 """A stand-in for an Asterinas image: a real Linux guest that speaks, on the same ports, as the real logs do.
 
 Nothing in it is Asterinas. Its kernel is the guest's Linux; its init loads the drivers of the virtio console,
-prints the stages' lines with the colours of the real logs, runs the arguments behind ``--`` under busybox
-``script`` on hvc0, and ends QEMU with code 33 by the same port. A trailing note in the kernel's file holds the
-sentence by which the real one is recognized.
+prints the stages' lines with the colours of the real logs, runs the arguments behind ``--`` under ``script``
+on hvc0, and ends QEMU with code 33 by the same port. A note behind the kernel's file holds the sentence by
+which the real one is recognized.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ both() { printf '%s\r\n' "$1" >/dev/ttyS0; printf '%s\n' "$1" >/dev/$CONSOLE; }
 both 'Spawn the first kernel thread'
 both '[kernel] unpacking initramfs.cpio.gz to rootfs ...'
 both '[kernel] rootfs is ready'
-printf '\033[38;2;87;180;249mP\033[39m\033[38;2;1;1;1mresented\033[39m by the Asterinas developers\n' >/dev/$CONSOLE
+exec 3>/dev/$CONSOLE
+printf '\033[38;2;87;180;249mP\033[39m\033[38;2;1;1;1mresented\033[39m by the Asterinas developers\n' >&3
 printf 'mount: mounting /dev/vda on /ext2 failed: No such file or directory\n' >/dev/$CONSOLE
 [ "$panic" != init ] || {
     both '[     0.771] ERROR : Uncaught panic:'
@@ -148,7 +149,7 @@ serial --unit=0
 terminal_output serial
 set timeout=0
 menuentry "asterinas" {{
-    linux /boot/aster-kernel-osdk-bin SHELL=/bin/sh PATH=/bin:/benchmark init=/init console={console} {words} -- sh -l
+    linux /boot/aster-kernel-osdk-bin SHELL=/bin/sh PATH=/bin init=/init console={console} {words} -- sh -l
     initrd /boot/initramfs.cpio.gz
 }}
 """
@@ -165,3 +166,24 @@ def iso(toolchain: Toolchain, folder: Path, console: str = "hvc0", words: str = 
     made = subprocess.run(["grub-mkrescue", "-o", path, tree], capture_output=True, check=False)
     assert made.returncode == 0, made.stderr.decode()
     return path
+
+
+def speaker(text: bytes, value: int | None, machine: int = 62) -> bytes:
+    """A multiboot ELF that prints a text on ttyS0, then ends QEMU by the debug port, or halts for ever.
+
+    Like OSDK's kernels it is a 64-bit ELF with a multiboot header; ``machine`` is the processor it claims.
+    """
+    base, start = 0x100000, 64 + 56
+    header = struct.pack("<III", 0x1BADB002, 0, 0x100000000 - 0x1BADB002)
+    loop = b"\xac\x84\xc0\x74\x07\x66\xba\xf8\x03\xee\xeb\xf4"  # lodsb; test al, al; jz end; out 0x3f8, al
+    end = bytes([0xB0, value, 0xE6, 0xF4]) if value is not None else b""
+    halt = b"\xfa\xf4\xeb\xfd"
+    entry = base + start + len(header)
+    code = loop + end + halt
+    message = entry + 5 + len(code)
+    body = header + b"\xbe" + struct.pack("<I", message) + code + text.replace(b"\0", b"") + b"\0"
+    size = start + len(body)
+    elf = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )
+    return elf + struct.pack("<IIQQQQQQ", 1, 7, 0, base, base, size, size, 0x1000) + body + bytes(1024)

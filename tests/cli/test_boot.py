@@ -52,10 +52,10 @@ def test_the_first_line_names_platform_trust_and_reason(vm_environment: dict[str
     [
         (["--memory", "32"], 64, "too little to boot"),
         (["--memory", "much"], 64, "not a valid integer"),
-        (["--kernel", "/etc/hostname"], 65, "no Linux kernel image"),
+        (["--kernel", "/etc/hostname"], 65, "is no kernel"),
         (["--firmware", "/etc/hostname"], 65, "no TDX firmware"),
         (["--initrd", "/no/such/file"], 64, "There is no initrd"),
-        (["--platform", "hardware"], 69, "cannot launch a TD on TDX hardware yet"),
+        (["--platform", "hardware"], 69, "cannot launch a TD here"),
         (["--no-such-option"], 64, "No such option"),
     ],
 )

@@ -103,7 +103,7 @@ def test_the_platform_says_why_it_was_chosen(vm_settings: Settings, tmp_path: Pa
     assert "NOT_READY" in choose_platform("auto", vm_settings, not_ready).why
     log.write_text("[    1.0] virt/tdx: module initialized\n")
     ready = verify(root=tmp_path, kernel_log=log)
-    assert "cannot launch a TD yet" in choose_platform("auto", vm_settings, ready).why
+    assert "ask for `hardware`" in choose_platform("auto", vm_settings, ready).why
     assert choose_platform("emulated", vm_settings).why == "it was asked for"
-    with pytest.raises(MissingComponent, match="cannot launch a TD on TDX hardware yet"):
-        choose_platform("hardware", vm_settings)
+    with pytest.raises(MissingComponent, match=r"this host is NOT_READY"):
+        choose_platform("hardware", vm_settings, not_ready)

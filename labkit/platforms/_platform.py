@@ -1,0 +1,87 @@
+"""The seam where trust differs: what every platform can be asked."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from labkit.errors import NotATdvf
+from labkit.measure import Prediction, SectionType, read_tdvf
+from labkit.platforms._plan import BootRequest, Plan, plan
+from labkit.platforms._tdvm import Tdvm
+from labkit.settings import Settings, Trust
+from labkit.show import stamp
+from labkit.vm import Firmware, Snapshot, Toolchain, find_toolchain
+
+
+class Platform(ABC):
+    """Where TDVMs run, and what they may be trusted for."""
+
+    name: ClassVar[str]
+    trust: ClassVar[Trust]
+
+    def __init__(self, settings: Settings, why: str) -> None:
+        """``why`` this platform was chosen, in one clause."""
+        self.settings = settings
+        self.why = why
+
+    def toolchain(self) -> Toolchain:
+        """The programs and files that it boots with.
+
+        Raises:
+            MissingComponent: `labkit setup` has not been run.
+        """
+        return find_toolchain(self.settings)
+
+    @property
+    def headline(self) -> str:
+        """One line: the platform, what it may be trusted for, and why it was chosen."""
+        return f"{stamp(self.trust)}platform {self.name}, trust {self.trust.value}: {self.why}"
+
+    @abstractmethod
+    def boot(
+        self,
+        request: BootRequest,
+        say: Callable[[str], None] = lambda text: None,
+        keep_in: Path | None = None,
+    ) -> Tdvm:
+        """Boot until the guest's shell answers; the record is copied below ``keep_in`` at the end."""
+
+    @abstractmethod
+    def predict(self, request: BootRequest) -> Prediction:
+        """What a boot of this request must measure, from its inputs alone; nothing is started."""
+
+    @abstractmethod
+    def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
+        """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on."""
+
+    def plan(self, request: BootRequest, toolchain: Toolchain) -> Plan:
+        """The machine that a request comes to.
+
+        Raises:
+            UsageError, NotAKernel, NotATdvf: the request cannot boot.
+        """
+        firmware = self._firmware(request.firmware) if request.firmware else toolchain.firmware
+        return plan(request, toolchain, firmware, self.settings)
+
+    def _firmware(self, path: Path) -> Firmware:
+        """Split one firmware file into its two flash drives, which QEMU wants apart."""
+        remedy = "Name a TDVF, such as OVMF.fd."
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise NotATdvf(f"{path} cannot be read: {error.strerror}.", remedy) from error
+        variables = read_tdvf(data).of_type(SectionType.CFV)
+        if len(variables) != 1 or variables[0].data_offset != 0:
+            raise NotATdvf(f"{path} does not begin with its variable store.", remedy)
+        size = variables[0].raw_size
+        folder = self.settings.cache_dir / "firmware" / hashlib.sha256(data).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, part in (("VARS.fd", data[:size]), ("CODE.fd", data[size:]), ("OVMF.fd", data)):
+            partial = folder / f".{name}"
+            partial.write_bytes(part)
+            partial.replace(folder / name)
+        return Firmware(folder / "CODE.fd", folder / "VARS.fd", folder / "OVMF.fd")
