@@ -43,7 +43,7 @@ class Session:
         """Take over a created container; ``start_session`` is the usual way here."""
         assert engine.address is not None
         self._client = client
-        self._container = container
+        self.container = container
         socket = engine.address.removeprefix("unix://")
         self._companion = Companion((sys.executable, "-I", "-S", _reaper.__file__, socket, container))
         self._reader = reader
@@ -76,7 +76,7 @@ class Session:
         self._log = log.open("wb", buffering=0)
         self._tails = {entry.stream: LogTail(source / entry.name) for entry in profile.logs}
         attached = self._client.api.attach_socket(
-            self._container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            self.container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         )
         # At v0.9.0 a TD's QEMU takes Ctrl-C for itself: its console has no signal=off.
         interruptible = not (profile.tdx and profile.version == "0.9.0")
@@ -84,7 +84,7 @@ class Session:
         self._attached = attached
         self._started = time.monotonic()
         try:
-            self._client.api.start(self._container)
+            self._client.api.start(self.container)
         except docker.errors.APIError as error:
             raise start_refusal(str(error.explanation or error)) from error
         if creation.input:
@@ -118,11 +118,11 @@ class Session:
         import docker
 
         try:
-            self._client.api.start(self._container)
+            self._client.api.start(self.container)
         except docker.errors.APIError as error:
             raise start_refusal(str(error.explanation or error)) from error
         status = self._exit_code(timeout=None)
-        return status, bytes(self._client.api.logs(self._container))
+        return status, bytes(self._client.api.logs(self.container))
 
     def console(self, output_limit: int, timeout: float) -> Console:
         """The framed console of the guest's shell.
@@ -201,7 +201,7 @@ class Session:
             "Start it again: labkit removes at its next start what the run left there.",
         )
         try:
-            return int(self._client.api.wait(self._container, timeout=timeout)["StatusCode"])
+            return int(self._client.api.wait(self.container, timeout=timeout)["StatusCode"])
         except (requests.exceptions.RequestException, docker.errors.APIError) as error:
             raise gone from error
 
