@@ -23,6 +23,7 @@ LABEL = "labkit"
 
 # What a build as root needs on files of another owner; everything else of Docker's default set is dropped.
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
+_NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 _FIRST_PORT = 20022
 
 
@@ -94,7 +95,7 @@ def _restricted(profile: Profile, options: Options, make: Sequence[str]) -> Crea
     ports = {} if options.host_network else published_ports(profile)
     flags = [
         "--cap-drop=ALL",
-        *(f"--cap-add={name}" for name in _CAPABILITIES),
+        *(f"--cap-add=CAP_{name}" for name in _CAPABILITIES),
         "--security-opt=no-new-privileges",
         *(["--network=host"] if options.host_network else []),
         *(["--device=/dev/kvm"] if options.kvm else []),
@@ -127,7 +128,7 @@ def _restricted(profile: Profile, options: Options, make: Sequence[str]) -> Crea
 
 def _host_arguments(flags: Sequence[str]) -> dict[str, Any]:
     """The meaning of the flags in docker-py's words; the documented ones and labkit's own are known."""
-    host: dict[str, Any] = {}
+    host: dict[str, Any] = {"restart_policy": _NO_RESTART}
     words = iter(flags)
     for flag in words:
         name, _, value = flag.partition("=")

@@ -14,7 +14,8 @@ from pathlib import Path
 from labkit.asterinas import Engine, find_engine
 
 _SECONDS = 30.0
-_WAYS = ((), ("--bridge=none", "--iptables=false"))
+_PLAIN: tuple[str, ...] = ()
+_WAYS = (_PLAIN, ("--bridge=none", "--iptables=false"))
 
 
 class NoEngine(Exception):
@@ -46,8 +47,12 @@ def environ(engine: Engine) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def own_engine(folder: Path, *options: str, ways: tuple[tuple[str, ...], ...] = _WAYS) -> Iterator[OwnEngine]:
+def own_engine(
+    folder: Path, ways: tuple[tuple[str, ...], ...] = _WAYS, before: tuple[str, ...] = ()
+) -> Iterator[OwnEngine]:
     """Start ``dockerd`` below ``folder``; the plain way first, then without a bridge.
+
+    ``before``: the words that start it. What it changes of the host's network is taken back.
 
     Raises:
         NoEngine: it cannot be started, with its last words.
@@ -60,7 +65,8 @@ def own_engine(folder: Path, *options: str, ways: tuple[tuple[str, ...], ...] = 
     for number, way in enumerate(ways):
         here = folder / str(number)
         here.mkdir(parents=True)
-        process = _start(here, (*way, *options))
+        rules, had_bridge = _rules(), _BRIDGE.exists()
+        process = _start(here, (*before, "dockerd"), way)
         try:
             found = _wait(process, here)
             if found is None:
@@ -75,11 +81,36 @@ def own_engine(folder: Path, *options: str, ways: tuple[tuple[str, ...], ...] = 
             process.kill()
             process.wait()
             _unmount(here)
+            if way == _PLAIN:
+                _take_back(rules, had_bridge)
     raise NoEngine(f"dockerd does not start here: {why}")
 
 
-def _start(here: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    words = ["dockerd", "--data-root", str(here / "data"), "--exec-root", str(here / "exec")]
+_BRIDGE = Path("/sys/class/net/docker0")
+_EMPTY = {
+    b"*filter": b"*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n",
+    b"*nat": b"*nat\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n",
+}
+
+
+def _rules() -> bytes | None:
+    """The host's packet filter, as iptables-save prints it."""
+    if shutil.which("iptables-save") is None:
+        return None
+    return subprocess.run(["iptables-save"], capture_output=True, check=False).stdout
+
+
+def _take_back(rules: bytes | None, had_bridge: bool) -> None:
+    if rules is not None:
+        # A table that was not there had no rules; restoring what was saved would leave it as it is.
+        empty = b"".join(table for name, table in _EMPTY.items() if name not in rules)
+        subprocess.run(["iptables-restore"], input=rules + empty, capture_output=True, check=False)
+    if not had_bridge and _BRIDGE.exists():
+        subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+
+
+def _start(here: Path, program: tuple[str, ...], options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    words = [*program, "--data-root", str(here / "data"), "--exec-root", str(here / "exec")]
     words += ["--host", f"unix://{here}/docker.sock", "--pidfile", str(here / "pid"), *options]
     with (here / "log").open("wb") as log:
         return subprocess.Popen(

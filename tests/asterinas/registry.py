@@ -34,18 +34,15 @@ def registry_of(image: Any) -> Iterator[str]:
     config = member(entry["Config"])
     layers = [gzip.compress(member(name), mtime=0) for name in entry["Layers"]]
     blobs = {_digest(data): data for data in (config, *layers)}
-    kinds = (
-        "application/vnd.docker.container.image.v1+json",
-        "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    )
+    kind = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    parts = [{"mediaType": kind, "size": len(data), "digest": _digest(data)} for data in layers]
+    kind = "application/vnd.docker.container.image.v1+json"
     manifest = json.dumps(
         {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
-            "config": {"mediaType": kinds[0], "size": len(config), "digest": _digest(config)},
-            "layers": [
-                {"mediaType": kinds[1], "size": len(data), "digest": _digest(data)} for data in layers
-            ],
+            "config": {"mediaType": kind, "size": len(config), "digest": _digest(config)},
+            "layers": parts,
         }
     ).encode()
 

@@ -93,21 +93,19 @@ def settled(part: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize(
-    "form", ["0.9.0-tdx", "0.18.1-tdx", "0.18.1", "restricted", "restricted-td", "no-bridge"]
-)
+@pytest.mark.parametrize("form", ["0.9.0-tdx", "0.18.1-tdx", "0.18.1", "default", "default-td", "no-bridge"])
 def test_the_created_container_is_the_one_that_the_docker_command_creates(
     engine: Engine, base_image: str, tmp_path: Path, form: str
 ) -> None:
     """Inspect both, and compare every field of Config and HostConfig."""
     options: dict[str, Any] = {"as_documented": True}
-    if form == "restricted":
+    if form == "default":
         options = {}
-    elif form == "restricted-td":
+    elif form == "default-td":
         options = {"kvm": True}
     elif form == "no-bridge":
         options = {"host_network": True, "ports": {"SSH_PORT": 40001}}
-    name = {"restricted": "0.18.1", "restricted-td": "0.9.0-tdx", "no-bridge": "0.18.1"}.get(form, form)
+    name = {"default": "0.18.1", "default-td": "0.9.0-tdx", "no-bridge": "0.18.1"}.get(form, form)
     made = plan(profile(name), **{"image": base_image, "source": tmp_path, **options})
     words = shlex.split(made.command_line)
     assert words[:2] == ["docker", "run"]
