@@ -44,6 +44,8 @@ class Settings:
     ui: static views for CI, live ones in a front end, or ``auto``.
     output_limit: bytes of guest output kept in memory and shown for one command.
     asterinas_url: the git repository of Asterinas.
+    run_dir: receives the records of TDVMs that a notebook's kernel boots by itself; None keeps no copy.
+    kernel, initrd, iso, profile: what such a TDVM boots instead of labkit's own guest.
     """
 
     cache_dir: Path
@@ -51,11 +53,17 @@ class Settings:
     ui: Ui = Ui.AUTO
     output_limit: int = 4 << 20
     asterinas_url: str = ASTERINAS_URL
+    run_dir: Path | None = None
+    kernel: Path | None = None
+    initrd: Path | None = None
+    iso: Path | None = None
+    profile: str | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Read ``LABKIT_CACHE_DIR``, ``LABKIT_STATE_DIR``, ``LABKIT_UI`` and so on, one for each field.
+        """Read ``LABKIT_CACHE_DIR``, ``_STATE_DIR``, ``_UI``, ``_OUTPUT_LIMIT`` and ``_RUN_DIR``.
 
+        ``LABKIT_KERNEL``, ``_INITRD``, ``_ISO`` and ``_PROFILE`` name the guest of a notebook's kernel.
         The XDG base directories are the defaults; ``overrides`` win over the environment.
 
         Raises:
@@ -71,8 +79,17 @@ class Settings:
             ui=_ui(env.get("LABKIT_UI") or "auto"),
             output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 4 << 20),
             asterinas_url=env.get("LABKIT_ASTERINAS_URL") or ASTERINAS_URL,
+            run_dir=_path(env.get("LABKIT_RUN_DIR")),
+            kernel=_path(env.get("LABKIT_KERNEL")),
+            initrd=_path(env.get("LABKIT_INITRD")),
+            iso=_path(env.get("LABKIT_ISO")),
+            profile=env.get("LABKIT_PROFILE") or None,
         )
         return replace(settings, **overrides)
+
+
+def _path(word: str | None) -> Path | None:
+    return Path(word).absolute() if word else None
 
 
 def _join(base: str | None, default: Path) -> Path:

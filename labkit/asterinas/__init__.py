@@ -6,7 +6,7 @@ from labkit.asterinas._bootlog import BootLogReader, BootReport, Goal, Layer, Ou
 from labkit.asterinas._engine import Engine, connect, describe, find_engine
 from labkit.asterinas._failures import FAILURES, HANGS, Failure, Hang, Kind
 from labkit.asterinas._generation import Generation, generation_of, host_generation
-from labkit.asterinas._guest import DIRECT_MEMORY, FIRMWARE_MEMORY, AsterinasGuest
+from labkit.asterinas._guest import DIRECT_MEMORY, FIRMWARE_MEMORY, AsterinasGuest, asked_console
 from labkit.asterinas._guest import board as asterinas_board
 from labkit.asterinas._guest import command_line as asterinas_command_line
 from labkit.asterinas._image import EM_X86_64, Image, ImageKind, recognize_image
@@ -59,6 +59,7 @@ __all__ = [
     "RunResult",
     "Source",
     "Toolbox",
+    "asked_console",
     "asterinas_board",
     "asterinas_command_line",
     "build_asterinas_initramfs",

@@ -231,7 +231,7 @@ class BootLogReader:
 
     def timeline(self, now: float) -> Timeline:
         """The stages until ``now``, without gaps."""
-        names = [self._first, *self.stages]
+        names = [self._first, *(name for name in self.stages if name != self._first)]
         starts = [0.0]
         for name in names[1:]:
             later = [self._begun[other] for other in names[1:] if _ORDER[other] >= _ORDER[name]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,6 +88,8 @@ def _addresses(environ: Mapping[str, str]) -> list[str]:
 
 
 def _ask(address: str) -> Engine:
+    if why := _closed(address):
+        return Engine(False, why)
     import docker
     import requests
 
@@ -100,6 +103,19 @@ def _ask(address: str) -> Engine:
     except (docker.errors.DockerException, requests.exceptions.RequestException, ValueError) as error:
         return Engine(False, _reason(str(error)))
     return describe(address, version, info, networks)
+
+
+def _closed(address: str) -> str | None:
+    """Why nothing listens at a Unix socket, asked without the client library, which leaves its own open."""
+    if not address.startswith("unix://"):
+        return None
+    try:
+        with socket.socket(socket.AF_UNIX) as end:
+            end.settimeout(_TIMEOUT)
+            end.connect(address.removeprefix("unix://"))
+    except (OSError, ValueError) as error:
+        return _reason(f"{type(error).__name__}: {error}")
+    return None
 
 
 def describe(address: str, version: Mapping[str, Any], info: Mapping[str, Any], networks: set[str]) -> Engine:

@@ -6,6 +6,7 @@ line is that of ``OSDK.toml``; the same is assumed of the other versions.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from labkit.asterinas._bootlog import BootLogReader, Goal, Outcome
@@ -35,14 +36,21 @@ def board(console: Port = Port.HVC0) -> Board:
 
 
 def command_line(append: str = "", console: str = "hvc0", *, firmware: bool = False) -> str:
-    """The kernel's command line; ``append`` goes before the first process's arguments.
+    """The kernel's command line; of ``append``, what is behind ``--`` replaces the first process's arguments.
 
     Firmware appends `` initrd=initrd`` to what QEMU hands it. Behind ``sh -l`` that word names a script, and
     the shell ends; behind ``-s`` it is the shell's first parameter, which harms nobody.
     """
-    shell = f"{INIT_ARGUMENTS} -s" if firmware else INIT_ARGUMENTS
-    words = [KERNEL_ARGUMENTS, *append.split(), f"console={console}", "--", shell]
-    return " ".join(words)
+    kernel, _, init = f" {append} ".partition(" -- ")
+    own = f"{INIT_ARGUMENTS} -s" if firmware else INIT_ARGUMENTS
+    port = [] if asked_console(append) else [f"console={console}"]
+    return " ".join([KERNEL_ARGUMENTS, *kernel.split(), *port, "--", init.strip() or own])
+
+
+def asked_console(append: str) -> str | None:
+    """The console that the user's own part of the command line names."""
+    found = re.search(r"(?:^| )console=(\w+)", append.partition(" -- ")[0])
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)

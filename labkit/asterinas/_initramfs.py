@@ -20,6 +20,8 @@ _EARLY = ("sh", "mkdir", "mount", "poweroff", "setsid", "stty")
 _INIT = """#!/bin/sh
 export PATH=/bin:/sbin HOME=/ TERM=dumb
 /bin/busybox --install -s /bin 2>/dev/null
+# Asterinas fills /dev by itself; Linux is asked to, and has no console before.
+[ -c /dev/null ] || { mount -t devtmpfs dev /dev; exec </dev/console >/dev/console 2>&1; }
 mount -t proc none /proc 2>/dev/null
 mount -t sysfs none /sys 2>/dev/null
 [ $# -gt 0 ] || set -- sh -l

@@ -41,7 +41,8 @@ class Profile:
     """One version of Asterinas in one form: as a TD, or as an ordinary guest.
 
     commit: of the tag, where known. images: references of the development image, the preferred one
-    first, the documented one last. digest: of the first image, where known. target, build_target: of make. variables: of make, for a run.
+    first, the documented one last. digest: of the first image, where known.
+    target, build_target: of make. variables: of make, for a run.
     generation: of KVM, which a TD needs; None for an ordinary guest. qemu: the one in the image.
     tdx_object: QEMU's ``-object`` of the TD. firmware: its path in the image.
     logs: the files of a run besides standard output. stages: those that this version's log shows, in order.

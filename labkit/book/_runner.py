@@ -175,7 +175,8 @@ def execute_guarded(
 ) -> tuple[Outcome, tuple[str, ...]]:
     """Run one notebook in its own guarded process; also returns the names of processes it left behind.
 
-    log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed.
+    log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed, and
+    where the record of the kernel's own TDVM is left, if it has one.
     timeout: seconds a cell may take.
     """
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=scratch) as name:
@@ -194,7 +195,7 @@ def execute_guarded(
         done = process.run(
             [*guard, *python, "labkit.book._execute", folder / "job.json"],
             timeout=min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST),
-            env={**os.environ, **_environment(folder)},
+            env={**os.environ, **_environment(folder, scratch)},
             grace=_GRACE,
         )
         left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
@@ -218,10 +219,14 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Static views, and nothing of the user's own IPython: start-up files change what a notebook does."""
+def _environment(folder: Path, records: Path) -> dict[str, str]:
+    """Static views, and nothing of the user's own IPython: start-up files change what a notebook does.
+
+    records: where a kernel that is a TDVM itself leaves its record.
+    """
     return {
         "LABKIT_UI": "static",
+        "LABKIT_RUN_DIR": str(records),
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
     }

@@ -14,6 +14,7 @@ from labkit import process
 from labkit.errors import UsageError
 from labkit.kernel._output import Publisher
 from labkit.kernel._session import Session
+from labkit.platforms import fresh_nonce
 from labkit.show import clean, join, pre
 
 _LOG_SHOWN = 60_000
@@ -86,9 +87,17 @@ def _timeline(magic: Call, context: Context) -> Outcome:
 
 
 def _attest(magic: Call, context: Context) -> Outcome:
-    tdvm = context.session.tdvm()
-    measured = tdvm.measurements
-    return Outcome(data=bundle(f"{tdvm.headline}\n{measured}", tdvm.headline, measured))
+    try:
+        nonce = bytes.fromhex(magic.argument) if magic.argument else fresh_nonce()
+    except ValueError as error:
+        raise UsageError(
+            "The report data is not hexadecimal.", "Write `%attest`, or `%attest 00FF`."
+        ) from error
+    measured, attested = context.session.attest(nonce)
+    quote = f"quote {attested.verdict}".partition("\n")[0]
+    text = f"{attested.headline}\n{measured}\n\n{quote}\n{attested.appraisal}"
+    html = join([pre(attested.headline), measured._repr_html_(), attested._repr_html_()])
+    return Outcome(data={"text/plain": text, "text/html": html})
 
 
 def _snapshot(magic: Call, context: Context) -> Outcome:
@@ -124,7 +133,7 @@ class _Magic:
 MAGICS = {
     "%%host": _Magic("%%host", "run the rest of the cell with bash on the host, not in the TDVM", _host),
     "%timeline": _Magic("%timeline", "the stages of this TDVM's boot", _timeline),
-    "%attest": _Magic("%attest", "what was measured while it booted, register by register", _attest),
+    "%attest": _Magic("%attest [HEX]", "what this TDVM measured, quoted, verified and appraised", _attest),
     "%snapshot": _Magic("%snapshot NAME", "save the TDVM's state under a name", _snapshot),
     "%restore": _Magic("%restore NAME", "go back to a saved state", _restore),
     "%console": _Magic("%console", "the boot log, as the TDVM printed it", _console),

@@ -7,13 +7,25 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labkit.attest import LabAuthority
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.kernel._prelude import PRELUDE, STDIN
-from labkit.platforms import DEFAULT_MEMORY, BootRequest, Platform, Tdvm, choose_platform
+from labkit.platforms import (
+    DEFAULT_MEMORY,
+    Attestation,
+    BootRequest,
+    Measurements,
+    Platform,
+    Tdvm,
+    attest_tdvm,
+    choose_platform,
+    emulated_policy,
+)
 from labkit.settings import Settings
 from labkit.vm import CommandResult, Listener, RunningVm, Snapshot, running
 
@@ -48,6 +60,13 @@ class Session:
         return self._platform.headline if self._platform else ""
 
     @property
+    def _request(self) -> BootRequest:
+        settings = self.settings
+        return BootRequest(
+            kernel=settings.kernel, initrd=settings.initrd, iso=settings.iso, profile=settings.profile
+        )
+
+    @property
     def alive(self) -> bool:
         """There is a TDVM."""
         return self._tdvm is not None
@@ -71,8 +90,9 @@ class Session:
                     self._platform = choose_platform("auto", self.settings)
                 finally:
                     self._chosen.set()
+                # Of another guest the memory is known only when its image has been looked at.
                 check_memory(DEFAULT_MEMORY, running(self.settings))
-                self._tdvm = self._prepared(self._platform.boot(BootRequest(), say))
+                self._tdvm = self._prepared(self._platform.boot(self._request, say, self.settings.run_dir))
             return self._tdvm
 
     def run(self, code: str, listener: Listener) -> CommandResult:
@@ -82,29 +102,22 @@ class Session:
             GuestGone: the guest ended, or its shell cannot be reached any more; the next call boots another.
             UsageError: the cell holds a NUL.
         """
-        with self._busy:
-            console = self.tdvm().machine.console
-            try:
-                result = console.run(code, listener=listener)
-                if result.shell_ended:
-                    console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
-            except GuestGone as gone:
-                self._drop()
-                raise GuestGone(gone.message, "The next cell starts in a fresh TDVM.") from gone
+        with self._guest() as tdvm:
+            console = tdvm.machine.console
+            result = console.run(code, listener=listener)
+            if result.shell_ended:
+                console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
             return result
 
     def query(self, script: str) -> str:
         """What a script prints in a subshell of the guest's shell; empty where it takes too long."""
         shielded = f"(\\unset -f command printf type sh busybox grep head man; {script}\n)"
-        with self._busy:
-            console = self.tdvm().machine.console
-            try:
-                return console.run(shielded, _QUERY, aside=True).raw.decode("utf-8", "replace")
-            except CommandTimeout:
-                return ""
-            except GuestGone:
-                self._drop()
-                return ""
+        try:
+            with self._guest() as tdvm:
+                answer = tdvm.machine.console.run(shielded, _QUERY, aside=True)
+        except (CommandTimeout, GuestGone):
+            return ""
+        return answer.raw.decode("utf-8", "replace")
 
     def interrupt(self) -> None:
         """Send Ctrl-C to the running cell; from any thread."""
@@ -116,6 +129,19 @@ class Session:
         if (tdvm := self._tdvm) is not None:
             tdvm.machine.kill()
 
+    def attest(self, nonce: bytes) -> tuple[Measurements, Attestation]:
+        """What the TDVM measured, and evidence about ``nonce``, verified and appraised.
+
+        Raises:
+            LabkitError: the nonce is too long, or the guest does not do its part.
+        """
+        now = int(time.time())
+        with self._guest() as tdvm:
+            assert self._platform is not None
+            policy = emulated_policy(self._platform.predict(self._request), nonce)
+            authority = LabAuthority.open(self.settings.state_dir, now)
+            return tdvm.measurements, attest_tdvm(tdvm, policy, nonce, authority, now)
+
     def save(self, name: str) -> None:
         """Save the guest's state under a name, for as long as this kernel lives.
 
@@ -123,13 +149,15 @@ class Session:
             UsageError: it is no name.
             VmError: there is no space for it.
         """
-        with self._busy:
-            tdvm, folder = self.tdvm(), self._snapshot_folder(name)
+        folder = self._snapshot_folder(name)
+        with self._guest() as tdvm, contextlib.ExitStack() as undo:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, mode=0o700)
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
             tdvm.machine.save(_snapshot(folder))
             logs = [path for log in _BOOT_LOGS if (path := tdvm.run_dir / log).exists()]
             shutil.copyfile(logs[0], folder / "console.log")
+            undo.pop_all()
 
     def restore(self, name: str) -> None:
         """Go on from a saved state; what happened since is gone.
@@ -146,7 +174,7 @@ class Session:
             assert self._platform is not None
             check_memory(before.machine.spec.memory, running(self.settings))
             self._tdvm = self._prepared(self._platform.resume(before, _snapshot(folder)))
-            before.machine.close()
+            before.abandon()
 
     def close(self) -> None:
         """End the guest, and forget what was saved; waits for a cell that is running."""
@@ -154,21 +182,40 @@ class Session:
             self._closed = True
             tdvm, self._tdvm = self._tdvm, None
             if tdvm is not None:
-                tdvm.machine.close()
+                tdvm.abandon()
             shutil.rmtree(self._snapshots(), ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _guest(self) -> Iterator[Tdvm]:
+        """The TDVM, for one thread at a time; where it goes away meanwhile, the next use boots another."""
+        with self._busy:
+            try:
+                yield self.tdvm()
+            except GuestGone as gone:
+                if self._tdvm is not None:
+                    gone = self._tdvm.machine.explain(gone)
+                self._drop()
+                raise GuestGone(gone.message, "The next cell starts in a fresh TDVM.") from gone
 
     def _prepared(self, tdvm: Tdvm) -> Tdvm:
         """Tell a fresh guest's shell what the kernel needs of it."""
         with contextlib.ExitStack() as undo:
-            undo.callback(tdvm.machine.close)
-            tdvm.machine.console.stdin = STDIN
+            undo.callback(tdvm.abandon)
+            if tdvm.machine.spec.profile.reseeds:
+                tdvm.machine.console.stdin = STDIN
+            else:
+                # Who knows whether another guest's /dev takes a file: without one, `read` asks nobody.
+                made = tdvm.machine.console.run(f": <>{STDIN}", timeout=_PRELUDE_TIME, aside=True)
+                tdvm.machine.console.stdin = STDIN if made.exit_status == 0 else "/dev/null"
             tdvm.machine.console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+            if tdvm.keep_in is not None:
+                tdvm.record()
             undo.pop_all()
         return tdvm
 
     def _drop(self) -> None:
         if self._tdvm is not None:
-            self._tdvm.machine.close()
+            self._tdvm.abandon()
             self.replaced += 1
         self._tdvm = None
 

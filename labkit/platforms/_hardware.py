@@ -1,7 +1,7 @@
 """A real TD on TDX hardware, started by labkit's own QEMU command line. Never run: no machine here has TDX.
 
-What is checked without hardware: the command line, against Asterinas' own and by a QEMU that knows TDX, and every
-refusal. Chosen only where it is asked for by name.
+What is checked without hardware: the command line, against Asterinas' own and by a QEMU that knows TDX, and
+every refusal. Chosen only where it is asked for by name.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from labkit.asterinas import (
     Image,
     ImageKind,
     Profile,
+    asked_console,
     asterinas_board,
     asterinas_command_line,
     build_asterinas_initramfs,
@@ -91,9 +92,9 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
     if image is not None and (known or image.asterinas):
         made = _asterinas(request, image, known, toolchain, firmware, settings)
     elif image is not None and image.kind is ImageKind.ISO:
-        made = _foreign(request, image, firmware)
+        made = _foreign(request, image, firmware, settings)
     elif image is not None and image.kind is ImageKind.MULTIBOOT:
-        made = _foreign(request, image, None)
+        made = _foreign(request, image, None, settings)
     else:
         made = _own(request, toolchain, firmware, settings)
         if image is not None and image.kind is ImageKind.PVH:
@@ -163,7 +164,7 @@ def _asterinas(
     firmware: Firmware,
     settings: Settings,
 ) -> Plan:
-    console = Port.TTYS0 if image.console == "ttyS0" else Port.HVC0
+    console = Port.TTYS0 if "ttyS0" in (image.console, asked_console(request.append)) else Port.HVC0
     guest = AsterinasGuest(first_stage="kernel" if image.direct else "firmware")
     if known:
         guest = replace(guest, name=f"asterinas {known.version}", power_off=known.power_off)
@@ -211,14 +212,14 @@ def _asterinas_memory(request: BootRequest, image: Image, initrd: Path | None) -
     return request.memory
 
 
-def _foreign(request: BootRequest, image: Image, firmware: Firmware | None) -> Plan:
+def _foreign(request: BootRequest, image: Image, firmware: Firmware | None, settings: Settings) -> Plan:
     """An image of which only its shell's prompt is expected, on the first serial port."""
     port = Port.HVC0 if image.console == "hvc0" else Port.TTYS0
     board = Board(shell=port, debug_exit=True, display=True)
     iso = image.path if image.kind is ImageKind.ISO else None
     spec = BootSpec(
         firmware=firmware,
-        kernel=None if iso else image.path,
+        kernel=None if iso else _bootable(image, settings),
         initrd=request.initrd.absolute() if request.initrd else None,
         command_line=f"console={port.value} {request.append}".strip(),
         profile=SHELL_PROMPT,

@@ -51,7 +51,7 @@ class Tdvm:
         self.unmeasured = unmeasured
         self._firmware = firmware
         self.commands: list[CommandResult] = []
-        self._keep_in = keep_in
+        self.keep_in = keep_in
         self._closed = False
         self._evidence: list[str] = []
 
@@ -96,6 +96,7 @@ class Tdvm:
             self.trust,
             self.why,
             self._firmware,
+            self.keep_in,
             recognized=self.recognized,
             unmeasured=self.unmeasured,
         )
@@ -162,17 +163,32 @@ class Tdvm:
         mrtd = self._registers()["mrtd"]
         return f"MRTD  {mrtd}\n{self.unmeasured}" if mrtd else self.unmeasured
 
+    def record(self) -> None:
+        """Write down what is known of the boot, as ``result.json`` of the run directory.
+
+        Raises:
+            VmError: the guest has no event log.
+            MalformedEventLog: its event log does not parse.
+        """
+        self.machine.run.write_json("result.json", self.to_dict())
+
     def close(self) -> None:
         """Record the run, power the guest off, and end every process; may be called twice."""
         if self._closed:
             return
-        self._closed = True
         try:
-            self.machine.run.write_json("result.json", self.to_dict())
+            self.record()
             self.machine.power_off()
         finally:
-            self.machine.close()
-            self._copy_record()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End every process at once: nothing more is asked of the guest; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.machine.close()
+        self._copy_record()
 
     def __enter__(self) -> Tdvm:
         return self
@@ -183,10 +199,8 @@ class Tdvm:
         if kind is None:
             self.close()
         else:
-            # What raised may be the guest's end: nothing more is asked of it.
-            self._closed = True
-            self.machine.close()
-            self._copy_record()
+            # What raised may be the guest's end.
+            self.abandon()
 
     def __repr__(self) -> str:
         return f"Tdvm({self.platform}, trust={self.trust.value}, {self.machine.accelerator.kind.value})"
@@ -214,10 +228,10 @@ class Tdvm:
         ]
 
     def _copy_record(self) -> None:
-        if self._keep_in is None:
+        if self.keep_in is None:
             return
         number = 1
-        while (folder := self._keep_in / f"tdvm-{number:02}").exists():
+        while (folder := self.keep_in / f"tdvm-{number:02}").exists():
             number += 1
         folder.mkdir(parents=True)
         for name in dict.fromkeys((*_KEPT_FILES, *self._evidence)):

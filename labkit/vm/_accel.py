@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import platform
+import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,9 @@ _SECONDS = 6.0
 """How long the probe's guest may take; under a working KVM it takes less than one."""
 
 _KVM = Path("/dev/kvm")
+
+# Who says something, and in which line of its source, tells a reader nothing.
+_ORIGIN = re.compile(r"qemu-system-x86_64: (?:\S+:\d+: )?")
 
 
 def choose_accelerator(
@@ -61,7 +66,8 @@ def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerato
         with Machine.start(spec, Accelerator(Accel.KVM, "probe"), toolchain, settings) as machine:
             machine.wait_booted()
     except VmError as error:
-        return Accelerator(Accel.TCG, f"a guest did not boot under /dev/kvm ({error.message[:80]})")
+        why = textwrap.shorten(_ORIGIN.sub("", error.message), 100, placeholder=" ...")
+        return Accelerator(Accel.TCG, f"a guest did not boot under /dev/kvm ({why})")
     return Accelerator(Accel.KVM, "a guest has booted under it")
 
 

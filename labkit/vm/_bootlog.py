@@ -12,6 +12,7 @@ from labkit.vm._timeline import Timeline
 from labkit.vm._watch import CONSOLE, SERIAL, Watch
 
 _POLL = 0.1
+_LAST_WORDS = 1.2
 _EXIT = 3.0
 """Seconds that QEMU may take to end once its ports are closed."""
 
@@ -63,8 +64,10 @@ class BootLog:
             with self._changed:
                 if self._watch.reached:
                     return
-                code = exit_code(_EXIT) if self._ended else None
-                if complaint := self._watch.complaint(self.now, self._ended, code):
+                # Once QEMU has ended, what it left in the console's socket is read before judging.
+                ended = self._ended and console is None
+                code = exit_code(_EXIT) if ended else None
+                if complaint := self._watch.complaint(self.now, ended, code):
                     raise BootFailed(*complaint)
                 if self._watch.stage != said:
                     said = self._watch.stage
@@ -77,12 +80,16 @@ class BootLog:
             if data:
                 with self._changed:
                     self._watch.feed(CONSOLE, data, self.now)
-            elif data is not None:
+            elif data is not None or self._ended:
                 console = None
 
     def complaint(self, exit_code: Callable[[float], int | None]) -> tuple[str, str] | None:
-        """What the log says of the guest's failure, at any time; None where it says nothing."""
+        """What the log says of a guest that has failed or gone; None where it says nothing.
+
+        What is under way may still come, for a second at most.
+        """
         with self._changed:
+            self._changed.wait_for(lambda: self._ended, _LAST_WORDS)
             code = exit_code(_EXIT) if self._ended else None
             return self._watch.complaint(self.now, self._ended, code)
 

@@ -17,6 +17,7 @@ import pytest
 from labkit.asterinas import Engine, build_toolbox, connect, find_engine
 from labkit.asterinas._container_image import build_image
 from labkit.errors import LabkitError
+from labkit.vm import Toolchain
 from tests.asterinas.engines import NoEngine, environ, own_engine, pulled_or_made
 
 CONTRACT = Path(__file__).parents[1] / "contract/asterinas"
@@ -137,3 +138,9 @@ def flow(contract_image: str, tmp_path: Path) -> Callable[..., Ran]:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def toolchain_kernel(toolchain: Toolchain) -> Path:
+    """The Linux of the emulated platform's guest."""
+    return toolchain.kernel

@@ -175,7 +175,11 @@ def speaker(text: bytes, value: int | None, machine: int = 62) -> bytes:
     """
     base, start = 0x100000, 64 + 56
     header = struct.pack("<III", 0x1BADB002, 0, 0x100000000 - 0x1BADB002)
-    loop = b"\xac\x84\xc0\x74\x07\x66\xba\xf8\x03\xee\xeb\xf4"  # lodsb; test al, al; jz end; out 0x3f8, al
+    loop = (
+        b"\xac\x84\xc0\x74\x14\x88\xc4"  # lodsb; test al, al; jz end; mov ah, al
+        b"\x66\xba\xfd\x03\xec\xa8\x20\x74\xfb"  # until the port is free: in al, 0x3fd; test al, 0x20
+        b"\x88\xe0\x66\xba\xf8\x03\xee\xeb\xe7"  # mov al, ah; out 0x3f8, al; jmp
+    )
     end = bytes([0xB0, value, 0xE6, 0xF4]) if value is not None else b""
     halt = b"\xfa\xf4\xeb\xfd"
     entry = base + start + len(header)

@@ -126,6 +126,10 @@ def test_magics_show_the_machine(frontend: Frontend) -> None:
     attested = result("%attest")["text/plain"]
     assert "[EMULATED]" in attested
     assert "RTMR0" in attested
+    assert "quote [EMULATED] VERIFIED: under a lab's root" in attested
+    assert "[EMULATED] ACCEPTED" in attested
+    assert frontend.run("%attest xyz").error[0] == "UsageError"
+    assert frontend.run("%attest " + "00" * 65).error[0] == "UsageError"
     console = frontend.run("%console").text()
     assert "Linux version" in console
     assert "labkit: shell" in console
@@ -211,6 +215,23 @@ def test_a_guest_that_somebody_stops_is_said_and_replaced(frontend: Frontend, vm
     cell = frontend.run("sleep 60")
     assert cell.error[0] == "GuestGone"
     assert frontend.run("echo ok").text() == "ok\n"
+
+
+@vm
+def test_a_run_gets_the_record_of_each_of_its_guests(kernelspec: str, tmp_path: Path) -> None:
+    frontend = Frontend(**{**os.environ, "LABKIT_RUN_DIR": str(tmp_path)})
+    try:
+        frontend.run("echo first")
+        frontend.run("%snapshot here")
+        frontend.run("%restore here")
+        frontend.run("echo second")
+    finally:
+        frontend.close()
+    for number, word in enumerate((b"first", b"second"), 1):
+        folder = tmp_path / f"tdvm-{number:02}"
+        result = json.loads((folder / "result.json").read_text())
+        assert (result["platform"], result["trust"], result["stamp"]) == ("emulated", "none", "EMULATED")
+        assert word in (folder / "shell.log").read_bytes()
 
 
 @vm

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import contextlib
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labkit.asterinas import ImageKind, recognize_image
+from labkit.asterinas._iso import is_iso, read_from_iso
+from labkit.errors import NotAKernel
+
+from .standin import SIGN, speaker
+
+GRUB = b"""\
+set timeout=0
+menuentry 'asterinas' {
+    multiboot2 /boot/asterinas-osdk-bin SHELL=/bin/sh init=/init console=ttyS0 -- sh -l
+    module2 --nounzip /boot/initramfs.cpio.gz
+}
+"""
+
+
+def iso(files: dict[str, bytes], rock_ridge: bool = True) -> bytes:
+    """A minimal ISO 9660 image: one folder below another, and files in the innermost."""
+    sector = 2048
+
+    def record(name: bytes, at: int, size: int, folder: bool, long: bytes = b"") -> bytes:
+        area = b"NM" + bytes([5 + len(long), 1, 0]) + long if long and rock_ridge else b""
+        body = name + (b"" if len(name) % 2 else b"\0") + area
+        length = 33 + len(body)
+        length += length % 2
+        head = struct.pack("<BBI4xI4x7xBBBI", length, 0, at, size, 2 if folder else 0, 0, 0, 1)
+        return (head[:32] + bytes([len(name)]) + body).ljust(length, b"\0")
+
+    def folder(entries: bytes) -> bytes:
+        dots = record(b"\0", 0, 0, True) + record(b"\1", 0, 0, True)
+        return (dots + entries).ljust(sector, b"\0")
+
+    contents, places, at = b"", b"", 21
+    for name, data in files.items():
+        places += record(name.upper().encode()[:8] + b".CFG;1", at, len(data), False, name.encode())
+        contents += data.ljust(-(-len(data) // sector) * sector, b"\0")
+        at += -(-len(data) // sector)
+    root = record(b"\0", 18, sector, True)
+    descriptor = (b"\x01CD001\x01".ljust(156, b"\0") + root).ljust(sector, b"\0")
+    return b"".join(
+        [
+            bytes(16 * sector),
+            descriptor,
+            b"\xffCD001\x01".ljust(sector, b"\0"),
+            folder(record(b"BOOT", 19, sector, True)),
+            folder(record(b"GRUB", 20, sector, True)),
+            folder(places),
+            contents,
+        ]
+    )
+
+
+def write(folder: Path, data: bytes) -> Path:
+    path = folder / "image"
+    path.write_bytes(data)
+    return path
+
+
+def test_a_multiboot_elf_is_told_by_its_header_and_asterinas_by_its_words(tmp_path: Path) -> None:
+    image = recognize_image(write(tmp_path, speaker(SIGN, None)))
+    assert (image.kind, image.asterinas, image.direct) == (ImageKind.MULTIBOOT, True, True)
+    assert "OSTD initialized" in image.why
+    other = recognize_image(write(tmp_path, speaker(b"hello", None, machine=3)))
+    assert (other.kind, other.asterinas, other.machine) == (ImageKind.MULTIBOOT, False, 3)
+    assert "nothing in it says Asterinas" in other.why
+
+
+def bzimage(words: bytes = b"", efi: bool = True) -> bytes:
+    head = bytearray(4096)
+    head[0x202:0x206] = b"HdrS"
+    if efi:
+        head[:2] = b"MZ"
+    return bytes(head) + words
+
+
+def test_a_bzimage_of_asterinas_is_told_by_its_stub(tmp_path: Path) -> None:
+    image = recognize_image(write(tmp_path, bzimage(b"[EFI stub] Entering the Asterinas entry point at ")))
+    assert (image.kind, image.asterinas, image.direct) == (ImageKind.BZIMAGE, True, False)
+    assert recognize_image(write(tmp_path, bzimage(efi=False))).direct
+    assert not recognize_image(write(tmp_path, bzimage(b"Linux version"))).asterinas
+
+
+@pytest.mark.parametrize("rock_ridge", [True, False])
+def test_an_iso_is_told_by_its_boot_loader(tmp_path: Path, rock_ridge: bool) -> None:
+    path = write(tmp_path, iso({"grub": b"no", "grub.cfg" if rock_ridge else "grub": GRUB}, rock_ridge))
+    image = recognize_image(path)
+    assert (image.kind, image.asterinas, image.console) == (ImageKind.ISO, True, "ttyS0")
+    assert not image.direct
+    assert read_from_iso(path, "boot/grub/grub.cfg") == GRUB
+    assert read_from_iso(path, "/boot/none") is None
+    assert read_from_iso(path, "boot/grub/grub.cfg/x") is None
+
+
+def test_an_iso_without_a_configuration_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+    image = recognize_image(write(tmp_path, iso({"kernel": SIGN})))
+    assert (image.kind, image.asterinas, image.console) == (ImageKind.ISO, True, None)
+    assert not recognize_image(write(tmp_path, iso({"kernel": b"another"}))).asterinas
+
+
+def test_the_linux_of_the_guest_is_no_asterinas(toolchain_kernel: Path) -> None:
+    image = recognize_image(toolchain_kernel)
+    assert (image.kind, image.asterinas, image.efi) == (ImageKind.BZIMAGE, False, True)
+
+
+def test_what_cannot_boot_is_refused_with_what_it_is(tmp_path: Path) -> None:
+    plain = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 2, 62) + bytes(2000)
+    arm = plain[:18] + struct.pack("<H", 183) + plain[20:]
+    for data, words in ((plain, "without a multiboot header"), (arm, "another processor"), (b"x", "1 bytes")):
+        with pytest.raises(NotAKernel, match=words):
+            recognize_image(write(tmp_path, data))
+    with pytest.raises(NotAKernel, match="neither an ELF"):
+        recognize_image(write(tmp_path, b"text" * 1000))
+    with pytest.raises(NotAKernel, match="cannot be read"):
+        recognize_image(tmp_path / "none")
+    with pytest.raises(NotAKernel, match="cannot be read"):
+        recognize_image(tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start=st.sampled_from([speaker(SIGN, 1), bzimage(), iso({"grub.cfg": GRUB})]), data=st.data())
+def test_a_damaged_image_is_told_or_refused(tmp_path: Path, start: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(start[: data.draw(st.integers(0, len(start)))])
+    for _ in range(data.draw(st.integers(0, 20))):
+        if damaged:
+            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    path = write(tmp_path, bytes(damaged))
+    with contextlib.suppress(NotAKernel):
+        recognize_image(path)
+    if is_iso(path):
+        read_from_iso(path, "boot/grub/grub.cfg")

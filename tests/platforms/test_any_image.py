@@ -1,0 +1,183 @@
+"""Real guests that are not labkit's own: a stand-in for Asterinas on the ports and with the words of the real
+one, and kernels that print the recorded logs. Nothing here is an Asterinas."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labkit.asterinas import AsterinasGuest
+from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
+from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
+from labkit.settings import Settings
+from labkit.vm import Accel, Accelerator, Machine, Toolchain
+
+from ..asterinas import standin
+
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture(scope="module")
+def platform(vm_settings: Settings) -> EmulatedPlatform:
+    return EmulatedPlatform(vm_settings, "a test asked for it")
+
+
+@pytest.fixture(scope="module")
+def elf(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> BootRequest:
+    """A request for the stand-in as an ELF with its root file system."""
+    if toolchain.modules is None or not shutil.which("script"):
+        pytest.skip("the stand-in needs the guest kernel's modules, and script(1) on this machine")
+    folder = tmp_path_factory.mktemp("standin")
+    return BootRequest(kernel=standin.elf(toolchain, folder), initrd=standin.initramfs(toolchain, folder))
+
+
+def output(tdvm: Tdvm, command: str) -> str:
+    return tdvm.run(command, timeout=30).output
+
+
+def test_a_kernel_elf_boots_by_its_content_alone_and_pretends_no_measurement(
+    platform: EmulatedPlatform, elf: BootRequest, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with platform.boot(replace(elf, cold=True), said.append, keep_in=tmp_path) as tdvm:
+        assert [stage.name for stage in tdvm.timeline.stages] == [
+            *("kernel", "ostd", "thread", "initramfs", "init", "prompt")
+        ]
+        assert "init=/init ostd.log_level=error console=hvc0 -- sh -l" in output(tdvm, "cat /proc/cmdline")
+        assert output(tdvm, "tty </proc/self/fd/2") == "/dev/pts/0\n"
+        exact = "printf 'a\\tb\\303\\244\\001\\n'; echo \"ä\tö\" | od -A n -t x1"
+        assert tdvm.run(exact, timeout=30).raw == b"a\tb\xc3\xa4\x01\n c3 a4 09 c3 b6 0a\n"
+        long = "x" * 20_000
+        assert output(tdvm, f"printf %s {long} | wc -c") == "20000\n"
+        assert len(output(tdvm, "seq 50000").splitlines()) == 50_000
+        assert tdvm.run("(exit 7)", timeout=30).exit_status == 7
+        document = tdvm.to_dict()
+        with pytest.raises(VmError, match="no firmware measured anything"):
+            _ = tdvm.measurements
+    assert document["mrtd"] is None
+    assert document["rtmr"] is None
+    assert "no MRTD and no RTMR" in document["unmeasured"]
+    assert document["machine"]["firmware"] is None
+    assert document["machine"]["memory"] == 4096
+    assert tdvm.headline.startswith("[EMULATED] ")
+    assert "not measured" in tdvm.headline
+    assert any("Asterinas: an ELF" in line for line in said)
+    kept = json.loads((tmp_path / "tdvm-01/result.json").read_text())
+    assert kept["stages"][-1]["name"] == "prompt"
+
+
+def test_a_second_boot_resumes_with_job_control_and_says_what_is_old(
+    platform: EmulatedPlatform, elf: BootRequest
+) -> None:
+    platform.boot(elf).close()
+    said: list[str] = []
+    with platform.boot(elf, said.append) as tdvm:
+        assert not tdvm.cold
+        assert any("randomness and the clock of its snapshot" in line for line in said)
+        assert output(tdvm, "echo here") == "here\n"
+        console = tdvm.machine.console
+        assert console.job_control
+        threading.Timer(0.5, console.interrupt).start()
+        started = time.monotonic()
+        assert tdvm.run("sleep 60", timeout=50).exit_status == 130
+        assert time.monotonic() - started < 20
+        with pytest.raises(CommandTimeout):
+            tdvm.run("while :; do :; done", timeout=0.5)
+        assert output(tdvm, "echo on") == "on\n"
+        with pytest.raises(GuestGone) as gone:
+            tdvm.run("exit 3", timeout=20)
+        assert "`exit`" in gone.value.remedy
+
+
+def test_a_bzimage_boots_through_the_firmware(
+    platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    request = replace(elf, kernel=standin.bzimage(toolchain, tmp_path), cold=True)
+    with platform.boot(request) as tdvm:
+        assert "efi-stub" in [stage.name for stage in tdvm.timeline.stages]
+        assert output(tdvm, "cat /proc/cmdline").endswith("-- sh -l -s initrd=initrd\n")
+        document = tdvm.to_dict()
+    assert len(document["mrtd"]) == 96
+    assert document["rtmr"] is None
+
+
+@pytest.mark.skipif(not shutil.which("grub-mkrescue"), reason="there is no grub-mkrescue to make an ISO with")
+@pytest.mark.parametrize("console", ["hvc0", "ttyS0"])
+def test_a_grub_iso_boots_on_the_console_that_it_names(
+    platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, tmp_path: Path, console: str
+) -> None:
+    request = BootRequest(iso=standin.iso(toolchain, tmp_path, console), cold=True)
+    with platform.boot(request) as tdvm:
+        names = [stage.name for stage in tdvm.timeline.stages]
+        assert names[:2] == ["firmware", "grub"]
+        assert names[-1] == "prompt"
+        assert tdvm.machine.spec.board.shell.value == console
+        assert output(tdvm, "echo $0; echo 'ä'") == "sh\nä\n"
+
+
+def test_a_panic_of_the_init_is_one_sentence_with_a_remedy(
+    platform: EmulatedPlatform, elf: BootRequest
+) -> None:
+    with pytest.raises(BootFailed, match="The init process terminates with code 32512") as caught:
+        platform.boot(replace(elf, append="standin.panic=init", cold=True))
+    assert "init=" in caught.value.remedy
+
+
+def test_a_kernel_that_stands_still_is_a_hang(
+    platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, vm_settings: Settings
+) -> None:
+    plan = platform.plan(replace(elf, append="standin.hang=ostd"), toolchain)
+    spec = replace(plan.spec, profile=AsterinasGuest(patience=0.2, first_stage="kernel"))
+    accelerator = Accelerator(Accel.TCG, "a test")
+    with (
+        Machine.start(spec, accelerator, toolchain, vm_settings) as machine,
+        pytest.raises(BootFailed, match="Hang in stage ostd") as caught,
+    ):
+        machine.wait_booted()
+    assert "one CPU" in caught.value.remedy
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("number", "words"), [("07", "ACPI tables"), ("08", "framebuffer"), ("06", "terminates with code 32512")]
+)
+def test_a_recorded_panic_under_a_real_qemu(
+    platform: EmulatedPlatform, shared_data: Path, tmp_path: Path, number: str, words: str
+) -> None:
+    (log,) = (shared_data / "boot-logs").glob(f"{number}-*.ttyS0.log")
+    kernel = tmp_path / "kernel"
+    value = 0x20 if number == "06" else None
+    kernel.write_bytes(standin.speaker(log.read_bytes() + standin.SIGN, value))
+    with pytest.raises(BootFailed, match=words):
+        platform.boot(BootRequest(kernel=kernel, cold=True))
+
+
+def test_an_unknown_kernel_that_ends_is_told_so(platform: EmulatedPlatform, tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(standin.speaker(b"another system\r\n", 0x10))
+    with pytest.raises(BootFailed, match="another system"):
+        platform.boot(BootRequest(kernel=kernel, cold=True))
+
+
+def test_a_linux_elf_is_labkits_own_guest_without_firmware(
+    platform: EmulatedPlatform, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    kernel = tmp_path / "vmlinux"
+    kernel.write_bytes(standin.vmlinux(toolchain.kernel.read_bytes()))
+    with platform.boot(BootRequest(kernel=kernel, memory=256, cold=True)) as tdvm:
+        assert output(tdvm, "uname -s") == "Linux\n"
+        assert tdvm.to_dict()["mrtd"] is None
+
+
+def test_labkits_own_root_file_system_brings_a_shell(platform: EmulatedPlatform, elf: BootRequest) -> None:
+    request = BootRequest(kernel=elf.kernel, append="console=ttyS0", cold=True)
+    with platform.boot(request) as tdvm:
+        assert tdvm.machine.spec.board.shell.value == "ttyS0"
+        assert output(tdvm, "echo $0; ls -1 /").startswith("sh\nbin\n")
+        assert tdvm.machine.console.job_control

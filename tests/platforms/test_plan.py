@@ -1,0 +1,197 @@
+"""What boots, from a request and the content of its files; nothing is started."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import MissingComponent, NotAKernel, UsageError
+from labkit.host import Fact, Facts, HostReport, KernelLog, LogLine, LogState, diagnose
+from labkit.platforms import BootRequest, EmulatedPlatform, HardwarePlatform, Plan, choose_platform, td_spec
+from labkit.settings import Settings, Trust
+from labkit.vm import Accel, Port, Wires, qemu_arguments, tdx_arguments
+
+from ..asterinas.standin import SIGN, speaker
+
+Sizes = tuple[str, int]
+
+
+@pytest.fixture
+def platform(vm_settings: Settings) -> EmulatedPlatform:
+    return EmulatedPlatform(vm_settings, "a test asked for it")
+
+
+def planned(platform: EmulatedPlatform, request: BootRequest) -> Plan:
+    return platform.plan(request, platform.toolchain())
+
+
+def arguments(plan: Plan) -> str:
+    wires = Wires(3, 4, 5, tpm=6 if plan.spec.tpm else None)
+    return shlex.join(qemu_arguments(plan.spec, Accel.TCG, wires, Path("/vars")))
+
+
+@pytest.fixture
+def elf(tmp_path: Path) -> Path:
+    path = tmp_path / "aster.qemu_elf"
+    path.write_bytes(speaker(SIGN, None, machine=3))
+    return path
+
+
+@pytest.fixture
+def bzimage(platform: EmulatedPlatform, tmp_path: Path) -> Path:
+    path = tmp_path / "aster-bzimage"
+    path.write_bytes(platform.toolchain().kernel.read_bytes() + SIGN)
+    return path
+
+
+def test_an_asterinas_elf_gets_the_observed_machine(platform: EmulatedPlatform, elf: Path) -> None:
+    plan = planned(platform, BootRequest(kernel=elf, initrd=elf))
+    line = arguments(plan)
+    for words in (
+        "-machine q35,kernel-irqchip=split -accel tcg -cpu Icelake-Server,+x2apic",
+        "-m 4096 -smp 1",
+        "-serial chardev:log -device virtio-serial-pci,disable-legacy=on,disable-modern=off",
+        "-device virtconsole,chardev=shell",
+        "-device isa-debug-exit,iobase=0xf4,iosize=0x04",
+        f"-kernel {elf} -initrd {elf} -append",
+        "console=hvc0 -- sh -l'",
+    ):
+        assert words in line
+    assert "pflash" not in line
+    assert "no firmware measured anything" in (plan.unmeasured or "")
+    assert "OSTD initialized" in plan.recognized
+    assert plan.spec.profile.name == "asterinas"
+
+
+def test_an_elf_that_says_x86_64_is_handed_over_as_qemu_takes_it(
+    platform: EmulatedPlatform, tmp_path: Path
+) -> None:
+    path = tmp_path / "kernel"
+    path.write_bytes(speaker(SIGN, None, machine=62))
+    kernel = planned(platform, BootRequest(kernel=path)).spec.kernel
+    assert kernel is not None
+    assert kernel != path
+    assert kernel.read_bytes() == speaker(SIGN, None, machine=3)
+
+
+def test_a_bzimage_goes_through_the_firmware_and_its_appended_word_harms_nobody(
+    platform: EmulatedPlatform, bzimage: Path
+) -> None:
+    plan = planned(platform, BootRequest(kernel=bzimage, initrd=bzimage, append="x=1"))
+    line = arguments(plan)
+    assert "if=pflash,unit=0" in line
+    assert "ostd.log_level=error x=1 console=hvc0 -- sh -l -s'" in line
+    assert "tpm" not in line
+    assert "no event log" in (plan.unmeasured or "")
+    assert plan.firmware is not None
+
+
+def test_the_memory_follows_the_image_and_too_little_is_refused(
+    platform: EmulatedPlatform, elf: Path, bzimage: Path
+) -> None:
+    assert planned(platform, BootRequest(kernel=elf, memory=5000)).spec.memory == 5000
+    with pytest.raises(UsageError, match="ACPI tables") as caught:
+        planned(platform, BootRequest(kernel=elf, memory=2048))
+    assert "4096" in caught.value.remedy
+    assert planned(platform, BootRequest(kernel=bzimage, memory=1024)).spec.memory == 1024
+    with pytest.raises(UsageError, match="takes 1024"):
+        planned(platform, BootRequest(kernel=bzimage, memory=512))
+    assert planned(platform, BootRequest(kernel=bzimage)).spec.memory >= 1024
+
+
+def test_a_kernel_without_initrd_gets_one_of_labkits(platform: EmulatedPlatform, elf: Path) -> None:
+    initrd = planned(platform, BootRequest(kernel=elf)).spec.initrd
+    assert initrd is not None
+    assert initrd.read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_a_path_that_qemu_would_split_is_copied(platform: EmulatedPlatform, elf: Path) -> None:
+    odd = elf.with_name("my initrd, the second")
+    odd.write_bytes(b"x")
+    initrd = planned(platform, BootRequest(kernel=elf, initrd=odd)).spec.initrd
+    assert initrd is not None
+    assert not set(str(initrd)) & set(" ,")
+    assert initrd.read_bytes() == b"x"
+
+
+def test_a_profile_overrides_what_the_content_says(platform: EmulatedPlatform) -> None:
+    kernel = platform.toolchain().kernel
+    assert planned(platform, BootRequest(kernel=kernel)).spec.profile.name == "linux-busybox"
+    plan = planned(platform, BootRequest(kernel=kernel, profile="0.9.0"))
+    assert plan.spec.profile.name == "asterinas 0.9.0"
+    assert plan.spec.profile.power_off == "exit"
+    assert plan.spec.board.shell is Port.HVC0
+    assert "as --profile says" in plan.recognized
+    with pytest.raises(UsageError, match="no Asterinas profile"):
+        planned(platform, BootRequest(kernel=kernel, profile="0.9"))
+    with pytest.raises(UsageError, match="needs an image"):
+        planned(platform, BootRequest(profile="0.18.1"))
+
+
+def test_the_wrong_option_is_named(platform: EmulatedPlatform, elf: Path) -> None:
+    with pytest.raises(NotAKernel, match="multiboot ELF") as caught:
+        planned(platform, BootRequest(iso=elf))
+    assert "--kernel" in caught.value.remedy
+    with pytest.raises(UsageError, match="brings its own kernel"):
+        planned(platform, BootRequest(iso=elf, kernel=elf))
+
+
+def test_a_boot_that_is_not_measured_cannot_be_predicted(platform: EmulatedPlatform, elf: Path) -> None:
+    with pytest.raises(UsageError, match="no firmware measured anything"):
+        platform.predict(BootRequest(kernel=elf))
+
+
+def ready(release: str = "6.17.0-8-generic") -> HostReport:
+    facts: dict[str, str | bool | int | tuple[str, ...]] = {
+        "kernel.release": release,
+        "kvm.param.tdx": "Y",
+        "kvm.intel_module": True,
+        "kvm.device": True,
+        "kvm.vm_types": 1 << 5 | 1 if release.startswith("6.17") else 1,
+        "qemu.tdx": True,
+        "qemu.version": "10.1.0",
+        "tdvf": ("/usr/share/ovmf/OVMF.fd", "/usr/share/ovmf/OVMF.inteltdx.fd"),
+        "cgroup.tdx_capacity": 31,
+        "cgroup.tdx_current": 0,
+    }
+    line = LogLine("virt/tdx: module initialized", 1.0)
+    log = KernelLog(LogState.READ, "test", (line,), first_seconds=0.0, from_boot=True)
+    return diagnose(Facts({name: Fact("test", value) for name, value in facts.items()}, log, emulated=True))
+
+
+def test_hardware_is_for_upstream_hosts_that_are_ready(vm_settings: Settings) -> None:
+    report = ready()
+    assert report.verdict == "READY", report
+    platform = choose_platform("hardware", vm_settings, report)
+    assert isinstance(platform, HardwarePlatform)
+    assert platform.trust is Trust.HARDWARE
+    assert isinstance(choose_platform("auto", vm_settings, report), EmulatedPlatform)
+    with pytest.raises(MissingComponent, match="cannot launch a TD here"):
+        choose_platform("hardware", vm_settings, diagnose(Facts()))
+    with pytest.raises(UsageError):
+        platform.predict(BootRequest())
+
+
+def test_a_td_is_the_same_guest_started_by_its_firmware(
+    platform: EmulatedPlatform, elf: Path, bzimage: Path
+) -> None:
+    toolchain = platform.toolchain()
+    spec = td_spec(planned(platform, BootRequest(kernel=bzimage)).spec, toolchain.firmware)
+    words = tdx_arguments(spec, Wires(3, 4, 5))
+    assert words == qemu_arguments(spec, Accel.KVM, Wires(3, 4, 5), Path("/vars"))
+    line = shlex.join(words)
+    assert "-machine q35,kernel-irqchip=split,confidential-guest-support=tdx0" in line
+    assert "-accel kvm -cpu host,-kvm-steal-time,pmu=off" in line
+    assert f"-bios {toolchain.firmware.image}" in line
+    assert json.loads(words[words.index("-object") + 1]) == {
+        "qom-type": "tdx-guest",
+        "id": "tdx0",
+        "sept-ve-disable": True,
+        "quote-generation-socket": {"type": "vsock", "cid": "1", "port": "4050"},
+    }
+    assert "pflash" not in line
+    with pytest.raises(UsageError, match="begins in its firmware"):
+        td_spec(planned(platform, BootRequest(kernel=elf)).spec, toolchain.firmware)
