@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,31 +114,44 @@ class Ran:
         return document
 
 
-@pytest.fixture
-def flow(contract_image: str, tmp_path: Path) -> Callable[..., Ran]:
-    """Run the verb on the contract image, as a user does, in a source tree of this test's own."""
-    trees: dict[str, Path] = {}
+class Flow:
+    """Runs the verb on the contract image, as a user does, in source trees of its own."""
 
-    def run(
-        *words: str, version: str = "0.18.1", fault: str = "", stdin: str = "", json_: bool = True
+    def __init__(self, image: str, folder: Path) -> None:
+        self.image = image
+        self.folder = folder
+
+    def __call__(
+        self, *words: str, version: str = "0.18.1", fault: str = "", stdin: str = "", as_json: bool = True
     ) -> Ran:
-        tree = trees.setdefault(version, contract_tree(tmp_path, version) if version not in trees else Path())
-        argv = [sys.executable, "-m", "labkit", "asterinas", "run", "--source", str(tree)]
-        argv += ["--image", contract_image, "--profile", version, *words]
-        argv += ["--make", f"CONTRACT_FAULT={fault}"] if fault else []
-        argv += ["--json"] if json_ else []
         done = subprocess.run(
-            argv,
+            [*self.argv(*words, version=version, fault=fault), *(["--json"] if as_json else [])],
             input=stdin,
             capture_output=True,
             text=True,
             timeout=170,
-            env={**os.environ, "LABKIT_STATE_DIR": str(tmp_path / "state")},
+            env=self.environ,
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    return run
+    @property
+    def environ(self) -> dict[str, str]:
+        """Where its records go."""
+        return {**os.environ, "LABKIT_STATE_DIR": str(self.folder / "state")}
+
+    def argv(self, *words: str, version: str = "0.18.1", fault: str = "") -> list[str]:
+        """The command line of one run, in a tree of its own."""
+        tree = contract_tree(Path(tempfile.mkdtemp(dir=self.folder)), version)
+        argv = [sys.executable, "-m", "labkit", "asterinas", "run", "--source", str(tree)]
+        argv += ["--image", self.image, "--profile", version, *words]
+        return [*argv, "--make", f"CONTRACT_FAULT={fault}"] if fault else argv
+
+
+@pytest.fixture(scope="session")
+def flow(contract_image: str, tmp_path_factory: pytest.TempPathFactory) -> Flow:
+    """The verb on the contract image."""
+    return Flow(contract_image, tmp_path_factory.mktemp("flow"))
 
 
 @pytest.fixture(scope="session")
