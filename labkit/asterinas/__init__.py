@@ -11,6 +11,7 @@ from labkit.asterinas._guest import board as asterinas_board
 from labkit.asterinas._guest import command_line as asterinas_command_line
 from labkit.asterinas._image import EM_X86_64, Image, ImageKind, recognize_image
 from labkit.asterinas._initramfs import build_asterinas_initramfs
+from labkit.asterinas._preview import Preview, preview
 from labkit.asterinas._profiles import (
     DOCUMENTED,
     PROFILES,
@@ -53,6 +54,7 @@ __all__ = [
     "LogFile",
     "Outcome",
     "Plan",
+    "Preview",
     "Profile",
     "ProfileTable",
     "RunRequest",
@@ -74,6 +76,7 @@ __all__ = [
     "given_source",
     "host_generation",
     "plan_run",
+    "preview",
     "profile",
     "recognize_image",
     "run_in_toolbox",

@@ -62,6 +62,15 @@ class RunRequest:
     variables: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
 
+    def make_variables(self, *, td: bool, kvm: bool) -> dict[str, str]:
+        """The variables of make that the request asks for."""
+        words = {} if td or kvm else {"ENABLE_KVM": "0"}
+        if self.memory is not None:
+            words["MEM"] = f"{self.memory}M"
+        if self.smp is not None:
+            words["SMP"] = str(self.smp)
+        return {**words, **self.variables}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -176,7 +185,9 @@ def plan_run(
     finally:
         client.close()
     td = profile.tdx or bool(td)
-    make = profile.make(auto_test="boot" if request.auto_test else None, **_variables(request, td, kvm))
+    make = profile.make(
+        auto_test="boot" if request.auto_test else None, **request.make_variables(td=td, kvm=kvm)
+    )
     host_network = not request.as_documented and not engine.bridge
     options = Options(
         image=image,
@@ -314,15 +325,6 @@ def _image(
     elif not has_image(client, reference):
         pull_image(client, engine, reference, say)
     return reference
-
-
-def _variables(request: RunRequest, td: bool, kvm: bool) -> dict[str, str]:
-    words = {} if td or kvm else {"ENABLE_KVM": "0"}
-    if request.memory is not None:
-        words["MEM"] = f"{request.memory}M"
-    if request.smp is not None:
-        words["SMP"] = str(request.smp)
-    return {**words, **request.variables}
 
 
 def _kvm(profile: Profile, request: RunRequest, settings: Settings, say: Say) -> tuple[bool, str]:
