@@ -148,20 +148,20 @@ GRUB = """\
 serial --unit=0
 terminal_output serial
 set timeout=0
-menuentry "asterinas" {{
-    linux /boot/aster-kernel-osdk-bin SHELL=/bin/sh PATH=/bin init=/init console={console} {words} -- sh -l
+menuentry "{name}" {{
+    linux /boot/{name}-osdk SHELL=/bin/sh PATH=/bin init=/init console={console} -- sh -l
     initrd /boot/initramfs.cpio.gz
 }}
 """
 
 
-def iso(toolchain: Toolchain, folder: Path, console: str = "hvc0", words: str = "") -> Path:
-    """A GRUB rescue ISO of the stand-in, as OSDK makes one of the kernel."""
+def iso(toolchain: Toolchain, folder: Path, console: str = "hvc0", name: str = "asterinas") -> Path:
+    """A GRUB rescue ISO of the stand-in, as OSDK makes one; of another name, it passes for no Asterinas."""
     tree = folder / "iso"
     (tree / "boot/grub").mkdir(parents=True)
-    shutil.copyfile(toolchain.kernel, tree / "boot/aster-kernel-osdk-bin")
+    shutil.copyfile(toolchain.kernel, tree / f"boot/{name}-osdk")
     shutil.copyfile(initramfs(toolchain, folder), tree / "boot/initramfs.cpio.gz")
-    (tree / "boot/grub/grub.cfg").write_text(GRUB.format(console=console, words=words))
+    (tree / "boot/grub/grub.cfg").write_text(GRUB.format(console=console, name=name))
     path = folder / "aster-standin.iso"
     made = subprocess.run(["grub-mkrescue", "-o", path, tree], capture_output=True, check=False)
     assert made.returncode == 0, made.stderr.decode()

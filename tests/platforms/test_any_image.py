@@ -108,15 +108,24 @@ def test_a_bzimage_boots_through_the_firmware(
 
 
 @pytest.mark.skipif(not shutil.which("grub-mkrescue"), reason="there is no grub-mkrescue to make an ISO with")
-@pytest.mark.parametrize("console", ["hvc0", "ttyS0"])
+@pytest.mark.parametrize(
+    ("console", "name", "last"),
+    [("hvc0", "asterinas", "prompt"), ("ttyS0", "asterinas", "prompt"), ("ttyS0", "other", "shell")],
+)
 def test_a_grub_iso_boots_on_the_console_that_it_names(
-    platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, tmp_path: Path, console: str
+    platform: EmulatedPlatform,
+    elf: BootRequest,
+    toolchain: Toolchain,
+    tmp_path: Path,
+    console: str,
+    name: str,
+    last: str,
 ) -> None:
-    request = BootRequest(iso=standin.iso(toolchain, tmp_path, console), cold=True)
+    request = BootRequest(iso=standin.iso(toolchain, tmp_path, console, name), cold=True)
     with platform.boot(request) as tdvm:
         names = [stage.name for stage in tdvm.timeline.stages]
         assert names[:2] == ["firmware", "grub"]
-        assert names[-1] == "prompt"
+        assert names[-1] == last
         assert tdvm.machine.spec.board.shell.value == console
         assert output(tdvm, "echo $0; echo 'ä'") == "sh\nä\n"
 
