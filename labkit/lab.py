@@ -5,7 +5,18 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from labkit.asterinas import Engine, find_engine
+from labkit.asterinas import (
+    PROFILES,
+    Engine,
+    Preview,
+    ProfileTable,
+    RunRequest,
+    RunResult,
+    choose_profile,
+    find_engine,
+    preview,
+    start_run,
+)
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.host import HostReport, verify
@@ -39,6 +50,44 @@ def setup() -> Inventory:
 def container_engine() -> Engine:
     """The container engine of this machine, or why none answers."""
     return find_engine()
+
+
+def asterinas_profiles() -> ProfileTable:
+    """The versions of Asterinas that labkit knows, a row each."""
+    return ProfileTable(tuple(PROFILES.values()))
+
+
+def asterinas_preview(version: str = "", memory: int | None = None, smp: int | None = None) -> Preview:
+    """The steps of the documented flow for a version, as commands; nothing is run.
+
+    ``version`` is the name of a profile; empty takes the newest one that this host can run.
+    """
+    chosen = PROFILES[version] if version else choose_profile(verify())
+    request = RunRequest(memory=memory, smp=smp)
+    return preview(chosen, Settings.load().asterinas_url, request.make_variables(td=chosen.tdx, kvm=False))
+
+
+def asterinas_run(
+    version: str = "",
+    image: str = "",
+    memory: int | None = None,
+    smp: int | None = None,
+    source: Path | str | None = None,
+    as_documented: bool = False,
+) -> RunResult:
+    """Run the documented flow to its smoke test, in its container; empty words take what fits this host."""
+    request = RunRequest(
+        profile=version or None,
+        image=image or None,
+        memory=memory,
+        smp=smp,
+        source=Path(source) if source else None,
+        as_documented=as_documented,
+        auto_test=True,
+    )
+    with start_run(request, Settings.load()) as running:
+        running.wait()
+        return running.close()
 
 
 def build_guest(folder: Path | str) -> Path:

@@ -1,4 +1,4 @@
-"""The one way labkit runs a short-lived program and waits for it."""
+"""The one way labkit runs a short-lived program and waits for it; and a companion that outlives it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,35 @@ class Completed:
     def text(self) -> str:
         """Standard output as text; undecodable bytes become U+FFFD."""
         return self.stdout.decode("utf-8", "replace")
+
+
+class Companion:
+    """A program that waits for the end of its standard input, which comes however this process ends.
+
+    It leads a session of its own, so that no Ctrl-C reaches it.
+    """
+
+    def __init__(self, argv: Sequence[str | Path]) -> None:
+        """Start it."""
+        self._process = subprocess.Popen(
+            [str(word) for word in argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def release(self, timeout: float = 60.0) -> bool:
+        """Let it do its work now; whether it ended well. May be called twice."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            return self._process.wait(timeout) == 0
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return False
 
 
 def run(

@@ -11,6 +11,9 @@ from typing import Any
 
 from labkit.errors import UsageError
 
+ASTERINAS_URL = "https://github.com/asterinas/asterinas.git"
+"""Where the source of Asterinas comes from, unless ``LABKIT_ASTERINAS_URL`` says otherwise."""
+
 
 class Trust(StrEnum):
     """What a result may be believed for: real TDX hardware, or nothing but the software it ran on."""
@@ -40,6 +43,7 @@ class Settings:
     state_dir: run directories of TDVMs and the lab authority's key.
     ui: static views for CI, live ones in a front end, or ``auto``.
     output_limit: bytes of guest output kept in memory and shown for one command.
+    asterinas_url: the git repository of Asterinas.
     run_dir: receives the records of TDVMs that a notebook's kernel boots by itself; None keeps no copy.
     kernel, initrd, iso, profile: what such a TDVM boots instead of labkit's own guest.
     """
@@ -48,6 +52,7 @@ class Settings:
     state_dir: Path
     ui: Ui = Ui.AUTO
     output_limit: int = 4 << 20
+    asterinas_url: str = ASTERINAS_URL
     run_dir: Path | None = None
     kernel: Path | None = None
     initrd: Path | None = None
@@ -73,6 +78,7 @@ class Settings:
             state_dir=Path(state).absolute(),
             ui=_ui(env.get("LABKIT_UI") or "auto"),
             output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 4 << 20),
+            asterinas_url=env.get("LABKIT_ASTERINAS_URL") or ASTERINAS_URL,
             run_dir=_path(env.get("LABKIT_RUN_DIR")),
             kernel=_path(env.get("LABKIT_KERNEL")),
             initrd=_path(env.get("LABKIT_INITRD")),

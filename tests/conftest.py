@@ -63,3 +63,13 @@ def vm_environment(vm_settings: Settings) -> dict[str, str]:
         "LABKIT_CACHE_DIR": str(vm_settings.cache_dir),
         "LABKIT_STATE_DIR": str(vm_settings.state_dir),
     }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests with a container engine were not run, and why: nobody may take them for passed."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if "docker" in report.keywords]
+    if skipped:
+        reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped}
+        terminalreporter.write_line(
+            f"{len(skipped)} tests with a container engine were skipped: {'; '.join(sorted(reasons))}"
+        )

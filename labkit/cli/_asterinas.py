@@ -1,31 +1,32 @@
-"""``labkit asterinas``: the documented container flow, and what is known of each version."""
+"""``labkit asterinas``: the versions of Asterinas, and its documented flow in a container."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from labkit.cli._common import emit, json_option
+# verb -> module that defines `command`, as in labkit.cli.
+_VERBS = {
+    "profiles": "labkit.cli._asterinas_profiles",
+    "run": "labkit.cli._asterinas_run",
+    "toolbox": "labkit.cli._asterinas_toolbox",
+}
 
 
-@click.group()
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _VERBS.get(cmd_name)
+        if module is None:
+            return None
+        command = import_module(module).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command("asterinas", cls=_Verbs, epilog="Example: labkit asterinas run --auto-test")
 def command() -> None:
-    """Asterinas: the versions that labkit knows, and the documented container flow.
-
-    Example: labkit asterinas profiles
-    """
-
-
-@command.command()
-@click.argument("name", required=False)
-@json_option
-def profiles(name: str | None, as_json: bool) -> None:
-    """List the profiles of the known versions, or show all of the one called NAME.
-
-    Example: labkit asterinas profiles 0.9.0-tdx
-    """
-    from labkit.asterinas import PROFILES, ProfileTable, profile
-
-    if name is not None:
-        emit(profile(name), as_json)
-    else:
-        emit(ProfileTable(tuple(PROFILES.values())), as_json)
+    """Asterinas by its documented flow, in its development container."""

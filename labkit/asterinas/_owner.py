@@ -1,0 +1,59 @@
+"""Whose container is this? Its name says which process owns it; what a dead owner left is removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_PREFIX = "labkit-asterinas"
+_NAME = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-[0-9a-f]+")
+
+
+def new_name() -> str:
+    """A name for a container of this process: namespace of process ids, its id, its start, a random end."""
+    pid = os.getpid()
+    return f"{_PREFIX}-{_namespace()}-{pid}-{_started(pid)}-{secrets.token_hex(4)}"
+
+
+def is_orphan(name: str) -> bool:
+    """The name is of a container whose owner, a process of this namespace, is gone."""
+    match = _NAME.fullmatch(name.removeprefix("/"))
+    if match is None:
+        return False
+    namespace, pid, started = (int(number) for number in match.groups())
+    return namespace == _namespace() and _started(pid) != started
+
+
+def sweep(client: DockerClient) -> list[str]:
+    """Remove what dead owners left; the names."""
+    import docker
+
+    removed = []
+    for container in client.api.containers(all=True, filters={"name": _PREFIX}):
+        for name in container["Names"]:
+            if is_orphan(name):
+                try:
+                    client.api.remove_container(container["Id"], force=True, v=True)
+                except docker.errors.APIError:
+                    continue  # somebody else removes it, or has
+                removed.append(name.removeprefix("/"))
+    return removed
+
+
+def _namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot (proc_pid_stat(5), field 22); None: there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])

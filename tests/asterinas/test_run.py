@@ -1,0 +1,205 @@
+"""The documented flow, run by its verb on a real engine: the contract image stands in for the registry's."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.asterinas import Engine, connect
+from tests.asterinas.conftest import Flow, Ran, contract_tree
+
+pytestmark = pytest.mark.docker
+
+QUICK = ("--no-kvm", "--make", "BOOT_METHOD=qemu-direct", "--auto-test")
+"""Without firmware and boot loader, which take two thirds of a boot."""
+
+
+def containers(engine: Engine) -> set[str]:
+    client = connect(engine)
+    try:
+        return {
+            container.name for container in client.containers.list(all=True) if "labkit" in container.name
+        }
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("version", ["0.9.0", "0.18.1"])
+def test_the_smoke_test_boots_through_firmware_and_boot_loader(
+    flow: Flow, engine: Engine, version: str
+) -> None:
+    ran = flow("--no-kvm", "--auto-test", "--memory", "1024", version=version)
+    assert ran.status == 0, ran.stdout + ran.stderr
+    result = ran.result
+    assert result["verdict"] == "BOOTED"
+    assert (result["trust"], result["stamp"], result["rehearsal"]) == ("none", "EMULATED", True)
+    stages = [stage["name"] for stage in result["stages"]]
+    assert stages[:4] == ["container", "image", "firmware", "grub"]
+    assert stages[-1] == "smoke"
+    assert "MEM=1024M" in result["make"]
+    assert (Path(result["run_dir"]) / "result.json").is_file()
+    assert b"Successfully booted." in (Path(result["run_dir"]) / "console.log").read_bytes()
+    assert containers(engine) == set()
+
+
+def test_the_shell_takes_commands_from_the_option_and_from_standard_input(flow: Flow) -> None:
+    words = QUICK[:-1]
+    ran = flow(*words, "--exec", "uname -s", "--exec", "sh -c 'exit 3'")
+    assert ran.status == 0, ran.stderr
+    done = [(command["stdout"].strip(), command["exit_status"]) for command in ran.result["commands"]]
+    assert done == [("Linux", 0), ("", 3)]
+    assert [stage["name"] for stage in ran.result["stages"]][-1] == "prompt"
+    typed = flow(*words, version="0.9.0", stdin="echo $((6 * 7))\npoweroff -f\n", as_json=False)
+    assert typed.status == 0, typed.stderr
+    assert typed.stdout.startswith("42\n")
+    assert "[EMULATED] platform container, trust none" in typed.stdout
+    assert "BOOTED" in typed.stdout
+
+
+HAS_KVM = Path("/dev/kvm").exists()
+
+# What is done wrong → the failure that must be recognized (None: no known one), and how the run is judged.
+FAULTS: dict[str, tuple[str | None, str]] = {
+    "no-firmware": ("firmware-missing", "FAILED"),
+    "no-initrd": ("kernel-missing", "FAILED"),
+    "machine": ("machine-type", "FAILED"),
+    "memory": ("host-memory", "FAILED"),
+    "port": ("port-taken", "FAILED"),
+    "disk-full": ("disk-full", "FAILED"),
+    "tool": ("tool-missing", "FAILED"),
+    "illegal": ("illegal-instruction", "FAILED"),
+    "init-exits": ("init-ended", "PANIC"),
+    "early-panic": ("panic", "PANIC"),
+    "lying-panic": ("panic", "PANIC"),
+    "crash": ("linux-panic", "PANIC"),
+    "old-qemu": ("qemu-without-tdx", "FAILED"),
+    # QEMU really gets the TDX object: KVM without TDX stops it as it stops the real one, or there is no KVM.
+    "td": ("vm-type-upstream" if HAS_KVM else "no-kvm", "FAILED"),
+    "kvm": ("no-kvm", "FAILED"),
+    "target": ("no-target", "FAILED"),
+    # The guest resets: QEMU ends with its code of success, and nothing has said that it booted.
+    "reset": (None, "FAILED"),
+    "hang": (None, "HANG"),
+}
+_WORDS = {
+    "old-qemu": ("--make", "INTEL_TDX=1"),
+    "td": ("--kvm" if HAS_KVM else "--no-kvm", "--make", "INTEL_TDX=1"),
+    "kvm": ("--make", "ENABLE_KVM=1"),
+    "hang": ("--timeout", "20"),
+}
+
+
+@pytest.fixture(scope="module")
+def failed(flow: Flow) -> Iterator[dict[str, Future[Ran]]]:
+    """Every fault, run for real, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        runs = {
+            name: pool.submit(flow, *QUICK, *_WORDS.get(name, ()), fault=name)
+            for name in FAULTS
+            if name != "target"
+        }
+        old = contract_tree(flow.folder, "0.9.0")
+        runs["target"] = pool.submit(flow, *QUICK, "--source", str(old))
+        yield runs
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_real_failure_is_recognized_and_gets_its_remedy(failed: dict[str, Future[Ran]], name: str) -> None:
+    ran = failed[name].result()
+    assert ran.status == 1, ran.stdout + ran.stderr
+    failure, verdict = FAULTS[name]
+    assert (ran.result["failure"], ran.result["verdict"]) == (failure, verdict), ran.result
+    assert bool(ran.result["remedy"]) == (failure is not None)
+    assert not ran.result["booted"]
+    assert "Traceback" not in ran.stderr
+
+
+def test_no_failed_run_leaves_a_container(failed: dict[str, Future[Ran]], engine: Engine) -> None:
+    assert all(run.result() for run in failed.values())
+    assert containers(engine) == set()
+
+
+def test_two_runs_at_once_do_not_meet(flow: Flow) -> None:
+    done: dict[str, Ran] = {}
+
+    def run(version: str) -> None:
+        done[version] = flow(*QUICK, version=version)
+
+    threads = [threading.Thread(target=run, args=(version,)) for version in ("0.9.0", "0.18.1")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {version: ran.status for version, ran in done.items()} == {"0.9.0": 0, "0.18.1": 0}, done
+
+
+def started(flow: Flow) -> subprocess.Popen[str]:
+    """A run that stands still, once its guest's firmware has begun."""
+    process = subprocess.Popen(
+        flow.argv(*QUICK, fault="hang"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=flow.environ,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(("firmware (", "ostd (", "init (")):
+            return process
+    raise AssertionError(f"it ended with {process.wait()}")
+
+
+def test_ctrl_c_ends_the_run_and_leaves_no_container(flow: Flow, engine: Engine) -> None:
+    process = started(flow)
+    assert containers(engine) != set()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert containers(engine) == set()
+
+
+def test_a_killed_run_leaves_no_container(flow: Flow, engine: Engine) -> None:
+    process = started(flow)
+    assert containers(engine) != set()
+    client = connect(engine)
+    events = client.events(decode=True, filters={"event": "destroy"})
+    process.kill()
+    process.communicate()
+    destroyed: Any = next(events)  # what removes it is a process of its own: its deed is the engine's event
+    assert destroyed["Actor"]["Attributes"]["name"].startswith("labkit-asterinas-")
+    events.close()
+    client.close()
+    assert containers(engine) == set()
+
+
+def test_what_a_dead_owner_left_is_removed_by_the_next_run(
+    contract_image: str, engine: Engine, flow: Flow
+) -> None:
+    import docker
+
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    name = f"labkit-asterinas-{namespace}-4194305-1-abcd"
+    client = connect(engine)
+    try:
+        client.containers.create(contract_image, "true", name=name)
+        ran = flow(*QUICK, fault="machine")
+        assert f"removed {name}, whose owner is gone" in ran.stderr
+        with pytest.raises(docker.errors.NotFound):
+            client.containers.get(name)
+    finally:
+        client.close()
+
+
+def test_an_image_that_does_not_exist_is_one_sentence(flow: Flow) -> None:
+    ran = flow(*QUICK, "--image", "localhost:1/nothing:1")
+    assert ran.status == 69
+    assert "localhost:1/nothing:1" in ran.stderr
+    assert "Traceback" not in ran.stderr
