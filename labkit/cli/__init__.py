@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
-from importlib import import_module
 
 import click
 
 from labkit import __version__
+from labkit.cli._lazy import LazyGroup
 from labkit.errors import LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
@@ -32,20 +32,7 @@ _VERBS = {
 }
 
 
-class _Verbs(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = _VERBS.get(cmd_name)
-        if module is None:
-            return None
-        command = import_module(module).command
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, modules=_VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="labkit")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def labkit(debug: bool) -> None:
