@@ -35,6 +35,7 @@ from labkit.vm import (
     Toolchain,
     build_initramfs,
     check_kernel,
+    is_own_initramfs,
 )
 
 DEFAULT_MEMORY = 512
@@ -99,6 +100,8 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
         made = _own(request, toolchain, firmware, settings)
         if image is not None and image.kind is ImageKind.PVH:
             made = _linux_elf(image, made)
+        if request.initrd and not is_own_initramfs(request.initrd.read_bytes()):
+            made = _foreign_initrd(request.initrd, made)
     _check_memory(made.spec.memory)
     return made
 
@@ -236,6 +239,16 @@ def _linux_elf(image: Image, own: Plan) -> Plan:
     guest = replace(LINUX, first_stage="loader")
     spec = replace(own.spec, firmware=None, kernel=image.path, tpm=False, profile=guest)
     return _unmeasured(spec, None, f"{image.path.name} is {image.why}")
+
+
+def _foreign_initrd(initrd: Path, own: Plan) -> Plan:
+    """A Linux with somebody else's root file system: its shell is where its console is."""
+    board = Board(shell=Port.TTYS0)
+    first = "firmware" if own.spec.firmware else "loader"
+    guest = replace(SHELL_PROMPT, first_stage=first)
+    spec = replace(own.spec, tpm=False, board=board, profile=guest)
+    words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
+    return _unmeasured(spec, own.firmware if spec.firmware else None, words)
 
 
 def _unmeasured(spec: BootSpec, firmware: Firmware | None, recognized: str) -> Plan:
