@@ -87,6 +87,8 @@ _ORDER = {row.name: number for number, row in enumerate(STAGES)}
 _ENDS = frozenset({"prompt", "smoke"})
 _EXPRESSIONS = tuple((row.name, re.compile(row.pattern)) for row in STAGES)
 _PROMPT = re.compile(r"^~ # ")
+# Behind the prompt, where floods come from, only these are looked for.
+_PANICS = tuple(row for row in FAILURES if row.kind is Kind.PANIC and not row.detail)
 _MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[[^\]]{0,200}\] Error (\d{1,3})")
 _START_SECONDS = 300.0
 _LINE, _OVERLAP, _PROMPT_BYTES = 8192, 512, 256
@@ -283,7 +285,8 @@ class BootLogReader:
         if (match := _MAKE_ERROR.match(line)) and self._make_error is None:
             self._make_error = int(match[1])
         self._panic_message(state, bare)
-        for failure in FAILURES:
+        rows = _PANICS if state.at_prompt and not state.panic_left else FAILURES
+        for failure in rows:
             if failure.expression.search(line) and self._counts(failure, state):
                 self._found(failure, state, bare, now)
 
