@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from labkit.asterinas._failures import FAILURES, HANGS, Failure, Kind
@@ -52,6 +53,11 @@ class StageRow:
     pattern: str
     seconds: float
 
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        """The compiled pattern; only runs of Asterinas need it."""
+        return re.compile(self.pattern)
+
 
 # Times are for TCG on a busy machine; the dev profile of the kernel is the slowest (18 s to the prompt).
 STAGES: tuple[StageRow, ...] = (
@@ -85,7 +91,6 @@ STAGES: tuple[StageRow, ...] = (
 
 _ORDER = {row.name: number for number, row in enumerate(STAGES)}
 _ENDS = frozenset({"prompt", "smoke"})
-_EXPRESSIONS = tuple((row.name, re.compile(row.pattern)) for row in STAGES)
 _PROMPT = re.compile(r"^~ # ")
 # Behind the prompt, where floods come from, only these are looked for.
 _PANICS = tuple(row for row in FAILURES if row.kind is Kind.PANIC and not row.detail)
@@ -279,9 +284,9 @@ class BootLogReader:
             return
         if not state.at_prompt:
             self.last_line = bare[:200]
-            for name, expression in _EXPRESSIONS:
-                if expression.search(line):
-                    self._begin(state, name, now)
+            for row in STAGES:
+                if row.expression.search(line):
+                    self._begin(state, row.name, now)
         if (match := _MAKE_ERROR.match(line)) and self._make_error is None:
             self._make_error = int(match[1])
         self._panic_message(state, bare)
