@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.platforms._choose import PlatformName, choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
-from labkit.platforms._hardware import HardwarePlatform, td_spec
 from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
 from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest, Plan
 from labkit.platforms._platform import Platform
@@ -16,6 +15,7 @@ from labkit.platforms._tdvm import Tdvm
 if TYPE_CHECKING:
     from labkit.platforms._attest import Attestation, attest_tdvm, emulated_policy, fresh_nonce
     from labkit.platforms._evidence import REPORT_DATA, Evidence, check_nonce
+    from labkit.platforms._hardware import HardwarePlatform, td_spec
     from labkit.platforms._tsm import TsmReport, read_tsm
 
 __all__ = [
@@ -49,12 +49,14 @@ _LATER = {
     "REPORT_DATA": "_evidence",
     "Attestation": "_attest",
     "Evidence": "_evidence",
+    "HardwarePlatform": "_hardware",
     "TsmReport": "_tsm",
     "attest_tdvm": "_attest",
     "check_nonce": "_evidence",
     "emulated_policy": "_attest",
     "fresh_nonce": "_attest",
     "read_tsm": "_tsm",
+    "td_spec": "_hardware",
 }
 
 
