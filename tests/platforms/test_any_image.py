@@ -142,7 +142,7 @@ def test_a_kernel_that_stands_still_is_a_hang(
     platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, vm_settings: Settings
 ) -> None:
     plan = platform.plan(replace(elf, append="standin.hang=ostd"), toolchain)
-    spec = replace(plan.spec, profile=AsterinasGuest(patience=0.2, first_stage="kernel"))
+    spec = replace(plan.spec, profile=AsterinasGuest(patience=0.1, first_stage="kernel"))
     accelerator = Accelerator(Accel.TCG, "a test")
     with (
         Machine.start(spec, accelerator, toolchain, vm_settings) as machine,
