@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from labkit.asterinas._failures import FAILURES, HANGS, Failure, Kind
@@ -52,6 +53,11 @@ class StageRow:
     pattern: str
     seconds: float
 
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        """The compiled pattern; only runs of Asterinas need it."""
+        return re.compile(self.pattern)
+
 
 # Times are for TCG on a busy machine; the dev profile of the kernel is the slowest (18 s to the prompt).
 STAGES: tuple[StageRow, ...] = (
@@ -85,8 +91,9 @@ STAGES: tuple[StageRow, ...] = (
 
 _ORDER = {row.name: number for number, row in enumerate(STAGES)}
 _ENDS = frozenset({"prompt", "smoke"})
-_EXPRESSIONS = tuple((row.name, re.compile(row.pattern)) for row in STAGES)
 _PROMPT = re.compile(r"^~ # ")
+# Behind the prompt, where floods come from, only these are looked for.
+_PANICS = tuple(row for row in FAILURES if row.kind is Kind.PANIC and not row.detail)
 _MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[[^\]]{0,200}\] Error (\d{1,3})")
 _START_SECONDS = 300.0
 _LINE, _OVERLAP, _PROMPT_BYTES = 8192, 512, 256
@@ -277,13 +284,14 @@ class BootLogReader:
             return
         if not state.at_prompt:
             self.last_line = bare[:200]
-            for name, expression in _EXPRESSIONS:
-                if expression.search(line):
-                    self._begin(state, name, now)
+            for row in STAGES:
+                if row.expression.search(line):
+                    self._begin(state, row.name, now)
         if (match := _MAKE_ERROR.match(line)) and self._make_error is None:
             self._make_error = int(match[1])
         self._panic_message(state, bare)
-        for failure in FAILURES:
+        rows = _PANICS if state.at_prompt and not state.panic_left else FAILURES
+        for failure in rows:
             if failure.expression.search(line) and self._counts(failure, state):
                 self._found(failure, state, bare, now)
 

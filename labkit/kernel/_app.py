@@ -36,6 +36,9 @@ def run(starting: Starting) -> None:
     """Serve until the front end shuts the kernel down; the guest is gone afterwards."""
     app: Any = TdvmKernelApp.instance()
     app.starting = starting
+    # No cell writes to this process's own streams. Redirecting them costs threads, and at shutdown ipykernel
+    # can wait for what is published through a thread that has already ended.
+    app.outstream_class = None
     try:
         app.initialize()
         app.start()

@@ -14,7 +14,6 @@ from labkit import process
 from labkit.errors import UsageError
 from labkit.kernel._output import Publisher
 from labkit.kernel._session import Session
-from labkit.platforms import fresh_nonce
 from labkit.show import clean, join, pre
 
 _LOG_SHOWN = 60_000
@@ -88,7 +87,7 @@ def _timeline(magic: Call, context: Context) -> Outcome:
 
 def _attest(magic: Call, context: Context) -> Outcome:
     try:
-        nonce = bytes.fromhex(magic.argument) if magic.argument else fresh_nonce()
+        nonce = bytes.fromhex(magic.argument) if magic.argument else None
     except ValueError as error:
         raise UsageError(
             "The report data is not hexadecimal.", "Write `%attest`, or `%attest 00FF`."

@@ -11,23 +11,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labkit.attest import LabAuthority
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.kernel._prelude import PRELUDE, STDIN
 from labkit.platforms import (
     DEFAULT_MEMORY,
-    Attestation,
     BootRequest,
     Measurements,
     Platform,
     Tdvm,
-    attest_tdvm,
     choose_platform,
-    emulated_policy,
 )
 from labkit.settings import Settings
 from labkit.vm import CommandResult, Listener, RunningVm, Snapshot, running
+
+if TYPE_CHECKING:
+    from labkit.platforms import Attestation
 
 _QUERY = 0.5
 """Seconds that completion and the like may take in the guest."""
@@ -129,13 +129,18 @@ class Session:
         if (tdvm := self._tdvm) is not None:
             tdvm.machine.kill()
 
-    def attest(self, nonce: bytes) -> tuple[Measurements, Attestation]:
-        """What the TDVM measured, and evidence about ``nonce``, verified and appraised.
+    def attest(self, nonce: bytes | None) -> tuple[Measurements, Attestation]:
+        """What the TDVM measured, and evidence about ``nonce`` (or a fresh one), verified and appraised.
 
         Raises:
             LabkitError: the nonce is too long, or the guest does not do its part.
         """
+        # Loaded here: no other cell needs it, and a kernel is to start quickly.
+        from labkit.attest import LabAuthority
+        from labkit.platforms import attest_tdvm, emulated_policy, fresh_nonce
+
         now = int(time.time())
+        nonce = fresh_nonce() if nonce is None else nonce
         with self._guest() as tdvm:
             assert self._platform is not None
             policy = emulated_policy(self._platform.predict(self._request), nonce)

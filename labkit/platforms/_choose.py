@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from labkit.host import HostReport, Verdict, verify
 from labkit.platforms._emulated import EmulatedPlatform
-from labkit.platforms._hardware import HardwarePlatform
 from labkit.platforms._platform import Platform
 from labkit.settings import Settings
 
@@ -34,6 +33,8 @@ def choose_platform(
         return EmulatedPlatform(settings, "it was asked for")
     host = report or verify()
     if name is PlatformName.HARDWARE:
+        from labkit.platforms._hardware import HardwarePlatform
+
         return HardwarePlatform(settings, "it was asked for, and this host is READY", host)
     if host.verdict is Verdict.READY:
         untried = "this host is READY for TDX, but labkit's way to start a TD is untried: ask for `hardware`"

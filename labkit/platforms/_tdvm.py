@@ -7,16 +7,18 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labkit.attest import LabAuthority
 from labkit.errors import GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
-from labkit.platforms._evidence import Evidence, emulated_evidence, report_data_of
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
 from labkit.vm import CommandResult, Machine, Timeline
+
+if TYPE_CHECKING:
+    from labkit.attest import LabAuthority
+    from labkit.platforms._evidence import Evidence
 
 _MEASURED = "Boot labkit's own guest, or a bzImage of Linux, for measurements."
 _KEPT_FILES = ("argv.json", "console.log", "eventlog.bin", "qemu.log", "result.json", "shell.log")
@@ -126,6 +128,8 @@ class Tdvm:
             VmError: the guest does not do its part.
             MalformedEventLog: the guest's event log does not parse.
         """
+        from labkit.platforms._evidence import emulated_evidence, report_data_of
+
         report_data = report_data_of(lambda line: self.machine.console.run(line, 60), nonce)
         evidence = emulated_evidence(self.measurements, report_data, authority, now, debug=debug)
         evidence.save(self.run_dir)

@@ -12,7 +12,7 @@ from labkit.vm._cpio import directory as cpio_directory
 from labkit.vm._cpio import file as cpio_file
 from labkit.vm._cpio import link as cpio_link
 from labkit.vm._frames import quoted
-from labkit.vm._guest import COMMAND_LINE, build_initramfs
+from labkit.vm._guest import COMMAND_LINE, build_initramfs, is_own_initramfs
 from labkit.vm._kernel import check_kernel
 from labkit.vm._launch import Snapshot
 from labkit.vm._machine import Machine
@@ -69,6 +69,7 @@ __all__ = [
     "cpio_link",
     "find_toolchain",
     "install_toolchain",
+    "is_own_initramfs",
     "qemu_arguments",
     "quoted",
     "resume",

@@ -76,6 +76,11 @@ def initramfs(busybox: bytes) -> bytes:
     return archive(_entries(busybox))
 
 
+def is_own_initramfs(data: bytes) -> bool:
+    """An initramfs says what labkit's own says, so that its boot can be followed and its shell found."""
+    return INIT_MARKER.encode() in data and SHELL_MARKER.encode() in data
+
+
 def _entries(busybox: bytes) -> list[Entry]:
     folders = ("bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp")
     return [

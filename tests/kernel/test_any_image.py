@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.settings import Settings
 from labkit.vm import Toolchain
 
 from ..asterinas import standin
@@ -60,3 +61,11 @@ def test_the_end_of_the_shell_is_said_and_the_next_cell_has_another(frontend: Fr
     cell = frontend.run("exit 3")
     assert cell.error[0] == "GuestGone"
     assert frontend.run("echo again").text() == "again\n"
+
+
+def test_the_environment_names_the_guest() -> None:
+    names = {"LABKIT_KERNEL": "k", "LABKIT_INITRD": "/i", "LABKIT_ISO": "", "LABKIT_PROFILE": "0.18.1"}
+    settings = Settings.load({"HOME": "/", **names})
+    assert settings.kernel == Path("k").absolute()
+    assert (settings.initrd, settings.iso, settings.profile) == (Path("/i"), None, "0.18.1")
+    assert Settings.load({"HOME": "/"}).kernel is None

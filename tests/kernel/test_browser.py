@@ -75,9 +75,9 @@ def page(address: str) -> Iterator[Any]:
         browser.close()
 
 
-def picture(page: Any, name: str) -> None:
-    folder = Path(PICTURES) if PICTURES else None
-    page.screenshot(path=str(folder / f"{name}.png") if folder else None)
+def picture(page: Any, name: str, part: str = "") -> None:
+    what = page.locator(part).first if part else page
+    what.screenshot(path=str(Path(PICTURES) / f"{name}.png") if PICTURES else None)
 
 
 def run(page: Any, code: str) -> Any:
@@ -143,6 +143,8 @@ def test_a_cell_asks_and_is_answered(page: Any) -> None:
     box.fill("Ada")
     box.press("Enter")
     output.get_by_text("Hello, Ada.").wait_for()
+    # The picture of the README.
+    picture(page, "kernel", ".jp-NotebookPanel")
 
 
 def test_the_boot_log_is_shown(page: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import AsterinasGuest
+from labkit.asterinas import AsterinasGuest, build_asterinas_initramfs
 from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
 from labkit.settings import Settings
@@ -142,7 +142,7 @@ def test_a_kernel_that_stands_still_is_a_hang(
     platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, vm_settings: Settings
 ) -> None:
     plan = platform.plan(replace(elf, append="standin.hang=ostd"), toolchain)
-    spec = replace(plan.spec, profile=AsterinasGuest(patience=0.2, first_stage="kernel"))
+    spec = replace(plan.spec, profile=AsterinasGuest(patience=0.1, first_stage="kernel"))
     accelerator = Accelerator(Accel.TCG, "a test")
     with (
         Machine.start(spec, accelerator, toolchain, vm_settings) as machine,
@@ -190,3 +190,14 @@ def test_labkits_own_root_file_system_brings_a_shell(platform: EmulatedPlatform,
         assert tdvm.machine.spec.board.shell.value == "ttyS0"
         assert output(tdvm, "echo $0; ls -1 /").startswith("sh\nbin\n")
         assert tdvm.machine.console.job_control
+
+
+def test_a_linux_with_another_root_file_system_is_found_by_its_prompt(
+    platform: EmulatedPlatform, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    initrd = build_asterinas_initramfs(toolchain.busybox, tmp_path)
+    with platform.boot(BootRequest(initrd=initrd, cold=True)) as tdvm:
+        assert [stage.name for stage in tdvm.timeline.stages] == ["firmware", "kernel", "shell"]
+        assert "not labkit's own" in tdvm.recognized
+        assert output(tdvm, "echo $0") == "sh\n"
+        assert tdvm.to_dict()["rtmr"] is None

@@ -1,0 +1,193 @@
+"""Any image that a request names: recognized by its content, and given the machine that it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from labkit.asterinas import (
+    DIRECT_MEMORY,
+    EM_X86_64,
+    FIRMWARE_MEMORY,
+    AsterinasGuest,
+    Image,
+    ImageKind,
+    Profile,
+    asked_console,
+    asterinas_board,
+    asterinas_command_line,
+    build_asterinas_initramfs,
+    profile,
+    recognize_image,
+)
+from labkit.errors import NotAKernel, UsageError
+from labkit.platforms._plan import BootRequest, Plan, plan_linux, unmeasured
+from labkit.settings import Settings
+from labkit.vm import SHELL_PROMPT, Board, BootSpec, Firmware, GuestProfile, Port, Toolchain, check_kernel
+
+_ELF_MACHINE_386 = (3).to_bytes(2, "little")
+_ELF_MACHINE_AT = 18
+
+
+def plan_image(request: BootRequest, toolchain: Toolchain, firmware: Firmware, settings: Settings) -> Plan:
+    """The machine for the image that a request names.
+
+    Raises:
+        UsageError, NotAKernel: it cannot boot.
+    """
+    known = profile(request.profile) if request.profile else None
+    image = _given(request, known)
+    if known or image.asterinas:
+        return _asterinas(request, image, known, toolchain, firmware, settings)
+    if image.kind is ImageKind.ISO:
+        return _foreign(request, image, firmware, settings)
+    if image.kind is ImageKind.MULTIBOOT:
+        return _foreign(request, image, None, settings)
+    made = plan_linux(request, toolchain, firmware, settings)
+    return _linux_elf(image, made) if image.kind is ImageKind.PVH else made
+
+
+def _given(request: BootRequest, known: Profile | None) -> Image:
+    """The image that the request names, looked at.
+
+    Raises:
+        UsageError: it names two, or a profile without an image.
+        NotAKernel: it is none, or not what its option says.
+    """
+    if request.iso and (request.kernel or request.initrd or request.append):
+        raise UsageError(
+            "An ISO brings its own kernel, initrd and command line.",
+            "Leave out --kernel, --initrd and --append.",
+        )
+    path = request.iso or request.kernel
+    if path is None:
+        name = known.name if known else ""
+        raise UsageError(
+            f"Profile {name} needs an image of that Asterinas.",
+            "Give --kernel or --iso; `labkit asterinas run` builds one in its container.",
+        )
+    image = recognize_image(path.absolute())
+    if (image.kind is ImageKind.ISO) is not (request.iso is not None):
+        option = "--iso" if image.kind is ImageKind.ISO else "--kernel"
+        raise NotAKernel(f"{path} is {_article(image.kind)}.", f"Give it by {option}.")
+    if image.kind is ImageKind.BZIMAGE and not (known or image.asterinas):
+        check_kernel(image.path)
+    return image
+
+
+def _article(kind: ImageKind) -> str:
+    return f"an {kind}" if kind is ImageKind.ISO else f"a {kind}"
+
+
+def _asterinas(
+    request: BootRequest,
+    image: Image,
+    known: Profile | None,
+    toolchain: Toolchain,
+    firmware: Firmware,
+    settings: Settings,
+) -> Plan:
+    console = Port.TTYS0 if "ttyS0" in (image.console, asked_console(request.append)) else Port.HVC0
+    guest = AsterinasGuest(first_stage="kernel" if image.direct else "firmware")
+    if known:
+        guest = replace(guest, name=f"asterinas {known.version}", power_off=known.power_off)
+    initrd, line = None, ""
+    if image.kind is not ImageKind.ISO:
+        initrd = request.initrd or build_asterinas_initramfs(toolchain.busybox, settings.cache_dir / "guest")
+        initrd = _nameable(initrd.absolute(), settings)
+        line = asterinas_command_line(request.append, console.value, firmware=not image.direct)
+    spec = BootSpec(
+        firmware=None if image.direct else firmware,
+        kernel=None if image.kind is ImageKind.ISO else _bootable(image, settings),
+        initrd=initrd,
+        command_line=line,
+        profile=guest,
+        memory=_asterinas_memory(request, image, initrd),
+        tpm=False,
+        iso=image.path if image.kind is ImageKind.ISO else None,
+        board=asterinas_board(console),
+    )
+    why = f"taken for Asterinas {known.version}, as --profile says" if known else f"Asterinas: {image.why}"
+    return unmeasured(spec, None if image.direct else firmware, f"{image.path.name} is {why}")
+
+
+def _asterinas_memory(request: BootRequest, image: Image, initrd: Path | None) -> int:
+    """What is asked for, where that is enough; else what the image needs.
+
+    Raises:
+        UsageError: it is too little.
+    """
+    least = DIRECT_MEMORY if image.direct else FIRMWARE_MEMORY
+    if request.memory is None:
+        # A compressed root file system is unpacked into memory.
+        packed = sum(path.stat().st_size for path in (image.path, initrd) if path) >> 20
+        return max(least, FIRMWARE_MEMORY // 2 + 512 * -(-8 * packed // 512))
+    if request.memory < least:
+        how = (
+            "booted directly it panics on its ACPI tables with less"
+            if image.direct
+            else "the firmware, the kernel and its root file system need it"
+        )
+        raise UsageError(
+            f"{request.memory} MiB of memory is too little for this Asterinas, which takes {least}: {how}.",
+            f"Ask for {least}, or leave it out.",
+        )
+    return request.memory
+
+
+def _foreign(request: BootRequest, image: Image, firmware: Firmware | None, settings: Settings) -> Plan:
+    """An image of which only its shell's prompt is expected, on the first serial port."""
+    port = Port.HVC0 if image.console == "hvc0" else Port.TTYS0
+    board = Board(shell=port, debug_exit=True, display=True)
+    iso = image.path if image.kind is ImageKind.ISO else None
+    spec = BootSpec(
+        firmware=firmware,
+        kernel=None if iso else _bootable(image, settings),
+        initrd=request.initrd.absolute() if request.initrd else None,
+        command_line=f"console={port.value} {request.append}".strip(),
+        profile=SHELL_PROMPT,
+        memory=request.memory or FIRMWARE_MEMORY,
+        tpm=False,
+        iso=iso,
+        board=board,
+    )
+    return unmeasured(spec, firmware, f"{image.path.name} is {image.why}")
+
+
+def _linux_elf(image: Image, own: Plan) -> Plan:
+    """The same Linux without firmware and loader."""
+    guest = own.spec.profile
+    assert isinstance(guest, GuestProfile)
+    direct = replace(guest, first_stage="loader")
+    spec = replace(own.spec, firmware=None, kernel=image.path, tpm=False, profile=direct)
+    return unmeasured(spec, None, f"{image.path.name} is {image.why}")
+
+
+def _bootable(image: Image, settings: Settings) -> Path:
+    """The kernel as QEMU takes it: its multiboot loader refuses an ELF that says x86-64.
+
+    OSDK's ``*.qemu_elf`` says 80386 for that reason; a copy of any other is changed likewise.
+    """
+    if image.kind is not ImageKind.MULTIBOOT or image.machine != EM_X86_64:
+        return image.path
+    data = bytearray(image.path.read_bytes())
+    data[_ELF_MACHINE_AT : _ELF_MACHINE_AT + 2] = _ELF_MACHINE_386
+    path = settings.cache_dir / "guest" / f"{hashlib.sha256(data).hexdigest()[:16]}.qemu_elf"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+    return path
+
+
+def _nameable(initrd: Path, settings: Settings) -> Path:
+    """A copy under a plain name, where QEMU would split the path of a multiboot module."""
+    if not set(str(initrd)) & set(" ,"):
+        return initrd
+    copy = settings.cache_dir / "guest" / f"initrd-{hashlib.sha256(initrd.read_bytes()).hexdigest()[:16]}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(initrd, copy)
+    return copy
