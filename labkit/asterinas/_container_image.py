@@ -8,7 +8,6 @@ import re
 import shutil
 import tarfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,8 +55,9 @@ def pull_image(client: DockerClient, engine: Engine, reference: str, say: Say) -
     say(f"pulling {reference}")
     progress = _Progress(reference, engine, say)
     try:
-        for event in _events(client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)):
-            progress.take(event)
+        with _hanging_up(client):
+            for event in _events(client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)):
+                progress.take(event)
     except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
         raise _pull_refusal(reference, str(error)) from error
 
@@ -73,7 +73,7 @@ def load_image(client: DockerClient, archive: Path, say: Say) -> str:
 
     say(f"loading an image from {archive}")
     try:
-        with archive.open("rb") as file:
+        with _hanging_up(client), archive.open("rb") as file:
             images = client.images.load(file)
     except OSError as error:
         raise UsageError(f"{archive} cannot be read: {error.strerror}.", "Check the path.") from error
@@ -118,31 +118,48 @@ def build_image(
         else {"fileobj": _archive(context), "custom_context": True}
     )
     try:
-        stream = client.api.build(
-            **what,
-            dockerfile=dockerfile,
-            tag=tag,
-            buildargs=dict(arguments or {}),
-            labels={"labkit": "image"},
-            network_mode=None if engine.bridge else "host",
-            target=target,
-            rm=True,
-            forcerm=True,
-            decode=True,
-        )
-        for event in _events(stream):
-            text = event.get("stream", "").strip()
-            made.note(text)
-            if text.startswith("Step "):
-                say(one_line(text, 120))
+        with _hanging_up(client):
+            stream = client.api.build(
+                **what,
+                dockerfile=dockerfile,
+                tag=tag,
+                buildargs=dict(arguments or {}),
+                labels={"labkit": "image"},
+                network_mode=None if engine.bridge else "host",
+                target=target,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for event in _events(stream):
+                text = event.get("stream", "").strip()
+                made.note(text)
+                if text.startswith("Step "):
+                    say(one_line(text, 120))
     except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
         made.remove()
         raise _build_refusal(tag, str(error)) from error
-    except BaseException as error:
-        # The engine cancels a build when its connection goes: nothing may hold on to the stream.
-        traceback.clear_frames(error.__traceback__)
+    except BaseException:
         made.remove()
         raise
+
+
+@contextlib.contextmanager
+def _hanging_up(client: DockerClient) -> Iterator[None]:
+    """Close the connections that were made inside: the engine cancels what its client has left."""
+    made: list[Any] = []
+
+    def keep(response: Any, *args: object, **kwargs: object) -> None:
+        made.append(response)
+
+    hooks = client.api.hooks["response"]
+    hooks.append(keep)
+    try:
+        yield
+    finally:
+        hooks.remove(keep)
+        for response in made:
+            response.close()
 
 
 class _Made:

@@ -88,7 +88,7 @@ def _addresses(environ: Mapping[str, str]) -> list[str]:
 
 
 def _ask(address: str) -> Engine:
-    if why := _closed(address):
+    if why := unreachable(address):
         return Engine(False, why)
     import docker
     import requests
@@ -105,7 +105,7 @@ def _ask(address: str) -> Engine:
     return describe(address, version, info, networks)
 
 
-def _closed(address: str) -> str | None:
+def unreachable(address: str) -> str | None:
     """Why nothing listens at a Unix socket, asked without the client library, which leaves its own open."""
     if not address.startswith("unix://"):
         return None

@@ -15,7 +15,7 @@ from labkit.asterinas import _reaper
 from labkit.asterinas._attached import AttachedStream, LogTail
 from labkit.asterinas._bootlog import BootLogReader, BootReport, Layer
 from labkit.asterinas._container import LABEL, Creation
-from labkit.asterinas._engine import Engine
+from labkit.asterinas._engine import Engine, unreachable
 from labkit.asterinas._owner import new_name
 from labkit.asterinas._profiles import Profile
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError, VmError
@@ -44,6 +44,7 @@ class Session:
         assert engine.address is not None
         self._client = client
         self.container = container
+        self._address = engine.address
         socket = engine.address.removeprefix("unix://")
         self._companion = Companion((sys.executable, "-I", "-S", _reaper.__file__, socket, container))
         self._reader = reader
@@ -200,6 +201,8 @@ class Session:
             "The container engine went away while the run was going on.",
             "Start it again: labkit removes at its next start what the run left there.",
         )
+        if unreachable(self._address):
+            raise gone
         try:
             return int(self._client.api.wait(self.container, timeout=timeout)["StatusCode"])
         except (requests.exceptions.RequestException, docker.errors.APIError) as error:

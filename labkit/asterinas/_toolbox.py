@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,4 +118,6 @@ def _context() -> dict[str, bytes]:
 
 def _requirements() -> list[str]:
     """What the verbs of the emulated platform need, at the versions that are installed here."""
+    from importlib import metadata
+
     return [f"{name}=={metadata.version(name)}" for name in _NEEDED]

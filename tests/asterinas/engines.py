@@ -105,7 +105,7 @@ def _take_back(rules: bytes | None, had_bridge: bool) -> None:
         # A table that was not there had no rules; restoring what was saved would leave it as it is.
         empty = b"".join(table for name, table in _EMPTY.items() if name not in rules)
         subprocess.run(["iptables-restore"], input=rules + empty, capture_output=True, check=False)
-    if not had_bridge and _BRIDGE.exists():
+    if not had_bridge and _BRIDGE.exists() and shutil.which("ip"):
         subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
 
 

@@ -89,7 +89,7 @@ def settled(part: dict[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in part.items()
         if key not in MADE_UP and value not in (None, [], {}, "", -1)
-    }
+    } | {"Binds": sorted(part.get("Binds") or ())}  # which the command line keeps in no order
 
 
 @pytest.mark.docker
