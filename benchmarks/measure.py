@@ -45,6 +45,7 @@ def row(
     return {
         "what": what,
         "ms": ours / repeat * 1000,
+        "a second": str(round(repeat / ours)),
         "peer": peer,
         "peer ms": theirs / repeat * 1000,
         "of peer": 1 / ratio,
