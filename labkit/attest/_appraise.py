@@ -46,12 +46,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Appraisal:
-    """The outcome: accepted if there is no finding. ``unchecked`` names what the policy left open."""
+    """The outcome: accepted if there is no finding. ``unchecked`` names what the policy left open.
+
+    lab: a lab authority signed the quote. A quote that was refused has trust none too, but is not emulated.
+    """
 
     findings: tuple[Finding, ...]
     unchecked: tuple[str, ...]
     trust: Trust
     explanation: Explanation | None = None
+    lab: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -76,14 +80,17 @@ class Appraisal:
         return f"Appraisal({self.verdict}, {[finding.register for finding in self.findings]})"
 
     def __str__(self) -> str:
-        lines = [f"{stamp(self.trust)}{self.verdict}: {self._because()}"]
+        lines = [f"{stamp(self._shown_trust())}{self.verdict}: {self._because()}"]
         if self.findings:
             lines += ["", columns(self._rows())]
         return "\n".join([*lines, *self._open()])
 
     def _repr_html_(self) -> str:
         rows = [*self._rows(), *(("", line) for line in self._open())]
-        return verdict_view(self.verdict, self.accepted, self.trust, self._because(), rows)
+        return verdict_view(self.verdict, self.accepted, self._shown_trust(), self._because(), rows)
+
+    def _shown_trust(self) -> Trust:
+        return Trust.NONE if self.lab else Trust.HARDWARE
 
     def _because(self) -> str:
         if self.accepted:
@@ -129,7 +136,7 @@ def appraise(
         *_about_rtmrs(policy, verdict, explanation),
     ]
     trust = Trust.NONE if verdict.lab or not verdict.verified else Trust.HARDWARE
-    return Appraisal(tuple(findings), tuple(_unchecked(policy, log)), trust, explanation)
+    return Appraisal(tuple(findings), tuple(_unchecked(policy, log)), trust, explanation, verdict.lab)
 
 
 def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,14 +77,17 @@ def command(
     if evidence or platform == "hardware":
         if request != expected or debug_td:
             raise UsageError("Nothing is booted here.", "Leave out what describes a boot.")
-        outcome = _shown(evidence, collateral, nonce, _policy(policy_file, platform, expected, nonce))
+        outcome = _shown(
+            evidence, collateral, nonce, partial(_policy, policy_file, platform, expected, nonce)
+        )
     else:
-        outcome = _booted(platform, request, nonce, _policy(policy_file, platform, expected, nonce), debug_td)
+        policy = _policy(policy_file, platform, expected, nonce, Trust.NONE)
+        outcome = _booted(platform, request, nonce, policy, debug_td)
     emit(outcome, as_json)
     context.exit(0 if outcome.accepted else 1)
 
 
-def _policy(file: Path | None, platform: str, expected: BootRequest, nonce: bytes) -> Policy:
+def _policy(file: Path | None, platform: str, expected: BootRequest, nonce: bytes, claimed: Trust) -> Policy:
     """The policy of the file, or the prediction; for hardware there is none, which the outcome says."""
     from labkit.attest import Policy, load_policy
     from labkit.platforms import REPORT_DATA, choose_platform, emulated_policy
@@ -90,7 +95,7 @@ def _policy(file: Path | None, platform: str, expected: BootRequest, nonce: byte
     filled = nonce.ljust(REPORT_DATA, b"\0")
     if file:
         return replace(load_policy(file), report_data=filled)
-    if platform == "hardware":
+    if claimed is Trust.HARDWARE:
         return Policy(report_data=filled)
     return emulated_policy(choose_platform(platform, Settings.load()).predict(expected), nonce)
 
@@ -107,7 +112,9 @@ def _booted(platform: str, request: BootRequest, nonce: bytes, policy: Policy, d
         return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, others=others)
 
 
-def _shown(folder: Path | None, collateral: Path | None, nonce: bytes, policy: Policy) -> Attestation:
+def _shown(
+    folder: Path | None, collateral: Path | None, nonce: bytes, policy_for: Callable[[Trust], Policy]
+) -> Attestation:
     """Judge evidence that lies in a folder, or that the TD around us gives and that is kept in one."""
     from labkit.attest import LabAuthority, parse_collateral
     from labkit.platforms import attest_evidence, hardware_evidence, load_evidence, run_here
@@ -121,8 +128,8 @@ def _shown(folder: Path | None, collateral: Path | None, nonce: bytes, policy: P
         evidence, why = hardware_evidence(run_here, nonce, given), "the TD that labkit runs in was asked"
         folder = evidence.keep(settings.state_dir / "evidence", now)
     platform = "emulated" if evidence.trust is Trust.NONE else "hardware"
-    headline = f"{stamp(evidence.trust)}platform {platform}, trust {evidence.trust.value}: {why}"
-    return attest_evidence(evidence, policy, now, folder, platform, headline)
+    headline = f"{stamp(evidence.trust)}platform {platform}: {why}"
+    return attest_evidence(evidence, policy_for(evidence.trust), now, folder, platform, headline)
 
 
 def _bytes(text: str) -> bytes:

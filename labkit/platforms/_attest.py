@@ -50,7 +50,7 @@ class Attestation:
         return {
             "platform": self.platform,
             **self.appraisal.to_dict(),
-            "stamp": self.trust.stamp,
+            "stamp": self.evidence.trust.stamp,
             "quote": self.verdict.to_dict(),
             "evidence": self.evidence.to_dict(),
             "run_dir": str(self.run_dir),

@@ -11,12 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.attest import Collateral, LabAuthority, Reason, chain_of_trust, parse_quote, verify_quote
+from labkit.attest import (
+    Collateral,
+    LabAuthority,
+    Reason,
+    chain_of_trust,
+    make_tdreport,
+    parse_quote,
+    verify_quote,
+)
 from labkit.attest._authority import _raw_signature
 from labkit.errors import MalformedEvidence
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
 
-QUOTE = LabAuthority.create(NOW).quote(report())
+AUTHORITY = LabAuthority.create(NOW)
+QUOTE = AUTHORITY.quote(report())
 
 
 def test_a_quote_is_read_as_written(quote: bytes) -> None:
@@ -258,3 +267,35 @@ def test_an_extended_body_is_verified_like_the_others(
     changed[54 + 700] ^= 1
     assert verify_quote(bytes(changed), collateral, NOW, authority.root_der).reason is Reason.QUOTE_SIGNATURE
     assert verify_quote(good, collateral, NOW).reason is Reason.LAB_QUOTE
+
+
+REGISTER = st.binary(min_size=48, max_size=48)
+
+
+@given(
+    registers=st.tuples(REGISTER, REGISTER, REGISTER, REGISTER, REGISTER),
+    data=st.binary(min_size=64, max_size=64),
+    attributes=st.integers(0, 2**64 - 1),
+    version=st.sampled_from([4, 5]),
+    padding=st.integers(0, 400),
+)
+def test_any_quote_round_trips(
+    registers: tuple[bytes, ...], data: bytes, attributes: int, version: int, padding: int
+) -> None:
+    mrtd, zero, one, two, three = registers
+    made = make_tdreport(mrtd=mrtd, rtmr=(zero, one, two, three), report_data=data, td_attributes=attributes)
+    written = AUTHORITY.quote(made, version) + bytes(padding)
+    read = parse_quote(written)
+    assert read.encode() == written
+    assert (read.mrtd, *read.rtmr) == registers
+    assert (read.report_data, read.version, read.padding) == (data, version, padding)
+    assert int.from_bytes(read.td_attributes, "little") == attributes
+    assert read.debug is bool(attributes & 1)
+
+
+@given(st.binary(min_size=885, max_size=885))
+def test_any_extended_body_round_trips(body: bytes) -> None:
+    written = extended(AUTHORITY, body)
+    read = parse_quote(written)
+    assert read.encode() == written
+    assert b"".join(field.value for field in read.fields()) == written

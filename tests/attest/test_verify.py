@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -156,8 +157,14 @@ def test_a_changed_root_is_refused_before_the_library_sees_it(
     for at in range(len(root)):
         changed = bytearray(root)
         changed[at] ^= rng.randrange(1, 256)
-        with pytest.raises(UsageError, match=r"no DER certificate|not signed by its own key"):
-            verify_quote(quote, collateral, NOW, bytes(changed))
+        try:
+            outcome = str(verify_quote(quote, collateral, NOW, bytes(changed)).reason)
+        except UsageError as error:
+            outcome = error.message
+        # A few bytes, such as those of an encoding, are under no signature: then it is another root.
+        assert re.match(
+            "WRONG_ROOT|The root is no DER certificate|The root is not signed by its own", outcome
+        )
 
 
 @pytest.mark.parametrize("which", ["intermediate", "leaf"])

@@ -136,6 +136,25 @@ def test_a_policy_file_is_the_expectation(
     assert attest(*evidence).reasons == [("RTMR3", None)]
 
 
+@pytest.mark.data
+def test_evidence_of_real_hardware_is_judged_without_a_prediction(
+    shared_data: Path, vm_environment: dict[str, str], tmp_path: Path
+) -> None:
+    vectors = shared_data / "vectors/phala-b0c06f"
+    (tmp_path / "quote.bin").write_bytes((vectors / "quote.bin").read_bytes())
+    done = labkit("attest", "--evidence", str(tmp_path), env=vm_environment)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "FMSPC B0C06F000000" in done.stderr
+    collateral = ["--collateral", str(vectors / "collateral.json")]
+    done = labkit("attest", "--json", "--evidence", str(tmp_path), *collateral, env=vm_environment)
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["platform"], document["trust"], document["stamp"]) == ("hardware", "none", "")
+    # Its collateral has expired since, and its nonce is not ours.
+    assert [reason["register"] for reason in document["reasons"]] == ["quote", "REPORTDATA"]
+    assert "MRTD" in document["unchecked"]
+
+
 def test_hardware_that_is_not_here_is_honestly_refused(vm_environment: dict[str, str]) -> None:
     if Path("/dev/tdx_guest").exists():
         pytest.skip("this machine is a TD")

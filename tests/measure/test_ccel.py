@@ -43,6 +43,18 @@ def test_another_kind_of_guest_is_refused() -> None:
         parse_ccel_table(bytes(data[:-1]))
 
 
+@given(
+    st.integers(0, 255),
+    st.binary(min_size=6, max_size=6),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
+)
+def test_any_table_round_trips(revision: int, oem: bytes, number: int, length: int, address: int) -> None:
+    made = CcelTable(revision, oem, b"BXPC    ", number, b"BXPC", 1, 0, length, address)
+    assert parse_ccel_table(made.encode()) == made
+
+
 @given(st.binary(min_size=50, max_size=60))
 def test_any_bytes_are_refused_or_round_trip(data: bytes) -> None:
     with contextlib.suppress(MalformedEventLog):

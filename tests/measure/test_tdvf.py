@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,24 @@ def test_one_changed_byte_is_read_or_refused_but_never_crashes(offset: int, mask
     except NotATdvf:
         return
     assert tdvf.image == bytes(data)
+
+
+@given(
+    pages=st.lists(st.integers(1, 16), min_size=1, max_size=8),
+    gap=st.integers(1, 64),
+    first=st.integers(0x800, 0x8000),
+    order=st.randoms(use_true_random=False),
+)
+def test_any_sections_round_trip(pages: list[int], gap: int, first: int, order: random.Random) -> None:
+    rows, page = [ROWS[0], ROWS[1]], first
+    for number, count in enumerate(pages):
+        rows.append((0, 0, page << 12, count << 12, TD_HOB if number == 0 else TEMP_MEM, 0))
+        page += count + gap
+    order.shuffle(rows)
+    data = image(tuple(rows))
+    tdvf = read_tdvf(data)
+    assert [section.encode() for section in tdvf.sections] == [struct.pack("<IIQQII", *row) for row in rows]
+    assert tdvf.descriptor() in data
 
 
 @given(st.binary(max_size=200))

@@ -225,6 +225,10 @@ def test_a_quote_of_real_hardware_is_judged_under_intels_root(shared_data: Path)
     )
     assert (outcome.accepted, outcome.trust) == (True, Trust.HARDWARE)
     assert "event log (none given)" in outcome.appraisal.unchecked
+    late = attest_evidence(evidence, Policy(report_data=nonce), NOW, Path(), "hardware", "imitated kernel")
+    assert (late.accepted, late.trust, late.to_dict()["stamp"]) == (False, Trust.NONE, "")
+    assert "EMULATED" not in str(late)
+    assert "EMULATED" not in late._repr_html_()
     bare = replace(evidence, collateral=None)
     with pytest.raises(UsageError, match="FMSPC B0C06F000000"):
         bare.verify(NOW)
