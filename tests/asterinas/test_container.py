@@ -84,12 +84,10 @@ MADE_UP = {"Hostname", "ConsoleSize"}
 
 
 def settled(part: dict[str, Any]) -> dict[str, Any]:
-    """Without what is made up; the engine reads nothing, null and empty alike, and -1 as no limit."""
-    return {
-        key: value
-        for key, value in part.items()
-        if key not in MADE_UP and value not in (None, [], {}, "", -1)
-    } | {"Binds": sorted(part.get("Binds") or ())}  # which the command line keeps in no order
+    """Without what is made up; the engine reads nothing, null, zero and empty alike, and -1 as no limit."""
+    return {key: value for key, value in part.items() if key not in MADE_UP and value and value != -1} | {
+        "Binds": sorted(part.get("Binds") or ())
+    }  # which the command line keeps in no order
 
 
 @pytest.mark.docker
