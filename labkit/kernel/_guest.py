@@ -18,75 +18,12 @@ _LIMIT = 2000
 _OPERATORS = ";|&()\n"
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _VARIABLE = re.compile(r"\$(\{?)([A-Za-z_]\w*)?\Z")
-_BEFORE_A_COMMAND = frozenset(
-    [
-        "!",
-        "{",
-        "do",
-        "elif",
-        "else",
-        "if",
-        "then",
-        "time",
-        "until",
-        "while",
-        "command",
-        "exec",
-        "exit",
-        "nohup",
-    ]
-)
-_BUILTINS = [
-    ".",
-    ":",
-    "[",
-    "alias",
-    "bg",
-    "break",
-    "cd",
-    "chdir",
-    "command",
-    "continue",
-    "display",
-    "echo",
-    "eval",
-    "exec",
-    "exit",
-    "export",
-    "false",
-    "fg",
-    "getopts",
-    "hash",
-    "help",
-    "if",
-    "case",
-    "for",
-    "while",
-    "until",
-    "history",
-    "jobs",
-    "kill",
-    "let",
-    "local",
-    "printf",
-    "pwd",
-    "read",
-    "readonly",
-    "return",
-    "set",
-    "shift",
-    "source",
-    "test",
-    "times",
-    "trap",
-    "true",
-    "type",
-    "ulimit",
-    "umask",
-    "unalias",
-    "unset",
-    "wait",
-]
+_BEFORE_A_COMMAND = "! { do elif else if then time until while command exec exit nohup"
+_BUILTINS = """
+. : [ alias bg break case cd chdir command continue display echo eval exec exit export false fg for
+getopts hash help history if jobs kill let local printf pwd read readonly return set shift source
+test times trap true type ulimit umask unalias unset until wait while
+"""
 
 
 @dataclass(frozen=True)
@@ -132,7 +69,9 @@ def word_at(code: str, cursor: int) -> Word:
             text, began = text + char, True
         position += 1
     match = _VARIABLE.search(code, start, cursor) if quote != "'" else None
-    leading = [word for word in words if not _ASSIGNMENT.match(word) and word not in _BEFORE_A_COMMAND]
+    leading = [
+        word for word in words if not _ASSIGNMENT.match(word) and word not in _BEFORE_A_COMMAND.split()
+    ]
     return Word(start, text, quote, not leading, (match[2] or "") if match else None)
 
 
@@ -147,16 +86,16 @@ def complete(code: str, cursor: int, run: Run, functions: Iterable[str] = ()) ->
     found = _files(word, run)
     if word.command and "/" not in word.text:
         found = [name for name in found if name.endswith("/")]
-        found += [f for f in [*_BUILTINS, *functions] if f.startswith(word.text)]
+        found += [f for f in [*_BUILTINS.split(), *functions] if f.startswith(word.text)]
         found += _commands(word, run)
     return sorted({_requote(name, word.quote) for name in found}), word.start
 
 
 def _files(word: Word, run: Run) -> list[str]:
-    pattern = f"{_literal(word.text)}*"
+    pattern = f"{quoted(word.text)}*"
     shown = ""
     if word.text.startswith("~/") and not word.quote:
-        pattern, shown = f'"$HOME"/{_literal(word.text[2:])}*', "~"
+        pattern, shown = f'"$HOME"/{quoted(word.text[2:])}*', "~"
     home = '${LABKIT_F#"$HOME"}' if shown else "$LABKIT_F"
     script = (
         f'for LABKIT_F in {pattern}; do if [ -d "$LABKIT_F" ]; then '
@@ -168,7 +107,7 @@ def _files(word: Word, run: Run) -> list[str]:
 
 def _commands(word: Word, run: Run) -> list[str]:
     script = (
-        f'IFS=:; for LABKIT_D in $PATH; do IFS=; for LABKIT_F in "$LABKIT_D"/{_literal(word.text)}*; do '
+        f'IFS=:; for LABKIT_D in $PATH; do IFS=; for LABKIT_F in "$LABKIT_D"/{quoted(word.text)}*; do '
         '[ -x "$LABKIT_F" ] && \\printf \'%s\\0\' "${LABKIT_F##*/}"; done; done; alias'
     )
     *names, aliases = run(script).split("\0")
@@ -190,15 +129,11 @@ def _requote(name: str, quote: str) -> str:
     if name.startswith("~/"):
         return "~/" + _requote(name[2:], "")
     if re.search(r"[\n\t\x00-\x1f]", name):
-        return _literal(name)
+        return quoted(name)
     return re.sub(r"([^\w@%+=:,./~-])", r"\\\1", name)
 
 
-def _literal(text: str) -> str:
-    return quoted(text)
-
-
-SYNTAX_INCOMPLETE = re.compile(r"unexpected end of file|unterminated quoted|missing '}'|expecting \"\)\"")
+_INCOMPLETE = re.compile(r"unexpected end of file|unterminated quoted|missing '}'|expecting \"\)\"")
 
 
 def is_complete(code: str, run: Run) -> str:
@@ -207,17 +142,17 @@ def is_complete(code: str, run: Run) -> str:
         return "complete"
     if re.search(r"(?<!\\)(?:\\\\)*\\\Z", code):
         return "incomplete"
-    said = run(f"command sh -n -c {_literal(code)} 2>&1; \\printf '\\n%s' $?")
+    said = run(f"command sh -n -c {quoted(code)} 2>&1; \\printf '\\n%s' $?")
     said, _, status = said.rpartition("\n")
     if not status:
         return "unknown"
     if status == "0":
         # In a here-document without an end the parenthesis is text; elsewhere it is an error.
         open_document = (
-            "<<" in code and run(f"command sh -n -c {_literal(code + chr(10) + ')')}; \\printf $?") == "0"
+            "<<" in code and run(f"command sh -n -c {quoted(code + chr(10) + ')')}; \\printf $?") == "0"
         )
         return "incomplete" if open_document else "complete"
-    return "incomplete" if SYNTAX_INCOMPLETE.search(said) else "invalid"
+    return "incomplete" if _INCOMPLETE.search(said) else "invalid"
 
 
 def inspect(code: str, cursor: int, run: Run) -> str:
@@ -232,13 +167,13 @@ def inspect(code: str, cursor: int, run: Run) -> str:
     name = word.text
     if not name or len(name) > 200 or "\0" in name:
         return ""
-    kind = run(f'LABKIT_K=$(\\type {_literal(name)}) && \\printf %s "$LABKIT_K"').strip()
+    kind = run(f'LABKIT_K=$(\\type {quoted(name)}) && \\printf %s "$LABKIT_K"').strip()
     if not kind:
         return ""
     # Busybox finds its own applets without a path.
     if "busybox" in kind or kind.endswith((f"/bin/{name}", f"/sbin/{name}", f" is {name}")):
         # Only busybox is asked, so that no program of the user's runs; `--help` acts on nothing.
-        applet = f"busybox --list | grep -qxF -e {_literal(name)} && busybox {_literal(name)} --help 2>&1"
+        applet = f"busybox --list | grep -qxF -e {quoted(name)} && busybox {quoted(name)} --help 2>&1"
         kind = f"{kind}\n\n{run(applet)}".strip()
-    manual = run(f"man {_literal(name)} 2>/dev/null | head -n 200").strip()
+    manual = run(f"man {quoted(name)} 2>/dev/null | head -n 200").strip()
     return f"{kind}\n\n{manual}".strip()

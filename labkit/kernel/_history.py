@@ -16,11 +16,11 @@ _FUNCTION = re.compile(r"\b([A-Za-z_]\w*)[ \t]*\(\)")
 class History:
     """What Jupyter's history requests are answered from; there is one session, number 0."""
 
-    _cells: list[tuple[int, str, str]] = field(default_factory=list)
+    _cells: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, number: int, code: str, output: str) -> None:
-        """Remember one cell, and the beginning of what it printed."""
-        self._cells.append((number, code, output))
+    def add(self, number: int, code: str) -> None:
+        """Remember one cell."""
+        self._cells.append((number, code))
 
     def tail(self, count: int | None, output: bool) -> list[Entry]:
         """The last cells."""
@@ -40,7 +40,8 @@ class History:
 
     def functions(self) -> list[str]:
         """Names of functions that cells have defined, which the guest's shell cannot list itself."""
-        return sorted({name for _, code, _ in self._cells for name in _FUNCTION.findall(code)})
+        return sorted({name for _, code in self._cells for name in _FUNCTION.findall(code)})
 
-    def _entries(self, cells: list[tuple[int, str, str]], output: bool) -> list[Entry]:
-        return [(0, number, (code, said) if output else code) for number, code, said in cells]
+    def _entries(self, cells: list[tuple[int, str]], output: bool) -> list[Entry]:
+        # With outputs an entry is a pair; of what cells printed nothing is remembered.
+        return [(0, number, (code, None) if output else code) for number, code in cells]

@@ -103,7 +103,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             self._cell = None
             publisher.close()
         if store_history and not silent:
-            self._cells.add(self.execution_count, code, "")
+            self._cells.add(self.execution_count, code)
         return self._reply(outcome, error, silent)
 
     async def do_complete(self, code: str, cursor_pos: int) -> dict[str, Any]:

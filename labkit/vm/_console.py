@@ -40,9 +40,9 @@ _CTRL_C = (0.2, 0.6, 1.4)
 """When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
 
 # What is typed for every command is short, since a serial port takes 16 bytes at a time. The number of the
-# command is in `_LK`, and `_lk` answers a question; where somebody has redefined it, the long form does.
+# command is in `_LK`, and a function answers a question; without it, the long form of the question does.
 _SETUP = (
-    rb"PS1='\036>$_LK\037' PS2=;_lk() { \command printf '\036!%s:%s:%s\037' "
+    rb"PS1='\036>$_LK\037' PS2=;%s() { \command printf '\036!%%s:%%s:%%s\037' "
     rb""""$1" "$2" "$-"; };\unset LABKIT_ENDED"""
 )
 _STATUS = rb'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
@@ -99,6 +99,9 @@ class Console:
         self.stdin = stdin
         self._reader = Reader()
         self._events: deque[Event] = deque()
+        # A name that nobody redefines by chance, and that the shell shows to nobody.
+        self._answerer = b"_lk" + secrets.token_hex(3).encode()
+        self._setup = _SETUP % self._answerer
         self._number = 0
         self._status = 0
         self._flags = ""
@@ -117,7 +120,7 @@ class Console:
         while (left := deadline - time.monotonic()) > 0:
             exchange = _Exchange(0, Output(self._limit), Listener())
             # The empty line ends whatever half of an earlier question may have arrived.
-            self._write(b"\n" + _SETUP + b";_LK=0\n")
+            self._write(b"\n" + self._setup + b";_LK=0\n")
             self._ask(exchange)
             self._prompts = False
             if self._wait(exchange, min(left, 0.5)) is not None:
@@ -243,7 +246,7 @@ class Console:
     def _put_in_order(self, exchange: _Exchange, answer: Answer) -> None:
         """Repair what the command did to the prompt and the terminal."""
         if self._prompts and (exchange.pings or answer.ended):
-            self._write(b"{ " + _SETUP + b"; } 2>/dev/null\n")
+            self._write(b"{ " + self._setup + b"; } 2>/dev/null\n")
         if exchange.interrupted or exchange.prompt_lost:
             # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
             # stand behind the answer: have them here, not in the next command.
@@ -308,7 +311,7 @@ class Console:
         exchange.nonce = exchange.nonce or secrets.token_hex(8).encode()
         exchange.asked = exchange.asked or time.monotonic()
         if self._prompts and not (exchange.pings or exchange.repeats):
-            self._write(b"\\_lk " + exchange.nonce + b' "$?"\n')
+            self._write(b"\\" + self._answerer + b" " + exchange.nonce + b' "$?"\n')
             return
         # Functions of these names would stand in the way; without an answer they have to go.
         unset = b"\\unset -f command printf;" if exchange.repeats > 1 else b""

@@ -84,6 +84,7 @@ def test_what_does_not_work_is_an_error_and_the_next_cell_runs(
         "PROMPT_COMMAND='echo x' PS1='$ '",
         "printf() { echo stolen; }",
         "command() { echo stolen; }",
+        "_lk() { echo stolen; }",
         "alias printf=echo command=false eval=false unset=false",
         "exec 1>/dev/null",
         "exec 2>/dev/null",

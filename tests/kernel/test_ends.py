@@ -69,6 +69,14 @@ def test_a_shell_that_cannot_answer_any_more_is_given_up(frontend: Frontend, cod
     assert frontend.run("echo ok").text() == "ok\n"
 
 
+def test_a_locked_variable_of_the_machinery_costs_the_guest_and_not_the_reply(frontend: Frontend) -> None:
+    frontend.run("readonly _LK")
+    cell = frontend.run("echo never")
+    assert cell.error[0] == "GuestGone"
+    assert "did not get the command" in cell.error[1]
+    assert frontend.run("echo ok").text() == "ok\n"
+
+
 def test_a_thief_of_the_terminals_input_is_noticed(frontend: Frontend) -> None:
     frontend.run("setsid sh -c 'while :; do head -c 4000; done' </dev/ttyS1 >/dev/null 2>&1 & sleep 0.3")
     cells = [frontend.run(f"echo victim {number}") for number in range(4)]

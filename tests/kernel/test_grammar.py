@@ -13,7 +13,7 @@ from .grammar import cell
 
 pytestmark = pytest.mark.vm
 
-COUNT = int(os.environ.get("LABKIT_RANDOM_CELLS", "300"))
+COUNT = int(os.environ.get("LABKIT_RANDOM_CELLS", "150"))
 SEED = int(os.environ.get("LABKIT_RANDOM_SEED", "20261122"))
 
 

@@ -141,7 +141,7 @@ def test_a_panic_of_the_init_is_one_sentence_with_a_remedy(
 def test_a_kernel_that_stands_still_is_a_hang(
     platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, vm_settings: Settings
 ) -> None:
-    plan = platform.plan(replace(elf, append="standin.hang=ostd"), toolchain)
+    plan = platform.plan(replace(elf, append="standin.hang=ostd loglevel=0"), toolchain)
     spec = replace(plan.spec, profile=AsterinasGuest(patience=0.1, first_stage="kernel"))
     accelerator = Accelerator(Accel.TCG, "a test")
     with (
