@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES, BootLogReader, Engine, Profile, connect, profile
+from labkit.asterinas import PROFILES, BootLogReader, Engine, Profile, connect, preview, profile
 from labkit.asterinas._container import Creation, Options, creation
 from labkit.asterinas._session import start_session
 from labkit.errors import UsageError
@@ -72,6 +72,15 @@ def test_without_a_bridge_the_ports_are_those_of_the_host() -> None:
     assert made.host["network_mode"] == "host"
     assert "port_bindings" not in made.host
     assert "SSH_PORT=40000" in made.config["command"]
+
+
+def test_a_preview_names_every_step_without_an_engine() -> None:
+    shown = preview(profile("0.9.0-tdx"), "https://example.org/a.git", {"MEM": "2048M"})
+    assert shown.clone == "git clone --depth=1 --branch=v0.9.0 https://example.org/a.git /asterinas"
+    assert shown.documented.startswith("docker run -it --privileged --network=host --device=/dev/kvm -v ")
+    assert "--privileged" not in shown.own
+    assert shown.make == "make run INTEL_TDX=1 AUTO_TEST=boot MEM=2048M"
+    assert all(text in str(shown) for text in shown.to_dict().values())
 
 
 def test_a_source_with_a_colon_is_refused() -> None:
