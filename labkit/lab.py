@@ -15,6 +15,7 @@ from labkit.asterinas import (
     choose_profile,
     find_engine,
     preview,
+    profile,
     start_run,
 )
 from labkit.attest import Appraisal, LabAuthority, Policy
@@ -62,7 +63,7 @@ def asterinas_preview(version: str = "", memory: int | None = None, smp: int | N
 
     ``version`` is the name of a profile; empty takes the newest one that this host can run.
     """
-    chosen = PROFILES[version] if version else choose_profile(verify())
+    chosen = profile(version) if version else choose_profile(verify())
     request = RunRequest(memory=memory, smp=smp)
     return preview(chosen, Settings.load().asterinas_url, request.make_variables(td=chosen.tdx, kvm=False))
 

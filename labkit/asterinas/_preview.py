@@ -26,6 +26,9 @@ class Preview:
         """The steps as JSON types."""
         return dict(self._rows())
 
+    def __repr__(self) -> str:
+        return f"Preview({self.profile})"
+
     def __str__(self) -> str:
         return columns(self._rows())
 

@@ -39,6 +39,7 @@ Say = Callable[[str], None]
 
 _HANDSHAKE = 60.0
 _POWER_OFF = 30.0
+_VNC = 5900
 
 
 @dataclass(frozen=True)
@@ -194,15 +195,16 @@ def plan_run(
         source=source.path,
         kvm=kvm,
         host_network=host_network,
-        ports={name: _free_port() for name in profile.port_variables} if host_network else {},
+        ports=_free_ports(profile) if host_network else {},
         as_documented=request.as_documented,
     )
     _check_fixed_port(profile, shares_host=host_network or request.as_documented)
     why = [_why_profile(profile, request, report), why_kvm]
     if host_network:
         why.append("it shares the host's network because the engine has no bridge")
-    if request.as_documented and profile.public_port:
-        why.append(f"as documented, the guest's screen is open to the network on port {profile.public_port}")
+    if profile.public_port and (request.as_documented or host_network):
+        screen = _VNC + options.ports["VNC_PORT"] if host_network else profile.public_port
+        why.append(f"the guest's screen listens on all interfaces of this machine, port {screen}")
     return Plan(profile, engine, source, image, make, creation(profile, options, make), tuple(why), td)
 
 
@@ -364,6 +366,12 @@ def _check_fixed_port(profile: Profile, *, shares_host: bool) -> None:
                 f"Port {profile.host_port}, which profile {profile.name} always takes, is in use.",
                 "End the program that has it, most likely another run of the same version.",
             ) from error
+
+
+def _free_ports(profile: Profile) -> dict[str, int]:
+    """Make variables and free ports of the host; QEMU counts the ports of screens from 5900."""
+    ports = {name: _free_port() for name in profile.port_variables}
+    return {**ports, "VNC_PORT": _free_port() - _VNC} if profile.public_port else ports
 
 
 def _free_port() -> int:

@@ -61,11 +61,6 @@ class Session:
         """Seconds since the container was started."""
         return time.monotonic() - self._started
 
-    @property
-    def timed_out(self) -> bool:
-        """The run stands still: the stage that runs has passed its deadline."""
-        return self.exit_code is None and self._reader.overdue(self.now)
-
     def start(self, creation: Creation, profile: Profile, source: Path, log: Path) -> None:
         """Attach to the container's terminal and start it; ``log`` receives what the terminal prints.
 

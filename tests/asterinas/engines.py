@@ -81,7 +81,7 @@ def own_engine(
             process.kill()
             process.wait()
             _unmount(here)
-            if way == _PLAIN:
+            if way == _PLAIN and not _others():
                 _take_back(rules, had_bridge)
     raise NoEngine(f"dockerd does not start here: {why}")
 
@@ -98,6 +98,15 @@ def _rules() -> bytes | None:
     if shutil.which("iptables-save") is None:
         return None
     return subprocess.run(["iptables-save"], capture_output=True, check=False).stdout
+
+
+def _others() -> bool:
+    """Another engine runs on this machine, and needs the rules and the bridge."""
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # a process that has just ended
+            if path.read_text() == "dockerd\n":
+                return True
+    return False
 
 
 def _take_back(rules: bytes | None, had_bridge: bool) -> None:

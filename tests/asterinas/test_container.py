@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES, BootLogReader, Engine, Profile, connect, profile
+from labkit.asterinas import PROFILES, BootLogReader, Engine, Profile, connect, preview, profile
 from labkit.asterinas._container import Creation, Options, creation
 from labkit.asterinas._session import start_session
 from labkit.errors import UsageError
@@ -74,6 +74,15 @@ def test_without_a_bridge_the_ports_are_those_of_the_host() -> None:
     assert "SSH_PORT=40000" in made.config["command"]
 
 
+def test_a_preview_names_every_step_without_an_engine() -> None:
+    shown = preview(profile("0.9.0-tdx"), "https://example.org/a.git", {"MEM": "2048M"})
+    assert shown.clone == "git clone --depth=1 --branch=v0.9.0 https://example.org/a.git /asterinas"
+    assert shown.documented.startswith("docker run -it --privileged --network=host --device=/dev/kvm -v ")
+    assert "--privileged" not in shown.own
+    assert shown.make == "make run INTEL_TDX=1 AUTO_TEST=boot MEM=2048M"
+    assert all(text in str(shown) for text in shown.to_dict().values())
+
+
 def test_a_source_with_a_colon_is_refused() -> None:
     with pytest.raises(UsageError, match="colon"):
         plan(profile("0.18.1"), source=Path("/a:b"))
@@ -84,12 +93,10 @@ MADE_UP = {"Hostname", "ConsoleSize"}
 
 
 def settled(part: dict[str, Any]) -> dict[str, Any]:
-    """Without what is made up; the engine reads nothing, null and empty alike, and -1 as no limit."""
-    return {
-        key: value
-        for key, value in part.items()
-        if key not in MADE_UP and value not in (None, [], {}, "", -1)
-    } | {"Binds": sorted(part.get("Binds") or ())}  # which the command line keeps in no order
+    """Without what is made up; the engine reads nothing, null, zero and empty alike, and -1 as no limit."""
+    return {key: value for key, value in part.items() if key not in MADE_UP and value and value != -1} | {
+        "Binds": sorted(part.get("Binds") or ())
+    }  # which the command line keeps in no order
 
 
 @pytest.mark.docker

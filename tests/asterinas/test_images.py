@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import BootLogReader, Engine, connect, profile
+from labkit.asterinas import BootLogReader, Engine, Source, connect, profile
 from labkit.asterinas._attached import LogTail
 from labkit.asterinas._container import Creation
 from labkit.asterinas._container_image import build_image, has_image, load_image, pull_image
+from labkit.asterinas._dockerfile import build_from_source
 from labkit.asterinas._owner import is_orphan, new_name
 from labkit.asterinas._session import start_session
 from labkit.errors import MissingComponent, StorageError, UsageError, VmError
@@ -112,6 +113,34 @@ def test_a_build_that_fails_says_at_which_step_and_leaves_nothing(tiny: str, eng
     client.close()
     assert said[-1].startswith("Step 3")
     assert left(engine) == before
+
+
+@pytest.mark.docker
+def test_the_tree_s_own_dockerfile_is_built_with_its_arguments(
+    tiny: str, engine: Engine, tmp_path: Path
+) -> None:
+    row = profile("0.18.1")
+    tag = "labkit-test-own:1"
+    source = Source(tmp_path, row.tag, "")
+    client = connect(engine)
+    try:
+        with pytest.raises(MissingComponent, match="no Dockerfile"):
+            build_from_source(client, engine, row, source, tag, lambda text: None)
+        (tmp_path / "tools/docker").mkdir(parents=True)
+        dockerfile = tmp_path / "tools/docker/Dockerfile"
+        lines = ("ARG BASE_VERSION", "FROM labkit-test-tiny:${BASE_VERSION}", "ARG ASTER_RUST_VERSION")
+        dockerfile.write_text("\n".join((*lines, "ENV RUST=$ASTER_RUST_VERSION", "")))
+        (tmp_path / "DOCKER_IMAGE_VERSION").write_text("1\n")
+        (tmp_path / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "nightly-2026-07-21"\n')
+        build_from_source(client, engine, row, source, tag, lambda text: None)
+        assert "RUST=nightly-2026-07-21" in client.images.get(tag).attrs["Config"]["Env"]
+        assert client.images.get(tag).labels["labkit"] == "image"
+        client.images.remove(tag)
+        dockerfile.write_text("FROM labkit-test-tiny:1\nRUN --mount=type=cache,target=/x true\n")
+        with pytest.raises(MissingComponent, match="needs BuildKit"):
+            build_from_source(client, engine, row, source, tag, lambda text: None)
+    finally:
+        client.close()
 
 
 @pytest.mark.docker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit import lab
 from labkit.asterinas import ContainerRun, Engine, RunRequest, connect, plan_run
 from labkit.host import Verdict, verify
 from labkit.settings import Settings
@@ -252,3 +254,25 @@ def test_a_combination_that_cannot_work_is_refused_before_anything_starts(flow: 
     assert ran.status == 69
     assert "0.9.0, the ordinary guest" in ran.stderr
     assert "pulling" not in ran.stderr
+
+
+def test_the_source_is_fetched_at_the_tag_and_the_whole_flow_runs_from_python(
+    flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What chapter 02 does where an image is named, from a repository with the profile's tag."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    upstream = contract_tree(tmp_path, "0.18.1")
+    git = ["git", "-C", str(upstream), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tree"], ["tag", "v0.18.1"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setenv("LABKIT_ASTERINAS_URL", f"file://{upstream}")
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path / "state"))
+    result = lab.asterinas_run("0.18.1", flow.image, memory=1024, smp=1)
+    assert result.booted, result.report.sentence
+    assert result.plan.source.own
+    assert (tmp_path / "cache/asterinas/v0.18.1/qemu-serial.log").is_file()
+    assert {"MEM=1024M", "SMP=1", "ENABLE_KVM=0", "AUTO_TEST=boot"} <= set(result.plan.make)
+    assert "EMULATED" in str(result)
+    assert "EMULATED" in result._repr_html_()
