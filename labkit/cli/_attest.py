@@ -80,6 +80,8 @@ def command(
         outcome = _shown(
             evidence, collateral, nonce, partial(_policy, policy_file, platform, expected, nonce)
         )
+    elif collateral:
+        raise UsageError("The emulated platform brings its collateral itself.", "Leave out --collateral.")
     else:
         policy = _policy(policy_file, platform, expected, nonce, Trust.NONE)
         outcome = _booted(platform, request, nonce, policy, debug_td)
@@ -95,7 +97,7 @@ def _policy(file: Path | None, platform: str, expected: BootRequest, nonce: byte
     filled = nonce.ljust(REPORT_DATA, b"\0")
     if file:
         return replace(load_policy(file), report_data=filled)
-    if claimed is Trust.HARDWARE:
+    if claimed is Trust.HARDWARE or platform == "hardware":
         return Policy(report_data=filled)
     return emulated_policy(choose_platform(platform, Settings.load()).predict(expected), nonce)
 
@@ -127,6 +129,7 @@ def _shown(
     else:
         evidence, why = hardware_evidence(run_here, nonce, given), "the TD that labkit runs in was asked"
         folder = evidence.keep(settings.state_dir / "evidence", now)
+        note(f"to judge it again: labkit attest --evidence {folder} --report-data {nonce.hex()}")
     platform = "emulated" if evidence.trust is Trust.NONE else "hardware"
     headline = f"{stamp(evidence.trust)}platform {platform}: {why}"
     return attest_evidence(evidence, policy_for(evidence.trust), now, folder, platform, headline)

@@ -74,6 +74,10 @@ def test_a_replayed_nonce_is_rejected_and_the_right_one_is_not(
     assert (again.document["trust"], again.document["stamp"]) == ("none", "EMULATED")
     right = attest("--evidence", honest.document["run_dir"], "--report-data", "c0ffee")
     assert (right.status, right.reasons) == (0, [])
+    hardware = attest(
+        "--evidence", honest.document["run_dir"], "--report-data", "c0ffee", "--platform", "hardware"
+    )
+    assert (hardware.status, hardware.reasons) == (1, [("trust", None)])
 
 
 @pytest.mark.vm
@@ -171,6 +175,7 @@ def test_hardware_that_is_not_here_is_honestly_refused(vm_environment: dict[str,
         (["--policy", "/no/such/policy"], "is no policy"),
         (["--evidence", "/no/such/folder"], "no evidence in"),
         (["--evidence", "/", "--append", "a"], "Nothing is booted here"),
+        (["--collateral", "x"], "brings its collateral itself"),
     ],
 )
 def test_what_makes_no_sense_is_64_and_one_sentence(
