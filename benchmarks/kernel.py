@@ -67,11 +67,14 @@ class Kernel:
         self.cells = CELLS[name]
         self.manager = KernelManager(kernel_name=name)
         self.manager.start_kernel(stderr=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+        self._connect()
+        self.seconds("trivial")
+        self.start = time.perf_counter() - began
+
+    def _connect(self) -> None:
         self.client: Any = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=120)
-        self.seconds("trivial")
-        self.start = time.perf_counter() - began
 
     def seconds(self, cell: str) -> float:
         """From the request until both the reply and the idle message are there."""
@@ -101,10 +104,14 @@ class Kernel:
         return time.perf_counter() - pressed
 
     def restart(self) -> float:
-        """From the request until a cell has run in the fresh kernel."""
+        """From the request until a cell has run in the fresh kernel.
+
+        A client that is kept sends its first question to the old kernel and asks again only a second later.
+        """
         began = time.perf_counter()
+        self.client.stop_channels()
         self.manager.restart_kernel(now=False)
-        self.client.wait_for_ready(timeout=120)
+        self._connect()
         self.seconds("trivial")
         return time.perf_counter() - began
 
