@@ -29,7 +29,10 @@ from labkit.vm._watch import Watch
 
 _HANDSHAKE = 30.0
 _MIGRATION = 120.0
-_SETTLING = 10.0
+
+# `fd:` of a file is deprecated from 9.1 and refused from 11 on (QEMU docs/about/removed-features.rst);
+# `file:` takes sets of descriptors from 9.1 on.
+_FILES_IN_SETS = (9, 1)
 
 
 class Machine:
@@ -159,7 +162,7 @@ class Machine:
             if self._launched.variables.exists():
                 shutil.copyfile(self._launched.variables, snapshot.variables)
         finally:
-            self._go_on()
+            self._qmp.execute("cont")
 
     def power_off(self, timeout: float = 10.0) -> None:
         """Have the guest power off; QEMU is told to quit where that takes over ``timeout`` seconds."""
@@ -193,8 +196,7 @@ class Machine:
 
     def _load(self, snapshot: Snapshot) -> None:
         with snapshot.memory.open("rb") as file:
-            self._hand_over(file)
-            self._qmp.execute("migrate-incoming", {"uri": "fd:snapshot"})
+            self._qmp.execute("migrate-incoming", {"uri": self._channel(file)})
         self._wait_migrated("The snapshot could not be read.")
         self._qmp.execute("cont")
         self._boot_log.begin("shell")
@@ -204,8 +206,7 @@ class Machine:
         self._qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40})
         with target.open("wb") as file:
             target.chmod(0o600)
-            self._hand_over(file)
-            self._qmp.execute("migrate", {"uri": "fd:snapshot"})
+            self._qmp.execute("migrate", {"uri": self._channel(file)})
         self._wait_migrated("The snapshot could not be written.")
         # QEMU announces the end a moment before it may go on: until then it refuses `cont`, or, worse,
         # takes it and stops again. The state after the moment is "postmigrate" (QEMU qapi/run-state.json).
@@ -214,19 +215,14 @@ class Machine:
             if time.monotonic() > deadline:
                 raise VmError("QEMU did not finish the snapshot.", "Is the machine overloaded?")
 
-    def _go_on(self) -> None:
-        # "completed" comes before QEMU has put its state in order, and until then it refuses.
-        deadline = time.monotonic() + _SETTLING
-        while self._qmp.execute("query-status")["status"] == "finish-migrate":
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.002)
-        self._qmp.execute("cont")
-
-    def _hand_over(self, file: BinaryIO) -> None:
+    def _channel(self, file: BinaryIO) -> str:
+        """An open file, handed over, as QEMU's name for it; migration events are switched on besides."""
         events = {"capability": "events", "state": True}
         self._qmp.execute("migrate-set-capabilities", {"capabilities": [events]})
-        self._qmp.execute("getfd", {"fdname": "snapshot"}, fd=file.fileno())
+        if self._qmp.version < _FILES_IN_SETS:
+            self._qmp.execute("getfd", {"fdname": "snapshot"}, fd=file.fileno())
+            return "fd:snapshot"
+        return f"file:/dev/fdset/{self._qmp.execute('add-fd', fd=file.fileno())['fdset-id']}"
 
     def _wait_migrated(self, failure: str) -> None:
         while (status := self._qmp.wait_event("MIGRATION", _MIGRATION)["data"]["status"]) != "completed":

@@ -22,6 +22,7 @@ class Qmp:
         self._timeout = timeout
         self._buffer = b""
         self._events: deque[dict[str, Any]] = deque(maxlen=256)
+        self.version = (0, 0)
 
     def greet(self) -> None:
         """Take QEMU's greeting and enter command mode.
@@ -29,7 +30,9 @@ class Qmp:
         Raises:
             VmError: QEMU is gone, or did not answer in time.
         """
-        self._message(time.monotonic() + self._timeout)
+        greeting = self._message(time.monotonic() + self._timeout)
+        version = greeting["QMP"]["version"]["qemu"]
+        self.version = (version["major"], version["minor"])
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None, fd: int | None = None) -> Any:
