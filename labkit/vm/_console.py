@@ -39,11 +39,13 @@ _REPEATS = (0.5, 1.5, 4.0, 8.0)
 _CTRL_C = (0.2, 0.6, 1.4)
 """When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
 
+# Without echo, busybox takes the end of a background job for the end of its input: EINTR ends its fgets().
+# The shell is told to go on, and says so, like other news of its own, on a standard error that nobody reads.
 # What is typed for every command is short, since a serial port takes 16 bytes at a time. The number of the
 # command is in `_LK`, and a function answers a question; without it, the long form of the question does.
 _SETUP = (
     rb"PS1='\036>$_LK\037' PS2=;%s() { \command printf '\036!%%s:%%s:%%s\037' "
-    rb""""$1" "$2" "$-"; };\unset LABKIT_ENDED"""
+    rb""""$1" "$2" "$-"; };\exec 2>/dev/null;\set -o ignoreeof;\unset LABKIT_ENDED"""
 )
 _STATUS = rb'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
 # Inside the double quotes `$?` is still the command's own; the last words set it again for the question.
@@ -200,7 +202,8 @@ class Console:
         if traced := set(self._flags) & {"v", "x"}:
             self._exchange(b"{ \\set +xv; } 2>/dev/null", None)
             quoted = [*quote("\\set -" + "".join(sorted(traced)) + "\n"), *quoted]
-        redirections = b" <>" + self.stdin.encode() + b" >&2 2>&1"
+        # In this order both are the terminal, and both are saved.
+        redirections = b" <>" + self.stdin.encode() + b" 2>&1 >&2"
         status = b"(\\exit %d)&&\\:;" % self._status if self._status else b""
         parts = lines(quoted, _LINE)
         if len(parts) == 1:
@@ -246,7 +249,7 @@ class Console:
     def _put_in_order(self, exchange: _Exchange, answer: Answer) -> None:
         """Repair what the command did to the prompt and the terminal."""
         if self._prompts and (exchange.pings or answer.ended):
-            self._write(b"{ " + self._setup + b"; } 2>/dev/null\n")
+            self._write(self._setup + b"\n")
         if exchange.interrupted or exchange.prompt_lost:
             # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
             # stand behind the answer: have them here, not in the next command.

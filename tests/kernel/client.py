@@ -117,3 +117,8 @@ class Frontend:
         self.client.stop_channels()
         self.manager.shutdown_kernel()
         self.manager.cleanup_resources()
+
+    def interrupt_and_wait(self) -> None:
+        """Press the stop button, and wait until the kernel has heard it."""
+        self.client.control_channel.send(self.client.session.msg("interrupt_request", {}))
+        assert self.client.get_control_msg(timeout=30)["content"]["status"] == "ok"

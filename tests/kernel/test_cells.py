@@ -106,6 +106,7 @@ def test_what_does_not_work_is_an_error_and_the_next_cell_runs(
         "head -n 1 </dev/tty",
         "rm -f /dev/cell /dev/null",
         "yes & sleep 0.1; kill $!",
+        "sleep 0.2 & (sleep 0.3; false) & :",
         "sleep 0.5; PS1=x",
         'printf "\\036>$_LK\\037"; sleep 0.5',
         "exec 3>&1 4</dev/tty 9>/dev/ttyS1",

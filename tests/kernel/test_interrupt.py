@@ -52,7 +52,7 @@ def test_an_interrupt_while_somebody_is_asked_ends_the_question(frontend: Fronte
 
 
 def test_an_interrupt_of_nothing_does_no_harm(frontend: Frontend) -> None:
-    frontend.interrupt()
+    frontend.interrupt_and_wait()
     assert frontend.run("echo next").text() == "next\n"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -47,6 +48,29 @@ def test_variables_functions_and_the_last_status_last(console: Console) -> None:
     assert console.run("f; pwd").output == "6\n/tmp\n"
     console.run("(exit 9)")
     assert console.run("echo $?").output == "9\n"
+
+
+@pytest.mark.parametrize("jobs", [1, 5])
+def test_background_jobs_that_end_between_commands_do_not_end_the_shell(console: Console, jobs: int) -> None:
+    last = ""
+    for number in range(jobs):
+        command = f"x={number}; sleep 0.2 & echo $!"
+        result = console.run(command, timeout=10)
+        assert not result.shell_ended
+        last = result.output.strip()
+        deadline = time.monotonic() + 10
+        while not _has_ended(last):
+            assert time.monotonic() < deadline
+        # The end of a job interrupts the shell's reading; nothing that it says of it is a command's output.
+        assert console.run("echo x=$x", timeout=10).output == f"x={number}\n"
+
+
+def _has_ended(process: str) -> bool:
+    """No such process any more, or one that only waits for its parent."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def test_a_command_cannot_eat_the_question_behind_it(console: Console) -> None:
