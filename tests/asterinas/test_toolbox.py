@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,10 +108,23 @@ def test_the_emulated_platform_boots_in_the_toolbox(engine: Engine, base_image: 
     assert toolbox.objects == ("tdx-guest",)
     version = tuple(int(part) for part in toolbox.qemu.removeprefix("QEMU ").split(".")[:2])
     assert version >= (10, 1)
-    words = ("labkit", "boot", "--platform", "emulated", "--cold", "--exec", "id -u", "--json")
-    status, said = run_in_toolbox(words)
+    boot = "labkit boot --platform emulated --exec 'id -u' --json"
+    status, said = run_in_toolbox(("sh", "-c", f"{boot} && {boot}"))
     assert status == 0, said.decode()
-    result = json.loads(said[said.index(b"\n{") :])
-    assert (result["trust"], result["stamp"], result["accelerator"]) == ("none", "EMULATED", "tcg")
-    assert result["commands"][0]["stdout"].strip() == "0"
-    assert len(result["mrtd"]) == 96
+    first, second = _documents(said.decode())
+    assert (first["trust"], first["stamp"], first["accelerator"]) == ("none", "EMULATED", "tcg")
+    assert first["commands"][0]["stdout"].strip() == "0"
+    assert len(first["mrtd"]) == 96
+    # This QEMU takes a snapshot in its own way.
+    assert (first["cold"], second["cold"]) == (True, False), said.decode()
+    assert second["rtmr"] == first["rtmr"]
+
+
+def _documents(said: str) -> list[dict[str, Any]]:
+    """The JSON documents between lines of progress."""
+    found = []
+    while (begin := said.find("\n{")) >= 0:
+        document, length = json.JSONDecoder().raw_decode(said[begin + 1 :])
+        found.append(document)
+        said = said[begin + 1 + length :]
+    return found
