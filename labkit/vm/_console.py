@@ -39,14 +39,16 @@ _REPEATS = (0.5, 1.5, 4.0, 8.0)
 _CTRL_C = (0.2, 0.6, 1.4)
 """When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
 
-# Without echo, busybox takes the end of a background job for the end of its input: EINTR ends its fgets().
-# The shell is told to go on, and says so, like other news of its own, on a standard error that nobody reads.
+# Without echo, busybox before 1.37 takes the end of a background job for the end of its input: EINTR ends its
+# fgets(). The shell is told to go on, which it says on standard error: nobody reads that, except where the
+# shell's prompt is there as well, as from 1.37 on.
 # What is typed for every command is short, since a serial port takes 16 bytes at a time. The number of the
 # command is in `_LK`, and a function answers a question; without it, the long form of the question does.
 _SETUP = (
     rb"PS1='\036>$_LK\037' PS2=;%s() { \command printf '\036!%%s:%%s:%%s\037' "
-    rb""""$1" "$2" "$-"; };\exec 2>/dev/null;\set -o ignoreeof;\unset LABKIT_ENDED"""
+    rb""""$1" "$2" "$-"; };\exec 2>%s;\set -o ignoreeof;\unset LABKIT_ENDED"""
 )
+_QUIET, _LOUD = b"/dev/null", b"&1"
 _STATUS = rb'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
 # Inside the double quotes `$?` is still the command's own; the last words set it again for the question.
 _PING = (
@@ -103,7 +105,7 @@ class Console:
         self._events: deque[Event] = deque()
         # A name that nobody redefines by chance, and that the shell shows to nobody.
         self._answerer = b"_lk" + secrets.token_hex(3).encode()
-        self._setup = _SETUP % self._answerer
+        self._setup = _SETUP % (self._answerer, _QUIET)
         self._number = 0
         self._status = 0
         self._flags = ""
@@ -120,16 +122,20 @@ class Console:
         """
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
-            exchange = _Exchange(0, Output(self._limit), Listener())
+            # A number of its own: a shell that was saved with its prompt may show another first.
+            exchange = _Exchange(secrets.randbelow(10**8) + 10**8, Output(self._limit), Listener())
             # The empty line ends whatever half of an earlier question may have arrived.
-            self._write(b"\n" + self._setup + b";_LK=0\n")
+            self._write(b"\n" + self._setup + b";_LK=%d\n" % exchange.number)
             self._ask(exchange)
             self._prompts = False
             if self._wait(exchange, min(left, 0.5)) is not None:
                 self._prompts = exchange.alive
-                if not self._prompts:
+                if self._prompts:
+                    return
+                if _LOUD in self._setup:
                     self._exchange(b"PS1=", None)
-                return
+                    return
+                self._setup = _SETUP % (self._answerer, _LOUD)
         raise CommandTimeout(
             f"The guest's shell did not answer within {timeout:g} s.",
             "Look at console.log in the run directory for what the guest was doing.",

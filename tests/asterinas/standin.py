@@ -13,7 +13,11 @@ import lzma
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import lz4.block
+import zstandard
 
 from labkit.asterinas._initramfs import asterinas_entries
 from labkit.vm import Entry, Toolchain, cpio_archive, cpio_directory, cpio_file
@@ -75,7 +79,7 @@ exec setsid -c on-console "$@" </dev/$CONSOLE >/dev/$CONSOLE 2>&1
 def initramfs(toolchain: Toolchain, folder: Path) -> Path:
     """The stand-in's root file system."""
     assert toolchain.modules is not None
-    modules = [toolchain.modules / "kernel" / name for name in _MODULES]
+    modules = {Path(name).name: _module(toolchain.modules / "kernel" / name) for name in _MODULES}
     plain = asterinas_entries(toolchain.busybox.read_bytes(), _INIT)
     entries = [
         *(entry for entry in plain if entry.path != "bin/script"),
@@ -83,7 +87,7 @@ def initramfs(toolchain: Toolchain, folder: Path) -> Path:
         cpio_file("bin/debug-exit-20", debug_exit(0x20), 0o755),
         *program(Path(shutil.which("script") or "/usr/bin/script")),
         cpio_directory("modules"),
-        *(cpio_file(f"modules/{path.name}", path.read_bytes()) for path in modules if path.exists()),
+        *(cpio_file(f"modules/{name}", data) for name, data in modules.items() if data),
     ]
     path = folder / "initramfs.cpio.gz"
     path.write_bytes(gzip.compress(cpio_archive(entries), compresslevel=1, mtime=0))
@@ -132,6 +136,14 @@ def elf(toolchain: Toolchain, folder: Path) -> Path:
     return path
 
 
+def _module(path: Path) -> bytes:
+    """A kernel module, compressed or not; empty where the kernel has it built in."""
+    packed = path.with_name(f"{path.name}.xz")
+    if packed.exists():
+        return lzma.decompress(packed.read_bytes())
+    return path.read_bytes() if path.exists() else b""
+
+
 def vmlinux(bzimage: bytes) -> bytes:
     """The ELF inside a bzImage, whose payload is compressed as its header says (Linux boot protocol 2.08)."""
     setup = (bzimage[0x1F1] + 1) * 512
@@ -140,8 +152,17 @@ def vmlinux(bzimage: bytes) -> bytes:
     payload = bzimage[setup + offset : setup + offset + length]
     if payload[:6] == b"\xfd7zXZ\x00":
         return lzma.decompress(payload[:-4])
-    tool = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"\x02\x21": "lz4"}[payload[:2]]
-    return subprocess.run([tool, "-dc"], input=payload[:-4], capture_output=True, check=True).stdout
+    if payload[:4] == b"\x02\x21\x4c\x18":
+        return b"".join(_lz4_blocks(payload[4:-4]))
+    return zstandard.ZstdDecompressor().decompressobj().decompress(payload[:-4])
+
+
+def _lz4_blocks(data: bytes) -> Iterator[bytes]:
+    """The blocks of LZ4's legacy frame, of up to 8 MiB each (lz4 doc/lz4_Frame_format.md)."""
+    while data:
+        size = int.from_bytes(data[:4], "little")
+        yield lz4.block.decompress(data[4 : 4 + size], uncompressed_size=8 << 20)
+        data = data[4 + size :]
 
 
 GRUB = """\
