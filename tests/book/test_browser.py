@@ -29,6 +29,11 @@ def browse(chromium: str, profile: Path, *words: str) -> process.Completed:
         "--no-sandbox",
         "--disable-gpu",
         "--hide-scrollbars",
+        # Nothing is asked of the network, which may not be there.
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
         f"--user-data-dir={profile}",
     ]
     return process.run([chromium, *options, *words], timeout=120)
