@@ -31,7 +31,7 @@ SHELL_PROMPT = GuestProfile(
     name="other",
     first_stage="firmware",
     marks=(
-        Mark("grub", r"Welcome to GRUB!", 120),
+        Mark("grub", r"Welcome to GRUB!|^ *Booting `", 120),
         Mark("kernel", r"Linux version ", 120),
         Mark("shell", r"^[^#$]{0,60}[#$] $", 300),
     ),
