@@ -36,6 +36,7 @@ def tree(report: HostReport, *, verbose: bool, color: bool) -> str:
         parts += ["", f"{title}  {word}{f' {verdict.reason}' if verdict.reason else ''}"]
         nodes = _nodes(report, track, None, verbose=verbose, html=False)
         parts.append(tree_text(nodes if verbose else _folded(nodes), color))
+    parts += _concerns(report)
     parts += _contradictions(report)
     if report.remarks:
         parts += ["", "Remarks:", *(f"  {clean(remark)}" for remark in report.remarks)]
@@ -44,6 +45,14 @@ def tree(report: HostReport, *, verbose: bool, color: bool) -> str:
         parts += [f"  {number}. {step}" for number, step in enumerate(remedy.steps, 1)]
         parts += [f"  {link}" for link in (remedy.links if verbose else remedy.links[:1])]
     return "\n".join(parts)
+
+
+def _concerns(report: HostReport) -> list[str]:
+    lines = ["", "What may keep a TD from running:"] if report.concerns else []
+    for entry in report.concerns:
+        lines += [f"  {clean(entry.text)}", f"    Next: {clean(entry.action)}"]
+        lines += [f"    {clean(pair[0])}: {_short(pair[1])}" for pair in entry.evidence]
+    return lines
 
 
 def _contradictions(report: HostReport) -> list[str]:
@@ -70,6 +79,8 @@ def html(report: HostReport) -> str:
         status = {"READY": "PASS", "NOT_READY": "FAIL"}.get(verdict.verdict.value, "UNKNOWN")
         root = TreeNode(status, f"{_TRACKS[track]} {summary}", children=nodes)
         parts.append(tree_html([root]))
+    if report.concerns:
+        parts.append(fold("What may keep a TD from running", (entry.text for entry in report.concerns)))
     if report.contradictions:
         parts.append(
             fold("These facts contradict each other", (entry.text for entry in report.contradictions))
