@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.host._finding import Pair
 from labkit.host._host_rules import UPDATE_MODULE
-from labkit.host._view import View
+from labkit.host._view import FactsView
 
 _NEWER = "Update the TDX module, and take kernel and QEMU from one source; then start the TD again."
 _ESXI = "Update ESXi, and the BIOS with the TDX module in it; take the status above to their support."
@@ -33,7 +33,7 @@ class Concern:
         }
 
 
-def concerns(view: View) -> tuple[Concern, ...]:
+def concerns(view: FactsView) -> tuple[Concern, ...]:
     """All of them, the most telling first."""
     found = (*_module(view), *_calls(view), *_exits(view), *_memory(view), *_panic(view))
     return tuple(Concern(text, action, tuple(evidence)) for text, action, evidence in found)
@@ -42,7 +42,7 @@ def concerns(view: View) -> tuple[Concern, ...]:
 _Found = Iterator[tuple[str, str, list[Pair]]]
 
 
-def _module(view: View) -> _Found:
+def _module(view: FactsView) -> _Found:
     module = view.module
     if module and module.older_than:
         yield (
@@ -53,7 +53,7 @@ def _module(view: View) -> _Found:
         )
 
 
-def _calls(view: View) -> _Found:
+def _calls(view: FactsView) -> _Found:
     seen = set()
     for event, call in view.runtime_calls:
         if call.harmless or (call.leaf, call.status) in seen:
@@ -63,7 +63,7 @@ def _calls(view: View) -> _Found:
         yield f"At run time {call}.", action, view.evidence((), [event])
 
 
-def _exits(view: View) -> _Found:
+def _exits(view: FactsView) -> _Found:
     for event in view.find("run-exit")[:1]:
         yield (
             f"A TD ended with an exit that KVM does not know (hardware reason {event.match['reason']}): "
@@ -81,7 +81,7 @@ def _exits(view: View) -> _Found:
         )
 
 
-def _memory(view: View) -> _Found:
+def _memory(view: FactsView) -> _Found:
     for event in view.find("run-poison")[:1]:
         yield "The processor met poisoned private memory of a TD.", _MEMORY, view.evidence((), [event])
     for event in view.find("tme-differs")[:1]:
@@ -93,7 +93,7 @@ def _memory(view: View) -> _Found:
         )
 
 
-def _panic(view: View) -> _Found:
+def _panic(view: FactsView) -> _Found:
     events = [event for event in view.events if event.message.id == "panic"]
     if view.panic is not None:
         yield (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from labkit.host._finding import Finding, failed, passed, unknown
-from labkit.host._view import View
+from labkit.host._view import FactsView
 
 _UPSTREAM_QEMU = (10, 1)
 
 
-def kernel_for_cpu(view: View) -> Finding:
+def kernel_for_cpu(view: FactsView) -> Finding:
     """A kernel line that brings the module up on this CPU, and cannot start its TDs."""
     evidence = view.evidence(("kernel.release", "cpu.name"), [*view.find("linux"), *view.find("cpu")])
     if view.release is None or not (view.xeon_6 or view.tdx_cpu):
@@ -24,7 +24,7 @@ def kernel_for_cpu(view: View) -> Finding:
     return passed(evidence)
 
 
-def kvm_intel(view: View) -> Finding:
+def kvm_intel(view: FactsView) -> Finding:
     """/sys/module/kvm_intel is there when it is loaded or built in."""
     loaded = view.flag("kvm.intel_module")
     evidence = view.evidence(("kvm.intel_module",))
@@ -33,7 +33,7 @@ def kvm_intel(view: View) -> Finding:
     return passed(evidence) if loaded else failed(evidence)
 
 
-def dev_kvm(view: View) -> Finding:
+def dev_kvm(view: FactsView) -> Finding:
     """/dev/kvm opens for this login."""
     fact = view.fact("kvm.device")
     evidence = view.evidence(("kvm.device", "container"))
@@ -45,7 +45,7 @@ def dev_kvm(view: View) -> Finding:
     return failed(evidence) if fact.missing == "denied" else unknown(evidence)
 
 
-def qemu(view: View) -> Finding:
+def qemu(view: FactsView) -> Finding:
     """`-object help` lists tdx-guest."""
     able = view.flag("qemu.tdx")
     evidence = view.evidence(("qemu.path", "qemu.version", "qemu.tdx"))
@@ -54,7 +54,7 @@ def qemu(view: View) -> Finding:
     return passed(evidence) if able else failed(evidence)
 
 
-def qemu_kvm(view: View) -> Finding:
+def qemu_kvm(view: FactsView) -> Finding:
     """QEMU and KVM speak the same TDX interface."""
     evidence = view.evidence(("qemu.version", "kvm.vm_types"))
     version, types = view.text("qemu.version") or "", view.number("kvm.vm_types")
@@ -72,7 +72,7 @@ def qemu_kvm(view: View) -> Finding:
     return passed(evidence) if upstream_kvm and numbers >= _UPSTREAM_QEMU else unknown(evidence)
 
 
-def tdvf(view: View) -> Finding:
+def tdvf(view: FactsView) -> Finding:
     """Some firmware image carries TDVF metadata."""
     images = view.words("tdvf")
     evidence = view.evidence(("tdvf",))
@@ -81,7 +81,7 @@ def tdvf(view: View) -> Finding:
     return passed(evidence) if images else failed(evidence)
 
 
-def keyids_free(view: View) -> Finding:
+def keyids_free(view: FactsView) -> Finding:
     """The misc cgroup has KeyIDs left."""
     capacity, current = view.number("cgroup.tdx_capacity"), view.number("cgroup.tdx_current")
     evidence = view.evidence(("cgroup.tdx_capacity", "cgroup.tdx_current"))

@@ -49,7 +49,7 @@ MESSAGES: tuple[Message, ...] = (
         "not-supported",
         Role.FAILURE,
         r"TDX not supported by the host platform",
-        "7.1+: printed on every x86 machine without TDX",
+        "7.1+: printed on every x86 machine without TDX whose kernel has CONFIG_INTEL_TDX_HOST",
         "PLATFORM_NOT_TDX",
     ),
     row(
@@ -247,7 +247,7 @@ MESSAGES: tuple[Message, ...] = (
         "pamt",
         Role.PROGRESS,
         r"(?P<kb>\d+) KBs? allocated for PAMT\.?",
-        "about 1/256 of RAM; far less with Dynamic PAMT",
+        "about 1/256 of RAM; far less with Dynamic PAMT, which was under review in 2026",
         past=True,
     ),
     row("dynamic-pamt", Role.PROGRESS, r"Enable Dynamic PAMT\.?", "the PAMT grows on demand", past=True),

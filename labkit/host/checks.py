@@ -10,7 +10,7 @@ from labkit.host import _host_rules as host
 from labkit.host import _launch_rules as launch
 from labkit.host._finding import Finding
 from labkit.host._reasons import LAUNCH
-from labkit.host._view import View
+from labkit.host._view import FactsView
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Check:
     id: str
     title: str
     needs: tuple[str, ...]
-    rule: Callable[[View], Finding]
+    rule: Callable[[FactsView], Finding]
     expected: str
     reason: str
     settle: str

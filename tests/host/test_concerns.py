@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.host import HostReport, verify, verify_log
+from labkit.host import Generation, HostReport, host_generation, verify, verify_log
 from labkit.host._codes import leaves, operands, statuses
 from labkit.host._module import ModuleVersion, of_text
 from labkit.host._seamcall import CAUSES, decode
@@ -244,3 +244,37 @@ def test_a_xeon_6_is_known_by_its_name_alone(tmp_path: Path) -> None:
     assert report.launch.reason == "KERNEL_NO_TDX"
     assert not re.search(r"no support for TDX hosts", report.summary)
     assert replace(report).summary.startswith("The TDX module is initialised, but a TD cannot be started.")
+
+
+RELEASES = (
+    "5.15.0-100-generic",
+    "6.2.0-mvp10v1+8-generic",
+    "5.15.152.bsk.1-tdxh.1-amd64",
+    "6.8.0-101-generic",
+    "6.8.0-1025-intel",
+    "6.11.0-1007-intel",
+    "6.14.0-1004-intel",
+    "6.17.0-8-generic",
+    "7.1.0",
+)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_table_of_generations_agrees_with_the_verdict(release: str) -> None:
+    """A kernel that its own success line proves has a generation; one that cannot do TDX has none."""
+    words = "tdx: TDX module initialized." if release.startswith(("5.", "6.2")) else UP
+    plain = release in ("5.15.0-100-generic", "6.8.0-101-generic")
+    up = verify_log(log(words, release=release))
+    assert up.verdict == "READY" or plain
+    silent = verify_log(log(release=release))
+    assert (silent.reason == "KERNEL_NO_TDX") == plain
+    assert (host_generation(silent) is None) == (plain or "tdxh" in release)
+    if not plain:
+        assert host_generation(up) is not None
+
+
+def test_a_vendors_kernel_is_of_the_mvp_line_by_its_words() -> None:
+    start = log("tdx: BIOS enabled: private KeyID range [64, 128)", release="5.15.152.bsk.1-tdxh.1-amd64")
+    assert host_generation(verify_log(start)) is Generation.MVP
+    guest = log("tdx: Guest detected", release="5.15.0-100-generic")
+    assert host_generation(verify_log(guest)) is None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import DataError
-from labkit.host import Facts, LogState, Status, collect, diagnose, load, save, verify_log
+from labkit.host import CheckStatus, Facts, LogState, collect, diagnose, load, save, verify_log
 from labkit.host._log import read_log_text
 from labkit.host._tree import Tree
 from tests.host.hosts import S3, START, UP, Host, build, log
@@ -101,7 +101,7 @@ def test_a_whole_log_of_one_boot_needs_no_remark() -> None:
 
 def test_failed_checks_show_their_evidence_and_others_only_when_asked() -> None:
     report = verify_log(log(START, "virt/tdx: module not loaded"))
-    assert report.check("module-loaded").status is Status.FAIL
+    assert report.check("module-loaded").status is CheckStatus.FAIL
     short, long = report.text(), report.text(verbose=True)
     assert "kernel log: virt/tdx: module not loaded" in short
     passed = "kernel log: virt/tdx: BIOS enabled"
