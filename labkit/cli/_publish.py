@@ -6,16 +6,26 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import emit, json_option
+from labkit.cli._common import emit, json_option, note
 from labkit.runs import publish, read_record
+from labkit.settings import Settings
 
 
 @click.command("publish", epilog="Example: labkit publish runs/20260102T030405Z")
 @click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--live", is_flag=True, help="Let the chapters that need no machine run in the reader's browser."
+)
 @json_option
-def command(run_dir: Path, as_json: bool) -> None:
+def command(run_dir: Path, live: bool, as_json: bool) -> None:
     """Make the HTML site of a run again from its record and its executed notebooks.
 
-    The site is RUN_DIR/site; it needs neither a server nor the network.
+    The site is RUN_DIR/site; it needs neither a server nor the network. With --live it has scripts as well,
+    and its live chapters need a web server: python -m http.server -d RUN_DIR/site.
     """
-    emit(publish(read_record(run_dir)), as_json)
+    run = publish(read_record(run_dir))
+    if live:
+        from labkit.live import make_live
+
+        make_live(run, Settings.load(), note)
+    emit(run, as_json)

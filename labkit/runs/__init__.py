@@ -9,7 +9,7 @@ from labkit.runs._record import Chapter, Reported, Run, read_record
 from labkit.runs._refresh import Refreshed, read_patterns, refresh
 from labkit.runs._runner import CELL_TIMEOUT, RunPlan, plan_run, run_plan
 from labkit.runs._site import publish
-from labkit.runs._source import find_notebooks, repository
+from labkit.runs._source import find_notebooks, read_notebook, repository
 
 if TYPE_CHECKING:
     from labkit.runs._attested import attest_run
@@ -29,6 +29,7 @@ __all__ = [
     "find_notebooks",
     "plan_run",
     "publish",
+    "read_notebook",
     "read_patterns",
     "read_record",
     "refresh",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from labkit.show import _tdx as tdx
 from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
-from labkit.show._html import badge, details, element, escape, join, page, pre, table
+from labkit.show._html import Markup, badge, details, element, escape, join, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
-from labkit.show._site import Link, chapter_page, run_index
+from labkit.show._site import Link, chapter_page, run_index, site_page
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, one_line, stamp
@@ -18,6 +18,7 @@ from labkit.show._view import View
 __all__ = [
     "FieldSpan",
     "Link",
+    "Markup",
     "TreeNode",
     "View",
     "badge",
@@ -36,11 +37,11 @@ __all__ = [
     "hex_map",
     "join",
     "one_line",
-    "page",
     "paint",
     "pre",
     "register_fold",
     "run_index",
+    "site_page",
     "section_table",
     "spans",
     "stamp",

@@ -87,17 +87,23 @@ def run_index(
     )
 
 
-def _page(title: str, styles: str, *body: object) -> Markup:
+def site_page(title: str, *body: object, policy: str, head: Markup) -> Markup:
+    """Any other page of a site, with a content policy and elements of the head of its own."""
+    return _page(title, "", *body, policy=policy, more=head)
+
+
+def _page(title: str, styles: str, *body: object, policy: str = _POLICY, more: object = "") -> Markup:
     from importlib.resources import files  # only a published site needs it, every verb would pay
 
     css = Markup(files("labkit.show").joinpath("site.css").read_text(encoding="utf-8") + styles)
     head = element(
         "head",
         Markup('<meta charset="utf-8">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         element("title", title),
         element("style", css),
+        more,
     )
     return Markup(f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n")
 

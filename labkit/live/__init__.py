@@ -1,0 +1,8 @@
+"""Pages that come alive: chapters and tools that run in the reader's browser, with nothing installed."""
+
+from __future__ import annotations
+
+from labkit.live._inputs import INPUTS, NpmInput, fetch_inputs
+from labkit.live._site import make_live
+
+__all__ = ["INPUTS", "NpmInput", "fetch_inputs", "make_live"]

@@ -1,0 +1,159 @@
+"""Makes a published run live: what runs in a browser is put beside its pages, and marked pages get a button.
+
+A page that is not marked stays as it was, without any script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from labkit.errors import DataError
+from labkit.live._bundle import write_bundle
+from labkit.live._inputs import INPUTS, fetch_inputs, unpack
+from labkit.runs import Run, read_notebook
+from labkit.settings import Settings
+from labkit.show import Markup, element, site_page
+
+POLICY = (
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src data:; "
+    "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+MARK = "browser"
+"""The key of a notebook's ``labkit`` metadata that says: this chapter needs no machine."""
+
+TOOLS = (
+    ("verify", "A kernel log of a host", "What labkit verify --kernel-log says of dmesg or journalctl -k."),
+    ("facts", "Saved facts of a host", "What labkit verify --from says of a file made with --save."),
+    ("measure", "A firmware image", "The TDVF sections and MRTD, as labkit measure shows them."),
+    (
+        "eventlog",
+        "An event log",
+        "The events and the registers that they lead to: TCG, CCEL, or dstack's JSON.",
+    ),
+    (
+        "quote",
+        "A quote",
+        "Every field, strictly read. Nothing is verified here: no verdict is made in a browser.",
+    ),
+)
+
+_META = re.compile(r'(<meta http-equiv="Content-Security-Policy" content=")[^"]*(">)')
+_ASSETS = ("live.css", "live.js", "tools.js", "worker.js")
+
+
+def make_live(run: Run, settings: Settings, on_progress: Callable[[str], None] = lambda text: None) -> None:
+    """Add to the published site of ``run`` what lets its marked chapters run in a browser.
+
+    The same run and the same labkit give the same bytes.
+
+    Raises:
+        MissingComponent, StorageError: what the browser needs is not in the cache and cannot be fetched.
+        DataError: a page of the site is not one that ``publish`` made.
+    """
+    site = run.directory / "site"
+    inputs = fetch_inputs(settings.cache_dir / "npm", on_progress)
+    with tempfile.TemporaryDirectory(prefix=".live-", dir=run.directory) as name:
+        draft = Path(name) / "live"
+        draft.mkdir()
+        for wanted in INPUTS:
+            unpack(wanted, inputs[wanted.name], draft / wanted.folder)
+        _shorten_lock(draft / "pyodide/pyodide-lock.json")
+        write_bundle(draft / "python.zip")
+        browser = files("labkit.live").joinpath("browser")
+        for asset in _ASSETS:
+            (draft / asset).write_bytes(browser.joinpath(asset).read_bytes())
+        (draft / "cells").mkdir()
+        for chapter in run.chapters:
+            if chapter.output is not None:
+                _enliven(site, draft, chapter.name, read_notebook(run.directory / chapter.output))
+        shutil.rmtree(site / "live", ignore_errors=True)
+        draft.rename(site / "live")
+    worker = browser.joinpath("sw.js").read_text(encoding="utf-8")
+    (site / "sw.js").write_text(worker.replace("@VERSION@", _version(site / "live")), encoding="utf-8")
+    (site / "tools.html").write_text(_tools_page(), encoding="utf-8")
+
+
+def _enliven(site: Path, draft: Path, name: str, notebook: Any) -> None:
+    """Put the script and the cells of a marked chapter beside its page."""
+    if not notebook.metadata.get("labkit", {}).get(MARK):
+        return
+    path = site / f"{name}.html"
+    text = path.read_text(encoding="utf-8")
+    head = (
+        '<link rel="stylesheet" href="live/live.css">'
+        '<script type="module" src="live/live.js"></script></head>'
+    )
+    text, policies = _META.subn(rf"\g<1>{POLICY}\g<2>", text)
+    text, heads = re.subn("</head>", lambda _: head, text, count=1)
+    marked = element("body", data_notebook=name).removesuffix("</body>")
+    text, bodies = re.subn("<body>", lambda _: marked, text, count=1)
+    if (policies, heads, bodies) != (1, 1, 1):
+        raise DataError(f"{path} is not a page that labkit published.", "Publish the run again.")
+    path.write_text(text, encoding="utf-8")
+    cells = {"nbformat": 4, "nbformat_minor": notebook.nbformat_minor, "metadata": notebook.metadata}
+    cells["cells"] = [
+        {**cell, "outputs": []} if cell.cell_type == "code" else cell for cell in notebook.cells
+    ]
+    target = draft / "cells" / f"{quote(name, safe='')}.json"
+    target.write_text(json.dumps(cells, sort_keys=True), encoding="utf-8")
+
+
+def _shorten_lock(path: Path) -> None:
+    """A lock file without packages: everything that a page imports is in the zip."""
+    lock = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**lock, "packages": {}}, sort_keys=True), encoding="utf-8")
+
+
+def _version(folder: Path) -> str:
+    """A digest of all that the service worker keeps."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            whole.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def _tools_page() -> Markup:
+    boxes = [
+        element(
+            "section",
+            element("h2", title),
+            element("p", words),
+            element(
+                "label", "Drop a file here, or choose one: ", Markup(f'<input type="file" name="{tool}">')
+            ),
+            element("p", class_="name"),
+            element("pre", role="status"),
+            class_="live-tool",
+            data_tool=tool,
+        )
+        for tool, title, words in TOOLS
+    ]
+    return site_page(
+        "labkit in your browser",
+        element(
+            "main",
+            element("h1", "Read a file of your own"),
+            element(
+                "p",
+                "The file stays in your browser: nothing is sent anywhere.",
+            ),
+            element("p", id="status", role="status"),
+            *boxes,
+            element("p", element("a", "All chapters", href="index.html")),
+        ),
+        policy=POLICY,
+        head=Markup(
+            '<link rel="stylesheet" href="live/live.css"><script type="module" src="live/tools.js"></script>'
+        ),
+    )

@@ -1,0 +1,215 @@
+// Makes the cells of a chapter editable and runs them in the reader's browser, beside what was recorded.
+import DOMPurify from "./dompurify/purify.es.mjs";
+
+const base = new URL(".", import.meta.url);
+const name = document.body.dataset.notebook;
+const key = (word) => `labkit:${word}`;
+const TAGS = ["a", "abbr", "b", "br", "caption", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6",
+  "hr", "i", "kbd", "li", "ol", "p", "pre", "s", "small", "span", "strong", "style", "sub", "summary", "sup", "table", "tbody", "td", "tfoot",
+  "th", "thead", "tr", "ul", "svg", "g", "path", "rect", "circle", "line", "polyline", "polygon", "text", "tspan", "title", "desc", "defs"];
+const CLEAN = { ALLOWED_TAGS: TAGS, ALLOW_DATA_ATTR: false, ADD_ATTR: ["open"], FORBID_ATTR: ["id", "name", "href", "xlink:href"], ALLOW_ARIA_ATTR: true };
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [word, value] of Object.entries(attributes)) {
+    if (word.startsWith("on")) made.addEventListener(word.slice(2), value);
+    else if (value !== undefined) made.setAttribute(word, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function stored(word, value) {
+  try {
+    if (value === undefined) return localStorage.getItem(key(word));
+    localStorage.setItem(key(word), value);
+  } catch { /* no storage: the page works, and forgets */ }
+  return null;
+}
+
+const text = (value) => (Array.isArray(value) ? value.join("") : value ?? "");
+const plain = (value) => text(value).replace(/\x1b\[[0-9;?]*[ -/]*[@-~]/g, "");
+
+class Runtime {
+  constructor(status) { this.status = status; this.waiting = new Map(); this.next = 1; }
+
+  start() {
+    this.ready ??= new Promise((resolve, reject) => {
+      if (typeof WebAssembly !== "object" || typeof Worker !== "function") {
+        reject(new Error("This browser has no WebAssembly or no workers: read the recorded outputs, or use another browser."));
+        return;
+      }
+      this.worker = new Worker(new URL("worker.js", base), { type: "module" });
+      this.worker.onerror = () => reject(new Error("Python cannot be loaded here: is the page served by a web server, and not opened as a file?"));
+      this.worker.onmessage = ({ data }) => {
+        if (data.type === "progress") this.status(data.text);
+        else if (data.type === "ready") { this.status(`Python is ready (${(data.milliseconds / 1000).toFixed(1)} s).`); resolve(); }
+        else if (data.type === "failed") reject(new Error(`Python cannot be loaded: ${data.text}`));
+        else this.waiting.get(data.id)?.(data);
+      };
+      this.worker.postMessage({ type: "start", journal: stored("journal") ?? "" });
+    });
+    return this.ready;
+  }
+
+  async ask(message, onoutput) {
+    await this.start();
+    const id = this.next++;
+    return new Promise((resolve) => {
+      this.waiting.set(id, (data) => {
+        if (data.type === "output") { onoutput?.(data.output); return; }
+        this.waiting.delete(id);
+        if (data.journal !== undefined) stored("journal", data.journal);
+        resolve(data);
+      });
+      this.worker.postMessage({ ...message, id });
+    });
+  }
+
+  stop() {
+    this.worker?.terminate();
+    this.worker = this.ready = undefined;
+    for (const end of this.waiting.values()) end({ type: "done", ok: false, stopped: true });
+    this.waiting.clear();
+  }
+}
+
+function rendered(output, question) {
+  const data = output.data ?? {};
+  if (output.output_type === "stream") return element("pre", { class: `stream ${output.name}` }, plain(output.text));
+  if (output.output_type === "error") return element("pre", { class: "error", role: "alert" }, plain(output.traceback.join("\n")));
+  const form = data["application/vnd.labkit.question+json"];
+  const html = data["text/html"] ?? data["image/svg+xml"];
+  const shown = element("div", { class: "rich" });
+  if (html !== undefined) shown.innerHTML = DOMPurify.sanitize(text(html), CLEAN);
+  else if (data["image/png"]) shown.append(element("img", { src: `data:image/png;base64,${text(data["image/png"])}`, alt: "output" }));
+  else shown.append(element("pre", {}, plain(data["text/plain"] ?? data["text/markdown"])));
+  if (form && question) shown.append(question(form));
+  return shown;
+}
+
+class Cell {
+  constructor(page, node, source, index) {
+    Object.assign(this, { page, node, source, index });
+    const input = node.querySelector(".input_area") ?? node;
+    this.editor = element("textarea", { class: "live-editor", spellcheck: "false", autocapitalize: "off", "aria-label": `Code of cell ${index + 1}`, rows: String(source.split("\n").length) });
+    this.editor.value = source;
+    this.editor.addEventListener("input", () => { this.editor.rows = this.editor.value.split("\n").length; });
+    this.editor.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.shiftKey || event.ctrlKey)) { event.preventDefault(); page.run(this).then(() => event.shiftKey && page.focus(this.index + 1)); }
+    });
+    this.button = element("button", { type: "button", class: "live-run", title: "Run this cell (Ctrl+Enter; Shift+Enter goes on to the next)", onclick: () => page.run(this) }, "Run");
+    this.output = element("section", { class: "live-output", hidden: "", "aria-live": "polite", "aria-label": `Output of cell ${index + 1}, from your browser` });
+    input.replaceChildren(this.editor);
+    input.after(element("div", { class: "live-bar" }, this.button));
+    node.append(this.output);
+  }
+
+  reset() { this.editor.value = this.source; this.editor.rows = this.source.split("\n").length; this.output.hidden = true; this.output.replaceChildren(); this.outputs = undefined; }
+
+  async run() {
+    this.outputs = [];
+    const body = element("div", { class: "live-body" });
+    const stamp = element("p", { class: "live-stamp" }, "running in your browser …");
+    this.output.replaceChildren(stamp, body);
+    this.output.hidden = false;
+    let last;
+    const show = (output) => {
+      this.outputs.push(output);
+      if (output.output_type === "stream" && last?.dataset.stream === output.name) { last.textContent += plain(output.text); return; }
+      last = rendered(output, (form) => this.form(form));
+      if (output.output_type === "stream") last.dataset.stream = output.name;
+      body.append(last);
+    };
+    const done = await this.page.runtime.ask({ type: "run", source: this.editor.value }, show);
+    stamp.textContent = done.stopped ? "stopped; what the cells before it had defined is gone" : done.failure ? `Python ended: ${done.failure}` : "ran in your browser";
+    stamp.classList.toggle("failed", !done.ok);
+    return done.ok;
+  }
+
+  form(question) {
+    const made = element("form", { class: "live-question" });
+    const say = element("div", { "aria-live": "polite" });
+    let read;
+    if (question.kind === "choice") {
+      for (const offer of question.offers) made.append(element("label", {}, element("input", { type: "radio", name: "answer", value: offer }), ` ${offer}`));
+      read = () => made.querySelector("input:checked")?.value;
+    } else {
+      const hint = question.kind === "order" ? "in order, separated by commas" : question.kind === "number" ? `a number${question.unit ? `, in ${question.unit}` : ""}` : "your prediction";
+      const field = element("input", { type: question.kind === "number" ? "number" : "text", step: "any", placeholder: hint, "aria-label": hint });
+      made.append(field);
+      read = () => (field.value === "" ? undefined : question.kind === "number" ? Number(field.value) : question.kind === "order" ? field.value.split(",").map((word) => word.trim()) : field.value);
+    }
+    made.append(element("button", { type: "submit" }, "Record"), say);
+    made.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const value = read();
+      if (value === undefined) { say.textContent = "Answer first; a guess is as good as any."; return; }
+      say.replaceChildren();
+      const done = await this.page.runtime.ask({ type: "answer", question: question.id, value }, (output) => say.replaceChildren(rendered(output)));
+      if (!done.ok) say.textContent = done.failure ?? "This could not be recorded.";
+    });
+    return made;
+  }
+}
+
+class Page {
+  constructor(cells) {
+    this.status = element("span", { role: "status", class: "live-status" });
+    this.runtime = new Runtime((words) => { this.status.textContent = words; });
+    const nodes = [...document.querySelectorAll(".code_cell")];
+    this.notebook = cells;
+    const sources = cells.cells.filter((cell) => cell.cell_type === "code");
+    this.bar = element("div", { class: "live-page" },
+      element("button", { type: "button", class: "live-all", onclick: () => this.runAll() }, "Run all"),
+      element("button", { type: "button", class: "live-stop", onclick: () => this.stop() }, "Stop"),
+      element("button", { type: "button", onclick: () => this.restart() }, "Restart"),
+      element("button", { type: "button", onclick: () => this.cells.forEach((cell) => cell.reset()) }, "Reset all cells"),
+      element("button", { type: "button", onclick: () => this.download() }, "Download the notebook"), this.status);
+    this.cells = nodes.map((node, index) => new Cell(this, node, text(sources[index].source), index));
+    this.queue = Promise.resolve();
+  }
+
+  focus(index) { this.cells[Math.min(index, this.cells.length - 1)].editor.focus(); }
+  run(cell) { this.queue = this.queue.then(() => cell.run(), () => cell.run()).catch((error) => { this.status.textContent = error.message; return false; }); return this.queue; }
+  async runAll() { for (const cell of this.cells) if (!(await this.run(cell))) { this.status.textContent = `Stopped at cell ${cell.index + 1}, which did not end well.`; return false; } return true; }
+  stop() { this.runtime.stop(); this.status.textContent = "Stopped. Python starts anew with the next cell; run the chapter from its beginning."; }
+  restart() { this.runtime.stop(); this.cells.forEach((cell) => { cell.output.hidden = true; }); this.runtime.start().catch((error) => { this.status.textContent = error.message; }); }
+
+  download() {
+    const copy = structuredClone(this.notebook);
+    let at = 0;
+    for (const cell of copy.cells) {
+      if (cell.cell_type !== "code") continue;
+      const live = this.cells[at++];
+      Object.assign(cell, { source: live.editor.value, outputs: (live.outputs ?? []).map((output) => ({ ...output })), execution_count: null });
+      for (const output of cell.outputs) delete output.data?.["application/vnd.labkit.question+json"];
+      for (const output of cell.outputs) if (output.output_type === "execute_result") output.execution_count = null;
+      if (cell.outputs.length) cell.metadata = { ...cell.metadata, labkit: { ...cell.metadata?.labkit, ran: "in a browser" } };
+    }
+    const link = element("a", { href: URL.createObjectURL(new Blob([JSON.stringify(copy, null, 1)], { type: "application/x-ipynb+json" })), download: `${name}.ipynb` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+}
+
+async function begin(button) {
+  button.disabled = true;
+  const status = button.nextElementSibling;
+  try {
+    const answer = await fetch(new URL(`cells/${encodeURIComponent(name)}.json`, base));
+    if (!answer.ok) throw new Error(`The cells of this chapter are not there (${answer.status}).`);
+    const page = new Page(await answer.json());
+    window.labkit = page;
+    button.parentElement.replaceWith(page.bar);
+    if ("serviceWorker" in navigator) navigator.serviceWorker.register(new URL("../sw.js", base)).catch(() => {});
+    await page.runtime.start();
+  } catch (error) {
+    (window.labkit?.status ?? status).textContent = error.message;
+    button.disabled = false;
+  }
+}
+
+const place = document.querySelector("main .facts") ?? document.querySelector("main");
+const button = element("button", { type: "button", class: "live-begin", onclick: () => begin(button) }, "Run this chapter in your browser");
+place?.after(element("div", { class: "live-page" }, button, element("span", { role: "status" }, "Nothing is sent anywhere; Python is loaded from this site.")));
