@@ -31,7 +31,15 @@ class _List:
         from labkit.show import columns
 
         head = ("assignment", "points", "chapter", "needs", "title")
-        return columns([head, *(tuple(str(row[name]) for name in ("name", "points", "chapter", "needs", "title")) for row in self.rows)])
+        return columns(
+            [
+                head,
+                *(
+                    tuple(str(row[name]) for name in ("name", "points", "chapter", "needs", "title"))
+                    for row in self.rows
+                ),
+            ]
+        )
 
 
 @command.command("list")
@@ -41,7 +49,7 @@ def list_(as_json: bool) -> None:
 
     Example: labkit assignment list
     """
-    from labkit.course import exercises
+    from labkit.course import all_exercises
 
     rows = tuple(
         {
@@ -52,7 +60,7 @@ def list_(as_json: bool) -> None:
             "questions": [question.key for question in found.questions],
             "needs": "a TDVM" if found.boots else "labkit",
         }
-        for found in exercises()
+        for found in all_exercises()
     )
     emit(_List(rows), as_json)
 

@@ -32,16 +32,27 @@ class _Self:
 @click.argument("name", required=False)
 @click.argument("submissions", required=False, type=click.Path(path_type=Path))
 @COURSE
-@click.option("-j", "jobs", type=click.IntRange(1, 256), metavar="N", help="Local workers; by default one a CPU.")
+@click.option(
+    "-j", "jobs", type=click.IntRange(1, 256), metavar="N", help="Local workers; by default one a CPU."
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Grade on the Dask cluster of this scheduler.")
 @click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the marks as CSV.")
 @click.option("--junit", "junit_file", type=_FILE, metavar="FILE", help="Write a JUnit report.")
 @click.option("--explain", is_flag=True, help="Say for every mark why.")
 @click.option("--gradebook", metavar="URL", help="Merge into this gradebook of nbgrader, or `none`.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds for a submission's code.")
-@click.option("--no-rerun", is_flag=True, help="Grade what was handed in, without running the notebooks again.")
+@click.option(
+    "--timeout", type=float, default=30.0, show_default=True, help="Seconds for a submission's code."
+)
+@click.option(
+    "--no-rerun", is_flag=True, help="Grade what was handed in, without running the notebooks again."
+)
 @click.option("--self", "own", is_flag=True, help="Look at your own work, without a course.")
-@click.option("--work", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="With --self: its folder.")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="With --self: its folder.",
+)
 @json_option
 @click.pass_context
 def command(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from labkit.course._sandbox import Limits
     from labkit.course._submissions import Packed, pack
     from labkit.course._work import Work, open_work, self_report
-    from labkit.course.exercises import exercise, exercises
+    from labkit.course.exercises import all_exercises, exercise
 
 __all__ = [
     "COLUMNS",
@@ -32,9 +32,9 @@ __all__ = [
     "Task",
     "Variant",
     "Work",
+    "all_exercises",
     "course_folder",
     "exercise",
-    "exercises",
     "grade_class",
     "init_course",
     "merge",
@@ -74,7 +74,7 @@ _LATER = {
     "open_work": "_work",
     "self_report": "_work",
     "exercise": "exercises",
-    "exercises": "exercises",
+    "all_exercises": "exercises",
 }
 
 

@@ -63,7 +63,9 @@ class Row:
         head = f"{self.student}: {self.score} of {self.max_score}"
         lines = [f"{head}  {' '.join(self.flags)}".rstrip()]
         lines += [f"  {text}" for text in (self.problem, self.void, *self.notes) if text]
-        lines += [f"  {entry.question}: {entry.points} of {entry.max_points}. {entry.why}" for entry in self.marks]
+        lines += [
+            f"  {entry.question}: {entry.points} of {entry.max_points}. {entry.why}" for entry in self.marks
+        ]
         return "\n".join(lines)
 
 
@@ -98,8 +100,14 @@ class ClassGrades:
                 counts[word] = counts.get(word, 0) + 1
         full = sum(row.score == row.max_score for row in self.rows)
         flags = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-        lines = [f"{row.student:24} {row.score:3} of {row.max_score:3}  {' '.join(row.flags)}".rstrip() for row in self.rows]
-        lines += ["", f"{self.assignment}: {len(self.rows)} students, {full} with full marks. {flags}".rstrip()]
+        lines = [
+            f"{row.student:24} {row.score:3} of {row.max_score:3}  {' '.join(row.flags)}".rstrip()
+            for row in self.rows
+        ]
+        lines += [
+            "",
+            f"{self.assignment}: {len(self.rows)} students, {full} with full marks. {flags}".rstrip(),
+        ]
         lines += [f"{row.student} could not be graded: {row.problem}" for row in self.failed]
         return "\n".join(lines)
 
@@ -193,8 +201,13 @@ def grade_class(
     store = Store(course.folder / "grades" / exercise.name)
     results = grade_jobs([job(student) for student in course.students], store, workers, scheduler, tell)
     copies = find_copies(results)
-    rows = [_row(result, copies.flags.get(result.student, ()), copies.void.get(result.student, "")) for result in results]
-    rows += [_stranger(exercise, found[student]) for student in sorted(found) if student not in course.students]
+    rows = [
+        _row(result, copies.flags.get(result.student, ()), copies.void.get(result.student, ""))
+        for result in results
+    ]
+    rows += [
+        _stranger(exercise, found[student]) for student in sorted(found) if student not in course.students
+    ]
     return ClassGrades(exercise.name, tuple(rows), kept)
 
 

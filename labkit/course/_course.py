@@ -97,8 +97,8 @@ def init_course(roster: Path, folder: Path) -> Course:
         if not (folder / _FILE).exists():
             name = folder.absolute().name or "course"
             if not (folder / _SEED).exists():
-                with open(os.open(folder / _SEED, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                    file.write(secrets.token_hex(32) + "\n")
+                (folder / _SEED).touch(mode=0o600)
+                (folder / _SEED).write_text(secrets.token_hex(32) + "\n")
             document = {"format": "labkit-course/1", "name": name, "id": secrets.token_hex(8)}
             _write(folder / _FILE, canonical(document, indent=1))
         if not (folder / "nbgrader_config.py").exists():
@@ -169,7 +169,9 @@ def read_roster(path: Path) -> tuple[str, ...]:
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     column = next((name for name in rows.fieldnames or () if name.strip().lower() == "id"), None)
     if column is None:
-        raise DataError(f"{path} has no column `id`.", "Its first line must name the columns, one of them id.")
+        raise DataError(
+            f"{path} has no column `id`.", "Its first line must name the columns, one of them id."
+        )
     ids = [student for row in rows if (student := (row[column] or "").strip())]
     if not ids:
         raise DataError(f"{path} names no student.", "Write one id on each line.")

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_WORDS = (
-    "amber acorn alder anvil apple aspen badger basil beacon birch bramble bronze cedar chalk cherry cinder "
-    "clover cobalt copper coral cotton crane cypress daisy dune ember falcon fennel fern flint forest garnet "
-    "ginger glacier grove harbor hazel heron indigo iris ivory jasper juniper kestrel lagoon larch laurel "
-    "lemon lichen linen lotus maple marble meadow mint moss nettle oak olive onyx opal orchid otter pebble "
-    "pepper pine plum poplar quartz raven reed river robin rowan saffron sage sand shell silver slate sorrel "
-    "sparrow spruce sumac swift tansy teal thistle thyme topaz tulip velvet violet walnut willow wren yarrow "
-    "zinc zephyr"
-).split()
+_WORDS = """
+amber acorn alder anvil apple aspen badger basil beacon birch bramble bronze cedar chalk cherry
+cinder clover cobalt copper coral cotton crane cypress daisy dune ember falcon fennel fern flint
+forest garnet ginger glacier grove harbor hazel heron indigo iris ivory jasper juniper kestrel
+lagoon larch laurel lemon lichen linen lotus maple marble meadow mint moss nettle oak olive onyx
+opal orchid otter pebble pepper pine plum poplar quartz raven reed river robin rowan saffron sage
+sand shell silver slate sorrel sparrow spruce sumac swift tansy teal thistle thyme topaz tulip
+velvet violet walnut willow wren yarrow zinc zephyr
+""".split()  # noqa: SIM905
 
 
 class Draw:

@@ -51,7 +51,8 @@ class Store:
             draft.replace(path)
         except OSError as error:
             raise StorageError(
-                f"The result {path} cannot be written: {error.strerror}.", "Free some space, then grade again."
+                f"The result {path} cannot be written: {error.strerror}.",
+                "Free some space, then grade again.",
             ) from error
 
     def _path(self, job: Job) -> Path:
@@ -127,22 +128,24 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
             client = Client(scheduler, timeout=15, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise MissingComponent(
-                f"No Dask scheduler answers at {scheduler}.", "Start one with `dask scheduler`, or leave it out."
+                f"No Dask scheduler answers at {scheduler}.",
+                "Start one with `dask scheduler`, or leave it out.",
             ) from error
         with client:
             yield client
         return
     quiet = {"logging.distributed": "critical", "distributed.worker.memory.terminate": False}
-    with TemporaryDirectory(prefix="labkit-grade-") as scratch, dask.config.set(quiet):
-        with (
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                local_directory=scratch,
-                silence_logs="CRITICAL",
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
+    with (
+        TemporaryDirectory(prefix="labkit-grade-") as scratch,
+        dask.config.set(quiet),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            local_directory=scratch,
+            silence_logs="CRITICAL",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

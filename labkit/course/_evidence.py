@@ -1,7 +1,7 @@
 """Evidence in a submission: read as data, verified, and held against whose work it claims to be.
 
-The lab authority's key lies on the student's disk. So this finds evidence that was copied, mixed up or edited;
-a student who signs made-up registers with their own key it does not find.
+The lab authority's key lies on the student's disk. So this finds evidence that was copied, mixed up or
+edited; a student who signs made-up registers with their own key it does not find.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from labkit.attest import (
 )
 from labkit.course._model import EVIDENCE, Challenge, Claims
 from labkit.errors import LabkitError
-from labkit.measure import Event, EventLog, EventType, LogFormat, LogHeader, parse_log, rtmrs
+from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader, parse_log, rtmrs
 
 _SHA384 = 0x000C
 _SEPT_VE_DISABLE = 1 << 28
@@ -106,7 +106,7 @@ def tagged_log(digests: Mapping[int, list[tuple[str, bytes]]]) -> EventLog:
     """A CCEL with these events: for each RTMR, name and digest."""
     rows = [(register, *row) for register, rows in digests.items() for row in rows]
     events = [
-        Event(index, register + 1, EventType.EV_IPL, ((_SHA384, digest),), name.encode())
+        LogEvent(index, register + 1, EventType.EV_IPL, ((_SHA384, digest),), name.encode())
         for index, (register, name, digest) in enumerate(rows, 1)
     ]
     return EventLog(LogFormat.CCEL, LogHeader(register=1), tuple(events))

@@ -48,7 +48,7 @@ class Job:
     released: bytes = field(repr=False)
     due: float | None = None
     rerun: bool = True
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def key(self) -> str:
@@ -73,10 +73,10 @@ class Job:
 class Prints:
     """Short hashes by which copies are found.
 
-    owner: first half of REPORTDATA that this student's evidence must have. expected: by question, of the right
-    answer, where no two students have the same. whole: of all right answers together. given, given_whole: of
-    what the submission says, where that is not right for this student. challenge: the student that the
-    submission's challenge names. evidence: whose evidence it has. quote, root: of the files.
+    owner: first half of REPORTDATA that this student's evidence must have. expected: by question, of the
+    right answer, where no two students have the same. whole: of all right answers together. given,
+    given_whole: of what the submission says, where that is not right for this student. challenge: the student
+    that the submission's challenge names. evidence: whose evidence it has. quote, root: of the files.
     """
 
     owner: str = ""

@@ -99,7 +99,7 @@ def main() -> None:
     """Play the role that the command line names."""
     _limit(json.loads(sys.argv[2]))
     incoming, outgoing = _channel()
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     {"cells": _cells, "function": _function}[sys.argv[1]](incoming, outgoing)
     outgoing.flush()
     os._exit(0)

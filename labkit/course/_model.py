@@ -1,7 +1,7 @@
 """What an exercise is made of, as data: questions, a variant for one student, claims, marks.
 
-An exercise is pure: ``make`` draws a variant from the course's seed, ``check`` marks claims against it. Neither
-boots anything, opens a file or asks the time, so that a grader can do both for any student at any place.
+An exercise is pure: ``make`` draws a variant from the course's seed, ``check`` marks claims against it.
+Neither boots anything, opens a file or asks the time, so that a grader can do both for any student anywhere.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Challenge:
 class Variant:
     """One student's task.
 
-    parameters, files: what the student gets. expected: the right answers by question. hidden: what only the
-    grader and the worked solution use.
+    parameters, files: what the student gets. expected: the right answers by question. hidden: what only
+    the grader and the worked solution use.
     """
 
     parameters: Mapping[str, Any]
@@ -82,7 +82,7 @@ class Claims:
 
 @dataclass(frozen=True)
 class Mark:
-    """The points for one question, and why in a sentence. forged: the claim cannot have come about honestly."""
+    """The points for one question, and why in a sentence. forged: the claim was made up or edited."""
 
     question: str
     points: int

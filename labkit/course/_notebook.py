@@ -81,8 +81,10 @@ def make_notebook(name: str, solutions: bool = False) -> bytes:
         try:
             notebook, resources = step(config=settings, parent=None).preprocess(notebook, resources)
         except (RuntimeError, ValueError) as error:
-            raise DataError(f"The notebook of {name} is not nbgrader's: {error}", "Mend its cells.") from error
-    return nbformat.writes(notebook).encode()
+            raise DataError(
+                f"The notebook of {name} is not nbgrader's: {error}", "Mend its cells."
+            ) from error
+    return str(nbformat.writes(notebook)).encode()
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def student_files(task: Task, notebook: bytes) -> dict[str, bytes]:
         f"{name}.ipynb": notebook,
         CHALLENGE: task.challenge_file(),
         _README: (
-            f"{task.exercise.title}\n\nOpen {name}.ipynb. The files here are yours alone; nobody else's answers "
+            f"{task.exercise.title}\n\nOpen {name}.ipynb. The files here are yours alone; no other answers "
             f"fit them.\nHand in with: labkit submit {name}\n"
         ).encode(),
         **task.variant.files,

@@ -1,7 +1,7 @@
 """Run a submission's code where it can harm nobody: a fresh process in bubblewrap, without network, bounded.
 
-Inside, only the Python that runs, its packages and labkit are there, read-only, and an empty folder in memory.
-The course's seed, other submissions and the home folder are not there. As root the process becomes an
+Inside, only the Python that runs, its packages and labkit are there, read-only, and an empty folder in
+memory. The course's seed, other submissions and the home folder are not there. As root the process becomes an
 ordinary user first, so that its limit of processes counts.
 """
 
@@ -18,7 +18,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -83,7 +83,9 @@ def _read_only() -> tuple[str, ...]:
     wanted |= {"/etc/ld.so.cache", "/etc/ssl", "/etc/alternatives", "/etc/localtime"}
     present = sorted(path for path in wanted if Path(path).exists())
     return tuple(
-        path for path in present if not any(path.startswith(f"{other}/") for other in present if other != path)
+        path
+        for path in present
+        if not any(path.startswith(f"{other}/") for other in present if other != path)
     )
 
 
@@ -102,7 +104,7 @@ def command(limits: Limits, role: str) -> list[str]:
         arguments += ["--perms", "0755", "--dir", above]
     for path in bound:
         if Path(path).is_symlink():
-            arguments += ["--symlink", os.readlink(path), path]
+            arguments += ["--symlink", str(Path(path).readlink()), path]
         else:
             arguments += ["--ro-bind", path, path]
     if os.geteuid() == 0:
@@ -218,10 +220,8 @@ def sandbox(limits: Limits, role: str) -> Iterator[Conversation]:
         _kill(process)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                try:
+                with suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass
         process.wait()
 
 

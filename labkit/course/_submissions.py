@@ -178,16 +178,18 @@ def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]
         raise Unreadable(f"it is no zip file, or a damaged one ({error})") from error
     prefix = _prefix(files, assignment)
     student = PurePosixPath(prefix).parts[-2] if len(PurePosixPath(prefix).parts) > 1 else None
-    return student, {
-        name.removeprefix(prefix): files[name] for name in files if name.startswith(prefix)
-    }
+    return student, {name.removeprefix(prefix): files[name] for name in files if name.startswith(prefix)}
 
 
 def _prefix(files: Mapping[str, bytes], assignment: str) -> str:
     """The folder inside a zip where the submission is, with a slash at its end."""
-    places = {name.removesuffix(marker) for name in files for marker in _MARKER if name.endswith(f"/{marker}")}
+    places = {
+        name.removesuffix(marker) for name in files for marker in _MARKER if name.endswith(f"/{marker}")
+    }
     places |= {"" for marker in _MARKER if marker in files}
-    places |= {name.removesuffix(f"{assignment}.ipynb") for name in files if name.endswith(f"{assignment}.ipynb")}
+    places |= {
+        name.removesuffix(f"{assignment}.ipynb") for name in files if name.endswith(f"{assignment}.ipynb")
+    }
     named = [place for place in places if place.endswith(f"{assignment}/")]
     return min(named or places or [""], key=lambda place: (place.count("/"), place))
 
@@ -224,7 +226,8 @@ class Packed:
         }
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.answered} answers of {self.student} to {self.assignment}, {len(self.files)} files."
+        what = f"{self.answered} answers of {self.student} to {self.assignment}"
+        return f"{self.file}: {what}, {len(self.files)} files."
 
 
 def pack(work: Path, assignment: str, output: Path | None = None, now: float | None = None) -> Packed:
@@ -239,8 +242,8 @@ def pack(work: Path, assignment: str, output: Path | None = None, now: float | N
     )
     if folder is None:
         raise UsageError(
-            f"{work.absolute()} is not the folder of the assignment {assignment}: it has no {CHALLENGE} for it.",
-            f"Go to the folder that your teacher gave you, or name it with --work.",
+            f"{work.absolute()} is no folder of the assignment {assignment}: it has no {CHALLENGE} for it.",
+            "Go to the folder that your teacher gave you, or name it with --work.",
         )
     student = _owner(folder, assignment)
     assert student is not None

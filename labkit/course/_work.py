@@ -1,4 +1,4 @@
-"""What a student's notebook uses: the challenge, a place for answers, hints, and a self-check that explains."""
+"""What a student's notebook uses: the challenge, a place for answers, hints, a self-check that explains."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PRACTICE_NAME = "practice"
 
 @dataclass
 class Work:
-    """A student's work on one assignment, in a folder. Answers are kept in ``answers.json`` as they are given."""
+    """A student's work on one assignment, in a folder. Answers are kept in ``answers.json`` at once."""
 
     exercise: Exercise
     challenge: Challenge
@@ -83,7 +83,7 @@ class Work:
         return self._write(name, data.encode() if isinstance(data, str) else data)
 
     def report_data(self) -> bytes:
-        """64 bytes for REPORTDATA: they bind student, assignment and the answers that the evidence is about."""
+        """64 bytes for REPORTDATA that bind student, assignment and the answers the evidence is about."""
         keys = tuple(self.parameters.get("bound", ()))
         return self.challenge.report_data({key: canonical(self.answers.get(key)) for key in keys})
 
@@ -171,7 +171,9 @@ class Work:
             draft.write_bytes(data)
             draft.replace(path)
         except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror}.", "Work in a folder of yours.") from error
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}.", "Work in a folder of yours."
+            ) from error
         return path
 
     def __repr__(self) -> str:

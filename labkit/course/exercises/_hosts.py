@@ -102,9 +102,7 @@ def _facts(draw: Draw, fault: tuple[dict[str, Value], tuple[str, ...] | None]) -
     lines = [f"Linux version {release}", *lines, *messages]
     lines = [line.format(kb=draw.between(100, 900) * 1000) for line in lines]
     rows = tuple(LogLine(text, float(second)) for second, text in enumerate(lines))
-    log = KernelLog(
-        LogState.READ, "kern.log", rows, total_lines=len(rows), first_seconds=0.0, from_boot=True
-    )
+    log = KernelLog(LogState.READ, "kern.log", rows, total_lines=len(rows), first_seconds=0.0, from_boot=True)
     return Facts(items, log, emulated=True)
 
 

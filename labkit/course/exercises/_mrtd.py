@@ -8,7 +8,7 @@ import uuid
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, Number
 from labkit.course._model import Exercise, Question, Variant, check_answers, solve_by_answers
-from labkit.measure import PageOrder, Section, SectionAttribute, SectionType, mrtd, read_tdvf
+from labkit.measure import PageOrder, SectionAttribute, SectionType, TdvfSection, mrtd, read_tdvf
 
 _PAGE = 4096
 _FOOTER = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le
@@ -27,10 +27,10 @@ def small_tdvf(draw: Draw) -> bytes:
     none, extend = SectionAttribute(0), SectionAttribute.MR_EXTEND
     scratch = 0x800000 + draw.below(16) * 0x10000
     sections = [
-        Section(SectionType.BFV, top - code, code, variables, code, extend),
-        Section(SectionType.CFV, top - code - variables, variables, 0, variables, none),
-        Section(SectionType.TD_HOB, scratch, _PAGE, 0, 0, none),
-        Section(SectionType.TEMP_MEM, scratch + 0x8000, temporary * _PAGE, 0, 0, none),
+        TdvfSection(SectionType.BFV, top - code, code, variables, code, extend),
+        TdvfSection(SectionType.CFV, top - code - variables, variables, 0, variables, none),
+        TdvfSection(SectionType.TD_HOB, scratch, _PAGE, 0, 0, none),
+        TdvfSection(SectionType.TEMP_MEM, scratch + 0x8000, temporary * _PAGE, 0, 0, none),
     ]
     rest = draw.shuffle(sections[1:])
     sections = [sections[0], *rest] if draw.below(2) else [*rest, sections[0]]
@@ -83,7 +83,7 @@ EXERCISE = Exercise(
             Hex(48),
             (
                 "MRTD is one SHA-384 over blocks: 128 bytes for PAGE.ADD, 128 + 256 bytes for MR.EXTEND.",
-                "Only sections with MR_EXTEND have their content measured; of the others the addresses count.",
+                "Only sections with MR_EXTEND have their content measured; of the others addresses count.",
                 "A block is the name of the call, zeros up to byte 16, the address as 8 bytes little-endian, "
                 "then zeros up to byte 128. Sections go in the order of the table.",
             ),

@@ -8,30 +8,30 @@ from dataclasses import replace
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, Number, Word
 from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
-from labkit.measure import Event, EventLog, EventType, LogFormat, LogHeader, rtmrs
+from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader, rtmrs
 
 _SHA384 = 0x000C
 _NAMES = ("RTMR0", "RTMR1", "RTMR2", "RTMR3")
 _KINDS = ("digest changed", "text changed")
 
 
-def _event(index: int, register: int, kind: int, data: bytes) -> Event:
-    return Event(index, register + 1, kind, ((_SHA384, hashlib.sha384(data).digest()),), data)
+def _event(index: int, register: int, kind: int, data: bytes) -> LogEvent:
+    return LogEvent(index, register + 1, kind, ((_SHA384, hashlib.sha384(data).digest()),), data)
 
 
 def make_log(draw: Draw) -> EventLog:
     """A CCEL of a made-up boot: a dozen events in all four registers, every text with its digest."""
-    rows: list[tuple[int, int, bytes]] = []
     actions = (
         b"Calling EFI Application from Boot Option",
         b"Exit Boot Services Invocation",
         b"Exit Boot Services Returned with Success",
     )
-    for action in actions:
-        rows.append((1, EventType.EV_EFI_ACTION, action))
+    rows: list[tuple[int, int, bytes]] = [(1, EventType.EV_EFI_ACTION, action) for action in actions]
     rows += [(register, EventType.EV_SEPARATOR, bytes(4)) for register in (0, 1)]
-    for register in (0, 1, 2, 2, 3, 3):
-        rows.append((register, EventType.EV_IPL, f"{draw.word()} loaded by {draw.word()}".encode()))
+    rows += [
+        (register, EventType.EV_IPL, f"{draw.word()} loaded by {draw.word()}".encode())
+        for register in (0, 1, 2, 2, 3, 3)
+    ]
     rows.append((2, EventType.EV_IPL, f"kernel_cmdline: console=ttyS0 seat={draw.word()}".encode()))
     return EventLog(
         LogFormat.CCEL,
