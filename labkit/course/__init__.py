@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.course._class import COLUMNS, ClassGrades, Row, grade_class
+    from labkit.course._class import COLUMNS, ClassGrades, StudentRow, grade_class
     from labkit.course._course import Course, course_folder, init_course, open_course, parse_time
     from labkit.course._gradebook import merge
-    from labkit.course._model import Challenge, Claims, Exercise, Mark, Question, Task, Variant
+    from labkit.course._model import AnswerMark, Challenge, Claims, Exercise, Question, Task, Variant
     from labkit.course._release import Released, release
     from labkit.course._sandbox import Limits
     from labkit.course._submissions import Packed, pack
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "AnswerMark",
     "Challenge",
     "Claims",
     "ClassGrades",
     "Course",
     "Exercise",
     "Limits",
-    "Mark",
     "Packed",
     "Question",
     "Released",
-    "Row",
+    "StudentRow",
     "Task",
     "Variant",
     "Work",
@@ -50,7 +50,7 @@ __all__ = [
 _LATER = {
     "COLUMNS": "_class",
     "ClassGrades": "_class",
-    "Row": "_class",
+    "StudentRow": "_class",
     "grade_class": "_class",
     "Course": "_course",
     "course_folder": "_course",
@@ -61,7 +61,7 @@ _LATER = {
     "Challenge": "_model",
     "Claims": "_model",
     "Exercise": "_model",
-    "Mark": "_model",
+    "AnswerMark": "_model",
     "Question": "_model",
     "Task": "_model",
     "Variant": "_model",

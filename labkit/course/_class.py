@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 from labkit.course._copies import find_copies
 from labkit.course._course import Course, refusing
-from labkit.course._engine import Store, grade_jobs
-from labkit.course._grading import Graded, Job
-from labkit.course._model import Exercise, Mark
+from labkit.course._engine import ResultStore, grade_jobs
+from labkit.course._grading import Graded, GradingJob
+from labkit.course._model import AnswerMark, Exercise
 from labkit.course._notebook import student_notebook
 from labkit.course._sandbox import Limits, require_bubblewrap
 from labkit.course._submissions import Submission, find_submissions
@@ -23,12 +23,12 @@ COLUMNS = ("id", "assignment", "score", "max_score", "flags")
 
 
 @dataclass(frozen=True)
-class Row:
+class StudentRow:
     """The mark of one student. problem: why there is none, in a sentence; empty where there is."""
 
     student: str
     assignment: str
-    marks: tuple[Mark, ...]
+    marks: tuple[AnswerMark, ...]
     flags: tuple[str, ...]
     notes: tuple[str, ...] = ()
     void: str = ""
@@ -74,11 +74,11 @@ class ClassGrades:
     """The marks of a class for one assignment. kept: how many results were there from an earlier run."""
 
     assignment: str
-    rows: tuple[Row, ...]
+    rows: tuple[StudentRow, ...]
     kept: int = 0
 
     @property
-    def failed(self) -> tuple[Row, ...]:
+    def failed(self) -> tuple[StudentRow, ...]:
         """The submissions that could not be graded."""
         return tuple(row for row in self.rows if row.problem)
 
@@ -178,8 +178,8 @@ def grade_class(
     with refusing(course.folder):
         released = student_notebook(exercise.name, course.notebooks)
 
-    def job(student: str) -> Job:
-        return Job(
+    def job(student: str) -> GradingJob:
+        return GradingJob(
             exercise.name,
             course.seed,
             course.identity,
@@ -198,7 +198,7 @@ def grade_class(
         done, kept = done + 1, kept + before
         on_progress(done, len(course.students), result.student)
 
-    store = Store(course.folder / "grades" / exercise.name)
+    store = ResultStore(course.folder / "grades" / exercise.name)
     results = grade_jobs([job(student) for student in course.students], store, workers, scheduler, tell)
     copies = find_copies(results)
     rows = [
@@ -211,12 +211,14 @@ def grade_class(
     return ClassGrades(exercise.name, tuple(rows), kept)
 
 
-def _row(result: Graded, flags: tuple[str, ...], void: str) -> Row:
+def _row(result: Graded, flags: tuple[str, ...], void: str) -> StudentRow:
     every = (*flags, *(flag for flag in result.flags if flag not in flags))
-    return Row(result.student, result.assignment, result.marks, every, result.notes, void, result.problem)
+    return StudentRow(
+        result.student, result.assignment, result.marks, every, result.notes, void, result.problem
+    )
 
 
-def _stranger(exercise: Exercise, submission: Submission) -> Row:
+def _stranger(exercise: Exercise, submission: Submission) -> StudentRow:
     why = f"{submission.student} is not in the roster."
-    marks = tuple(Mark(question.key, 0, question.points, why) for question in exercise.questions)
-    return Row(submission.student, exercise.name, marks, ("unknown-student",), problem=why)
+    marks = tuple(AnswerMark(question.key, 0, question.points, why) for question in exercise.questions)
+    return StudentRow(submission.student, exercise.name, marks, ("unknown-student",), problem=why)

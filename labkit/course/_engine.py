@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from labkit.course._grading import Graded, Job, grade
+from labkit.course._grading import Graded, GradingJob, grade
 from labkit.errors import MissingComponent, StorageError
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ _RETRIES = 3
 
 
 @dataclass(frozen=True)
-class Store:
+class ResultStore:
     """Results on the disk, a file each, whole or not there."""
 
     folder: Path
 
-    def load(self, job: Job) -> Graded | None:
+    def load(self, job: GradingJob) -> Graded | None:
         """The kept result of a job; a damaged file counts as none."""
         try:
             found = Graded.from_json(self._path(job).read_bytes())
@@ -37,7 +37,7 @@ class Store:
             return None
         return found if found.key == job.key else None
 
-    def save(self, job: Job, result: Graded) -> None:
+    def save(self, job: GradingJob, result: Graded) -> None:
         """Keep a result.
 
         Raises:
@@ -55,13 +55,13 @@ class Store:
                 "Free some space, then grade again.",
             ) from error
 
-    def _path(self, job: Job) -> Path:
+    def _path(self, job: GradingJob) -> Path:
         return self.folder / f"{job.key}.json"
 
 
 def grade_jobs(
-    jobs: Sequence[Job],
-    store: Store,
+    jobs: Sequence[GradingJob],
+    store: ResultStore,
     workers: int,
     scheduler: str | None = None,
     on_result: Callable[[Graded, bool], None] = lambda _result, _kept: None,
@@ -76,7 +76,7 @@ def grade_jobs(
         StorageError: a result cannot be kept.
     """
     results: dict[str, Graded] = {}
-    left: list[Job] = []
+    left: list[GradingJob] = []
     for job in jobs:
         found = store.load(job)
         if found is None:
@@ -94,7 +94,7 @@ def grade_jobs(
     return [results[job.student] for job in jobs]
 
 
-def _run(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Graded]]:
+def _run(client: Client, jobs: Sequence[GradingJob]) -> Iterator[tuple[GradingJob, Graded]]:
     from distributed import as_completed
 
     futures = {client.submit(grade, job, key=f"grade-{job.key}", retries=_RETRIES): job for job in jobs}
@@ -107,7 +107,7 @@ def _run(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Graded]]:
         future.release()
 
 
-def _failed(job: Job, error: BaseException | None) -> Graded:
+def _failed(job: GradingJob, error: BaseException | None) -> Graded:
     from labkit.course._grading import Prints, known
     from labkit.course._model import mark
 

@@ -32,7 +32,7 @@ _NOTE = (
 
 
 @dataclass(frozen=True)
-class Shown:
+class EvidenceCheck:
     """What a submission's evidence comes to.
 
     problem: why it counts for nothing, in a sentence; empty where it holds. forged: it was edited.
@@ -57,14 +57,14 @@ class Shown:
         return [event.digest(_SHA384) or b"" for event in events if event.extends]
 
 
-def read_evidence(challenge: Challenge, claims: Claims, bound: Mapping[str, bytes]) -> Shown:
+def read_evidence(challenge: Challenge, claims: Claims, bound: Mapping[str, bytes]) -> EvidenceCheck:
     """Verify the evidence of a submission: signatures, REPORTDATA about ``bound``, and the log's replay."""
     quote = _file(claims, "quote")
     if quote is None:
-        return Shown(f"There is no quote in the folder {EVIDENCE}.")
+        return EvidenceCheck(f"There is no quote in the folder {EVIDENCE}.")
     log_data, collateral = _file(claims, "eventlog"), claims.files.get(f"{EVIDENCE}/collateral.json")
     if log_data is None or collateral is None:
-        return Shown(f"The folder {EVIDENCE} has a quote, but no event log or no collateral with it.")
+        return EvidenceCheck(f"The folder {EVIDENCE} has a quote, but no event log or no collateral with it.")
     try:
         root = claims.files.get(f"{EVIDENCE}/root.der") if parse_quote(quote).lab else None
         given = parse_collateral(collateral)
@@ -72,17 +72,17 @@ def read_evidence(challenge: Challenge, claims: Claims, bound: Mapping[str, byte
         log = parse_log(log_data)
         replayed = rtmrs(log)
     except LabkitError as error:
-        return Shown(f"The evidence cannot be read: {error.message}", forged=True)
+        return EvidenceCheck(f"The evidence cannot be read: {error.message}", forged=True)
     if not verdict.verified:
-        return Shown(f"The quote is refused ({verdict.reason}): it was changed.", forged=True)
+        return EvidenceCheck(f"The quote is refused ({verdict.reason}): it was changed.", forged=True)
     if replayed != verdict.rtmr:
-        return Shown("The event log does not replay to the registers of the quote.", forged=True)
+        return EvidenceCheck("The event log does not replay to the registers of the quote.", forged=True)
     if verdict.report_data[:32] != challenge.owner:
-        return Shown("The quote was made for another challenge than yours.", False, verdict, log)
+        return EvidenceCheck("The quote was made for another challenge than yours.", False, verdict, log)
     if verdict.report_data != challenge.report_data(bound):
         why = "The quote is bound to other answers: take the evidence after you wrote your answers down."
-        return Shown(why, False, verdict, log)
-    return Shown("", False, verdict, log)
+        return EvidenceCheck(why, False, verdict, log)
+    return EvidenceCheck("", False, verdict, log)
 
 
 def owner_of_evidence(files: Mapping[str, bytes]) -> bytes | None:

@@ -93,7 +93,7 @@ class Number(_Base):
 
 
 @dataclass(frozen=True)
-class Word(_Base):
+class LineOfText(_Base):
     """One line of text, compared without the space around it."""
 
     choices: tuple[str, ...] = ()
@@ -174,7 +174,7 @@ class Json(_Base):
 
 
 @dataclass(frozen=True)
-class Shown(_Base):
+class ShownForm(_Base):
     """Not written but shown: by evidence in the folder ``evidence``, or by code that the grader runs."""
 
     what: str

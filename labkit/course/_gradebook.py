@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from labkit.course._class import ClassGrades, Row
+from labkit.course._class import ClassGrades, StudentRow
 from labkit.course._course import Course
 from labkit.course._model import Exercise
 from labkit.errors import MissingComponent, StorageError
@@ -61,7 +61,7 @@ def cell_name(question: str) -> str:
 
 @contextmanager
 def _own_programs() -> Iterator[None]:
-    """nbgrader starts ``alembic`` by its name for a new gradebook; it lies beside this Python."""
+    """Let nbgrader find ``alembic``, which it starts by its name for a new gradebook, beside this Python."""
     before = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
     try:
@@ -80,7 +80,7 @@ def _prepare(book: Any, exercise: Exercise) -> None:
         )
 
 
-def _merge_row(book: Any, exercise: Exercise, row: Row) -> None:
+def _merge_row(book: Any, exercise: Exercise, row: StudentRow) -> None:
     """All marks of a submission or none: they are committed together."""
     name = exercise.name
     book.update_or_create_student(row.student)

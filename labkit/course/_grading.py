@@ -17,9 +17,9 @@ from labkit.course._model import (
     ANSWERS,
     CHALLENGE,
     EVIDENCE,
+    AnswerMark,
     Claims,
     Exercise,
-    Mark,
     Task,
     canonical,
     mark,
@@ -34,7 +34,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Job:
+class GradingJob:
     """Everything that one task of the grader needs; it travels to the worker.
 
     submission: None where the student handed in nothing. released: the notebook as it was released.
@@ -97,7 +97,7 @@ class Graded:
     student: str
     assignment: str
     key: str
-    marks: tuple[Mark, ...]
+    marks: tuple[AnswerMark, ...]
     flags: tuple[str, ...]
     prints: Prints
     notes: tuple[str, ...] = ()
@@ -132,7 +132,7 @@ class Graded:
             document["student"],
             document["assignment"],
             document["key"],
-            tuple(Mark(**entry) for entry in document["marks"]),
+            tuple(AnswerMark(**entry) for entry in document["marks"]),
             tuple(document["flags"]),
             Prints(**document["prints"]),
             tuple(document["notes"]),
@@ -140,7 +140,7 @@ class Graded:
         )
 
 
-def grade(job: Job) -> Graded:
+def grade(job: GradingJob) -> Graded:
     """Grade one submission; never raises for what a student handed in."""
     from labkit.course.exercises import exercise
 
@@ -158,7 +158,7 @@ def grade(job: Job) -> Graded:
 class _Grader:
     """The steps of grading one submission that can be read."""
 
-    def __init__(self, task: Task, job: Job, submission: Submission) -> None:
+    def __init__(self, task: Task, job: GradingJob, submission: Submission) -> None:
         self.task = task
         self.job = job
         self.files = submission.files
@@ -256,7 +256,7 @@ class _Grader:
             self.notes.append("Its notebook does not give these answers when it is run again.")
         return answers
 
-    def _marks(self, claims: Claims) -> list[Mark]:
+    def _marks(self, claims: Claims) -> list[AnswerMark]:
         try:
             return self.task.marks(claims)
         except (LabkitError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -264,13 +264,13 @@ class _Grader:
         except (RecursionError, OverflowError, MemoryError, ArithmeticError) as error:
             return self._unmarkable(error)
 
-    def _unmarkable(self, error: BaseException) -> list[Mark]:
+    def _unmarkable(self, error: BaseException) -> list[AnswerMark]:
         why = f"The claims are not well formed ({type(error).__name__})."
         return [mark(question, 0, why) for question in self.task.exercise.questions]
 
 
 def _nothing(
-    task: Task, job: Job, own: Prints, flags: tuple[str, ...], why: str, problem: str = ""
+    task: Task, job: GradingJob, own: Prints, flags: tuple[str, ...], why: str, problem: str = ""
 ) -> Graded:
     marks = tuple(mark(question, 0, why) for question in task.exercise.questions)
     return Graded(job.student, job.exercise, job.key, marks, flags, own, (), problem)
@@ -294,7 +294,7 @@ def _own_prints(task: Task) -> Prints:
     return Prints(owner=task.challenge.owner.hex(), expected=unique, whole=whole)
 
 
-def _given_prints(own: Prints, task: Task, claims: Claims, marks: list[Mark], named: str) -> Prints:
+def _given_prints(own: Prints, task: Task, claims: Claims, marks: list[AnswerMark], named: str) -> Prints:
     given: dict[str, str] = {}
     read: dict[str, Any] = {}
     for question in task.exercise.questions:

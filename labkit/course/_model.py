@@ -81,7 +81,7 @@ class Claims:
 
 
 @dataclass(frozen=True)
-class Mark:
+class AnswerMark:
     """The points for one question, and why in a sentence. forged: the claim was made up or edited."""
 
     question: str
@@ -131,8 +131,8 @@ class Task:
             indent=1,
         )
 
-    def marks(self, claims: Claims) -> list[Mark]:
-        """Mark every question; a checker that a hostile claim breaks gives no points for it."""
+    def marks(self, claims: Claims) -> list[AnswerMark]:
+        """AnswerMark every question; a checker that a hostile claim breaks gives no points for it."""
         return self.exercise.check(self, claims)
 
 
@@ -150,7 +150,7 @@ class Exercise:
     chapter: str
     questions: tuple[Question, ...]
     make: Callable[[Draw], Variant]
-    check: Callable[[Task, Claims], list[Mark]]
+    check: Callable[[Task, Claims], list[AnswerMark]]
     solve: Callable[[Task], Claims]
     code: bool = False
     boots: bool = False
@@ -187,12 +187,12 @@ def answers_file(challenge: Challenge, answers: Mapping[str, Any]) -> bytes:
     return canonical({"format": "labkit-answers/1", **head, "answers": answers}, indent=1)
 
 
-def check_answers(task: Task, claims: Claims) -> list[Mark]:
+def check_answers(task: Task, claims: Claims) -> list[AnswerMark]:
     """Compare every answer with the expected one; the usual ``check``."""
     return [check_answer(task, question, claims) for question in task.exercise.questions]
 
 
-def check_answer(task: Task, question: Question, claims: Claims) -> Mark:
+def check_answer(task: Task, question: Question, claims: Claims) -> AnswerMark:
     """The mark for one answer that is right or wrong."""
     given = claims.answers.get(question.key)
     if question.form.empty(given):
@@ -206,9 +206,9 @@ def check_answer(task: Task, question: Question, claims: Claims) -> Mark:
     return mark(question, 0, f"Wrong. {question.form.shown(task.variant.expected[question.key])}")
 
 
-def mark(question: Question, points: int, why: str, *, forged: bool = False) -> Mark:
+def mark(question: Question, points: int, why: str, *, forged: bool = False) -> AnswerMark:
     """A mark for a question, never more than its points."""
-    return Mark(question.key, min(points, question.points), question.points, why, forged)
+    return AnswerMark(question.key, min(points, question.points), question.points, why, forged)
 
 
 def solve_by_answers(task: Task) -> Claims:

@@ -14,10 +14,10 @@ from labkit.course._model import (
     ANSWERS,
     CHALLENGE,
     EVIDENCE,
+    AnswerMark,
     Challenge,
     Claims,
     Exercise,
-    Mark,
     Question,
     Task,
     Variant,
@@ -131,7 +131,7 @@ class Work:
         return "It is written as it should be. Your teacher's grader says whether it is right."
 
     def hidden_check(self, key: str) -> None:
-        """Mark an answer with the course's secret seed, on the teacher's machine.
+        """AnswerMark an answer with the course's secret seed, on the teacher's machine.
 
         Raises:
             AssertionError: it is not right.
@@ -150,7 +150,7 @@ class Work:
             )
         self._require(key, self.exercise.task(course.seed, course.identity, self.challenge.student))
 
-    def _require(self, key: str, task: Task) -> Mark:
+    def _require(self, key: str, task: Task) -> AnswerMark:
         claims = Claims(self.answers, _files(self.folder))
         found = next(mark for mark in task.marks(claims) if mark.question == key)
         assert found.full, f"{key}: {found.why}"

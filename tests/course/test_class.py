@@ -25,8 +25,8 @@ from labkit.course import (
     pack,
     release,
 )
-from labkit.course._engine import Store
-from labkit.course._grading import Graded, Job, grade
+from labkit.course._engine import ResultStore
+from labkit.course._grading import Graded, GradingJob, grade
 from labkit.course._sandbox import bubblewrap
 from labkit.errors import DataError, StorageError, UsageError
 
@@ -39,8 +39,8 @@ def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Grade in this process; the engine has its own tests."""
 
     def grade_jobs(
-        jobs: Sequence[Job],
-        store: Store,
+        jobs: Sequence[GradingJob],
+        store: ResultStore,
         workers: int,
         scheduler: str | None,
         tell: Callable[[Graded, bool], None],

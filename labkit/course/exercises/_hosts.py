@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from labkit.course._draw import Draw
-from labkit.course._forms import Word
+from labkit.course._forms import LineOfText
 from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.host import REASONS, Fact, Facts, KernelLog, LogLine, LogState, Missing, Value, diagnose
 
@@ -130,7 +130,7 @@ EXERCISE = Exercise(
             f"host-{number}",
             f"Why does no TD start on host {number}? (the reason code, or READY)",
             1,
-            Word(_CODES),
+            LineOfText(_CODES),
             (
                 "Work down the table of checks in chapter 01: the first thing that failed is the reason.",
                 "Look at the processor first, then at the kernel log, then at KVM's parameter.",

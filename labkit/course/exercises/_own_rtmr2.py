@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from labkit.course._draw import Draw
-from labkit.course._evidence import Shown, read_evidence, synthetic_evidence, tagged_log
-from labkit.course._forms import Hex, Word
-from labkit.course._forms import Shown as ShownForm
-from labkit.course._model import Claims, Exercise, Mark, Question, Task, Variant, canonical, mark
+from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
+from labkit.course._forms import Hex, LineOfText, ShownForm
+from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, canonical, mark
 
 _BOUND = ("command_line", "rtmr2")
 
@@ -28,7 +27,7 @@ def line_digest(line: str) -> bytes:
     return hashlib.sha384(f"{line}\0".encode("utf-16-le", "surrogatepass")).digest()
 
 
-def _check(task: Task, claims: Claims) -> list[Mark]:
+def _check(task: Task, claims: Claims) -> list[AnswerMark]:
     shown = read_evidence(task.challenge, claims, bound_answers(claims, _BOUND))
     line, rtmr2, evidence = task.exercise.questions
     return [
@@ -40,7 +39,7 @@ def _check(task: Task, claims: Claims) -> list[Mark]:
     ]
 
 
-def _line(task: Task, question: Question, claims: Claims, shown: Shown) -> Mark:
+def _line(task: Task, question: Question, claims: Claims, shown: EvidenceCheck) -> AnswerMark:
     given = claims.answers.get(question.key)
     if question.form.empty(given):
         return mark(question, 0, "Not answered.")
@@ -58,7 +57,7 @@ def _line(task: Task, question: Question, claims: Claims, shown: Shown) -> Mark:
     return mark(question, question.points, "Right: its digest stands in your event log.")
 
 
-def _rtmr2(question: Question, claims: Claims, shown: Shown) -> Mark:
+def _rtmr2(question: Question, claims: Claims, shown: EvidenceCheck) -> AnswerMark:
     given = claims.answers.get(question.key)
     if question.form.empty(given):
         return mark(question, 0, "Not answered.")
@@ -94,7 +93,7 @@ EXERCISE = Exercise(
             "command_line",
             "The kernel's whole command line when your word is added",
             1,
-            Word(),
+            LineOfText(),
             (
                 "The guest shows it in /proc/cmdline.",
                 "The firmware adds a word of its own; boot once without your word and look where it stands.",

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from labkit.course._draw import Draw
-from labkit.course._forms import Hex, Number, Word
+from labkit.course._forms import Hex, LineOfText, Number
 from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader, rtmrs
 
@@ -92,14 +92,14 @@ EXERCISE = Exercise(
             "register",
             "Which register does that event belong to?",
             1,
-            Word(_NAMES),
+            LineOfText(_NAMES),
             ("In a CCEL the register numbers start with 1 for RTMR0.",),
         ),
         Question(
             "kind",
             "Does the replay notice it, or only the text?",
             1,
-            Word(_KINDS),
+            LineOfText(_KINDS),
             (
                 "If only the text was changed, the replay still gives the registers of the quote.",
                 "Replay the log and compare with registers.json: is any register different?",
