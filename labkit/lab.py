@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.asterinas import (
@@ -21,6 +22,7 @@ from labkit.asterinas import (
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.host import HostReport, verify
+from labkit.learn import Notebook, make_question
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
     DEFAULT_MEMORY,
@@ -36,6 +38,43 @@ from labkit.platforms import (
 )
 from labkit.settings import Settings
 from labkit.vm import Inventory, build_initramfs, find_toolchain, install_toolchain
+
+_PREDICTIONS = Notebook()
+
+
+def predict(
+    id: str,  # noqa: A002
+    question: str,
+    choices: Sequence[object] = (),
+    *,
+    order: Sequence[object] = (),
+    tolerance: float | None = None,
+    unit: str = "",
+    answer: object | None = None,
+) -> None:
+    """Ask for a prediction, and record it: in the notebook and in the learner's folder.
+
+    One of ``choices`` is picked; ``order`` is put in order; with a ``tolerance`` it is a number, in ``unit``;
+    otherwise it is free text. ``answer`` answers in the cell itself, where a front end has no forms.
+
+    Raises:
+        UsageError: ``id`` is no ``chapter.word``, or ``answer`` does not fit.
+    """
+    _PREDICTIONS.ask(make_question(id, question, choices, order, tolerance, unit), answer)
+
+
+def outcome(id: str, found: object, why: str = "") -> None:  # noqa: A002
+    """Show what was predicted under ``id`` beside what was ``found``, and why it is so.
+
+    Raises:
+        UsageError: nothing was asked under this id.
+    """
+    _PREDICTIONS.tell(id, found, why)
+
+
+def predictions(chapter: str) -> None:
+    """Show what was predicted in a chapter, and how it came out."""
+    _PREDICTIONS.summary(chapter, f"Chapter {chapter}")
 
 
 def verify_host() -> HostReport:

@@ -21,6 +21,8 @@ _VERBS = {
     "eventlog": "labkit.cli._eventlog",
     "kernel": "labkit.cli._kernel",
     "measure": "labkit.cli._measure",
+    "notebooks": "labkit.cli._notebooks",
+    "progress": "labkit.cli._progress",
     "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",
     "refresh": "labkit.cli._refresh",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from labkit.show import _tdx as tdx
 from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
-from labkit.show._html import badge, details, element, escape, join, page, pre, table
+from labkit.show._front_end import Place, is_live, show_view
+from labkit.show._html import badge, code, details, element, escape, join, page, pre, table
+from labkit.show._learn import outcome_view, predictions_view, question_view
 from labkit.show._measure import diff_view, event_table, section_table
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
@@ -18,12 +20,14 @@ from labkit.show._view import View
 __all__ = [
     "FieldSpan",
     "Link",
+    "Place",
     "TreeNode",
     "View",
     "badge",
     "bars",
     "chapter_page",
     "clean",
+    "code",
     "columns",
     "details",
     "diff_view",
@@ -34,14 +38,19 @@ __all__ = [
     "field_view",
     "fold",
     "hex_map",
+    "is_live",
     "join",
     "one_line",
+    "outcome_view",
     "page",
     "paint",
     "pre",
+    "predictions_view",
+    "question_view",
     "register_fold",
     "run_index",
     "section_table",
+    "show_view",
     "spans",
     "stamp",
     "stepper",
