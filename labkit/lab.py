@@ -37,6 +37,7 @@ from labkit.platforms import (
     fresh_nonce,
 )
 from labkit.settings import Settings
+from labkit.show import show_view
 from labkit.vm import Inventory, build_initramfs, find_toolchain, install_toolchain
 
 _PREDICTIONS = Notebook()
@@ -60,7 +61,12 @@ def predict(
     Raises:
         UsageError: ``id`` is no ``chapter.word``, or ``answer`` does not fit.
     """
-    _PREDICTIONS.ask(make_question(id, question, choices, order, tolerance, unit), answer)
+    asked = make_question(id, question, choices, order, tolerance, unit)
+    if answer is None:
+        _PREDICTIONS.ask(asked)
+    else:
+        _PREDICTIONS.pose(asked)
+        show_view(_PREDICTIONS.record(asked, answer))
 
 
 def outcome(id: str, found: object, why: str = "") -> None:  # noqa: A002
@@ -69,12 +75,12 @@ def outcome(id: str, found: object, why: str = "") -> None:  # noqa: A002
     Raises:
         UsageError: nothing was asked under this id.
     """
-    _PREDICTIONS.tell(id, found, why)
+    show_view(_PREDICTIONS.tell(id, found, why))
 
 
 def predictions(chapter: str) -> None:
     """Show what was predicted in a chapter, and how it came out."""
-    _PREDICTIONS.summary(chapter, f"Chapter {chapter}")
+    show_view(_PREDICTIONS.summary(chapter))
 
 
 def verify_host() -> HostReport:

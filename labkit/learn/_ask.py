@@ -28,85 +28,79 @@ _AGAIN = "Recorded. Go on to the next cell; to answer anew, run this cell again.
 class Notebook:
     """The predictions of one kernel: what was asked in it, and the journal that it keeps."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Keep the journal where ``settings`` say; they are read when first needed."""
+        self._settings = settings
         self._asked: dict[str, Question] = {}
         self._judged: dict[str, Judged] = {}
         self._answers: dict[str, Answer] = {}
 
-    def ask(self, question: Question, answer: object | None = None) -> None:
-        """Show a question; record its answer when a person gives one, or the one that is given here.
-
-        Raises:
-            UsageError: ``answer`` does not fit the question.
-            StorageError: the answer cannot be kept.
-        """
+    def pose(self, question: Question) -> View:
+        """A question as it is asked, without an answer."""
         self._asked[question.id] = question
         self._judged[question.id] = Judged.NONE
         self._answers.pop(question.id, None)
-        if answer is not None:
-            self._keep(question, question.read(answer))
-            show_view(self._view(question))
-            return
-        settings = Settings.load()
-        if not is_live(settings.ui):
-            show_view(self._view(question))
-            return
-        earlier = _journal.last_answer(_file(settings), question)
-        if earlier is not None:
-            self._answers[question.id] = earlier
-        place = Place()
-        form = answer_form(question, earlier, lambda value: self._answered(question, value, place))
-        place.show(self._view(question), form)
+        return self._view(question)
 
-    def tell(self, id: str, outcome: object, why: str) -> None:  # noqa: A002
-        """Show the prediction beside the outcome, and record what it came to.
+    def record(self, question: Question, value: object) -> View:
+        """Keep an answer; the question with it.
 
         Raises:
-            UsageError: nothing was asked under this id.
+            UsageError: the answer does not fit the question.
+            StorageError: it cannot be kept.
         """
-        question = self._known(id)
-        answer = self._answers.get(id)
-        judged = self._judged[id] = question.judge(answer, outcome)
-        said, found = question.words(answer) if answer is not None else None, question.words(outcome)
-        if answer is not None:
-            line = {"id": id, "question": question.text, "outcome": found, "judged": judged.value}
-            _journal.append(_file(Settings.load()), line)
-        show_view(outcome_view(question.text, said, found, judged.value, why))
-
-    def summary(self, chapter: str, title: str) -> None:
-        """Show what was predicted in a chapter."""
-        rows = [
-            (
-                question.text,
-                question.words(self._answers[id]) if id in self._answers else "nothing",
-                self._judged[id].value,
-            )
-            for id, question in self._asked.items()  # noqa: A001
-            if question.chapter == chapter
-        ]
-        show_view(predictions_view(title, rows))
-
-    def _known(self, id: str) -> Question:  # noqa: A002
-        if id not in self._asked:
-            remedy = "Run the cell with the question first."
-            raise UsageError(f"Nothing was asked under {id!r} in this notebook.", remedy)
-        return self._asked[id]
-
-    def _answered(self, question: Question, value: object, place: Place) -> str:
-        """Keep an answer that was given in a form; what is wrong with it, as a sentence, or nothing."""
-        try:
-            self._keep(question, question.read(value))
-        except LabkitError as error:
-            return f"{error.message} {error.remedy or ''}"
-        place.show(self._view(question, _AGAIN))
-        return ""
-
-    def _keep(self, question: Question, answer: Answer) -> None:
+        answer = question.read(value)
         self._answers[question.id] = answer
         self._judged[question.id] = Judged.OPEN
         raw = list(answer) if isinstance(answer, tuple) else answer
         line = {"id": question.id, "question": question.text, "raw": raw, "answer": question.words(answer)}
-        _journal.append(_file(Settings.load()), line)
+        _journal.append(self._file(), line)
+        return self._view(question, _AGAIN)
+
+    def tell(self, id: str, outcome: object, why: str) -> View:  # noqa: A002
+        """The prediction beside the outcome; what it came to is recorded.
+
+        Raises:
+            UsageError: nothing was asked under this id.
+            StorageError: the outcome cannot be kept.
+        """
+        if id not in self._asked:
+            remedy = "Run the cell with the question first."
+            raise UsageError(f"Nothing was asked under {id!r} in this notebook.", remedy)
+        question, answer = self._asked[id], self._answers.get(id)
+        judged = self._judged[id] = question.judge(answer, outcome)
+        found = question.words(outcome)
+        if answer is not None:
+            line = {"id": id, "question": question.text, "outcome": found, "judged": judged.value}
+            _journal.append(self._file(), line)
+        said = question.words(answer) if answer is not None else None
+        return outcome_view(question.text, said, found, judged.value, why)
+
+    def summary(self, chapter: str) -> View:
+        """What was predicted in a chapter."""
+        rows = []
+        for id, question in self._asked.items():  # noqa: A001
+            if question.chapter == chapter:
+                said = question.words(self._answers[id]) if id in self._answers else "nothing"
+                rows.append((question.text, said, self._judged[id].value))
+        return predictions_view(f"Chapter {chapter}", rows)
+
+    def ask(self, question: Question) -> None:
+        """Show a question in the running cell: as a form where a person looks on."""
+        view = self.pose(question)
+        if not is_live((self._settings or Settings.load()).ui):
+            show_view(view)
+            return
+        place = Place()
+
+        def give(value: object) -> str:
+            try:
+                place.show(self.record(question, value))
+            except LabkitError as error:
+                return f"{error.message} {error.remedy or ''}"
+            return ""
+
+        place.show(view, answer_form(question, _journal.last_answer(self._file(), question), give))
 
     def _view(self, question: Question, note: str = "") -> View:
         answer = self._answers.get(question.id)
@@ -116,9 +110,8 @@ class Notebook:
             hint = f"a number, in {question.unit}"
         return question_view(question.text, question.offers, hint, said, note)
 
-
-def _file(settings: Settings) -> Path:
-    return _journal.journal_file(Path.cwd(), settings)
+    def _file(self) -> Path:
+        return _journal.journal_file(Path.cwd(), self._settings or Settings.load())
 
 
 def answer_form(question: Question, earlier: Answer | None, give: Callable[[object], str]) -> Any:

@@ -47,9 +47,7 @@ class Place:
         self._send(bundle)
 
     def _send(self, bundle: dict[str, Any]) -> None:
-        from IPython.display import publish_display_data
-
-        publish_display_data(data=bundle, transient={"display_id": self._id}, update=self._shown)
+        _publish(bundle, transient={"display_id": self._id}, update=self._shown)
         self._shown = True
 
 
@@ -57,9 +55,15 @@ def show_view(view: View) -> None:
     """Show a view in the cell that runs, or print it where there is no notebook."""
     if "IPython" in sys.modules:
         from IPython import get_ipython
-        from IPython.display import publish_display_data
 
         if get_ipython() is not None:
-            publish_display_data(data={"text/plain": view.text, "text/html": str(view.html)})
+            _publish({"text/plain": view.text, "text/html": str(view.html)})
             return
     sys.stdout.write(f"{view.text}\n")
+
+
+def _publish(data: dict[str, Any], **words: Any) -> None:
+    from IPython import display
+
+    publish: Any = display.publish_display_data
+    publish(data=data, **words)

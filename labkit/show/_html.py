@@ -17,6 +17,7 @@ code, pre { font-family: ui-monospace, monospace; font-size: .875em; } pre { ove
 """
 
 
+_VOID = ("img", "br", "hr")
 _CELL = "text-align:left;vertical-align:top"
 
 
@@ -44,7 +45,7 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
     )
-    return Markup(f"<{name}{words}>{join(children)}</{name}>")
+    return Markup(f"<{name}{words}/>" if name in _VOID else f"<{name}{words}>{join(children)}</{name}>")
 
 
 def pre(text: str) -> Markup:
