@@ -6,26 +6,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from labkit.asterinas import (
-    PROFILES,
-    Engine,
-    Preview,
-    ProfileTable,
-    RunRequest,
-    RunResult,
-    choose_profile,
-    find_engine,
-    preview,
-    profile,
-    start_run,
-)
+from labkit.asterinas import PROFILES, ProfileTable, choose_profile, profile
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
+from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.learn import Notebook, make_question
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
-    DEFAULT_MEMORY,
     Attestation,
     BootRequest,
     Comparison,
@@ -38,7 +27,8 @@ from labkit.platforms import (
 )
 from labkit.settings import Settings
 from labkit.show import show_view
-from labkit.vm import Inventory, build_initramfs, find_toolchain, install_toolchain
+from labkit.toolchain import Inventory, find_toolchain, install_toolchain
+from labkit.vm import LINUX_MEMORY
 
 _PREDICTIONS = Notebook()
 
@@ -153,7 +143,7 @@ def measure(firmware_file: Path | str) -> FirmwareMeasurement:
 
 def boot(
     platform: str = "auto",
-    memory: int = DEFAULT_MEMORY,
+    memory: int = LINUX_MEMORY.default,
     append: str = "",
     cold: bool = False,
     run_dir: Path | str | None = None,
@@ -183,7 +173,9 @@ def new_nonce() -> bytes:
     return fresh_nonce()
 
 
-def policy(nonce: bytes, platform: str = "auto", memory: int = DEFAULT_MEMORY, append: str = "") -> Policy:
+def policy(
+    nonce: bytes, platform: str = "auto", memory: int = LINUX_MEMORY.default, append: str = ""
+) -> Policy:
     """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone."""
     chosen = choose_platform(platform, Settings.load())
     return emulated_policy(chosen.predict(BootRequest(memory=memory, append=append)), nonce)
@@ -193,7 +185,7 @@ def attest(
     nonce: bytes,
     policy: Policy,
     platform: str = "auto",
-    memory: int = DEFAULT_MEMORY,
+    memory: int = LINUX_MEMORY.default,
     append: str = "",
     initrd: Path | str | None = None,
     firmware: Path | str | None = None,
@@ -211,9 +203,9 @@ def attest(
     )
     now = int(time.time())
     authority = LabAuthority.open(settings.state_dir, now)
-    others = {"the boot that was asked for": chosen.predict(request).inputs}
+    alternatives = {"the boot that was asked for": chosen.predict(request).inputs}
     with chosen.boot(request, keep_in=Path(run_dir) if run_dir else None) as tdvm:
-        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, others=others)
+        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
 
 
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:
