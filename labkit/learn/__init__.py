@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.learn._ask import Notebook
 from labkit.learn._copies import FIRST, Copied, copy, course_folder, fresh, reset, sanitize_file
-from labkit.learn._journal import MARK, Entry, journal_file, work_folder
+from labkit.learn._journal import MARK, PredictionEntry, journal_file, work_folder
 from labkit.learn._open import lab_words
 from labkit.learn._progress import ChapterProgress, Progress, progress, questions
 from labkit.learn._question import Answer, Judged, Kind, Question, make_question
@@ -15,7 +15,7 @@ __all__ = [
     "Answer",
     "ChapterProgress",
     "Copied",
-    "Entry",
+    "PredictionEntry",
     "Judged",
     "Kind",
     "Notebook",

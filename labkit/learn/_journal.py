@@ -23,7 +23,7 @@ _LARGEST = 16 << 20
 
 
 @dataclass(frozen=True)
-class Entry:
+class PredictionEntry:
     """The last word on one question: what was asked, answered (as shown), found, and judged."""
 
     id: str
@@ -94,9 +94,9 @@ def append(file: Path, line: dict[str, Any]) -> None:
         ) from error
 
 
-def fold(lines: Iterable[dict[str, Any]]) -> dict[str, Entry]:
+def fold(lines: Iterable[dict[str, Any]]) -> dict[str, PredictionEntry]:
     """The last word on each question, in the order in which they were first met."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, PredictionEntry] = {}
     for line in lines:
         old = entries.get(line["id"])
         answer = _text(line, "answer", old.answer if old else None)
@@ -105,7 +105,7 @@ def fold(lines: Iterable[dict[str, Any]]) -> dict[str, Entry]:
         if "answer" in line and "outcome" not in line:
             outcome, known = None, Judged.OPEN  # a new answer waits for its outcome
         question = str(line.get("question") or (old.question if old else ""))
-        entries[line["id"]] = Entry(line["id"], question, answer, outcome, known)
+        entries[line["id"]] = PredictionEntry(line["id"], question, answer, outcome, known)
     return entries
 
 

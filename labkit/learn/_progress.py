@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.learn._journal import JOURNAL, MARK, Entry, fold, read_lines, work_folder
+from labkit.learn._journal import JOURNAL, MARK, PredictionEntry, fold, read_lines, work_folder
 from labkit.learn._question import Judged
 from labkit.settings import Settings
 from labkit.show import columns
@@ -22,7 +22,7 @@ class ChapterProgress:
     """One chapter: its questions, how many were answered, and how many rightly."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[PredictionEntry, ...]
 
     @property
     def made(self) -> int:
@@ -86,7 +86,7 @@ def progress(folder: Path, notebooks: Path, settings: Settings) -> Progress:
     chapters = []
     for path in found:
         entries = tuple(
-            known.pop(id, Entry(id, text, None, None, Judged.NONE))
+            known.pop(id, PredictionEntry(id, text, None, None, Judged.NONE))
             for id, text in questions(path)  # noqa: A001
         )
         if entries:

@@ -50,7 +50,7 @@ class Tdvm:
         self.timeline = timeline
         self.platform = platform
         self.trust = trust
-        self.why = why
+        self._chosen = why
         self.recognized = recognized
         self.unmeasured = unmeasured
         self._firmware = firmware
@@ -58,6 +58,12 @@ class Tdvm:
         self.keep_in = keep_in
         self._closed = False
         self._evidence: list[str] = []
+
+    @property
+    def why(self) -> str:
+        """Why this platform and this accelerator were chosen, with all that is known."""
+        accelerator = self.machine.accelerator
+        return f"{self._chosen}; {accelerator.kind.value} because {accelerator.why}"
 
     @property
     def run_dir(self) -> Path:
@@ -98,7 +104,7 @@ class Tdvm:
             timeline,
             self.platform,
             self.trust,
-            self.why,
+            self._chosen,
             self._firmware,
             self.keep_in,
             recognized=self.recognized,
@@ -218,7 +224,8 @@ class Tdvm:
     def headline(self) -> str:
         """One line: the platform, what it may be trusted for, and why it was chosen."""
         registers = "; not measured" if self.unmeasured else ""
-        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {self.why}{registers}"
+        because = f"{self._chosen}; {self.machine.accelerator.brief}"
+        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {because}{registers}"
 
     def _repr_html_(self) -> str:
         return join([badge(self.trust), pre(self.headline), table(self._rows())])
