@@ -12,7 +12,7 @@ from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
-from labkit.learn import Notebook, make_question
+from labkit.learn import Notebook, make_question, show_panel, waiting
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
     Attestation,
@@ -153,9 +153,20 @@ def boot(
     ``memory`` in MiB; ``append`` is added to the kernel's command line; ``run_dir`` receives a copy
     of the record.
     """
-    chosen = choose_platform(platform, Settings.load())
+    settings = Settings.load()
     request = BootRequest(memory=memory, append=append, cold=cold)
-    return chosen.boot(request, keep_in=Path(run_dir) if run_dir else None)
+    with waiting("Booting a TDVM", f"boot, {'cold' if cold else 'warm'}", settings) as step:
+        chosen = choose_platform(platform, settings)
+        return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
+
+
+def panel(tdvm: Tdvm) -> None:
+    """Show a TDVM: timeline, registers, console, and buttons where a person looks on.
+
+    Raises:
+        VmError: its boot was not measured.
+    """
+    show_panel(tdvm, Settings.load())
 
 
 def event_log(data: bytes) -> LogReport:
@@ -204,7 +215,11 @@ def attest(
     now = int(time.time())
     authority = LabAuthority.open(settings.state_dir, now)
     alternatives = {"the boot that was asked for": chosen.predict(request).inputs}
-    with chosen.boot(request, keep_in=Path(run_dir) if run_dir else None) as tdvm:
+    with (
+        waiting("Booting and attesting a TDVM", "attest", settings) as step,
+        chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
+    ):
+        step("evidence")
         return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
 
 

@@ -6,8 +6,10 @@ from labkit.learn._ask import Notebook
 from labkit.learn._copies import FIRST, Copied, copy, course_folder, fresh, reset, sanitize_file
 from labkit.learn._journal import MARK, PredictionEntry, journal_file, work_folder
 from labkit.learn._open import lab_words
+from labkit.learn._panel import Panel, show_panel
 from labkit.learn._progress import ChapterProgress, Progress, progress, questions
 from labkit.learn._question import Answer, Judged, Kind, Question, make_question
+from labkit.learn._waiting import waiting
 
 __all__ = [
     "FIRST",
@@ -15,10 +17,11 @@ __all__ = [
     "Answer",
     "ChapterProgress",
     "Copied",
-    "PredictionEntry",
     "Judged",
     "Kind",
     "Notebook",
+    "Panel",
+    "PredictionEntry",
     "Progress",
     "Question",
     "copy",
@@ -31,5 +34,7 @@ __all__ = [
     "questions",
     "reset",
     "sanitize_file",
+    "show_panel",
+    "waiting",
     "work_folder",
 ]

@@ -66,6 +66,7 @@ class EmulatedPlatform(TdvmPlatform):
             keep_in,
             recognized=planned.recognized,
             unmeasured=planned.unmeasured,
+            request=request,
         )
 
     def predict(self, request: BootRequest) -> Prediction:

@@ -21,6 +21,7 @@ from labkit.vm import VirtualMachine
 if TYPE_CHECKING:
     from labkit.attest import LabAuthority
     from labkit.platforms._evidence import Evidence
+    from labkit.platforms._request import BootRequest
 
 _MEASURED = "Boot labkit's own guest, or a bzImage of Linux, for measurements."
 _KEPT_FILES = ("argv.json", "console.log", "eventlog.bin", "qemu.log", "result.json", "shell.log")
@@ -41,10 +42,12 @@ class Tdvm:
         *,
         recognized: str = "",
         unmeasured: str | None = None,
+        request: BootRequest | None = None,
     ) -> None:
         """Take over a booted machine; its record is copied below ``keep_in`` when it ends.
 
         recognized: what the image was taken for, and why. unmeasured: why there are no registers.
+        request: what was asked for.
         """
         self.machine = machine
         self.timeline = timeline
@@ -53,6 +56,7 @@ class Tdvm:
         self._chosen = why
         self.recognized = recognized
         self.unmeasured = unmeasured
+        self.request = request
         self._firmware = firmware
         self.commands: list[CommandResult] = []
         self.keep_in = keep_in
@@ -109,7 +113,14 @@ class Tdvm:
             self.keep_in,
             recognized=self.recognized,
             unmeasured=self.unmeasured,
+            request=self.request,
         )
+
+    def go_back(self, earlier: Tdvm) -> None:
+        """Go on as ``earlier``, which was resumed from a snapshot of this one; the present machine ends."""
+        self.machine.close()
+        self.machine, self.timeline = earlier.machine, earlier.timeline
+        self.__dict__.pop("measurements", None)
 
     @cached_property
     def measurements(self) -> Measurements:

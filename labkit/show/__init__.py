@@ -8,7 +8,8 @@ from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spa
 from labkit.show._front_end import Place, is_live, show_view
 from labkit.show._html import badge, code, details, element, escape, join, page, pre, table
 from labkit.show._learn import outcome_view, predictions_view, question_view
-from labkit.show._measure import diff_view, event_table, section_table
+from labkit.show._measure import diff_view, event_table, scrolled, section_table
+from labkit.show._progress import done_view, progress_view
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._svg import bars
@@ -31,6 +32,7 @@ __all__ = [
     "columns",
     "details",
     "diff_view",
+    "done_view",
     "element",
     "escape",
     "event_table",
@@ -46,9 +48,11 @@ __all__ = [
     "paint",
     "pre",
     "predictions_view",
+    "progress_view",
     "question_view",
     "register_fold",
     "run_index",
+    "scrolled",
     "section_table",
     "show_view",
     "spans",

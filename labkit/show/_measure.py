@@ -23,8 +23,13 @@ def event_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Mar
     if len(listed) <= _SHORT:
         return body
     note = element("div", element("small", f"{len(listed)} rows: scroll to see all of them."))
+    return join([note, scrolled(body)])
+
+
+def scrolled(body: object) -> Markup:
+    """A long thing in a box that shows that it scrolls."""
     frame = "max-height:32em;overflow-y:scroll;border:1px solid #8c959f;border-radius:4px;padding:0 .5em"
-    return join([note, element("div", body, class_="labkit-scroll", style=frame)])
+    return element("div", body, class_="labkit-scroll", style=frame)
 
 
 def _cell(cell: object) -> object:
