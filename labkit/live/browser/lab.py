@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from labkit.learn import Notebook, make_question
-
 from labkit.errors import MissingComponent
 from labkit.host import HostReport, verify
+from labkit.learn import Notebook, make_question
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.show import show_view
 
