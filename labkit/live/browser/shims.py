@@ -1,8 +1,8 @@
 """Stands in, inside the browser, for libraries that exist for no browser.
 
-``cryptography``: AES in ECB and XTS mode for the TDX model, on a block cipher that the page lends (``set_aes``,
-the library @noble/ciphers), and the reading of X.509 certificates, on pyasn1. Signatures are not checked here
-at all: a verdict about a quote is only made by the library that labkit trusts, outside the browser.
+``cryptography``: AES in ECB and XTS mode for the TDX model, on a block cipher that the page lends
+(``set_aes``, the library @noble/ciphers), and the reading of X.509 certificates, on pyasn1. Signatures are
+not checked here at all: a verdict about a quote is only made by the library that labkit trusts, outside.
 """
 
 from __future__ import annotations
@@ -199,8 +199,24 @@ class _NotHere(types.ModuleType):
         return type(name, (Exception,), {})
 
 
+_MACHINES = (
+    "asterinas",
+    "bootlog",
+    "console",
+    "container",
+    "guest",
+    "kernel",
+    "platforms",
+    "toolchain",
+    "vm",
+)
+"""Packages of labkit that only make sense where a machine can boot."""
+
+
 def install() -> None:
     """Put the stand-ins where the libraries would be."""
+    for package in _MACHINES:
+        sys.modules[f"labkit.{package}"] = _NotHere(f"labkit.{package}")
     ciphers = types.ModuleType("cryptography.hazmat.primitives.ciphers")
     algorithms, modes = types.ModuleType("algorithms"), types.ModuleType("modes")
     algorithms.__dict__.update(AES=Aes128)

@@ -41,6 +41,7 @@ async function read(box, file) {
     const done = await new Promise((resolve) => { waiting.set(id, resolve); worker.postMessage({ type: "tool", id, argv: TOOLS[box.dataset.tool], name, bytes }, [bytes]); });
     shown.textContent = done.out || done.err || done.failure;
     box.dataset.code = done.code ?? 70;
+    box.dataset.file = file.name;
   } catch (error) {
     shown.textContent = error.message;
   }

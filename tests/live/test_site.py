@@ -1,0 +1,177 @@
+"""What a live site is made of, without a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given
+from hypothesis import strategies as st
+
+import labkit
+from labkit.errors import DataError, MissingComponent
+from labkit.live import INPUTS, fetch_inputs, make_live
+from labkit.live._bundle import DISTRIBUTIONS, write_bundle
+from labkit.runs import Run, publish
+from labkit.settings import Settings
+
+BROWSER = Path(labkit.__file__).parent / "live/browser"
+
+
+def browser_module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"labkit_browser_{name}", BROWSER / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SHIMS = browser_module("shims")
+RUNNER = browser_module("runner")
+
+
+def aes(key: bytes, data: bytes, encrypt: bool) -> bytes:
+    cipher = Cipher(algorithms.AES(key), modes.ECB())
+    context = cipher.encryptor() if encrypt else cipher.decryptor()
+    return context.update(data)
+
+
+@given(
+    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=16, max_size=16),
+    st.integers(1, 8).flatmap(lambda blocks: st.binary(min_size=16 * blocks, max_size=16 * blocks)),
+)
+def test_xts_is_that_of_cryptography(key: bytes, tweak: bytes, data: bytes) -> None:
+    if key[:16] == key[16:]:
+        return  # refused there
+    SHIMS.set_aes(aes)
+    peer = Cipher(algorithms.AES(key), modes.XTS(tweak))
+    sealed = SHIMS.xts(key, tweak, data, True)
+    assert sealed == peer.encryptor().update(data)
+    assert SHIMS.xts(key, tweak, sealed, False) == data
+
+
+def outputs(source: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    kept = {name: sys.modules.get(name) for name in ("IPython", "IPython.display")}
+    cells = RUNNER.Cells(lambda text: found.append(json.loads(text)))
+    try:
+        cells.run(source)
+    finally:
+        for name, module in kept.items():
+            if module is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = module
+    return found
+
+
+def test_the_last_value_is_shown_and_a_semicolon_keeps_it() -> None:
+    assert [output["data"] for output in outputs("1 + 1")] == [{"text/plain": "2"}]
+    assert outputs("1 + 1;") == []
+    assert outputs("x = 1") == []
+
+
+def test_an_error_is_told_with_its_line_and_without_the_runner() -> None:
+    (error,) = outputs("print\n1 / 0")
+    assert (error["ename"], error["evalue"]) == ("ZeroDivisionError", "division by zero")
+    assert "line 2" in "".join(error["traceback"])
+    assert "runner.py" not in "".join(error["traceback"])
+
+
+def test_a_syntax_error_is_an_error_of_the_cell() -> None:
+    assert outputs("for")[0]["ename"] == "SyntaxError"
+
+
+def test_a_flood_is_bounded() -> None:
+    found = outputs("for _ in range(100):\n    print('x' * 100_000)")
+    assert sum(len(output["text"]) for output in found) < 3 << 20
+    assert "left out" in found[-1]["text"]
+
+
+def test_exit_ends_a_cell_and_not_the_page() -> None:
+    assert outputs("raise SystemExit(3)")[0]["ename"] == "SystemExit"
+
+
+def test_the_bundle_is_the_same_every_time_and_pure(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "a.zip")
+    write_bundle(tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as bundle:
+        names = bundle.namelist()
+    assert {"labkit/tdx/__init__.py", "labkit_browser/runner.py", "click/__init__.py"} <= set(names)
+    assert [name for name in names if name.endswith((".so", ".pyc"))] == []
+    assert {name.split("/")[1] for name in names if name.startswith("licences/")} >= {"click", "pyasn1"}
+
+
+def test_a_package_with_a_compiled_part_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.live._bundle.DISTRIBUTIONS", (*DISTRIBUTIONS, "cryptography"))
+    with pytest.raises(DataError, match="cryptography has a compiled part"):
+        write_bundle(tmp_path / "a.zip")
+
+
+def test_inputs_are_pinned_with_a_licence() -> None:
+    for wanted in INPUTS:
+        assert re.fullmatch(r"[\d.]+", wanted.version)
+        assert len(wanted.sha512) == 88
+        assert wanted.licence
+
+
+def test_without_a_registry_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://127.0.0.1:1")
+    with pytest.raises(MissingComponent, match="registry does not answer") as error:
+        fetch_inputs(tmp_path)
+    assert "--live" in error.value.remedy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_archive_in_the_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://127.0.0.1:1")
+    for wanted in INPUTS:
+        (tmp_path / f"{wanted.folder}-{wanted.version}.tgz").write_bytes(b"damaged")
+    with pytest.raises(MissingComponent):
+        fetch_inputs(tmp_path)
+
+
+def _digests(site: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(site)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(site.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_live_site_is_reproducible_small_and_asks_only_itself(live_run: Run) -> None:
+    site = live_run.directory / "site"
+    before = _digests(site)
+    publish(live_run)
+    make_live(live_run, Settings.load())
+    assert _digests(site) == before
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 20 << 20
+    page = (site / "05-inside-tdx.html").read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    assert "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'" in policy[1]
+    assert re.findall(r"<script(?![^>]* src=)", page) == []
+    assert (site / "live/pyodide/LICENSE").exists() or (site / "live/noble/LICENSE").exists()
+
+
+def test_a_page_that_is_not_marked_has_no_script(live_run: Run) -> None:
+    site = live_run.directory / "site"
+    publish(live_run)
+    try:
+        for page in site.glob("*.html"):
+            assert "<script" not in page.read_text()
+    finally:
+        make_live(live_run, Settings.load())
+    assert "<script" not in (site / "index.html").read_text()
