@@ -8,7 +8,7 @@ from labkit.learn._journal import MARK, PredictionEntry, journal_file, work_fold
 from labkit.learn._open import lab_words
 from labkit.learn._panel import Panel, show_panel
 from labkit.learn._progress import ChapterProgress, Progress, progress, questions
-from labkit.learn._question import Answer, Judged, Kind, Question, make_question
+from labkit.learn._question import Answer, Judged, Kind, PredictionQuestion, make_question
 from labkit.learn._waiting import waiting
 
 __all__ = [
@@ -22,8 +22,8 @@ __all__ = [
     "Notebook",
     "Panel",
     "PredictionEntry",
+    "PredictionQuestion",
     "Progress",
-    "Question",
     "copy",
     "course_folder",
     "fresh",

@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.errors import LabkitError, UsageError
 from labkit.learn import _journal
-from labkit.learn._question import Answer, Judged, Kind, Question
+from labkit.learn._question import Answer, Judged, Kind, PredictionQuestion
 from labkit.settings import Settings
 from labkit.show import (
     Place,
@@ -31,18 +31,18 @@ class Notebook:
     def __init__(self, settings: Settings | None = None) -> None:
         """Keep the journal where ``settings`` say; they are read when first needed."""
         self._settings = settings
-        self._asked: dict[str, Question] = {}
+        self._asked: dict[str, PredictionQuestion] = {}
         self._judged: dict[str, Judged] = {}
         self._answers: dict[str, Answer] = {}
 
-    def pose(self, question: Question) -> View:
+    def pose(self, question: PredictionQuestion) -> View:
         """A question as it is asked, without an answer."""
         self._asked[question.id] = question
         self._judged[question.id] = Judged.NONE
         self._answers.pop(question.id, None)
         return self._view(question)
 
-    def record(self, question: Question, value: object) -> View:
+    def record(self, question: PredictionQuestion, value: object) -> View:
         """Keep an answer; the question with it.
 
         Raises:
@@ -85,7 +85,7 @@ class Notebook:
                 rows.append((question.text, said, self._judged[id].value))
         return predictions_view(f"Chapter {chapter}", rows)
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: PredictionQuestion) -> None:
         """Show a question in the running cell: as a form where a person looks on."""
         view = self.pose(question)
         if not is_live((self._settings or Settings.load()).ui):
@@ -102,7 +102,7 @@ class Notebook:
 
         place.show(view, answer_form(question, _journal.last_answer(self._file(), question), give))
 
-    def _view(self, question: Question, note: str = "") -> View:
+    def _view(self, question: PredictionQuestion, note: str = "") -> View:
         answer = self._answers.get(question.id)
         said = question.words(answer) if answer is not None else None
         hint = _HINTS.get(question.kind, "")
@@ -114,7 +114,7 @@ class Notebook:
         return _journal.journal_file(Path.cwd(), self._settings or Settings.load())
 
 
-def answer_form(question: Question, earlier: Answer | None, give: Callable[[object], str]) -> Any:
+def answer_form(question: PredictionQuestion, earlier: Answer | None, give: Callable[[object], str]) -> Any:
     """A form of widgets for a question. ``give`` takes the answer and returns a complaint or nothing."""
     # Imported here: outside of notebooks nothing needs the widget machinery.
     import ipywidgets as widgets
@@ -140,7 +140,7 @@ def answer_form(question: Question, earlier: Answer | None, give: Callable[[obje
 
 
 def _field(
-    widgets: Any, question: Question, earlier: Answer | None, wide: Any
+    widgets: Any, question: PredictionQuestion, earlier: Answer | None, wide: Any
 ) -> tuple[Any, Callable[[], object]]:
     """What a person fills in, and how to read it."""
     if question.kind is Kind.CHOICE:
@@ -158,7 +158,7 @@ def _field(
     return text, lambda: text.value
 
 
-def _order_field(widgets: Any, question: Question) -> tuple[Any, Callable[[], object]]:
+def _order_field(widgets: Any, question: PredictionQuestion) -> tuple[Any, Callable[[], object]]:
     """Buttons that are clicked one after the other, and a way to start over."""
     picked: list[str] = []
     line = widgets.Label("Click them in order.")

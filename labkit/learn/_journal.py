@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StorageError, UsageError
-from labkit.learn._question import Answer, Judged, Question
+from labkit.learn._question import Answer, Judged, PredictionQuestion
 from labkit.settings import Settings
 
 MARK = ".labkit"
@@ -109,7 +109,7 @@ def fold(lines: Iterable[dict[str, Any]]) -> dict[str, PredictionEntry]:
     return entries
 
 
-def last_answer(file: Path, question: Question) -> Answer | None:
+def last_answer(file: Path, question: PredictionQuestion) -> Answer | None:
     """What was answered last; None where nothing was, or where the question has changed since."""
     found = None
     for line in read_lines(file):

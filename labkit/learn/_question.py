@@ -35,7 +35,7 @@ class Judged(StrEnum):
 
 
 @dataclass(frozen=True)
-class Question:
+class PredictionQuestion:
     """A question of a chapter.
 
     id: ``chapter.word``. offers: what to choose from, or what to put in order.
@@ -105,7 +105,7 @@ def make_question(
     order: Sequence[object] = (),
     tolerance: float | None = None,
     unit: str = "",
-) -> Question:
+) -> PredictionQuestion:
     """The question that these words describe: a choice, an order, a number, else free text.
 
     Raises:
@@ -129,4 +129,4 @@ def make_question(
     offers = tuple(str(word) for word in (*choices, *order))
     if len(set(offers)) != len(offers):
         raise UsageError(f"{id}: two of what is offered are equal.", "Offer different words.")
-    return Question(id, text, kinds[0] if kinds else Kind.TEXT, offers, tolerance or 0.0, unit)
+    return PredictionQuestion(id, text, kinds[0] if kinds else Kind.TEXT, offers, tolerance or 0.0, unit)

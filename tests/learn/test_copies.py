@@ -35,7 +35,9 @@ def test_every_notebook_of_the_repository_is_shipped() -> None:
     shipped = {
         str(path.relative_to(course_folder())) for path in course_folder().rglob("*") if path.is_file()
     }
-    assert expected - shipped == set()
+    assert expected - shipped == set(), (
+        "link each from labkit/learn/notebooks to notebooks, else no wheel has it"
+    )
     for name in expected & shipped:
         assert (course_folder() / name).read_bytes() == (ROOT / "notebooks" / name).read_bytes()
 
