@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.runs._record import Chapter, Reported, Run, read_record
 from labkit.runs._refresh import Refreshed, read_patterns, refresh
+from labkit.runs._reports import junit as junit_report
+from labkit.runs._reports import summary as summary_report
 from labkit.runs._runner import CELL_TIMEOUT, RunPlan, plan_run, run_plan
 from labkit.runs._site import publish
 from labkit.runs._source import find_notebooks, repository
@@ -27,6 +29,7 @@ __all__ = [
     "attest_run",
     "check_run",
     "find_notebooks",
+    "junit_report",
     "plan_run",
     "publish",
     "read_patterns",
@@ -34,6 +37,7 @@ __all__ = [
     "refresh",
     "repository",
     "run_plan",
+    "summary_report",
 ]
 
 # Loaded on first use: every notebook's process imports this package, and few need attestation.
