@@ -15,9 +15,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from labkit.learn import course_folder
+from labkit.runs._course import (
+    EVERYTHING,
+    GLOSSARY,
+    described,
+    headings,
+    others,
+    words,
+)
 from labkit.runs._record import RECORD, Chapter, Run, write_record
 from labkit.runs._source import read_notebook
-from labkit.show import Link, chapter_page, run_index
+from labkit.show import Link, chapter_page, everything_page, glossary_page, run_index
 
 INDEX = "site/index.html"
 
@@ -71,8 +80,13 @@ def publish(run: Run) -> Run:
 
 def _write_pages(run: Run, folder: Path) -> None:
     (folder / "notebooks").mkdir(parents=True)
-    links = [Link(quote(_page_name(chapter.name)), chapter.title) for chapter in run.chapters]
+    cells = [_cells(run, chapter) for chapter in run.chapters]
+    links = [
+        described(Link(quote(_page_name(chapter.name)), chapter.title), found)
+        for chapter, found in zip(run.chapters, cells, strict=True)
+    ]
     names = {chapter.name: link.href for chapter, link in zip(run.chapters, links, strict=True)}
+    names["glossary"] = GLOSSARY
     styles = _code_styles()
     downloads = [Link(RECORD, f"{RECORD}: this run for programs")]
     for number, chapter in enumerate(run.chapters):
@@ -88,8 +102,31 @@ def _write_pages(run: Run, folder: Path) -> None:
         )
         (folder / _page_name(chapter.name)).write_text(page, encoding="utf-8")
     title = f"labkit run {run.directory.name}"
-    index = run_index(run.to_dict(), links, downloads, title=title)
+    entries = words(course_folder() / "glossary.md")
+    listed = [(link, headings(found)) for link, found in zip(links, cells, strict=True)]
+    (folder / GLOSSARY).write_text(glossary_page(entries), encoding="utf-8")
+    (folder / EVERYTHING).write_text(everything_page(listed, entries), encoding="utf-8")
+    index = run_index(
+        run.to_dict(),
+        links,
+        downloads,
+        title=title,
+        others=others([chapter.name for chapter in run.chapters]) if _is_course(run) else (),
+        everything=Link(EVERYTHING, "Everything on one page"),
+    )
     (folder / "index.html").write_text(index, encoding="utf-8")
+
+
+def _cells(run: Run, chapter: Chapter) -> list[Any]:
+    return list(read_notebook(run.directory / chapter.output).cells) if chapter.output else []
+
+
+def _is_course(run: Run) -> bool:
+    """The guided chapters were run, and not some notebook of a person's own."""
+    return (
+        len({chapter.name for chapter in run.chapters} & {p.stem for p in course_folder().glob("0*.ipynb")})
+        > 1
+    )
 
 
 def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> str:
@@ -170,7 +207,7 @@ def _lead(tag: Any, pages: dict[str, str]) -> None:
     if parts.scheme in ("http", "https", "mailto") or href.startswith("#"):
         return
     target = Path(unquote(parts.path))
-    if not parts.scheme and target.suffix == ".ipynb" and target.stem in pages:
+    if not parts.scheme and target.suffix in (".ipynb", ".md") and target.stem in pages:
         tag["href"] = pages[target.stem] + (f"#{parts.fragment}" if parts.fragment else "")
     else:
         tag.unwrap()
