@@ -286,7 +286,7 @@ class Hostile(RuleBasedStateMachine):
                 used.append(((pfn, level), PageType.REG, tdr.pfn))
             if tdr.lifecycle is LifeCycle.TEARDOWN:
                 # Pages come back one by one now, and the dead tree is not kept up.
-                used = [use for use in used if pamt.find(use[0][0])[0] is not None]
+                used = [use for use in used if pamt.type_of(use[0][0]) is not PageType.NDA]
                 used = [u for u in used if pamt.find(u[0][0])[0].owner == u[2]]  # type: ignore[union-attr]
             else:
                 assert tdr.children == sum(
@@ -308,6 +308,7 @@ class Hostile(RuleBasedStateMachine):
             (pfn << 9 * level, level): (entry.type, entry.owner)
             for level, size in enumerate(pamt.sizes)
             for pfn, entry in size.items()
+            if entry.type is not PageType.NDA
         }
         for key, use in uses.items():
             assert table.get(key) == use
