@@ -19,32 +19,51 @@ PAGE_LOCKS = ("PAGE", "PAGE_2M", "PAGE_1G")
 
 
 class Locks:
-    """Which locks are held, and how: a count of shared holders, or one exclusive one."""
+    """Which locks are held, and how: a count of shared holders, or one exclusive one.
 
-    __slots__ = ("held",)
+    holders counts everybody who holds anything: with nobody there, no lock needs to be looked at.
+    """
+
+    __slots__ = ("_held", "_running", "holders")
 
     def __init__(self) -> None:
-        self.held: dict[Lock, int] = {}
+        self._held: dict[Lock, int] = {}
+        # What running vCPUs share, one tuple each: entering and leaving must be quick.
+        self._running: list[tuple[Lock, ...]] = []
+        self.holders = 0
 
     def free(self, lock: Lock, exclusive: bool) -> bool:
         """Whether a lock could be taken now."""
-        holders = self.held.get(lock, 0)
-        return holders == 0 or (holders > 0 and not exclusive)
+        holders = self._held.get(lock, 0)
+        if not exclusive:
+            return holders >= 0
+        return holders == 0 and not any(lock in locks for locks in self._running)
 
     def acquire(self, lock: Lock, exclusive: bool) -> bool:
         """Take a lock; False where somebody is in the way."""
         if not self.free(lock, exclusive):
             return False
-        self.held[lock] = _EXCLUSIVE if exclusive else self.held.get(lock, 0) + 1
+        self._held[lock] = _EXCLUSIVE if exclusive else self._held.get(lock, 0) + 1
+        self.holders += 1
         return True
 
     def release(self, lock: Lock) -> None:
         """Give back a lock that was taken."""
-        holders = self.held[lock]
-        if holders > 1:
-            self.held[lock] = holders - 1
+        self.holders -= 1
+        if self._held[lock] > 1:
+            self._held[lock] -= 1
         else:
-            del self.held[lock]
+            del self._held[lock]
+
+    def share(self, locks: tuple[Lock, ...]) -> None:
+        """Take the locks of a vCPU that starts to run, all of them shared and found free before."""
+        self._running.append(locks)
+        self.holders += 1
+
+    def unshare(self, locks: tuple[Lock, ...]) -> None:
+        """Give back what share took."""
+        self._running.remove(locks)
+        self.holders -= 1
 
     def page_free(self, pfn: int, level: int, exclusive: bool) -> bool:
         """Whether a PAMT walk down to an entry would find every lock on its way free."""

@@ -195,13 +195,13 @@ class Machine:
 
     def busy(self, operand: int, *lock: Any, exclusive: bool = True) -> None:
         """Refuse with OPERAND_BUSY where the lock cannot be taken."""
-        if self.locks.held and not self.locks.free(lock, exclusive):
+        if self.locks.holders and not self.locks.free(lock, exclusive):
             raise Refused(Status.OPERAND_BUSY | operand)
 
     def busy_page(self, pfn: int, level: int, operand: int, exclusive: bool) -> None:
         """Refuse with OPERAND_BUSY where a walk to a PAMT entry would meet a lock."""
         mine = exclusive and any(taken >> 9 * level == pfn >> 9 * level for taken in self.taken)
-        if mine or (self.locks.held and not self.locks.page_free(pfn, level, exclusive)):
+        if mine or (self.locks.holders and not self.locks.page_free(pfn, level, exclusive)):
             raise Refused(Status.OPERAND_BUSY | operand)
 
     # Pages and TDs.
@@ -217,7 +217,7 @@ class Machine:
         pamt = self.pamt
         if not pamt.covered(pfn):
             raise Refused(Status.OPERAND_ADDR_RANGE_ERROR | operand)
-        if self.taken or self.locks.held:
+        if self.taken or self.locks.holders:
             self.busy_page(pfn, 0, operand, exclusive)
         entry = None if pamt.large else pamt.sizes[0].get(pfn)
         if (entry.type if entry is not None else pamt.type_of(pfn)) is not want:
@@ -271,7 +271,7 @@ class Machine:
             raise Refused(Status.TDCS_NOT_ALLOCATED)
         if self.tainted:
             self.intact(*tdr.tdcx)
-        if self.locks.held and not (leaf.exclusive and leaf.handle == "T"):
+        if self.locks.holders and not (leaf.exclusive and leaf.handle == "T"):
             self.busy(Operand.OP_STATE, "OP_STATE", tdr.pfn << 12, exclusive=False)
         assert leaf.states is not None
         if tdr.tdcs.op_state not in leaf.states:
@@ -302,7 +302,7 @@ class Machine:
         """
         tdr: Tdr = call.tdr
         sept = tdr.tdcs.sept
-        if self.locks.held:
+        if self.locks.holders:
             self.busy(Operand.SEPT_TREE, "SEPT_TREE", tdr.pfn << 12, exclusive=exclusive)
         page, index, at = sept.walk(gpa, level)
         if self.tainted:
@@ -310,7 +310,7 @@ class Machine:
         entry = page.entries[index]
         if at != level:
             raise Refused(Status.EPT_WALK_FAILED | Operand.RCX, **describe(entry, at))
-        if self.locks.held and not self.locks.free(("SEPT_ENTRY", gpa), exclusive=True):
+        if self.locks.holders and not self.locks.free(("SEPT_ENTRY", gpa), exclusive=True):
             raise Refused(Status.OPERAND_BUSY | Operand.RCX, **describe(entry, at))
         state = entry_state(entry)
         if state not in SEPT_ALLOWED[call.leaf.name]:

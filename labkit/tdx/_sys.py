@@ -19,7 +19,7 @@ _PAMT_PAGE = (0x1000, 0x1000 << 9, GIB)
 
 
 def _sys_lock(m: Machine) -> None:
-    if m.locks.held and not m.locks.free(("SYS",), exclusive=True):
+    if m.locks.holders and not m.locks.free(("SYS",), exclusive=True):
         raise Refused(Status.SYS_BUSY)
 
 

@@ -91,7 +91,8 @@ def _associate(call: Call, disabled: bool = False) -> None:
     disabled: a vCPU that will never run again is fine too.
     """
     vp: Tdvps = call.vp
-    _complete(vp)
+    if len(vp.pages) < TDVPS_PAGES:
+        raise Refused(Status.TDCX_NUM_INCORRECT)
     if vp.state is not VcpuState.READY and not (disabled and vp.state is VcpuState.DISABLED):
         raise Refused(Status.VCPU_STATE_INCORRECT)
     if vp.lp == NO_LP:
@@ -141,16 +142,14 @@ def vp_enter(m: Machine, call: Call) -> None:
         vp.vmcall = None
     vp.state = VcpuState.ACTIVE
     call.lp.active = vp
-    for lock in vp.held_locks():
-        m.locks.acquire(lock, exclusive=False)
+    m.locks.share(vp.locks)
 
 
 def leave(m: Machine, lp: Lp, state: VcpuState = VcpuState.READY) -> None:
     """TD exit: the vCPU gives the processor back and drops its hold on the epoch and its locks."""
     vp = lp.active
     assert vp is not None
-    for lock in vp.held_locks():
-        m.locks.release(lock)
+    m.locks.unshare(vp.locks)
     vp.state = state
     vp.tdr.tdcs.refcount[vp.entered_epoch & 1] -= 1
     vp.last_exit_tsc = m.tsc

@@ -123,7 +123,7 @@ def test_a_whole_life_leaves_nothing_behind(packages: int) -> None:
         assert not host.platform.tdrs
         assert not host.platform.vps
         assert all(entry.type == 0 for size in host.platform.pamt.sizes for entry in size.values())
-        assert not host.platform.locks.held
+        assert not host.platform.locks.holders
         assert all(k.state == (3 if key == 32 else 0) for key, k in host.platform.kot.items())
 
 
