@@ -17,7 +17,7 @@ from labkit.tdx._metadata import (
     TD_CTLS,
     TD_CTLS_PENDING_VE_DISABLE,
     TD_FIELDS,
-    Reader,
+    Accessor,
     find_field,
     next_field,
     readable_field,
@@ -293,9 +293,9 @@ def vm_rd(_: Machine, call: Call) -> None:
     call.out["r8"] = 0
     if call.rcx:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
-    field = readable_field(TD_FIELDS, call.rdx, Reader.GUEST)
+    field = readable_field(TD_FIELDS, call.rdx, Accessor.GUEST)
     if call.version:
-        call.out["rdx"] = next_field(field, Reader.GUEST)
+        call.out["rdx"] = next_field(field, Accessor.GUEST)
     call.out["r8"] = td_value(call.tdcs, call.rdx)
 
 
@@ -318,8 +318,8 @@ def vm_wr(_: Machine, call: Call) -> None:
 def sys_rd(m: Machine, call: Call) -> None:
     """SYS.RD: a field of the module, named by RDX; RDX then names the next one."""
     call.out.update(rdx=NO_FIELD, r8=0)
-    field = readable_field(SYS_FIELDS, call.rdx, Reader.GUEST)
-    call.out.update(r8=sys_value(m, call.rdx), rdx=next_field(field, Reader.GUEST))
+    field = readable_field(SYS_FIELDS, call.rdx, Accessor.GUEST)
+    call.out.update(r8=sys_value(m, call.rdx), rdx=next_field(field, Accessor.GUEST))
 
 
 HANDLERS: dict[str, Callable[[Machine, Call], None]] = {

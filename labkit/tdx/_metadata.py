@@ -47,7 +47,7 @@ _CODE = 0xFFFFFF
 _MUST_BE_ZERO = 0xFF << 24 | 0xF << 34 | 0x1FF << 38 | 0x7 << 47 | 1 << 55 | 1 << 62
 
 
-class Reader(IntFlag):
+class Accessor(IntFlag):
     """Who asks: the host of a production TD, the host of a debug TD, the guest."""
 
     HOST = 1
@@ -55,8 +55,8 @@ class Reader(IntFlag):
     GUEST = 4
 
 
-_ANYBODY = Reader.HOST | Reader.DEBUGGER | Reader.GUEST
-_ANY_HOST = Reader.HOST | Reader.DEBUGGER
+_ANYBODY = Accessor.HOST | Accessor.DEBUGGER | Accessor.GUEST
+_ANY_HOST = Accessor.HOST | Accessor.DEBUGGER
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class Field:
     """One field: identifier, who may read it, and what follows it for each reader (None: not known)."""
 
     identifier: int
-    readers: Reader
-    following: Mapping[Reader, int]
+    readers: Accessor
+    following: Mapping[Accessor, int]
 
 
-def _chain(fields: Sequence[tuple[int, Reader]], last: Mapping[Reader, int]) -> dict[int, Field]:
+def _chain(fields: Sequence[tuple[int, Accessor]], last: Mapping[Accessor, int]) -> dict[int, Field]:
     """Fields in the order of the module's table: each is followed by the next that its reader may read."""
     table = {}
     following = dict(last)
     for identifier, readers in reversed(fields):
         table[_key(identifier)] = Field(identifier, readers, dict(following))
-        for reader in Reader:
+        for reader in Accessor:
             if readers & reader:
                 following[reader] = identifier
     return table
@@ -127,7 +127,7 @@ _SYS = """
 """
 
 
-def _sys_rows() -> list[tuple[int, Reader, str, int]]:
+def _sys_rows() -> list[tuple[int, Accessor, str, int]]:
     rows = []
     for line in _SYS.split("\n")[1:-1]:
         identifier, count, who, name = line.split()
@@ -165,13 +165,13 @@ _SYS_VALUES = {
 TD_FIELDS = _chain(
     [
         (TD_CONFIG_FLAGS, _ANYBODY),
-        (TD_CTLS, Reader.DEBUGGER | Reader.GUEST),
+        (TD_CTLS, Accessor.DEBUGGER | Accessor.GUEST),
     ],
-    {Reader.HOST: 0x9110000200000800},  # TD_EPOCH
+    {Accessor.HOST: 0x9110000200000800},  # TD_EPOCH
 )
 # The general registers by number; RSP lies in the VMCS and is not reached this way.
 VP_FIELDS = _chain(
-    [(VP_GPR + number, Reader.DEBUGGER if number != 4 else Reader(0)) for number in range(16)], {}
+    [(VP_GPR + number, Accessor.DEBUGGER if number != 4 else Accessor(0)) for number in range(16)], {}
 )
 
 
@@ -229,7 +229,7 @@ def find_field(table: Mapping[int, Field], identifier: int) -> Field:
     raise _not_modelled(identifier)
 
 
-def readable_field(table: Mapping[int, Field], identifier: int, reader: Reader) -> Field:
+def readable_field(table: Mapping[int, Field], identifier: int, reader: Accessor) -> Field:
     """The field of an identifier, which the reader may read.
 
     Raises:
@@ -241,7 +241,7 @@ def readable_field(table: Mapping[int, Field], identifier: int, reader: Reader) 
     return field
 
 
-def next_field(field: Field, reader: Reader) -> int:
+def next_field(field: Field, reader: Accessor) -> int:
     """The identifier of the field after one, among those that the reader may read.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from labkit.errors import NotModelled
 from labkit.tdx import _params
 from labkit.tdx._machine import Call, Machine, Refused
-from labkit.tdx._metadata import TD_FIELDS, Reader, find_field, next_field, readable_field, td_value
+from labkit.tdx._metadata import TD_FIELDS, Accessor, find_field, next_field, readable_field, td_value
 from labkit.tdx._objects import MAX_TDCX, MIN_TDCX, Tdcs, Tdr
 from labkit.tdx._params import TdParams
 from labkit.tdx._phys import Key
@@ -197,7 +197,7 @@ def mng_key_freeid(m: Machine, call: Call) -> None:
 def mng_rd(_: Machine, call: Call) -> None:
     """MNG.RD: one TD-scope metadata field, named by RDX; version 1 also gives the next one in RDX."""
     tdcs = call.tdcs
-    reader = Reader.DEBUGGER if tdcs.debug else Reader.HOST
+    reader = Accessor.DEBUGGER if tdcs.debug else Accessor.HOST
     field = readable_field(TD_FIELDS, call.rdx, reader)
     if call.version:
         call.out["rdx"] = next_field(field, reader)

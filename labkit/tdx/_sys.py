@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 from labkit.tdx._machine import Call, Machine, Refused, not_modelled
-from labkit.tdx._metadata import SYS_FIELDS, Reader, next_field, readable_field, sys_value
+from labkit.tdx._metadata import SYS_FIELDS, Accessor, next_field, readable_field, sys_value
 from labkit.tdx._params import GIB, MAX_CMRS, MAX_TDMRS, Tdmr, tdsysinfo
 from labkit.tdx._phys import Key
 from labkit.tdx._states import KeyState, SysState
@@ -68,8 +68,8 @@ def sys_info(m: Machine, call: Call) -> None:
 def sys_rd(m: Machine, call: Call) -> None:
     """SYS.RD: one metadata field of the module, named by RDX; RDX then names the next one."""
     _lp_done(call)
-    field = readable_field(SYS_FIELDS, call.rdx, Reader.HOST)
-    call.out.update(r8=sys_value(m, call.rdx), rdx=next_field(field, Reader.HOST))
+    field = readable_field(SYS_FIELDS, call.rdx, Accessor.HOST)
+    call.out.update(r8=sys_value(m, call.rdx), rdx=next_field(field, Accessor.HOST))
 
 
 def sys_rdall(_: Machine, call: Call) -> None:

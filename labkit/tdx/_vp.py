@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit.tdx._machine import Call, GuestExit, Machine, Refused
-from labkit.tdx._metadata import VP_FIELDS, Reader, find_field, next_field, readable_field, write_masked
+from labkit.tdx._metadata import VP_FIELDS, Accessor, find_field, next_field, readable_field, write_masked
 from labkit.tdx._mng import own_page
 from labkit.tdx._objects import MAX_TDVPS_PAGES, NO_LP, TDVPS_PAGES, Lp, Tdvps
 from labkit.tdx._states import LifeCycle, PageType, VcpuState
@@ -172,7 +172,7 @@ def external_interrupt() -> GuestExit:
 def vp_rd(_: Machine, call: Call) -> None:
     """VP.RD: a general register, for the host of a debug TD; like VP.ENTER it binds the vCPU first."""
     _associate(call, disabled=True)
-    reader = Reader.DEBUGGER if call.tdcs.debug else Reader.HOST
+    reader = Accessor.DEBUGGER if call.tdcs.debug else Accessor.HOST
     field = readable_field(VP_FIELDS, call.rdx, reader)
     if call.version:
         call.out["rdx"] = next_field(field, reader)
