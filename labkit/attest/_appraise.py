@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit.attest._policy import Policy
@@ -66,6 +66,10 @@ class Appraisal:
     def verdict(self) -> str:
         """ACCEPTED or REJECTED."""
         return "ACCEPTED" if self.accepted else "REJECTED"
+
+    def with_findings(self, more: Iterable[Finding]) -> Appraisal:
+        """The same outcome with findings of another reader; any of them rejects."""
+        return replace(self, findings=(*self.findings, *more))
 
     def to_dict(self) -> dict[str, Any]:
         """Verdict and reasons with the keys of ``labkit attest``."""

@@ -7,6 +7,7 @@ from labkit.measure._describe import DataCheck
 from labkit.measure._explain import Explanation, Row, Status, explain, page_order_of
 from labkit.measure._hob import td_hob_list
 from labkit.measure._kernel import authenticode, patch_header
+from labkit.measure._locate import FoundLog, Memory, find_logs
 from labkit.measure._log import Event, EventLog, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure._names import EventType
@@ -38,11 +39,13 @@ __all__ = [
     "ExpectedEvent",
     "Explanation",
     "FirmwareMeasurement",
+    "FoundLog",
     "InitrdWord",
     "KernelHeader",
     "LogFormat",
     "LogHeader",
     "LogReport",
+    "Memory",
     "PageOrder",
     "Part",
     "Platform",
@@ -60,6 +63,7 @@ __all__ = [
     "authenticode",
     "explain",
     "extend",
+    "find_logs",
     "join_firmware",
     "measure_firmware",
     "mrtd",

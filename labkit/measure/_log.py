@@ -104,6 +104,11 @@ class EventLog:
         return "MRTD" if number is None or number < 0 else f"RTMR{number}"
 
     @property
+    def banks(self) -> tuple[tuple[str, int], ...]:
+        """Name and digest size in bytes of every bank of digests."""
+        return tuple((ALGORITHMS[number][0], size) for number, size in self.header.algorithms)
+
+    @property
     def derived_from(self) -> str | None:
         """``vtpm`` where RTMRs are a TPM's events read by the TDVF mapping, and no TD made them."""
         return "vtpm" if self.format is LogFormat.TCG else None
@@ -169,6 +174,37 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
                 f"Event {event.index} names register {event.register}, which does not exist.", _REMEDY
             )
     return EventLog(kind, header, tuple(events), bytes(data[position:]))
+
+
+def parse_log_head(data: bytes) -> int:
+    """How many bytes of ``data`` are a binary log: header and records, up to where no record follows.
+
+    For a log in memory, where its end is not marked. A record ends the log if it is of another shape than the
+    header announces, or is not whole.
+
+    Raises:
+        MalformedEventLog: there is not even a header with one record.
+    """
+    header, start = _parse_header(data)
+    sizes, end, count = dict(header.algorithms), start, 0
+    while end < len(data):
+        try:
+            if _is_padding_head(data, end):
+                break
+            event, following = _parse_event(data, end, count + 1, sizes)
+        except MalformedEventLog:
+            break
+        if event.register > _MAX_PCR:
+            break
+        end, count = following, count + 1
+    if not count:
+        raise MalformedEventLog("No event follows the header of the log.", _REMEDY)
+    return end
+
+
+def _is_padding_head(data: bytes, position: int) -> bool:
+    head = data[position : position + 12]
+    return head.count(0x00) == len(head) or head.count(0xFF) == len(head)
 
 
 def _guess(header: LogHeader, events: list[Event]) -> LogFormat:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.platforms._choose import PlatformName, choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
-from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
+from labkit.platforms._measurements import (
+    Comparison,
+    Measurements,
+    Told,
+    compare,
+    parse_told,
+    read_measurements,
+)
 from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest, Plan
 from labkit.platforms._platform import Platform
 from labkit.platforms._tdvm import Tdvm
@@ -38,6 +45,7 @@ __all__ = [
     "Platform",
     "PlatformName",
     "Tdvm",
+    "Told",
     "TsmReport",
     "attest_evidence",
     "attest_tdvm",
@@ -48,7 +56,8 @@ __all__ = [
     "fresh_nonce",
     "hardware_evidence",
     "load_evidence",
-    "parse_measurements",
+    "parse_told",
+    "read_measurements",
     "read_tsm",
     "run_here",
     "td_spec",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, appraise
+from labkit.attest import Appraisal, Finding, LabAuthority, Policy, QuoteVerdict, appraise
 from labkit.measure import BootInputs, PageOrder, Prediction
 from labkit.platforms._evidence import REPORT_DATA, Evidence
 from labkit.platforms._tdvm import Tdvm
@@ -99,10 +99,20 @@ def attest_tdvm(
     Raises:
         UsageError: the nonce has more than 64 bytes.
         VmError: the guest does not do its part.
-        MalformedEventLog: the guest's event log does not parse.
+        NotMeasured: the vTPM's registers are not those of the boot's log.
     """
     evidence = tdvm.evidence(nonce, authority, now, debug=debug)
-    return attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, others)
+    outcome = attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, others)
+    told = [
+        Finding(
+            "guest's word",
+            "what was read outside the guest",
+            "something else",
+            f"{words[0].upper()}{words[1:]}.",
+        )
+        for words in tdvm.measurements.untruths()
+    ]
+    return replace(outcome, appraisal=outcome.appraisal.with_findings(told))
 
 
 def attest_evidence(

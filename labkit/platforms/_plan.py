@@ -107,9 +107,9 @@ def plan_linux(request: BootRequest, toolchain: Toolchain, firmware: Firmware, s
 
 def _foreign_initrd(initrd: Path, own: Plan) -> Plan:
     """A Linux with somebody else's root file system: its shell is where its console is."""
-    spec = replace(own.spec, tpm=False, board=Board(shell=Port.TTYS0), profile=SHELL_PROMPT)
+    spec = replace(own.spec, board=Board(shell=Port.TTYS0), profile=SHELL_PROMPT)
     words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
-    return unmeasured(spec, own.firmware, words)
+    return Plan(spec, own.firmware, words)
 
 
 def unmeasured(spec: BootSpec, firmware: Firmware | None, recognized: str) -> Plan:

@@ -17,6 +17,7 @@ from labkit.vm._guest import COMMAND_LINE, build_initramfs, is_own_initramfs
 from labkit.vm._kernel import check_kernel
 from labkit.vm._launch import Snapshot
 from labkit.vm._machine import Machine
+from labkit.vm._memory import GuestMemory
 from labkit.vm._profiles import LINUX, SHELL_PROMPT
 from labkit.vm._provision import install as install_toolchain
 from labkit.vm._qemu import Wires, qemu_arguments, tdx_arguments
@@ -45,6 +46,7 @@ __all__ = [
     "Entry",
     "Firmware",
     "Guest",
+    "GuestMemory",
     "GuestProfile",
     "Inventory",
     "Listener",
