@@ -20,6 +20,7 @@ from labkit.asterinas import (
 )
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
+from labkit.files import read_named
 from labkit.host import HostReport, verify
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
@@ -103,7 +104,7 @@ def firmware() -> Path:
 
 def measure(firmware_file: Path | str) -> FirmwareMeasurement:
     """The sections of a TDVF, and its MRTD in both page orders."""
-    return measure_firmware(Path(firmware_file).read_bytes(), str(firmware_file))
+    return measure_firmware(read_named(Path(firmware_file)), str(firmware_file))
 
 
 def boot(

@@ -48,14 +48,14 @@ class Finding:
 class Appraisal:
     """The outcome: accepted if there is no finding. ``unchecked`` names what the policy left open.
 
-    lab: a lab authority signed the quote. A quote that was refused has trust none too, but is not emulated.
+    shown_trust: the stamp of it: a refused quote of Intel's root has trust none too, but is not emulated.
     """
 
     findings: tuple[Finding, ...]
     unchecked: tuple[str, ...]
     trust: Trust
     explanation: Explanation | None = None
-    lab: bool = False
+    shown_trust: Trust = Trust.NONE
 
     @property
     def accepted(self) -> bool:
@@ -84,17 +84,14 @@ class Appraisal:
         return f"Appraisal({self.verdict}, {[finding.register for finding in self.findings]})"
 
     def __str__(self) -> str:
-        lines = [f"{stamp(self._shown_trust())}{self.verdict}: {self._because()}"]
+        lines = [f"{stamp(self.shown_trust)}{self.verdict}: {self._because()}"]
         if self.findings:
             lines += ["", columns(self._rows())]
         return "\n".join([*lines, *self._open()])
 
     def _repr_html_(self) -> str:
         rows = [*self._rows(), *(("", line) for line in self._open())]
-        return verdict_view(self.verdict, self.accepted, self._shown_trust(), self._because(), rows)
-
-    def _shown_trust(self) -> Trust:
-        return Trust.NONE if self.lab else Trust.HARDWARE
+        return verdict_view(self.verdict, self.accepted, self.shown_trust, self._because(), rows)
 
     def _because(self) -> str:
         if self.accepted:
@@ -139,8 +136,8 @@ def appraise(
         *(_about_log(verdict, log) if log else ()),
         *_about_rtmrs(policy, verdict, explanation),
     ]
-    trust = Trust.NONE if verdict.lab or not verdict.verified else Trust.HARDWARE
-    return Appraisal(tuple(findings), tuple(_unchecked(policy, log)), trust, explanation, verdict.lab)
+    unchecked = tuple(_unchecked(policy, log))
+    return Appraisal(tuple(findings), unchecked, verdict.trust, explanation, verdict.shown_trust)
 
 
 def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:
@@ -153,9 +150,10 @@ def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:
     bad = [advisory for advisory in verdict.advisory_ids if advisory in policy.forbidden_advisories]
     if bad:
         yield Finding("TCB", "none of these advisories", ", ".join(bad), "A forbidden advisory applies.")
-    if verdict.lab and not policy.allow_lab:
-        why = "A lab authority signed the quote; no TDX hardware stands behind it."
-        yield Finding("trust", "TDX hardware", "lab authority", why)
+    if verdict.shown_trust is not Trust.HARDWARE and not policy.allow_lab:
+        who = "A lab authority" if verdict.lab else "A root that is not Intel's"
+        why = f"{who} vouches for the quote; no TDX hardware stands behind it."
+        yield Finding("trust", "TDX hardware", "lab authority" if verdict.lab else verdict.anchor.value, why)
     if verdict.debug and not policy.allow_debug:
         why = "The VMM can read and change a debug TD; nothing it says can be trusted."
         yield Finding("ATTRIBUTES", "DEBUG off", "DEBUG on", why)

@@ -117,7 +117,7 @@ class Quote:
 
     @property
     def lab(self) -> bool:
-        """A lab authority signed it; no TDX hardware stands behind it."""
+        """A lab authority signed it, as it says itself; no TDX hardware stands behind it."""
         return self.chain.lab
 
     def encode(self) -> bytes:
@@ -204,6 +204,7 @@ class Quote:
             "debug": self.debug,
             "fmspc": self.chain.fmspc.hex(),
             "certificates": list(self.chain.subjects),
+            "root": "intel" if self.chain.intel else "other",
             "lab": self.lab,
             "padding": self.padding,
         }
@@ -221,6 +222,10 @@ class Quote:
         lines = []
         if self.lab:
             lines.append("[EMULATED] Signed by a lab authority: no TDX hardware stands behind this quote.")
+        elif not self.chain.intel:
+            lines.append(
+                "[EMULATED] Its chain does not end in Intel's root: no TDX hardware is vouched for by this quote."
+            )
         if self.debug:
             lines.append("DEBUG is set: the VMM could read and change this TD.")
         reserved = [str(bit.number) for bit in (*self.attributes, *self.features) if not bit.known]

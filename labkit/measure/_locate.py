@@ -4,7 +4,8 @@ Whoever runs in the guest can write there, so a log that is found proves nothing
 far as it replays to registers that were read elsewhere.
 
 Source: ACPI 6.5, section 5.2.5 (RSDP, XSDT) and 5.2.34 (CCEL); TCG ACPI Specification 1.4 (TPM2); TCG EFI
-Protocol Specification, section 7 (final events table); Linux ``include/linux/efi.h`` (linux_efi_tpm_eventlog).
+Protocol Specification, section 7 (final events table); Linux ``include/linux/efi.h``
+(linux_efi_tpm_eventlog).
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ def _areas(memory: Memory, start: int, data: bytes) -> Iterator[bytes]:
 
 def _finals(data: bytes) -> list[int]:
     """Addresses that an entry of the EFI configuration table names for the table of final events."""
-    found, place = [], -1
+    found: list[int] = []
+    place = -1
     while (place := data.find(_FINAL_EVENTS, place + 1)) >= 0 and len(found) < _MOST_FOUND:
         if len(entry := data[place + 16 : place + 24]) == 8:
             found.append(int.from_bytes(entry, "little"))

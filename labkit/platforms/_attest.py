@@ -50,7 +50,8 @@ class Attestation:
         return {
             "platform": self.platform,
             **self.appraisal.to_dict(),
-            "stamp": self.evidence.trust.stamp,
+            "stamp": self.appraisal.shown_trust.stamp,
+            "anchor": self.verdict.anchor.value,
             "quote": self.verdict.to_dict(),
             "evidence": self.evidence.to_dict(),
             "run_dir": str(self.run_dir),
@@ -60,8 +61,7 @@ class Attestation:
         return f"Attestation({self.appraisal.verdict}, trust={self.trust.value}, {list(self.registers)})"
 
     def __str__(self) -> str:
-        quote = "VERIFIED" if self.verdict.verified else f"REFUSED {self.verdict.reason}"
-        return f"{self.headline}\nquote {quote}\n{self.appraisal}\nrun directory: {self.run_dir}"
+        return f"{self.headline}\nquote {self.verdict.word}\n{self.appraisal}\nrun directory: {self.run_dir}"
 
     def _repr_html_(self) -> str:
         return join([self.appraisal._repr_html_(), self.verdict._repr_html_()])
@@ -130,6 +130,6 @@ def attest_evidence(
         MalformedEvidence, MalformedEventLog: a part of it does not parse.
         UsageError: there is no collateral to verify it with.
     """
-    verdict = evidence.verify(now)
+    verdict = replace(evidence.verify(now), accept=policy.tcb_statuses)
     appraisal = appraise(policy, verdict, evidence.event_log, others)
     return Attestation(platform, headline, evidence, verdict, appraisal, folder)

@@ -38,7 +38,7 @@ Pcrs = Mapping[str, Mapping[int, bytes]]
 
 @dataclass(frozen=True)
 class Told:
-    """What a guest says of its own boot: its log, empty where it shows none, and PCRs. Nobody vouches for it."""
+    """What a guest says of its own boot: its log, empty where it shows none, and PCRs; none of it proven."""
 
     raw_log: bytes
     pcrs: Pcrs
@@ -106,7 +106,8 @@ class Measurements:
         if wrong := self.differences():
             named = ", ".join(f"{bank} PCR {number}" for bank, number in wrong)
             raise NotMeasured(
-                f"REJECTED: the event log in the guest's memory does not lead to the vTPM's registers ({named}).",
+                "REJECTED: the event log in the guest's memory does not lead to the vTPM's registers "
+                f"({named}).",
                 "Something in the guest extended a register or changed the log; boot again to start afresh.",
             )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labkit.errors import UsageError
+from labkit.files import check_named, read_named
 from labkit.settings import Settings
 from labkit.vm import (
     COMMAND_LINE,
@@ -21,6 +22,7 @@ from labkit.vm import (
 )
 
 DEFAULT_MEMORY = 512
+_LARGEST_INITRD = 1 << 30
 _LEAST_MEMORY = 256
 """MiB. With less, the firmware fails in ways that say nothing about memory (measured below 192)."""
 
@@ -67,6 +69,9 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
         raise UsageError("The kernel command line holds control characters.", "Write it in one line.")
     if request.initrd and not request.initrd.is_file():
         raise UsageError(f"There is no initrd {request.initrd}.", "Name a file, or leave it out.")
+    for path in (request.kernel, request.initrd, request.iso):
+        if path and path.exists():
+            check_named(path)
     if request.iso or request.kernel or request.profile:
         # Most boots name no image, and need not wait for what is known of Asterinas.
         from labkit.platforms._image import plan_image
@@ -100,7 +105,7 @@ def plan_linux(request: BootRequest, toolchain: Toolchain, firmware: Firmware, s
         profile=LINUX,
         memory=memory,
     )
-    if request.initrd and not is_own_initramfs(request.initrd.read_bytes()):
+    if request.initrd and not is_own_initramfs(read_named(request.initrd, _LARGEST_INITRD)):
         return _foreign_initrd(request.initrd, Plan(spec, firmware))
     return Plan(spec, firmware)
 

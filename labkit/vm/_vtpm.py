@@ -98,7 +98,7 @@ def _done(control: socket.socket) -> None:
 
 def _bank(data: socket.socket, algorithm: int, size: int) -> dict[int, bytes]:
     """All PCRs of one bank; an answer holds eight at most."""
-    found = {}
+    found: dict[int, bytes] = {}
     for byte in range(PCR_COUNT // 8):
         selection = bytes(0xFF if place == byte else 0 for place in range(3))
         chosen = struct.pack(">IHB", 1, algorithm, 3) + selection
