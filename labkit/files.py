@@ -1,7 +1,8 @@
 """The one way to read what a user names or was sent: regular files, bounded, never a surprise.
 
-A path may lead to a device that never ends, to a pipe that never answers, or to a link out of the folder that
-it seems to be in. Nothing here waits for a file, follows a link below a folder, or reads more than was agreed.
+A path may lead to a device that never ends, to a pipe that never answers, or to a link out of the folder
+that it seems to be in. Nothing here waits for a file, follows a link below a folder, or reads more than was
+agreed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ DEEPEST = 32
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW
 _PIECE = 1 << 20
+_REMEDY = "Take an untouched copy."
 _PIPED = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 """Where a shell puts the pipe that a user made on purpose (`<(…)`, `|`); it has a writer."""
 _KINDS = (
@@ -46,7 +48,7 @@ def read_named(path: Path, limit: int = LARGEST) -> bytes:
     What the user's shell pipes to us is read as well.
 
     Raises:
-        UsageError: there is none, it cannot be read, it is no regular file, or it has more than ``limit`` bytes.
+        UsageError: there is none, it cannot be read, is no regular file, or has more than ``limit`` bytes.
     """
     try:
         if str(path).startswith(_PIPED):
@@ -92,7 +94,7 @@ def read_below(folder: Path, name: str, limit: int = LARGEST) -> bytes:
             if error.errno in _NOT_THERE
             else f"cannot be read: {error.strerror}"
         )
-        raise DataError(f"{shown} {words}.", "Take an untouched copy.") from error
+        raise DataError(f"{shown} {words}.", _REMEDY) from error
 
 
 _NOT_THERE = (2, 20, 40)
@@ -118,7 +120,7 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(draft, flags, 0o644, dir_fd=parent)
             try:
-                with open(descriptor, "wb") as stream:
+                with os.fdopen(descriptor, "wb") as stream:
                     stream.write(data)
                 os.replace(draft, parts[-1], src_dir_fd=parent, dst_dir_fd=parent)
             except BaseException:
@@ -129,7 +131,7 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
         if error.errno in _NOT_THERE or isinstance(error, IsADirectoryError):
             raise DataError(
                 f"{printable(name)} cannot be written: a part of it is no folder of its own.",
-                "Take an untouched copy.",
+                _REMEDY,
             ) from error
         raise StorageError(
             f"{printable(name)} cannot be written: {error.strerror}.",
@@ -147,9 +149,7 @@ def plain_parts(name: str) -> list[str]:
     if any(
         part in ("", ".", "..") or not part.isprintable() or "\\" in part or len(part) > 255 for part in parts
     ):
-        raise DataError(
-            f"{printable(name)} is no name of a file below its folder.", "Take an untouched copy."
-        )
+        raise DataError(f"{printable(name)} is no name of a file below its folder.", _REMEDY)
     return parts
 
 
@@ -175,7 +175,7 @@ class Entry:
 
 
 def entries(folder: Path, skip: str = "") -> Iterator[Entry]:
-    """Every regular file below a folder, and whatever else is neither file nor filled folder, in order of names.
+    """Every regular file below a folder, and whatever else is neither file nor filled folder.
 
     skip: a folder directly below that is left out. No link is followed.
 
@@ -196,12 +196,12 @@ def entries(folder: Path, skip: str = "") -> Iterator[Entry]:
             if relative == skip:
                 continue
             if count > MOST_FILES:
-                raise DataError(f"There are more than {MOST_FILES} files.", "Take an untouched copy.")
+                raise DataError(f"There are more than {MOST_FILES} files.", _REMEDY)
             if stat.S_ISDIR(mode):
                 if depth + 1 >= DEEPEST:
                     raise DataError(
                         f"Folders are nested more than {DEEPEST} deep: {printable(relative)}.",
-                        "Take an untouched copy.",
+                        _REMEDY,
                     )
                 deeper.append((relative, depth + 1))
             else:
@@ -217,7 +217,7 @@ def _listed(folder: Path, inside: str) -> list[tuple[str, int]]:
             for part in inside.split("/") if inside else ():
                 parent = stack.enter_context(_opened(part, _FOLDER, parent))
             with os.scandir(parent) as listing:
-                found = []
+                found: list[tuple[str, int]] = []
                 for entry in listing:
                     if len(found) > MOST_FILES:
                         break
@@ -225,7 +225,7 @@ def _listed(folder: Path, inside: str) -> list[tuple[str, int]]:
                 return sorted(found)
     except OSError as error:
         raise DataError(
-            f"{printable(inside or folder)} cannot be read: {error.strerror}.", "Take an untouched copy."
+            f"{printable(inside or folder)} cannot be read: {error.strerror}.", _REMEDY
         ) from error
 
 

@@ -223,9 +223,7 @@ class Quote:
         if self.lab:
             lines.append("[EMULATED] Signed by a lab authority: no TDX hardware stands behind this quote.")
         elif not self.chain.intel:
-            lines.append(
-                "[EMULATED] Its chain does not end in Intel's root: no TDX hardware is vouched for by this quote."
-            )
+            lines.append("[EMULATED] Its chain does not end in Intel's root: it vouches for no TDX hardware.")
         if self.debug:
             lines.append("DEBUG is set: the VMM could read and change this TD.")
         reserved = [str(bit.number) for bit in (*self.attributes, *self.features) if not bit.known]

@@ -41,8 +41,8 @@ class QuoteVerdict:
     """What verification found. ``reason`` is empty for a verified quote; ``message`` keeps the original text.
 
     anchor: the root that was asked. accept: the TCB statuses that are good enough: a verified quote may be of
-    a platform that is out of date. lab: the quote says itself that a lab authority signed it. intel_chain: its
-    chain names Intel's root, which a refused quote may claim without right.
+    a platform that is out of date. lab: the quote says itself that a lab authority signed it. intel_chain:
+    its chain names Intel's root, which a refused quote may claim without right.
     """
 
     reason: Reason | None
@@ -78,7 +78,7 @@ class QuoteVerdict:
 
     @property
     def shown_trust(self) -> Trust:
-        """The stamp that it is shown with: a refused quote of Intel's root has no trust, yet is not emulated."""
+        """The stamp it is shown with: a refused quote of Intel's root has no trust, yet is not emulated."""
         intel = self.intel_chain and self.anchor is Anchor.INTEL
         return Trust.HARDWARE if intel else Trust.NONE
 

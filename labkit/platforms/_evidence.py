@@ -46,8 +46,8 @@ class Evidence:
     """What a TDVM shows about itself, with all that a verifier needs besides; nothing of it is judged yet.
 
     quote, log: the raw bytes; a guest without a log leaves it empty. root: the certificate (DER) to name for
-    verification; None means Intel's. report: the TDREPORT behind the quote, where it is known. trust: what the
-    evidence claims, by the root that its quote names; only verification says what is true of it.
+    verification; None means Intel's. report: the TDREPORT behind the quote, where it is known.
+    trust: what the evidence claims, by the root that its quote names; only verification says what is true.
     """
 
     quote: bytes
