@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from labkit.attest._compare import extended_at_run_time
 from labkit.attest._policy import Policy
 from labkit.attest._verify import QuoteVerdict
 from labkit.measure import (
+    RUNTIME_RTMR,
     BootInputs,
     EventLog,
     Explanation,
@@ -184,7 +186,7 @@ def _expected_mrtds(policy: Policy) -> list[bytes]:
 
 def _about_log(verdict: QuoteVerdict, log: EventLog) -> Iterator[Finding]:
     for number, (replayed, quoted) in enumerate(zip(rtmrs(log), verdict.rtmr, strict=True)):
-        if replayed != quoted:
+        if replayed != quoted and not extended_at_run_time(number, log):
             why = "The event log is not that of the quoted TD: its replay gives another value."
             yield Finding(f"RTMR{number}", f"{quoted.hex()} (quote)", f"{replayed.hex()} (log)", why)
 
@@ -196,7 +198,14 @@ def _about_rtmrs(policy: Policy, verdict: QuoteVerdict, explanation: Explanation
             yield from _about_open_rtmr(policy, number, actual, explanation)
         elif expected != actual:
             first = explanation.first_difference(number) if explanation else None
-            why = first.why if first else "Without a log that differs there is no telling which event it was."
+            if number == RUNTIME_RTMR and not any(expected) and first is None:
+                why = "The guest extended it at run time, which the firmware's log has no entry of."
+            else:
+                why = (
+                    first.why
+                    if first
+                    else "Without a log that differs there is no telling which event it was."
+                )
             event = first.label if first else None
             yield Finding(f"RTMR{number}", expected.hex(), actual.hex(), why, event)
 

@@ -12,6 +12,7 @@ from typing import Any
 from labkit.attest._bits import DEBUG, Bit, names, td_attributes, xfam
 from labkit.attest._chain import CertificateChain, parse_chain
 from labkit.attest._layout import SEAM_FIELDS, TD_FIELDS, FieldView, Layout, as_html, as_text, placed
+from labkit.attest._wrapped import other_than_a_quote
 from labkit.errors import MalformedEvidence
 
 QE_VENDOR_INTEL = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
@@ -239,12 +240,16 @@ def parse_quote(data: bytes) -> Quote:
         MalformedEvidence: a length, a type or the certificate chain is not exactly as it must be, something
             other than zeros follows the end, or the body is of no known type.
     """
+    if other := other_than_a_quote(data):
+        raise MalformedEvidence(*other)
     if len(data) < 48 + 584 + 4 or len(data) > _MAX_QUOTE:
         raise MalformedEvidence(f"A TDX quote has some thousand bytes; this has {len(data)}.", _REMEDY)
     data = bytes(data)
     version, key_type, tee_type = struct.unpack_from("<HHI", data)
     if version not in (4, 5):
-        raise MalformedEvidence(f"Quote version {version} is none of TDX (4 or 5).", _REMEDY)
+        raise MalformedEvidence(
+            f"This is no TDX quote: where one has its version, 4 or 5, it has {version:#06x}.", _REMEDY
+        )
     if tee_type != 0x81 or key_type != 2 or data[12:28] != QE_VENDOR_INTEL:
         raise MalformedEvidence(
             "The header is not that of a TDX quote with an ECDSA P-256 key of Intel's enclave.", _REMEDY

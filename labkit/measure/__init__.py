@@ -8,7 +8,7 @@ from labkit.measure._explain import Explanation, Row, Status, explain, page_orde
 from labkit.measure._hob import td_hob_list
 from labkit.measure._kernel import authenticode, patch_header
 from labkit.measure._locate import FoundLog, Memory, find_logs
-from labkit.measure._log import Event, EventLog, LogFormat, LogHeader, parse_log
+from labkit.measure._log import RUNTIME_RTMR, Event, EventLog, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure._names import EventType
 from labkit.measure._predict import (
@@ -27,9 +27,11 @@ from labkit.measure._predict import (
 )
 from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report_log, rtmrs
 from labkit.measure._tdvf import Section, SectionAttribute, SectionType, Tdvf, join_firmware, read_tdvf
+from labkit.measure._wrapping import from_text, json_document, plain_bytes, values_of
 
 __all__ = [
     "ACPI_BLOBS",
+    "RUNTIME_RTMR",
     "BootInputs",
     "CcelTable",
     "DataCheck",
@@ -64,17 +66,21 @@ __all__ = [
     "explain",
     "extend",
     "find_logs",
+    "from_text",
     "join_firmware",
+    "json_document",
     "measure_firmware",
     "mrtd",
     "page_order_of",
     "parse_ccel_table",
     "parse_log",
     "patch_header",
+    "plain_bytes",
     "predict",
     "read_tdvf",
     "replay_pcrs",
     "report_log",
     "rtmrs",
     "td_hob_list",
+    "values_of",
 ]
