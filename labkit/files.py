@@ -163,7 +163,7 @@ def printable(name: object) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FolderEntry:
     """Something below a folder: its relative name, and what is no regular file says what it is instead.
 
     empty: a folder that holds nothing.
@@ -174,7 +174,7 @@ class Entry:
     empty: bool = False
 
 
-def entries(folder: Path, skip: str = "") -> Iterator[Entry]:
+def entries(folder: Path, skip: str = "") -> Iterator[FolderEntry]:
     """Every regular file below a folder, and whatever else is neither file nor filled folder.
 
     skip: a folder directly below that is left out. No link is followed.
@@ -188,7 +188,7 @@ def entries(folder: Path, skip: str = "") -> Iterator[Entry]:
         inside, depth = waiting.pop()
         found = _listed(folder, inside)
         if not found and inside:
-            yield Entry(inside, "an empty folder", empty=True)
+            yield FolderEntry(inside, "an empty folder", empty=True)
         deeper = []
         for name, mode in found:
             count += 1
@@ -205,7 +205,7 @@ def entries(folder: Path, skip: str = "") -> Iterator[Entry]:
                     )
                 deeper.append((relative, depth + 1))
             else:
-                yield Entry(relative, "" if stat.S_ISREG(mode) else _kind(mode))
+                yield FolderEntry(relative, "" if stat.S_ISREG(mode) else _kind(mode))
         waiting += reversed(deeper)
 
 

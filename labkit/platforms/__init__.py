@@ -15,8 +15,8 @@ from labkit.platforms._measurements import (
     parse_told,
     read_measurements,
 )
-from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest, Plan
-from labkit.platforms._platform import Platform
+from labkit.platforms._platform import TdvmPlatform
+from labkit.platforms._request import BootPlan, BootRequest
 from labkit.platforms._tdvm import Tdvm
 
 if TYPE_CHECKING:
@@ -32,19 +32,18 @@ if TYPE_CHECKING:
     from labkit.platforms._tsm import TsmReport, hardware_evidence, read_tsm, run_here
 
 __all__ = [
-    "DEFAULT_MEMORY",
     "REPORT_DATA",
     "Attestation",
+    "BootPlan",
     "BootRequest",
     "Comparison",
     "EmulatedPlatform",
     "Evidence",
     "HardwarePlatform",
     "Measurements",
-    "Plan",
-    "Platform",
     "PlatformName",
     "Tdvm",
+    "TdvmPlatform",
     "Told",
     "TsmReport",
     "attest_evidence",

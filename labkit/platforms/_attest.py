@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.attest import Appraisal, Finding, LabAuthority, Policy, QuoteVerdict, appraise
+from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, RegisterFinding, appraise
 from labkit.measure import BootInputs, PageOrder, Prediction
 from labkit.platforms._evidence import REPORT_DATA, Evidence
 from labkit.platforms._tdvm import Tdvm
@@ -90,11 +90,11 @@ def attest_tdvm(
     now: int,
     *,
     debug: bool = False,
-    others: Mapping[str, BootInputs] | None = None,
+    alternatives: Mapping[str, BootInputs] | None = None,
 ) -> Attestation:
     """Ask a running TDVM for evidence about ``nonce``, verify it for the time ``now``, and appraise it.
 
-    The evidence is kept in the run directory. others: inputs that may have been used instead, by name.
+    The evidence is kept in the run directory. alternatives: inputs that may have been used instead, by name.
 
     Raises:
         UsageError: the nonce has more than 64 bytes.
@@ -102,9 +102,9 @@ def attest_tdvm(
         NotMeasured: the vTPM's registers are not those of the boot's log.
     """
     evidence = tdvm.evidence(nonce, authority, now, debug=debug)
-    outcome = attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, others)
+    outcome = attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, alternatives)
     told = [
-        Finding(
+        RegisterFinding(
             "guest's word",
             "what was read outside the guest",
             "something else",
@@ -122,7 +122,7 @@ def attest_evidence(
     folder: Path,
     platform: str,
     headline: str,
-    others: Mapping[str, BootInputs] | None = None,
+    alternatives: Mapping[str, BootInputs] | None = None,
 ) -> Attestation:
     """Verify evidence for the time ``now`` and appraise it; ``folder`` is where it lies.
 
@@ -131,5 +131,5 @@ def attest_evidence(
         UsageError: there is no collateral to verify it with.
     """
     verdict = replace(evidence.verify(now), accept=policy.tcb_statuses)
-    appraisal = appraise(policy, verdict, evidence.event_log, others)
+    appraisal = appraise(policy, verdict, evidence.event_log, alternatives)
     return Attestation(platform, headline, evidence, verdict, appraisal, folder)

@@ -15,7 +15,7 @@ from typing import Any
 from labkit.errors import NotMeasured, VmError
 from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, Rtmrs, find_logs, replay_pcrs, rtmrs
 from labkit.show import columns, join, pre, section_table, table
-from labkit.vm import Machine
+from labkit.vm import VirtualMachine
 
 BANKS = ("sha256", "sha384")
 
@@ -149,7 +149,7 @@ class Measurements:
         return f"The replayed log differs from the vTPM in: {wrong}. {origin}{told}"
 
 
-def read_measurements(machine: Machine, firmware: FirmwareMeasurement) -> Measurements:
+def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) -> Measurements:
     """Measurements of a running machine with a vTPM, read while it is paused; the guest is not asked.
 
     Of the logs in its memory the first that leads to the vTPM's registers is taken; if none does, the

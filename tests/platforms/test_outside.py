@@ -10,6 +10,7 @@ import pytest
 
 from labkit.attest import LabAuthority
 from labkit.errors import NotMeasured, VmError
+from labkit.guest import build_initramfs, cpio_archive, cpio_directory, cpio_file
 from labkit.platforms import (
     BootRequest,
     EmulatedPlatform,
@@ -18,7 +19,6 @@ from labkit.platforms import (
     emulated_policy,
 )
 from labkit.settings import Settings
-from labkit.vm import build_initramfs, cpio_archive, cpio_directory, cpio_file
 
 pytestmark = pytest.mark.vm
 
