@@ -7,6 +7,7 @@ from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
+from labkit.show._sanitize import sanitize
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._svg import bars
@@ -41,6 +42,7 @@ __all__ = [
     "pre",
     "register_fold",
     "run_index",
+    "sanitize",
     "section_table",
     "spans",
     "stamp",
