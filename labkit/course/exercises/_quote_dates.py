@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from labkit.attest import Collateral, LabAuthority
 from labkit.course._draw import Draw
@@ -28,7 +29,7 @@ def _make(draw: Draw) -> Variant:
         "good": collateral_with(authority, starts[0], "UpToDate", ()),
         "bad": collateral_with(authority, starts[1], bad, ids),
     }
-    moments = {}
+    moments: dict[str, dict[str, Any]] = {}
     ends = {name: int(entry.window[1].timestamp()) for name, entry in collaterals.items()}
     plan = [("good", 3), ("good", -2), ("good", 45), ("bad", 5), ("bad", -1), ("bad", 29)]
     for case, (which, days) in zip(_CASES, draw.shuffle(plan), strict=True):

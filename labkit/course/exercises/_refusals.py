@@ -122,7 +122,7 @@ def _one(task: Task, question: Question, claims: Claims) -> AnswerMark:
     leaf, result = done[-1]
     if leaf != wanted["leaf"] or result.name != wanted["status"]:
         return mark(question, 0, f"The last call, {leaf}, was answered {result.name}.")
-    regs = given[-1].get("regs", {})
+    regs = given[-1].get("regs", {}) if isinstance(given, list) else {}
     own = {tdr, *(machine.td.vcpus if machine.td else ())}
     if leaf != "TDH.MNG.CREATE" and not own & {int(value) for value in regs.values()}:
         return mark(question, 0, "The refusal is right, but the call was not about your victim.")

@@ -22,7 +22,7 @@ _INTACT = "nothing"
 
 
 def _notebook(draw: Draw) -> bytes:
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "execution_count": number,
