@@ -12,6 +12,8 @@ from labkit.runs._reports import summary as summary_report
 from labkit.runs._runner import CELL_TIMEOUT, RunPlan, plan_run, run_plan
 from labkit.runs._site import publish
 from labkit.runs._source import find_notebooks, repository
+from labkit.runs._statement import digest as statement_digest
+from labkit.runs._statement import encode as encode_statement
 
 if TYPE_CHECKING:
     from labkit.runs._attested import attest_run
@@ -28,6 +30,7 @@ __all__ = [
     "RunPlan",
     "attest_run",
     "check_run",
+    "encode_statement",
     "find_notebooks",
     "junit_report",
     "plan_run",
@@ -37,6 +40,7 @@ __all__ = [
     "refresh",
     "repository",
     "run_plan",
+    "statement_digest",
     "summary_report",
 ]
 
