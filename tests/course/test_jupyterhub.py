@@ -83,7 +83,9 @@ class Hub:
         from tornado.httpclient import HTTPRequest
         from tornado.websocket import websocket_connect
 
-        kernel = self.call("POST", f"/user/{student}/api/kernels", json={"name": "python3"}).json()["id"]
+        made = self.call("POST", f"/user/{student}/api/kernels", json={"name": "python3"})
+        assert made.status_code == 201, f"{student}: {made.status_code} {made.url} {made.text[:500]}"
+        kernel = made.json()["id"]
         address = f"{self.url.replace('http', 'ws', 1)}/user/{student}/api/kernels/{kernel}/channels"
         socket_ = await websocket_connect(HTTPRequest(address, headers=self.headers))
         ident = uuid.uuid4().hex
