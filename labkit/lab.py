@@ -10,6 +10,7 @@ from labkit.asterinas import PROFILES, ProfileTable, choose_profile, profile
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.learn import Notebook, make_question, show_panel, waiting
@@ -138,7 +139,7 @@ def firmware() -> Path:
 
 def measure(firmware_file: Path | str) -> FirmwareMeasurement:
     """The sections of a TDVF, and its MRTD in both page orders."""
-    return measure_firmware(Path(firmware_file).read_bytes(), str(firmware_file))
+    return measure_firmware(read_named(Path(firmware_file)), str(firmware_file))
 
 
 def boot(
