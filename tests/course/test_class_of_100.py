@@ -42,7 +42,7 @@ def test_everybody_gets_what_they_deserve(assignment: str, tmp_path: Path) -> No
         texts = []
         for number in range(2):
             table = tmp_path / f"marks{number}.csv"
-            words = [
+            words: list[str | Path] = [
                 "grade",
                 assignment,
                 tmp_path / "class/submissions",
