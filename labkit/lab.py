@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from labkit.asterinas import (
     PROFILES,
@@ -174,3 +175,10 @@ def attest(
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:
     """Judge evidence that was verified earlier by another policy."""
     return appraise_verdict(policy, attested.verdict, attested.evidence.event_log)
+
+
+def record(name: str, value: Any) -> None:
+    """Record a value of this run under a name: a sweep puts it into its table."""
+    from labkit.studies import record
+
+    record(name, value)

@@ -5,11 +5,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from labkit.book._record import Chapter, Reported, Run, read_record
+from labkit.book._execute import Failure, Outcome
+from labkit.book._parameters import RUN_DIR, assign
+from labkit.book._record import (
+    Chapter,
+    Reported,
+    Run,
+    collect_host,
+    collect_versions,
+    read_record,
+    read_results,
+    result_files,
+    write_record,
+)
 from labkit.book._refresh import Refreshed, read_patterns, refresh
-from labkit.book._runner import CELL_TIMEOUT, Plan, plan_run, run_plan
+from labkit.book._runner import (
+    CELL_TIMEOUT,
+    Plan,
+    check_kernels,
+    complete,
+    execute_guarded,
+    plan_run,
+    run_plan,
+)
 from labkit.book._site import publish
-from labkit.book._source import find_notebooks, repository
+from labkit.book._source import Source, find_notebooks, load_source, repository
 
 if TYPE_CHECKING:
     from labkit.book._attested import attest_run
@@ -34,6 +54,20 @@ __all__ = [
     "refresh",
     "repository",
     "run_plan",
+    "Failure",
+    "Outcome",
+    "RUN_DIR",
+    "assign",
+    "check_kernels",
+    "complete",
+    "execute_guarded",
+    "load_source",
+    "Source",
+    "read_results",
+    "result_files",
+    "write_record",
+    "collect_host",
+    "collect_versions",
 ]
 
 # Loaded on first use: every notebook's process imports this room, and few need attestation.

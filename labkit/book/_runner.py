@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import process
-from labkit.book._execute import Failure, Job, Outcome
+from labkit.book._execute import Failure, Job, Outcome, judge
 from labkit.book._parameters import assign
 from labkit.book._record import (
     Chapter,
@@ -171,14 +172,24 @@ def _run_chapter(plan: Plan, source: Source) -> tuple[Chapter, dict[str, str]]:
 
 
 def execute_guarded(
-    source: Source, parameters: dict[str, Any], output: Path, *, log: Path, scratch: Path, timeout: float
+    source: Source,
+    parameters: dict[str, Any],
+    output: Path,
+    *,
+    log: Path,
+    scratch: Path,
+    timeout: float,
+    deadline: float | None = None,
+    cancelled: threading.Event | None = None,
 ) -> tuple[Outcome, tuple[str, ...]]:
     """Run one notebook in its own guarded process; also returns the names of processes it left behind.
 
     log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed, and
     where the record of the kernel's own TDVM is left, if it has one.
-    timeout: seconds a cell may take.
+    timeout: seconds a cell may take. deadline: seconds the whole notebook may take.
+    cancelled: another thread ends the notebook by it; what it came to is then of no use.
     """
+    longest = min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST)
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=scratch) as name:
         folder = Path(name)
         job = Job(
@@ -194,20 +205,43 @@ def execute_guarded(
         guard = [*python, "labkit.book._guard", str(os.getpid())]
         done = process.run(
             [*guard, *python, "labkit.book._execute", folder / "job.json"],
-            timeout=min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST),
+            timeout=longest if deadline is None else min(deadline, longest),
             env={**os.environ, **_environment(folder, scratch)},
             grace=_GRACE,
+            cancelled=cancelled,
         )
         left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
         outcome = _read_json(folder / "outcome.json")
         if outcome is not None:
             return Outcome.from_dict(outcome), left
+    if done.timed_out and deadline is not None:
+        stopped = ("DeadlineExceeded", f"The notebook took longer than {deadline:g} s.")
+        if _read_json(output) is not None:
+            return judge(job, stopped), left
+        return Outcome(0, 0, Failure(None, None, "", *stopped)), left
     if shutil.disk_usage(scratch).free < _LEAST_SPACE:
         raise StorageError(f"The disk that holds {scratch} is full.", "Free some space, and run again.")
     with log.open("ab") as more:
         more.write(done.stderr)
     why = f"its process ended with status {done.status}; the log {log.name} may say why"
     return Outcome(0, 0, Failure(None, None, "", "ProcessEnded", why)), left
+
+
+def complete(source: Source, output: Path) -> Outcome | None:
+    """The outcome of a notebook that ran to its end though nobody lived to say so; None where it did not."""
+    notebook = _read_json(output)
+    if notebook is None:
+        return None
+    states = [
+        cell.get("metadata", {}).get("papermill", {}).get("status")
+        for cell in notebook.get("cells", ())
+        if cell.get("cell_type") == "code"
+    ]
+    if not states or any(state != "completed" for state in states):
+        return None
+    job = Job(str(source.path), str(output), "", "", {}, 0.0)
+    outcome = judge(job, None)
+    return outcome if outcome.failure is None and outcome.cells_run == outcome.cells else None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

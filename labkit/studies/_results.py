@@ -1,0 +1,241 @@
+"""What a sweep came to: one table of parameters and recorded values, the same for everyone who runs it.
+
+``results.csv`` holds nothing that differs between two runs with the same outcome; when and where a row ran, and for how
+long, stands in ``results.json`` and ``results.parquet`` besides.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from labkit.settings import Trust
+from labkit.show import clean, columns, one_line, stamp
+from labkit.studies._design import Design, Row
+
+CSV, JSON, PARQUET = "results.csv", "results.json", "results.parquet"
+
+_FIRST = ("row", "key")
+_THEN = ("status", "reason", "message")
+_LAST = ("platform", "trust", "accelerator")
+_TIMES = ("seconds", "started", "worker", "output")
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Results:
+    """The rows of a sweep so far; ``entries`` by the number of the row. seconds: how long this sweep took.
+
+    reused: how many rows an earlier sweep on this folder had finished.
+    """
+
+    design: Design
+    directory: Path
+    entries: dict[int, dict[str, Any]]
+    reused: int = 0
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """How many rows have ended."""
+        return len(self.entries)
+
+    @property
+    def passed(self) -> int:
+        """How many rows passed."""
+        return self._count["passed"]
+
+    @property
+    def failed(self) -> int:
+        """How many rows failed."""
+        return self._count["failed"]
+
+    @cached_property
+    def _count(self) -> Counter[str]:
+        return Counter(str(entry["status"]) for entry in self.entries.values())
+
+    @property
+    def trust(self) -> Trust | None:
+        """The lowest trust that a row reports; None where none does."""
+        words = {entry.get("trust") for entry in self.entries.values()} - {None}
+        return Trust.NONE if "none" in words else Trust.HARDWARE if words else None
+
+    @property
+    def recorded_names(self) -> tuple[str, ...]:
+        """The names that notebooks recorded, in the order of the rows."""
+        names: dict[str, None] = {}
+        for number in sorted(self.entries):
+            names |= dict.fromkeys(self.entries[number].get("recorded") or {})
+        return tuple(names)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table without times."""
+        return tuple(self._names())
+
+    def _names(self) -> dict[str, tuple[str, str]]:
+        """Every column's name, with where its values come from; a name that is taken gets a prefix."""
+        found: dict[str, tuple[str, str]] = {}
+        fixed = {*_FIRST, *_THEN, *_LAST, *_TIMES}
+        for name in _FIRST:
+            found[name] = ("fixed", name)
+        for name in self.design.columns:
+            found[f"parameter.{name}" if name in fixed else name] = ("given", name)
+        for name in _THEN:
+            found[name] = ("fixed", name)
+        for name in self.recorded_names:
+            free = name not in fixed and name not in found
+            found[name if free else f"recorded.{name}"] = ("recorded", name)
+        for name in self._registers():
+            if name not in found:
+                found[name] = ("registers", name)
+        for name in _LAST:
+            found[name] = ("fixed", name)
+        return found
+
+    def _registers(self) -> list[str]:
+        names = {name for entry in self.entries.values() for name in entry.get("registers") or {}}
+        return sorted(names)
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row a row, those that have not ended too, without times."""
+        names = self._names()
+        return [
+            {column: self._cell(row, kind, name) for column, (kind, name) in names.items()}
+            for row in self.design.rows
+        ]
+
+    def _cell(self, row: Row, kind: str, name: str) -> Any:
+        if kind == "given":
+            return row.given.get(name)
+        entry = self.entries.get(row.number, {"status": "waiting"})
+        if kind == "fixed":
+            return self._fixed(row, entry, name)
+        values = entry.get(kind) or {}
+        return values.get(name)
+
+    def _fixed(self, row: Row, entry: dict[str, Any], name: str) -> Any:
+        if name == "row":
+            return row.number
+        if name == "key":
+            return row.key
+        if name == "message":
+            failure = entry.get("failure")
+            # The folder's name differs from run to run, and says nothing.
+            return one_line(str(failure["evalue"]).replace(str(self.directory), ".")) if failure else None
+        return entry.get(name)
+
+    def full_table(self) -> list[dict[str, Any]]:
+        """The same with times, places and notebooks."""
+        found = []
+        for row, cells in zip(self.design.rows, self.table(), strict=True):
+            entry = self.entries.get(row.number, {})
+            more = {name: entry.get(name) for name in _TIMES}
+            if more["output"]:
+                more["output"] = f"rows/{row.key}/{more['output']}"
+            found.append({**cells, **more})
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as plain data."""
+        return {
+            "notebook": self.design.source.name,
+            "rows": len(self.design.rows),
+            "passed": self.passed,
+            "failed": self.failed,
+            "reused": self.reused,
+            "trust": self.trust.value if self.trust else None,
+            "stamp": self.trust.stamp if self.trust else None,
+            "seconds": round(self.seconds, 3),
+            "columns": list(self.columns),
+            "directory": str(self.directory),
+            "results": str(self.directory / CSV),
+            "site": str(self.directory / "site/index.html"),
+            "failures": dict(self.reasons()),
+        }
+
+    def reasons(self) -> list[tuple[str, int]]:
+        """How many rows failed for which reason, the most frequent first."""
+        failed = Counter(str(entry.get("reason")) for entry in self.entries.values() if entry["status"] == "failed")
+        return sorted(failed.items(), key=lambda pair: (-pair[1], pair[0]))
+
+    def __str__(self) -> str:
+        mark = stamp(self.trust) if self.trust else ""
+        reused = f", {self.reused} of them earlier" if self.reused else ""
+        lines = [
+            f"{mark}{self.passed} of {len(self.design.rows)} rows passed{reused}; {self.seconds:.1f} s",
+            *(f"{count} failed: {reason}" for reason, count in self.reasons()),
+            str(self.directory / CSV),
+        ]
+        return clean("\n".join(lines))
+
+    def __repr__(self) -> str:
+        return f"<Results of {self.design.source.name}: {self.passed} passed, {self.failed} failed>"
+
+    def _repr_html_(self) -> str:
+        from labkit.studies._page import table_html
+
+        return table_html(self)
+
+    def preview(self) -> str:
+        """The table as text, failures first."""
+        table = [cells for cells in self.table() if cells["status"] != "waiting"]
+        table.sort(key=lambda cells: (cells["status"] != "failed", cells["row"]))
+        names = [name for name in self.columns if any(cells[name] not in (None, "") for cells in table)]
+        names.remove("key") if "key" in names else None
+        rows = [[one_line(_text(cells[name]), 24) for name in names] for cells in table[:_SHOWN]]
+        return columns([names, *rows])
+
+
+def _text(value: Any) -> str:
+    """A value as a cell of text: text as it is, everything else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def write_tables(results: Results) -> None:
+    """Write the tables, each in one step; Parquet only where pyarrow is installed."""
+    table = results.table()
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, results.columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _text(value) for name, value in cells.items()} for cells in table)
+    _write(results.directory / CSV, buffer.getvalue().encode())
+    full = results.full_table()
+    document = {**results.to_dict(), "table": full}
+    _write(results.directory / JSON, json.dumps(document, indent=1).encode() + b"\n")
+    data = _parquet(full, (*results.columns, *_TIMES))
+    if data is not None:
+        _write(results.directory / PARQUET, data)
+
+
+def _parquet(table: list[dict[str, Any]], names: tuple[str, ...]) -> bytes | None:
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        return None
+    arrays = {}
+    for name in names:
+        values = [cells[name] for cells in table]
+        kinds = {type(value) for value in values if value is not None}
+        plain = kinds <= {int, float} or kinds in ({bool}, {str})
+        kept = values if plain else [None if value is None else _text(value) for value in values]
+        arrays[name] = arrow.array([float(v) if float in kinds and v is not None else v for v in kept] if plain and kinds <= {int, float} else kept)
+    sink = arrow.BufferOutputStream()
+    parquet.write_table(arrow.table(arrays), sink)
+    return bytes(sink.getvalue())
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(data)
+    draft.replace(path)
