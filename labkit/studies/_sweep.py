@@ -29,7 +29,8 @@ ROW_DEADLINE = 3600.0
 """Seconds that a row may take, unless the caller says otherwise."""
 
 _FORMAT = 1
-_ATTEMPTS = 3
+_MOST_LOST = 10
+_MOST_ERRORS = 3
 _DEFAULT_MEMORY = 512
 _POLL = 0.5
 _LOOK_AGAIN = 2.0
@@ -190,12 +191,12 @@ class _State:
         left = len(self.rows) - len(self.entries)
         return (time.monotonic() - self.began) / new * left if new and left else None
 
-    def again(self, number: int, why: str) -> None:
-        """Let a row that came to nothing wait for another worker; after a few times it counts as failed."""
+    def again(self, number: int, why: str, attempts: int = _MOST_LOST) -> None:
+        """Let a row that came to nothing wait for another worker; after ``attempts`` it counts as failed."""
         self.running.pop(number, None)
         self.attempts[number] = self.attempts.get(number, 0) + 1
         row = self.rows[number]
-        if self.attempts[number] < _ATTEMPTS:
+        if self.attempts[number] < attempts:
             self.waiting.appendleft(number)
             self.say(f"{row.label}: {why}; it will be run again.")
             return
@@ -204,7 +205,7 @@ class _State:
             "cell_id": None,
             "first_line": "",
             "ename": "WorkerLost",
-            "evalue": f"{_ATTEMPTS} workers did not bring it to an end; the last: {why}",
+            "evalue": f"{attempts} workers did not bring it to an end; the last: {why}",
         }
         # Not written down: the next sweep tries it once more.
         self.finish(
@@ -288,7 +289,7 @@ def _take(state: _State, pool: Pool, ended: Ended) -> None:
         state.again(ended.row, "its worker went away")
     else:
         pool.forget(ended.row)
-        state.again(ended.row, f"{type(ended.error).__name__}: {ended.error}")
+        state.again(ended.row, f"{type(ended.error).__name__}: {ended.error}", _MOST_ERRORS)
 
 
 def _introduce(pool: Pool, told: set[str], state: _State) -> None:
