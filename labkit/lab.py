@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas import (
-    PROFILES,
-    Engine,
-    Preview,
-    ProfileTable,
-    RunRequest,
-    RunResult,
-    choose_profile,
-    find_engine,
-    preview,
-    profile,
-    start_run,
-)
+from labkit.asterinas import PROFILES, ProfileTable, choose_profile, profile
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
+from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
-    DEFAULT_MEMORY,
     Attestation,
     BootRequest,
     Comparison,
@@ -36,7 +27,10 @@ from labkit.platforms import (
     fresh_nonce,
 )
 from labkit.settings import Settings
-from labkit.vm import Inventory, build_initramfs, find_toolchain, install_toolchain
+from labkit.show import View
+from labkit.show import record as record_value
+from labkit.toolchain import Inventory, find_toolchain, install_toolchain
+from labkit.vm import LINUX_MEMORY
 
 
 def verify_host() -> HostReport:
@@ -109,7 +103,7 @@ def measure(firmware_file: Path | str) -> FirmwareMeasurement:
 
 def boot(
     platform: str = "auto",
-    memory: int = DEFAULT_MEMORY,
+    memory: int = LINUX_MEMORY.default,
     append: str = "",
     cold: bool = False,
     run_dir: Path | str | None = None,
@@ -139,7 +133,9 @@ def new_nonce() -> bytes:
     return fresh_nonce()
 
 
-def policy(nonce: bytes, platform: str = "auto", memory: int = DEFAULT_MEMORY, append: str = "") -> Policy:
+def policy(
+    nonce: bytes, platform: str = "auto", memory: int = LINUX_MEMORY.default, append: str = ""
+) -> Policy:
     """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone."""
     chosen = choose_platform(platform, Settings.load())
     return emulated_policy(chosen.predict(BootRequest(memory=memory, append=append)), nonce)
@@ -149,7 +145,7 @@ def attest(
     nonce: bytes,
     policy: Policy,
     platform: str = "auto",
-    memory: int = DEFAULT_MEMORY,
+    memory: int = LINUX_MEMORY.default,
     append: str = "",
     initrd: Path | str | None = None,
     firmware: Path | str | None = None,
@@ -167,9 +163,9 @@ def attest(
     )
     now = int(time.time())
     authority = LabAuthority.open(settings.state_dir, now)
-    others = {"the boot that was asked for": chosen.predict(request).inputs}
+    alternatives = {"the boot that was asked for": chosen.predict(request).inputs}
     with chosen.boot(request, keep_in=Path(run_dir) if run_dir else None) as tdvm:
-        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, others=others)
+        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
 
 
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:
@@ -178,7 +174,28 @@ def appraise(attested: Attestation, policy: Policy) -> Appraisal:
 
 
 def record(name: str, value: Any) -> None:
-    """Record a value of this run under a name: a sweep puts it into its table."""
-    from labkit.studies import record
+    """Record a value of this run under a name: a sweep puts it into its table, scrapbook reads it."""
+    record_value(name, value)
 
-    record(name, value)
+
+def sweep(
+    notebook: Path | str,
+    over: Sequence[Mapping[str, Any]] | Path | str | None = None,
+    output: Path | str | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    retry: bool = False,
+    **axes: Sequence[Any],
+) -> View:
+    """Run a notebook once for each row of ``over``, and show a table that grows meanwhile.
+
+    over: rows of parameters, or a CSV file. axes: values of a parameter each; every combination is run.
+    The rest as in `labkit sweep`; what was finished in ``output`` before is not run again.
+    """
+    # The one verb that stands on packages above this one: looked up when it is called.
+    studies = import_module("labkit.studies")
+    table = Path(over) if isinstance(over, str | Path) else over
+    design, folder = studies.plan(str(notebook), table, axes, Path(output) if output else None)
+    options = studies.Options(jobs=jobs, scheduler=scheduler, retry=retry)
+    results: View = studies.sweep_live(design, folder, options)
+    return results

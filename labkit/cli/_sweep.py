@@ -27,14 +27,20 @@ from labkit.errors import ChapterFailed
     metavar="NAME A,B,C",
     help="Values of a parameter; every combination is run.",
 )
-@click.option("-j", "jobs", type=click.IntRange(1, 512), metavar="N", help="Worker processes on this machine.")
+@click.option(
+    "-j", "jobs", type=click.IntRange(1, 512), metavar="N", help="Worker processes on this machine."
+)
 @click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs, such as tcp://head:8786.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The sweep's folder; an earlier sweep there goes on."
 )
 @click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds that a cell may take.")
-@click.option("--deadline", type=float, default=3600.0, show_default=True, help="Seconds that a row may take.")
-@click.option("--memory", type=click.IntRange(1), metavar="MIB", help="What the TDVMs of a row need together.")
+@click.option(
+    "--deadline", type=float, default=3600.0, show_default=True, help="Seconds that a row may take."
+)
+@click.option(
+    "--memory", type=click.IntRange(1), metavar="MIB", help="What the TDVMs of a row need together."
+)
 @click.option("--retry", is_flag=True, help="Run rows that failed earlier once more.")
 @json_option
 def command(
@@ -52,9 +58,10 @@ def command(
 ) -> None:
     """Run NOTEBOOK once for each row of a table, each row in a process of its own, and collect the results.
 
-    Rows that were finished before are not run again: after an interruption, or a crash of a worker, of the scheduler
-    or of this command, the same command goes on. `results.csv` in the sweep's folder has a row a row: the
-    parameters, `status` (passed or failed), and what the notebook recorded with `lab.record(name, value)`.
+    Rows that were finished before are not run again: after an interruption, or a crash of a worker, of the
+    scheduler or of this command, the same command goes on. `results.csv` in the sweep's folder has a row a
+    row: the parameters, `status` (passed or failed), and what the notebook recorded with `lab.record(name,
+    value)`.
     """
     from labkit.studies import Options, publish_sweep, sweep
     from labkit.studies import plan as plan_sweep

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from labkit.vm import quoted
+from labkit.console import shell_quote
 
 Run = Callable[[str], str]
 """Runs a command in the guest and returns its output; empty where it did not end in time."""
@@ -92,10 +92,10 @@ def complete(code: str, cursor: int, run: Run, functions: Iterable[str] = ()) ->
 
 
 def _files(word: Word, run: Run) -> list[str]:
-    pattern = f"{quoted(word.text)}*"
+    pattern = f"{shell_quote(word.text)}*"
     shown = ""
     if word.text.startswith("~/") and not word.quote:
-        pattern, shown = f'"$HOME"/{quoted(word.text[2:])}*', "~"
+        pattern, shown = f'"$HOME"/{shell_quote(word.text[2:])}*', "~"
     home = '${LABKIT_F#"$HOME"}' if shown else "$LABKIT_F"
     script = (
         f'for LABKIT_F in {pattern}; do if [ -d "$LABKIT_F" ]; then '
@@ -107,7 +107,7 @@ def _files(word: Word, run: Run) -> list[str]:
 
 def _commands(word: Word, run: Run) -> list[str]:
     script = (
-        f'IFS=:; for LABKIT_D in $PATH; do IFS=; for LABKIT_F in "$LABKIT_D"/{quoted(word.text)}*; do '
+        f'IFS=:; for LABKIT_D in $PATH; do IFS=; for LABKIT_F in "$LABKIT_D"/{shell_quote(word.text)}*; do '
         '[ -x "$LABKIT_F" ] && \\printf \'%s\\0\' "${LABKIT_F##*/}"; done; done; alias'
     )
     *names, aliases = run(script).split("\0")
@@ -129,7 +129,7 @@ def _requote(name: str, quote: str) -> str:
     if name.startswith("~/"):
         return "~/" + _requote(name[2:], "")
     if re.search(r"[\n\t\x00-\x1f]", name):
-        return quoted(name)
+        return shell_quote(name)
     return re.sub(r"([^\w@%+=:,./~-])", r"\\\1", name)
 
 
@@ -142,14 +142,14 @@ def is_complete(code: str, run: Run) -> str:
         return "complete"
     if re.search(r"(?<!\\)(?:\\\\)*\\\Z", code):
         return "incomplete"
-    said = run(f"command sh -n -c {quoted(code)} 2>&1; \\printf '\\n%s' $?")
+    said = run(f"command sh -n -c {shell_quote(code)} 2>&1; \\printf '\\n%s' $?")
     said, _, status = said.rpartition("\n")
     if not status:
         return "unknown"
     if status == "0":
         # In a here-document without an end the parenthesis is text; elsewhere it is an error.
         open_document = (
-            "<<" in code and run(f"command sh -n -c {quoted(code + chr(10) + ')')}; \\printf $?") == "0"
+            "<<" in code and run(f"command sh -n -c {shell_quote(code + chr(10) + ')')}; \\printf $?") == "0"
         )
         return "incomplete" if open_document else "complete"
     return "incomplete" if _INCOMPLETE.search(said) else "invalid"
@@ -167,13 +167,15 @@ def inspect(code: str, cursor: int, run: Run) -> str:
     name = word.text
     if not name or len(name) > 200 or "\0" in name:
         return ""
-    kind = run(f'LABKIT_K=$(\\type {quoted(name)}) && \\printf %s "$LABKIT_K"').strip()
+    kind = run(f'LABKIT_K=$(\\type {shell_quote(name)}) && \\printf %s "$LABKIT_K"').strip()
     if not kind:
         return ""
     # Busybox finds its own applets without a path.
     if "busybox" in kind or kind.endswith((f"/bin/{name}", f"/sbin/{name}", f" is {name}")):
         # Only busybox is asked, so that no program of the user's runs; `--help` acts on nothing.
-        applet = f"busybox --list | grep -qxF -e {quoted(name)} && busybox {quoted(name)} --help 2>&1"
+        applet = (
+            f"busybox --list | grep -qxF -e {shell_quote(name)} && busybox {shell_quote(name)} --help 2>&1"
+        )
         kind = f"{kind}\n\n{run(applet)}".strip()
-    manual = run(f"man {quoted(name)} 2>/dev/null | head -n 200").strip()
+    manual = run(f"man {shell_quote(name)} 2>/dev/null | head -n 200").strip()
     return f"{kind}\n\n{manual}".strip()

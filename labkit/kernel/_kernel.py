@@ -11,6 +11,7 @@ import zmq
 from ipykernel.kernelbase import Kernel
 
 from labkit import __version__
+from labkit.console import Listener
 from labkit.errors import LabkitError
 from labkit.kernel import _guest, _magics, _rich
 from labkit.kernel._history import History
@@ -18,7 +19,6 @@ from labkit.kernel._output import INTERVAL, Publisher
 from labkit.kernel._start import Starting
 from labkit.settings import Ui
 from labkit.show import clean
-from labkit.vm import Listener
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         context = _magics.Context(self._guest.session, publisher)
         self._cell, self._interrupts = context, 0
         error: tuple[str, str, list[str]] | None = None
-        outcome = _magics.Outcome()
+        outcome = _magics.CellOutcome()
         try:
             await self._booted(publisher, context, interactive=allow_stdin and not silent)
             # Like Python's own kernel, this one runs cells in its main thread; interrupts come in another.
@@ -207,7 +207,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                 cell.publisher.text(_STUBBORN, "stderr")
             self._guest.session.interrupt()
 
-    def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.Outcome:
+    def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.CellOutcome:
         magic = _magics.find(code)
         if magic is not None:
             return _magics.call(magic, context)
@@ -235,7 +235,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         result = self._guest.session.run(code, listener)
         if result.shell_ended:
             publisher.text(_NEW_SHELL.format(result.exit_status), "stderr")
-        return _magics.Outcome(result.exit_status)
+        return _magics.CellOutcome(result.exit_status)
 
     async def _booted(self, publisher: Publisher, context: _magics.Context, interactive: bool) -> None:
         """Wait for the TDVM; where a person looks on, show how far it is, and at the end what it is."""
@@ -303,7 +303,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         return publish
 
     def _reply(
-        self, outcome: _magics.Outcome, error: tuple[str, str, list[str]] | None, silent: bool
+        self, outcome: _magics.CellOutcome, error: tuple[str, str, list[str]] | None, silent: bool
     ) -> dict[str, Any]:
         count = self.execution_count
         if error is not None:

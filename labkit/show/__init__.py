@@ -1,4 +1,4 @@
-"""Everything a person sees: cleaned text, escaped HTML, inline SVG. The only room that builds markup."""
+"""Everything a person sees: cleaned text, escaped HTML, inline SVG. The only package that builds markup."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show._html import badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
+from labkit.show._recorded import record, recorded
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
+from labkit.show._study import failure_bars, move_table, study_page, study_table, time_bars
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
@@ -30,15 +32,19 @@ __all__ = [
     "element",
     "escape",
     "event_table",
+    "failure_bars",
     "field_table",
     "field_view",
     "fold",
     "hex_map",
     "join",
+    "move_table",
     "one_line",
     "page",
     "paint",
     "pre",
+    "record",
+    "recorded",
     "register_fold",
     "run_index",
     "section_table",
@@ -46,8 +52,11 @@ __all__ = [
     "stamp",
     "stepper",
     "storyboard",
+    "study_page",
+    "study_table",
     "table",
     "tdx",
+    "time_bars",
     "tree_html",
     "tree_text",
     "trust_chain",

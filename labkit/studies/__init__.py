@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from labkit.show import record, recorded
 from labkit.studies._design import Design, Row, design, grid, read_table, split_values
 from labkit.studies._plan import plan
-from labkit.studies._recorded import record, recorded
 from labkit.studies._results import Results
 
 if TYPE_CHECKING:
-    from labkit.studies._page import publish_sweep
+    from labkit.studies._page import publish_sweep, sweep_live
     from labkit.studies._sweep import ROW_DEADLINE, Options, sweep
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "recorded",
     "split_values",
     "sweep",
+    "sweep_live",
 ]
 
 # Loaded on first use: what records a value in a notebook needs no workers.
@@ -37,6 +38,7 @@ _LATER = {
     "Options": "_sweep",
     "publish_sweep": "_page",
     "sweep": "_sweep",
+    "sweep_live": "_page",
 }
 
 

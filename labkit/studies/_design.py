@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit import __version__
-from labkit.book import RUN_DIR, Source, assign
 from labkit.errors import DataError, UsageError
+from labkit.runs import RUN_DIR, NotebookSource, assign
 
 _MOST_ROWS = 100_000
 _TABLE_LIMIT = 64 << 20
@@ -45,7 +45,7 @@ class Row:
 class Design:
     """A notebook and its rows; ``columns`` are the names of the parameters, as the table has them."""
 
-    source: Source
+    source: NotebookSource
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
@@ -55,11 +55,11 @@ class Design:
         return RUN_DIR in self.source.parameters
 
 
-def design(source: Source, table: Sequence[Mapping[str, Any]]) -> Design:
+def design(source: NotebookSource, table: Sequence[Mapping[str, Any]]) -> Design:
     """Check every row against the notebook, and name it by its content.
 
-    Rows of the same content are runs of their own: the second has another key than the first. A key stands for
-    the notebook's bytes, labkit's version and the values, so that whatever of these changes is run anew.
+    Rows of the same content are runs of their own: the second has another key than the first. A key stands
+    for the notebook's bytes, labkit's version and the values, so that whatever of these changes is run anew.
 
     Raises:
         UsageError: there is no row, or a row gives a parameter that the notebook does not have or take.
@@ -80,7 +80,7 @@ def design(source: Source, table: Sequence[Mapping[str, Any]]) -> Design:
     return Design(source, columns, tuple(rows))
 
 
-def _parameters(source: Source, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(source: NotebookSource, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
     # An empty cell is empty text where the notebook takes text, and the notebook's default elsewhere.
     values = {
         name: value

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.book import check_kernels, find_notebooks, load_source, repository
 from labkit.errors import UsageError
+from labkit.runs import check_kernels, find_notebooks, load_source, repository
 from labkit.studies._design import Design, design, grid, read_table, split_values
 
 
@@ -21,8 +21,8 @@ def plan(
 ) -> tuple[Design, Path]:
     """Check a request to sweep; writes nothing.
 
-    notebook: a path or the name of a chapter. table: a CSV file, or rows. axes: values of parameters, of which every
-    combination is run; a word is split at its commas.
+    notebook: a path or the name of a chapter. table: a CSV file, or rows. axes: values of parameters, of
+    which every combination is run; a word is split at its commas.
     output: the sweep's folder; by default one that the design itself names, so that the same request goes on.
 
     Raises:
@@ -35,7 +35,9 @@ def plan(
     check_kernels([source])
     rows = read_table(here / table) if isinstance(table, Path) else [dict(row) for row in table or ()]
     if table is not None and not rows:
-        raise UsageError("The table has no row.", "Its first line names the parameters, each other line is a run.")
+        raise UsageError(
+            "The table has no row.", "Its first line names the parameters, each other line is a run."
+        )
     named = _axes(axes)
     made = design(source, grid(named, rows) if named else rows)
     if output is not None:

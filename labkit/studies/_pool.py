@@ -1,7 +1,8 @@
 """The workers of a sweep, by way of dask.distributed: a cluster on this machine, or one that exists.
 
-Dask brings the processes, the wire and the news of who came and went. Which row goes where is decided here, not by
-Dask's scheduler: a row must not reach a worker that was not asked yet, or that came back under the same address.
+Dask brings the processes, the wire and the news of who came and went. Which row goes where is decided
+here, not by Dask's scheduler: a row must not reach a worker that was not asked yet, or that came back
+under the same address.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,7 +32,7 @@ _ANSWER = 30.0
 
 @dataclass(frozen=True)
 class Ended:
-    """News of a row: what it came to, or why it came to nothing (``lost``: its worker or scheduler went away)."""
+    """News of a row: what it came to, or why to nothing (``lost``: worker or scheduler went away)."""
 
     row: int
     entry: dict[str, Any] | None = None
@@ -44,6 +46,9 @@ class Pool:
 
     def __init__(self, kernel: str, folder: Path, study: str, connect: Callable[[], Any]) -> None:
         """``connect`` gives a new dask client; ``folder`` is the sweep's, ``study`` its name."""
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(_probe)
         self._kernel = kernel
         self._study = study
         self._connect = connect
@@ -86,7 +91,15 @@ class Pool:
         new = [address for address in present if address not in self.workers]
         if not new:
             return
-        answers = self._ask(_probe.probe, new, str(self._token), self._secret)
+        strangers = self._other_pythons(new)
+        answers = self._ask(
+            _probe.probe,
+            [address for address in new if address not in strangers],
+            str(self._token),
+            self._secret,
+        )
+        for address, words in strangers.items():
+            self.workers[address] = Worker(address, address, address, 0, 0, False, unfit=words)
         for address, answer in answers.items():
             threads = int(present[address]["nthreads"])
             if isinstance(answer, dict):
@@ -99,6 +112,19 @@ class Pool:
             if isinstance(answer, dict) and answer["platform"]:
                 words = f"{answer['platform']}, trust {answer['trust']}"
                 self.workers[address] = replace(self.workers[address], platform=words)
+
+    def _other_pythons(self, addresses: list[str]) -> dict[str, str]:
+        """Workers of another Python, to which no code can be sent."""
+        try:
+            known = self._client.get_versions()["workers"]
+        except (OSError, RuntimeError, KeyError, TimeoutError):
+            return {}
+        mine, found = sys.version_info[:2], {}
+        for address in addresses:
+            theirs = str((known.get(address) or {}).get("host", {}).get("python", ""))
+            if theirs and theirs.split(".")[:2] != [str(part) for part in mine]:
+                found[address] = f"it has Python {theirs}, and this is {mine[0]}.{mine[1]}"
+        return found
 
     def _ask(self, function: Callable[..., Any], addresses: list[str], *arguments: object) -> dict[str, Any]:
         if not addresses:
@@ -128,7 +154,7 @@ class Pool:
 
     def _tell(self, row: int, future: Any, epoch: int) -> None:
         """Called by dask's own thread when a row ended, one way or another."""
-        if epoch != self._epoch or self._futures.get(row) is not future:
+        if future is None or epoch != self._epoch or self._futures.get(row) is not future:
             return
         try:
             if future.status == "finished":
@@ -174,7 +200,7 @@ class Pool:
 
 @contextlib.contextmanager
 def local_cluster(workers: int) -> Iterator[Callable[[], Any]]:
-    """A cluster of ``workers`` processes on this machine, reachable by nobody else: TLS with keys of its own."""
+    """A cluster of ``workers`` processes on this machine, reachable by nobody else: TLS with its own keys."""
     _quiet()
     from distributed import Client, LocalCluster
 

@@ -1,16 +1,18 @@
 """What a sweep came to: one table of parameters and recorded values, the same for everyone who runs it.
 
-``results.csv`` holds nothing that differs between two runs with the same outcome; when and where a row ran, and for how
-long, stands in ``results.json`` and ``results.parquet`` besides.
+``results.csv`` holds nothing that differs between two runs with the same outcome; when and where a row
+ran, and for how long, stands in ``results.json`` and ``results.parquet`` besides.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,8 @@ from labkit.show import clean, columns, one_line, stamp
 from labkit.studies._design import Design, Row
 
 CSV, JSON, PARQUET = "results.csv", "results.json", "results.parquet"
+
+REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
 
 _FIRST = ("row", "key")
 _THEN = ("status", "reason", "message")
@@ -62,6 +66,12 @@ class Results:
         return Counter(str(entry["status"]) for entry in self.entries.values())
 
     @property
+    def eta(self) -> str:
+        """When the rest will be done, by the pace so far."""
+        new, left = self.done - self.reused, len(self.design.rows) - self.done
+        return f"about {self.seconds / new * left:.0f} s left" if new and left else "done" if not left else ""
+
+    @property
     def trust(self) -> Trust | None:
         """The lowest trust that a row reports; None where none does."""
         words = {entry.get("trust") for entry in self.entries.values()} - {None}
@@ -98,6 +108,39 @@ class Results:
                 found[name] = ("registers", name)
         for name in _LAST:
             found[name] = ("fixed", name)
+        return found
+
+    def registers(self) -> list[dict[str, str]]:
+        """The measurement registers of each row: those that its TDVM left, or that the notebook recorded."""
+        found = []
+        for row in self.design.rows:
+            entry = self.entries.get(row.number, {})
+            said = {
+                name: value
+                for name, value in (entry.get("recorded") or {}).items()
+                if name in REGISTERS and isinstance(value, str)
+            }
+            found.append({**(entry.get("registers") or {}), **said})
+        return found
+
+    def moves(self) -> dict[str, dict[str, str]]:
+        """For each parameter: which registers move when it alone changes.
+
+        Every two rows that differ in that parameter alone are compared: ``moves``, ``stays``, or ``moves
+        in N of M``.
+        """
+        registers = self.registers()
+        found: dict[str, dict[str, str]] = {}
+        for column in self.design.columns:
+            groups: dict[str, list[tuple[Any, dict[str, str]]]] = defaultdict(list)
+            for row, values in zip(self.design.rows, registers, strict=True):
+                others = {name: value for name, value in row.given.items() if name != column}
+                if values:
+                    groups[json.dumps(others, sort_keys=True)].append((row.given.get(column), values))
+            words = {name: _moved(groups.values(), name) for name in REGISTERS}
+            kept = {name: word for name, word in words.items() if word}
+            if kept:
+                found[column] = kept
         return found
 
     def _registers(self) -> list[str]:
@@ -163,7 +206,9 @@ class Results:
 
     def reasons(self) -> list[tuple[str, int]]:
         """How many rows failed for which reason, the most frequent first."""
-        failed = Counter(str(entry.get("reason")) for entry in self.entries.values() if entry["status"] == "failed")
+        failed = Counter(
+            str(entry.get("reason")) for entry in self.entries.values() if entry["status"] == "failed"
+        )
         return sorted(failed.items(), key=lambda pair: (-pair[1], pair[0]))
 
     def __str__(self) -> str:
@@ -180,9 +225,9 @@ class Results:
         return f"<Results of {self.design.source.name}: {self.passed} passed, {self.failed} failed>"
 
     def _repr_html_(self) -> str:
-        from labkit.studies._page import table_html
+        from labkit.studies._page import view
 
-        return table_html(self)
+        return view(self)._repr_html_()
 
     def preview(self) -> str:
         """The table as text, failures first."""
@@ -192,6 +237,20 @@ class Results:
         names.remove("key") if "key" in names else None
         rows = [[one_line(_text(cells[name]), 24) for name in names] for cells in table[:_SHOWN]]
         return columns([names, *rows])
+
+
+def _moved(groups: Iterable[Sequence[tuple[Any, dict[str, str]]]], register: str) -> str:
+    """What a register does between any two rows of a group; empty where there are no two."""
+    pairs = [
+        one[1][register] != other[1][register]
+        for group in groups
+        for one, other in itertools.combinations(group, 2)
+        if one[0] != other[0] and register in one[1] and register in other[1]
+    ]
+    if not pairs:
+        return ""
+    count = sum(pairs)
+    return "stays" if not count else "moves" if count == len(pairs) else f"moves in {count} of {len(pairs)}"
 
 
 def _text(value: Any) -> str:
@@ -223,16 +282,20 @@ def _parquet(table: list[dict[str, Any]], names: tuple[str, ...]) -> bytes | Non
         from pyarrow import parquet
     except ImportError:
         return None
-    arrays = {}
-    for name in names:
-        values = [cells[name] for cells in table]
-        kinds = {type(value) for value in values if value is not None}
-        plain = kinds <= {int, float} or kinds in ({bool}, {str})
-        kept = values if plain else [None if value is None else _text(value) for value in values]
-        arrays[name] = arrow.array([float(v) if float in kinds and v is not None else v for v in kept] if plain and kinds <= {int, float} else kept)
+    arrays = {name: arrow.array(_alike([cells[name] for cells in table])) for name in names}
     sink = arrow.BufferOutputStream()
     parquet.write_table(arrow.table(arrays), sink)
     return bytes(sink.getvalue())
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """The same values of one kind, as a column of Parquet needs them: mixed or nested ones become text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return [None if value is None else float(value) for value in values]
+    if len(kinds) < 2 and kinds <= {int, float, bool, str}:
+        return values
+    return [None if value is None else _text(value) for value in values]
 
 
 def _write(path: Path, data: bytes) -> None:

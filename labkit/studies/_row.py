@@ -1,7 +1,8 @@
 """Runs one row where it is told to: in this process's machine, into the row's own folder.
 
-A row is finished when its ``row.json`` stands in its folder, which happens in one step. The folder's lock keeps
-two attempts apart. What a killed attempt left is looked at first: where its last cell had ended, it counts.
+A row is finished when its ``row.json`` stands in its folder, which happens in one step. The folder's lock
+keeps two attempts apart. What a killed attempt left is looked at first: where its last cell had ended, it
+counts.
 """
 
 from __future__ import annotations
@@ -25,10 +26,19 @@ from pathlib import Path
 from typing import Any
 
 from labkit import __version__
-from labkit.book import RUN_DIR, Outcome, Source, complete, execute_guarded, load_source, read_results, result_files
 from labkit.errors import DataError, LabkitError, StorageError
+from labkit.runs import (
+    RUN_DIR,
+    Execution,
+    NotebookSource,
+    complete,
+    execute_guarded,
+    load_source,
+    read_results,
+    result_files,
+)
 from labkit.settings import Settings
-from labkit.studies._recorded import recorded
+from labkit.show import recorded
 
 ENTRY = "row.json"
 NOTEBOOK = "notebook.ipynb"
@@ -68,7 +78,7 @@ class Task:
 
 
 def run_row(task: Task) -> tuple[dict[str, Any], bytes | None]:
-    """Run a row to its end, or take the end that it has had; its entry, and its folder where that is not shared.
+    """Run a row to its end, or take the end that it has had; with its folder where that is not shared.
 
     Raises:
         StorageError: the disk is full.
@@ -86,7 +96,8 @@ def run_row(task: Task) -> tuple[dict[str, Any], bytes | None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
-                f"The disk that holds {base} on {platform.node()} is full.", "Free some space, and sweep again."
+                f"The disk that holds {base} on {platform.node()} is full.",
+                "Free some space, and sweep again.",
             ) from error
         raise
 
@@ -176,7 +187,7 @@ def _finish(task: Task, folder: Path) -> dict[str, Any]:
     return entry
 
 
-def _execute(task: Task, source: Source, folder: Path) -> tuple[Outcome, tuple[str, ...]]:
+def _execute(task: Task, source: NotebookSource, folder: Path) -> tuple[Execution, tuple[str, ...]]:
     stop = _aborted.setdefault(task.study, threading.Event())
     parameters = dict(task.parameters)
     if task.wants_run_dir:
@@ -196,7 +207,7 @@ def _execute(task: Task, source: Source, folder: Path) -> tuple[Outcome, tuple[s
     return outcome, left
 
 
-def _source(task: Task, folder: Path) -> Source:
+def _source(task: Task, folder: Path) -> NotebookSource:
     """The notebook where the sweep was started, if this machine has the same there; else a copy."""
     digest = hashlib.sha256(task.data).hexdigest()
     with contextlib.suppress(LabkitError, OSError):
@@ -244,7 +255,11 @@ def pack(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size + buffer.tell() < _ARCHIVE_LIMIT:
+            if (
+                path.is_file()
+                and not path.is_symlink()
+                and path.stat().st_size + buffer.tell() < _ARCHIVE_LIMIT
+            ):
                 archive.add(path, str(path.relative_to(folder)), recursive=False)
     return buffer.getvalue()
 

@@ -1,11 +1,9 @@
-"""Runs a design on workers, and keeps what came out in one folder: resumable, and the same however it was cut."""
+"""Runs a design on workers and keeps what came out in one folder; resumable at any point."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import time
 from collections import deque
@@ -14,46 +12,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit import __version__
-from labkit.book import CELL_TIMEOUT
-from labkit.errors import DataError, LabkitError, MissingComponent, StorageError, UsageError
+from labkit.errors import MissingComponent, StorageError, UsageError
+from labkit.runs import CELL_TIMEOUT
+from labkit.settings import Settings
 from labkit.studies._design import Design, Row
+from labkit.studies._folder import check_folder, claim, locked
 from labkit.studies._pool import PATIENCE, Ended, Pool, local_cluster, scheduler_at
 from labkit.studies._results import Results, write_tables
 from labkit.studies._row import ROWS, RowAborted, Task, read_entry, unpack, write_entry
 from labkit.studies._workers import NOTEBOOK_MEMORY, Worker, assign
+from labkit.vm import LINUX_MEMORY, free_memory, running
 
-RECORD = "sweep.json"
-LOCK = "lock"
 ROW_DEADLINE = 3600.0
 """Seconds that a row may take, unless the caller says otherwise."""
 
-_FORMAT = 1
 _MOST_LOST = 10
 _MOST_ERRORS = 3
-_DEFAULT_MEMORY = 512
 _POLL = 0.5
 _LOOK_AGAIN = 2.0
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a sweep is: rows done of all, failed ones, and an estimate of the seconds that are left."""
-
-    done: int
-    rows: int
-    failed: int
-    seconds_left: float | None
-    text: str
-
-
-@dataclass
 class Options:
     """How a sweep is run.
 
     jobs: worker processes on this machine; scheduler: the address of a cluster that exists, instead.
     timeout: seconds a cell may take. deadline: seconds a row may take. memory: MiB that a row's TDVMs need;
     None takes the row's parameter ``memory``. retry: run rows again that failed earlier.
+    patience: seconds that a scheduler may be gone.
     """
 
     jobs: int | None = None
@@ -69,12 +55,12 @@ def sweep(
     design: Design,
     output: Path,
     options: Options,
-    say: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[str], None] = lambda text: None,
     watch: Callable[[Results], None] = lambda results: None,
 ) -> Results:
     """Run every row of ``design`` that is not done in ``output`` yet, and write the tables.
 
-    ``say`` gets lines of progress; ``watch`` the results so far, after each row.
+    ``on_progress`` gets lines of progress; ``watch`` the results so far, after each row.
     A second sweep on the same folder waits for the first, and goes on where that one ends.
 
     Raises:
@@ -86,10 +72,10 @@ def sweep(
         if value <= 0:
             raise UsageError(f"A {name} with {value:g} s has no time to run.", "Give a positive number.")
     output = output.absolute()
-    _check_folder(output, design)
-    with _locked(output, say):
-        _claim(output, design)
-        state = _State(design, output, options, say, watch)
+    check_folder(output, design)
+    with locked(output, on_progress):
+        claim(output, design)
+        state = _State(design, output, options, on_progress, watch)
         state.load()
         if state.waiting:
             with _pool(state, options) as pool:
@@ -124,21 +110,23 @@ class _State:
     design: Design
     output: Path
     options: Options
-    say: Callable[[str], None]
+    on_progress: Callable[[str], None]
     watch: Callable[[Results], None]
     entries: dict[int, dict[str, Any]] = field(default_factory=dict)
     waiting: deque[int] = field(default_factory=deque)
-    running: dict[int, str] = field(default_factory=dict)
+    under_way: dict[int, str] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     reused: int = 0
 
     def __post_init__(self) -> None:
         self.rows: Mapping[int, Row] = {row.number: row for row in self.design.rows}
-        self.name = hashlib.sha256(f"{os.fspath(self.output)} {os.uname().nodename}".encode()).hexdigest()[:16]
+        self.name = hashlib.sha256(f"{os.fspath(self.output)} {os.uname().nodename}".encode()).hexdigest()[
+            :16
+        ]
         self.data = self.design.source.path.read_bytes()
         wanted = [int(row.parameters.get("memory") or 0) for row in self.design.rows if _is_memory(row)]
-        self.need = (self.options.memory or max(wanted, default=_DEFAULT_MEMORY)) + NOTEBOOK_MEMORY
+        self.need = (self.options.memory or max(wanted, default=LINUX_MEMORY.default)) + NOTEBOOK_MEMORY
 
     def load(self) -> None:
         """Take what earlier sweeps on this folder finished."""
@@ -153,11 +141,13 @@ class _State:
             self.waiting.append(row.number)
         self.reused = len(self.entries)
         if self.reused:
-            self.say(f"{self.reused} of {len(self.rows)} rows are done already; {len(self.waiting)} are left.")
+            self.on_progress(
+                f"{self.reused} of {len(self.rows)} rows are done already; {len(self.waiting)} are left."
+            )
 
     def default_jobs(self) -> int:
         """As many workers as there are CPUs, and as memory holds."""
-        fits = int(_available_memory() // self.need)
+        fits = free_memory(running(Settings.load())) // self.need
         return max(1, min(len(os.sched_getaffinity(0)), fits))
 
     def task(self, row: Row, worker: Worker) -> Task:
@@ -175,30 +165,24 @@ class _State:
 
     def finish(self, number: int, entry: dict[str, Any]) -> None:
         self.entries[number] = entry
-        self.running.pop(number, None)
+        self.under_way.pop(number, None)
         row, done = self.rows[number], len(self.entries)
         seconds = f", {entry['seconds']:.1f} s" if entry.get("seconds") else ""
         failure = entry.get("failure")
         why = f": {failure['ename']}: {failure['evalue']}".rstrip(": ") if failure else ""
-        left = self.seconds_left()
-        eta = f"; about {left:.0f} s left" if left else ""
-        self.say(f"[{done}/{len(self.rows)}] {row.label}: {entry['status']}{seconds}{why}{eta}")
-        self.watch(self.results())
-
-    def seconds_left(self) -> float | None:
-        """By the pace of this sweep so far."""
-        new = len(self.entries) - self.reused
-        left = len(self.rows) - len(self.entries)
-        return (time.monotonic() - self.began) / new * left if new and left else None
+        results = self.results()
+        eta = f"; {results.eta}" if done < len(self.rows) and results.eta else ""
+        self.on_progress(f"[{done}/{len(self.rows)}] {row.label}: {entry['status']}{seconds}{why}{eta}")
+        self.watch(results)
 
     def again(self, number: int, why: str, attempts: int = _MOST_LOST) -> None:
         """Let a row that came to nothing wait for another worker; after ``attempts`` it counts as failed."""
-        self.running.pop(number, None)
+        self.under_way.pop(number, None)
         self.attempts[number] = self.attempts.get(number, 0) + 1
         row = self.rows[number]
         if self.attempts[number] < attempts:
             self.waiting.appendleft(number)
-            self.say(f"{row.label}: {why}; it will be run again.")
+            self.on_progress(f"{row.label}: {why}; it will be run again.")
             return
         failure = {
             "cell": None,
@@ -214,7 +198,9 @@ class _State:
         )
 
     def results(self) -> Results:
-        return Results(self.design, self.output, dict(self.entries), self.reused, time.monotonic() - self.began)
+        return Results(
+            self.design, self.output, dict(self.entries), self.reused, time.monotonic() - self.began
+        )
 
     def write(self) -> Results:
         results = self.results()
@@ -226,15 +212,15 @@ def _drive(state: _State, pool: Pool) -> None:
     """Give rows to workers until none is left; people and machines may come and go meanwhile."""
     told: set[str] = set()
     looked, helpless = 0.0, None
-    while state.waiting or state.running:
+    while state.waiting or state.under_way:
         now = time.monotonic()
         if not pool.connected:
             helpless = helpless or now
             _give_up(state, now - helpless, state.options.patience, "The scheduler went away")
-            for number in list(state.running):
-                state.running.pop(number)
+            for number in list(state.under_way):
+                state.under_way.pop(number)
                 state.waiting.appendleft(number)
-            state.say("The scheduler does not answer; trying again.")
+            state.on_progress("The scheduler does not answer; trying again.")
             if not pool.reconnect():
                 time.sleep(1.0)
             looked = 0.0
@@ -243,7 +229,7 @@ def _drive(state: _State, pool: Pool) -> None:
             pool.refresh()
             looked = now
             _introduce(pool, told, state)
-            for number, address in list(state.running.items()):
+            for number, address in list(state.under_way.items()):
                 if address not in pool.workers:
                     pool.forget(number)
                     state.again(number, "its worker went away")
@@ -255,9 +241,9 @@ def _drive(state: _State, pool: Pool) -> None:
             unfit = "; ".join(f"{worker.node}: {worker.unfit}" for worker in pool.workers.values())
             patience = 10.0 if unfit else state.options.patience
             _give_up(state, now - helpless, patience, f"No worker is fit ({unfit or 'there is none'})")
-        for number, address in assign(list(state.waiting), state.running, pool.workers, state.need):
+        for number, address in assign(list(state.waiting), state.under_way, pool.workers, state.need):
             state.waiting.remove(number)
-            state.running[number] = address
+            state.under_way[number] = address
             pool.submit(number, state.task(state.rows[number], pool.workers[address]), address)
         ended = pool.news(_POLL)
         while ended is not None:
@@ -266,7 +252,7 @@ def _drive(state: _State, pool: Pool) -> None:
 
 
 def _take(state: _State, pool: Pool, ended: Ended) -> None:
-    if ended.row not in state.running:
+    if ended.row not in state.under_way:
         return
     row = state.rows[ended.row]
     folder = state.output / ROWS / row.key
@@ -298,12 +284,12 @@ def _introduce(pool: Pool, told: set[str], state: _State) -> None:
         words = (
             f"The worker on {worker.node} gets no row: {worker.unfit}."
             if worker.unfit
-            else f"A worker on {worker.node}: {worker.platform or 'no TDVM can boot there (`labkit setup`)'}; "
+            else f"A worker on {worker.node}: {worker.platform or 'no TDVM can boot there'}; "
             f"memory for {max(1, worker.memory // state.need)} rows."
         )
         if words not in told:
             told.add(words)
-            state.say(words)
+            state.on_progress(words)
 
 
 def _give_up(state: _State, waited: float, patience: float, why: str) -> None:
@@ -317,65 +303,3 @@ def _give_up(state: _State, waited: float, patience: float, why: str) -> None:
 def _is_memory(row: Row) -> bool:
     value = row.parameters.get("memory")
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 24
-
-
-def _available_memory() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) >> 10
-    return 1 << 20
-
-
-def _check_folder(output: Path, design: Design) -> None:
-    """See that the folder is new, or a sweep's of this notebook."""
-    if output.is_dir() and any(path.name != LOCK for path in output.iterdir()):
-        try:
-            record = json.loads((output / RECORD).read_bytes())
-            known = record["format"] == _FORMAT and record["notebook"] == design.source.name
-        except FileNotFoundError:
-            raise UsageError(
-                f"{output} is there, not empty, and holds no sweep.", "Name a new folder with --output."
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{output / RECORD} is damaged: {error}.", "Name a new folder with --output.") from None
-        if not known:
-            raise UsageError(
-                f"{output} holds a sweep of {record['notebook']}.", "Name another folder with --output."
-            )
-    elif output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file.", "Name a folder with --output.")
-
-
-def _claim(output: Path, design: Design) -> None:
-    """Write down what the folder holds."""
-    (output / ROWS).mkdir(exist_ok=True)
-    draft = output / f".{RECORD}.{os.getpid()}"
-    record = {
-        "format": _FORMAT,
-        "notebook": design.source.name,
-        "path": str(design.source.path),
-        "sha256": design.source.sha256,
-        "labkit": __version__,
-        "columns": list(design.columns),
-        "rows": [{"row": row.number, "key": row.key, "given": row.given} for row in design.rows],
-    }
-    draft.write_text(json.dumps(record, indent=1) + "\n")
-    draft.replace(output / RECORD)
-
-
-@contextlib.contextmanager
-def _locked(output: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the only sweep on a folder; the lock ends with whoever holds it, killed or not."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            say(f"Another sweep (process {lock.read(20).strip() or '?'}) is at work in {output}; waiting for it.")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield

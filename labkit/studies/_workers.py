@@ -78,8 +78,7 @@ def assign(
         free = [
             worker
             for worker in fit.values()
-            if load[worker.address] < worker.threads
-            and hosts[worker.machine] < rows_that_fit(worker, need)
+            if load[worker.address] < worker.threads and hosts[worker.machine] < rows_that_fit(worker, need)
         ]
         if not free:
             break

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from labkit import process
 from labkit.errors import BootFailed
+from labkit.toolchain import Program, Toolchain
 from labkit.vm._guard import Guard
-from labkit.vm._qemu import Wires, qemu_arguments
+from labkit.vm._qemu import Sockets, qemu_arguments
 from labkit.vm._spec import Accel, BootSpec
-from labkit.vm._toolchain import Program, Toolchain
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def launch(
             if spec.tpm
             else (None, None)
         )
-        wires = Wires(
+        wires = Sockets(
             boot_log=boot_log[1].fileno(),
             shell=shell[1].fileno(),
             control=control[1].fileno(),

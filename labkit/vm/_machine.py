@@ -13,19 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from labkit.bootlog import BootLog, BootWatcher, Timeline
+from labkit.console import Console, SocketStream
 from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.settings import Settings
-from labkit.vm._bootlog import BootLog
-from labkit.vm._console import Console
+from labkit.toolchain import Toolchain
 from labkit.vm._guard import Guard
 from labkit.vm._launch import Launched, Snapshot, launch
 from labkit.vm._qmp import Qmp
 from labkit.vm._rundir import RunDir, RunningVm
 from labkit.vm._spec import Accelerator, BootSpec
-from labkit.vm._stream import SocketStream
-from labkit.vm._timeline import Timeline
-from labkit.vm._toolchain import Toolchain
-from labkit.vm._watch import Watch
 
 _HANDSHAKE = 30.0
 _MIGRATION = 120.0
@@ -35,7 +32,7 @@ _MIGRATION = 120.0
 _FILES_IN_SETS = (9, 1)
 
 
-class Machine:
+class VirtualMachine:
     """One virtual machine, from power-on or resume until ``close``.
 
     Use it as a context manager: QEMU, swtpm and the working files are gone afterwards, and they are
@@ -49,7 +46,7 @@ class Machine:
         run: RunDir,
         guard: Guard,
         launched: Launched,
-        watch: Watch,
+        watch: BootWatcher,
         output_limit: int,
         *,
         resumed: bool = False,
@@ -75,7 +72,7 @@ class Machine:
         toolchain: Toolchain,
         settings: Settings,
         resume: Snapshot | None = None,
-    ) -> Machine:
+    ) -> VirtualMachine:
         """Start a machine from power-on, or from a snapshot.
 
         Raises:
@@ -118,23 +115,23 @@ class Machine:
         """Where this run's logs are."""
         return self.run.path
 
-    def wait_booted(self, say: Callable[[str], None] = lambda text: None) -> None:
+    def wait_booted(self, on_progress: Callable[[str], None] = lambda text: None) -> None:
         """Wait for the last stage that the boot log announces.
 
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
         """
         console = self._shell if self.spec.board.shell_is_console else None
-        self._boot_log.wait(self._exit_code, say, console)
+        self._boot_log.wait(self._exit_code, on_progress, console)
 
-    def wait_ready(self, say: Callable[[str], None] = lambda text: None) -> Timeline:
+    def wait_ready(self, on_progress: Callable[[str], None] = lambda text: None) -> Timeline:
         """Wait until the guest's shell answers; the stages until then, each said as it begins.
 
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
             CommandTimeout: the shell does not answer.
         """
-        self.wait_booted(say)
+        self.wait_booted(on_progress)
         self.console.handshake(_HANDSHAKE)
         if self.spec.board.shell_is_console:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
@@ -186,7 +183,7 @@ class Machine:
         self._qmp.close()
         self.run.close()
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> VirtualMachine:
         return self
 
     def __exit__(
@@ -248,7 +245,7 @@ def _why_not_started(run_dir: Path, error: VmError) -> tuple[str, str]:
     )
 
 
-def _describe(machine: Machine) -> RunningVm:
+def _describe(machine: VirtualMachine) -> RunningVm:
     return RunningVm(
         id=machine.run_dir.name,
         owner_pid=os.getpid(),

@@ -1,0 +1,1 @@
+"""The facts of many hosts as one table."""

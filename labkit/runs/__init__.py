@@ -1,0 +1,85 @@
+"""Executable documentation: notebooks run through papermill and published as HTML."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from labkit.runs._execute import CellFailure, Execution
+from labkit.runs._parameters import RUN_DIR, assign
+from labkit.runs._record import (
+    Chapter,
+    Reported,
+    Run,
+    collect_host,
+    collect_versions,
+    read_record,
+    read_results,
+    result_files,
+    write_record,
+)
+from labkit.runs._refresh import Refreshed, read_patterns, refresh
+from labkit.runs._runner import (
+    CELL_TIMEOUT,
+    RunPlan,
+    check_kernels,
+    complete,
+    execute_guarded,
+    plan_run,
+    run_plan,
+)
+from labkit.runs._site import publish
+from labkit.runs._source import NotebookSource, find_notebooks, load_source, repository
+
+if TYPE_CHECKING:
+    from labkit.runs._attested import attest_run
+    from labkit.runs._check import Alteration, RunCheck, check_run
+
+__all__ = [
+    "CELL_TIMEOUT",
+    "RUN_DIR",
+    "Alteration",
+    "CellFailure",
+    "Chapter",
+    "Execution",
+    "NotebookSource",
+    "Refreshed",
+    "Reported",
+    "Run",
+    "RunCheck",
+    "RunPlan",
+    "assign",
+    "attest_run",
+    "check_kernels",
+    "check_run",
+    "collect_host",
+    "collect_versions",
+    "complete",
+    "execute_guarded",
+    "find_notebooks",
+    "load_source",
+    "plan_run",
+    "publish",
+    "read_patterns",
+    "read_record",
+    "read_results",
+    "refresh",
+    "repository",
+    "result_files",
+    "run_plan",
+    "write_record",
+]
+
+# Loaded on first use: every notebook's process imports this package, and few need attestation.
+_LATER = {
+    "Alteration": "_check",
+    "RunCheck": "_check",
+    "attest_run": "_attested",
+    "check_run": "_check",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(f"labkit.runs.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'labkit.runs' has no attribute {name!r}")
