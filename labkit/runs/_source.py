@@ -16,6 +16,7 @@ from types import EllipsisType
 from typing import Any
 
 from labkit.errors import DataError, UsageError
+from labkit.runs._execute import spare_iri_grammar
 
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
@@ -152,6 +153,7 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(path: Path, data: bytes) -> Any:
+    spare_iri_grammar()
     import nbformat
 
     try:

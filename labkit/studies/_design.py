@@ -114,7 +114,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise DataError(f"{path} is no CSV file in UTF-8: {error}.", "Save it again as CSV.") from error
     if len(data) > _TABLE_LIMIT:
         raise DataError(f"{path} is larger than {_TABLE_LIMIT >> 20} MiB.", "Split the sweep.")
-    lines = [line for line in lines if any(cell.strip() for cell in line)]
+    lines = [line for line in lines if line]
     if not lines:
         raise DataError(f"{path} is empty.", "Its first line names the parameters, each other line is a run.")
     head = [cell.strip() for cell in lines[0]]

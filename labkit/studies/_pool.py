@@ -140,7 +140,7 @@ class Pool:
     def submit(self, row: int, task: Task, worker: str) -> None:
         """Have a worker run a row; its end is told by ``news``."""
         epoch = self._epoch
-        future = self._client.submit(
+        future: Any = self._client.submit(
             run_row,
             task,
             key=f"labkit-row-{task.key}-{uuid.uuid4().hex[:8]}",
@@ -154,7 +154,8 @@ class Pool:
 
     def _tell(self, row: int, future: Any, epoch: int) -> None:
         """Called by dask's own thread when a row ended, one way or another."""
-        if future is None or epoch != self._epoch or self._futures.get(row) is not future:
+        expected: Any = self._futures.get(row)
+        if epoch != self._epoch or expected is not future:
             return
         try:
             if future.status == "finished":
@@ -215,6 +216,7 @@ def local_cluster(workers: int) -> Iterator[Callable[[], Any]]:
             silence_logs=logging.CRITICAL,
             local_directory=scratch,
             memory_limit=0,
+            preload=["labkit.studies._preload"],
         )
         try:
             yield lambda: Client(cluster, timeout=_CONNECT)
