@@ -14,11 +14,14 @@ from labkit.errors import LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
 _VERBS = {
+    "assignment": "labkit.cli._assignment",
     "asterinas": "labkit.cli._asterinas",
     "attest": "labkit.cli._attest",
     "boot": "labkit.cli._boot",
     "check": "labkit.cli._check",
+    "course": "labkit.cli._course",
     "eventlog": "labkit.cli._eventlog",
+    "grade": "labkit.cli._grade",
     "kernel": "labkit.cli._kernel",
     "measure": "labkit.cli._measure",
     "ps": "labkit.cli._ps",
@@ -28,6 +31,7 @@ _VERBS = {
     "setup": "labkit.cli._setup",
     "stop": "labkit.cli._stop",
     "sweep": "labkit.cli._sweep",
+    "submit": "labkit.cli._submit",
     "verify": "labkit.cli._verify",
     "quote": "labkit.cli._quote",
 }
