@@ -196,6 +196,6 @@ def sweep(
     studies = import_module("labkit.studies")
     table = Path(over) if isinstance(over, str | Path) else over
     design, folder = studies.plan(str(notebook), table, axes, Path(output) if output else None)
-    options = studies.Options(jobs=jobs, scheduler=scheduler, retry=retry)
+    options = studies.SweepOptions(jobs=jobs, scheduler=scheduler, retry=retry)
     results: View = studies.sweep_live(design, folder, options)
     return results

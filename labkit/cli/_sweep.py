@@ -63,11 +63,11 @@ def command(
     row: the parameters, `status` (passed or failed), and what the notebook recorded with `lab.record(name,
     value)`.
     """
-    from labkit.studies import Options, publish_sweep, sweep
+    from labkit.studies import SweepOptions, publish_sweep, sweep
     from labkit.studies import plan as plan_sweep
 
     design, folder = plan_sweep(notebook, table, axes, output)
-    options = Options(jobs, scheduler, timeout, deadline, memory, retry)
+    options = SweepOptions(jobs, scheduler, timeout, deadline, memory, retry)
     results = publish_sweep(sweep(design, folder, options, note))
     emit(results, as_json)
     if results.failed:

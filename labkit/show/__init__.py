@@ -5,7 +5,7 @@ from __future__ import annotations
 from labkit.show import _tdx as tdx
 from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
-from labkit.show._html import badge, details, element, escape, join, page, pre, table
+from labkit.show._html import Markup, badge, details, element, escape, join, page, pre, table
 from labkit.show._measure import diff_view, event_table, section_table
 from labkit.show._recorded import record, recorded
 from labkit.show._site import Link, chapter_page, run_index
@@ -20,6 +20,7 @@ from labkit.show._view import View
 __all__ = [
     "FieldSpan",
     "Link",
+    "Markup",
     "TreeNode",
     "View",
     "badge",

@@ -23,7 +23,7 @@ _KEY_LENGTH = 20
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """One run of the notebook.
 
     number: its place in the table, from 1. key: names the row by its content, in file names too.
@@ -47,7 +47,7 @@ class Design:
 
     source: NotebookSource
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
 
     @property
     def wants_run_dir(self) -> bool:
@@ -75,7 +75,7 @@ def design(source: NotebookSource, table: Sequence[Mapping[str, Any]]) -> Design
         content = json.dumps([__version__, source.sha256, parameters], sort_keys=True)
         seen[content] += 1
         key = hashlib.sha256(f"{content} {seen[content]}".encode()).hexdigest()[:_KEY_LENGTH]
-        rows.append(Row(number, key, dict(given), parameters))
+        rows.append(SweepRow(number, key, dict(given), parameters))
     columns = tuple(dict.fromkeys(name for given in table for name in given))
     return Design(source, columns, tuple(rows))
 

@@ -18,11 +18,11 @@ from labkit.runs import (
     write_record,
 )
 from labkit.settings import Settings, Trust, Ui
-from labkit.show import Link, View, join, move_table, study_page, study_table, time_bars
-from labkit.studies._design import Design, Row
+from labkit.show import Link, View, join, study_page
+from labkit.studies._design import Design, SweepRow
 from labkit.studies._results import CSV, JSON, PARQUET, Results
 from labkit.studies._row import ROWS
-from labkit.studies._sweep import Options, sweep
+from labkit.studies._sweep import SweepOptions, sweep
 
 INDEX = "site/index.html"
 
@@ -51,7 +51,7 @@ def publish_sweep(results: Results) -> Results:
     return results
 
 
-def _name(row: Row) -> str:
+def _name(row: SweepRow) -> str:
     return f"row-{row.number:04}"
 
 
@@ -77,7 +77,7 @@ def _run(results: Results) -> Run:
     )
 
 
-def _chapter(design: Design, row: Row, entry: dict[str, Any]) -> Chapter:
+def _chapter(design: Design, row: SweepRow, entry: dict[str, Any]) -> Chapter:
     trust = entry.get("trust")
     output = entry.get("output")
     return Chapter(
@@ -100,22 +100,7 @@ def _chapter(design: Design, row: Row, entry: dict[str, Any]) -> Chapter:
     )
 
 
-def view(results: Results, note: str = "") -> View:
-    """The table, the times and the registers that moved, for a notebook."""
-    rows, moves = results.full_table(), results.moves()
-    done = [row for row in rows if row["status"] != "waiting"]
-    html = join(
-        [
-            note or str(results).partition("\n")[0],
-            time_bars(done) if Settings.load().ui is not Ui.STATIC and done else "",
-            move_table(moves) if moves else "",
-            study_table(done, results.columns),
-        ]
-    )
-    return View(html, f"{note or results}\n{results.preview()}".rstrip())
-
-
-def sweep_live(design: Design, output: Path, options: Options) -> Results:
+def sweep_live(design: Design, output: Path, options: SweepOptions) -> Results:
     """Sweep in a notebook: a table that grows, failures first, where there is a front end to show it."""
     shown: Any = None
     if Settings.load().ui is not Ui.STATIC:
@@ -128,7 +113,7 @@ def sweep_live(design: Design, output: Path, options: Options) -> Results:
 
     def watch(results: Results) -> None:
         if shown is not None:
-            shown.update(view(results, f"{results.done} of {len(design.rows)} rows; {results.eta}"))
+            shown.update(results.view(f"{results.done} of {len(design.rows)} rows; {results.eta}"))
 
     results = publish_sweep(sweep(design, output, options, watch=watch))
     if shown is not None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from labkit.errors import LabkitError, MissingComponent
 from labkit.studies import _probe
-from labkit.studies._row import Task, abort, run_row
+from labkit.studies._row import RowTask, abort, run_row
 from labkit.studies._workers import Worker, judge
 
 PATIENCE = 120.0
@@ -137,7 +137,7 @@ class Pool:
             return {}
         return found
 
-    def submit(self, row: int, task: Task, worker: str) -> None:
+    def submit(self, row: int, task: RowTask, worker: str) -> None:
         """Have a worker run a row; its end is told by ``news``."""
         epoch = self._epoch
         future: Any = self._client.submit(

@@ -18,9 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labkit.settings import Trust
-from labkit.show import clean, columns, one_line, stamp
-from labkit.studies._design import Design, Row
+from labkit.settings import Settings, Trust, Ui
+from labkit.show import View, clean, columns, join, move_table, one_line, stamp, study_table, time_bars
+from labkit.studies._design import Design, SweepRow
 
 CSV, JSON, PARQUET = "results.csv", "results.json", "results.parquet"
 
@@ -155,7 +155,7 @@ class Results:
             for row in self.design.rows
         ]
 
-    def _cell(self, row: Row, kind: str, name: str) -> Any:
+    def _cell(self, row: SweepRow, kind: str, name: str) -> Any:
         if kind == "given":
             return row.given.get(name)
         entry = self.entries.get(row.number, {"status": "waiting"})
@@ -164,7 +164,7 @@ class Results:
         values = entry.get(kind) or {}
         return values.get(name)
 
-    def _fixed(self, row: Row, entry: dict[str, Any], name: str) -> Any:
+    def _fixed(self, row: SweepRow, entry: dict[str, Any], name: str) -> Any:
         if name == "row":
             return row.number
         if name == "key":
@@ -225,9 +225,21 @@ class Results:
         return f"<Results of {self.design.source.name}: {self.passed} passed, {self.failed} failed>"
 
     def _repr_html_(self) -> str:
-        from labkit.studies._page import view
+        return self.view()._repr_html_()
 
-        return view(self)._repr_html_()
+    def view(self, note: str = "") -> View:
+        """The times, what moved and the table, for a notebook; ``note`` replaces the summary."""
+        done = [row for row in self.full_table() if row["status"] != "waiting"]
+        moves = self.moves()
+        html = join(
+            [
+                note or str(self).partition("\n")[0],
+                time_bars(done) if Settings.load().ui is not Ui.STATIC and done else "",
+                move_table(moves) if moves else "",
+                study_table(done, self.columns),
+            ]
+        )
+        return View(html, f"{note or self}\n{self.preview()}".rstrip())
 
     def preview(self) -> str:
         """The table as text, failures first."""

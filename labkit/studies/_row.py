@@ -57,7 +57,7 @@ class RowAborted(LabkitError):
 
 
 @dataclass(frozen=True)
-class Task:
+class RowTask:
     """One row, as it is sent to a worker.
 
     study: whose row it is. notebook, data: the notebook's path where the sweep was started, and its bytes.
@@ -77,7 +77,7 @@ class Task:
     version: str = field(default=__version__)
 
 
-def run_row(task: Task) -> tuple[dict[str, Any], bytes | None]:
+def run_row(task: RowTask) -> tuple[dict[str, Any], bytes | None]:
     """Run a row to its end, or take the end that it has had; with its folder where that is not shared.
 
     Raises:
@@ -135,7 +135,7 @@ def _private(study: str) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, task: Task) -> Iterator[None]:
+def _locked(path: Path, task: RowTask) -> Iterator[None]:
     """Hold the row's lock, which an attempt that is still running elsewhere may have."""
     stop = _aborted.setdefault(task.study, threading.Event())
     with path.open("w") as lock:
@@ -149,7 +149,7 @@ def _locked(path: Path, task: Task) -> Iterator[None]:
         yield
 
 
-def _finish(task: Task, folder: Path) -> dict[str, Any]:
+def _finish(task: RowTask, folder: Path) -> dict[str, Any]:
     output = folder / NOTEBOOK
     source = _source(task, folder)
     left: tuple[str, ...] = ()
@@ -187,7 +187,7 @@ def _finish(task: Task, folder: Path) -> dict[str, Any]:
     return entry
 
 
-def _execute(task: Task, source: NotebookSource, folder: Path) -> tuple[Execution, tuple[str, ...]]:
+def _execute(task: RowTask, source: NotebookSource, folder: Path) -> tuple[Execution, tuple[str, ...]]:
     stop = _aborted.setdefault(task.study, threading.Event())
     parameters = dict(task.parameters)
     if task.wants_run_dir:
@@ -207,7 +207,7 @@ def _execute(task: Task, source: NotebookSource, folder: Path) -> tuple[Executio
     return outcome, left
 
 
-def _source(task: Task, folder: Path) -> NotebookSource:
+def _source(task: RowTask, folder: Path) -> NotebookSource:
     """The notebook where the sweep was started, if this machine has the same there; else a copy."""
     digest = hashlib.sha256(task.data).hexdigest()
     with contextlib.suppress(LabkitError, OSError):

@@ -15,11 +15,11 @@ from typing import Any
 from labkit.errors import MissingComponent, StorageError, UsageError
 from labkit.runs import CELL_TIMEOUT
 from labkit.settings import Settings
-from labkit.studies._design import Design, Row
+from labkit.studies._design import Design, SweepRow
 from labkit.studies._folder import check_folder, claim, locked
 from labkit.studies._pool import PATIENCE, Ended, Pool, local_cluster, scheduler_at
 from labkit.studies._results import Results, write_tables
-from labkit.studies._row import ROWS, RowAborted, Task, read_entry, unpack, write_entry
+from labkit.studies._row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
 from labkit.studies._workers import NOTEBOOK_MEMORY, Worker, assign
 from labkit.vm import LINUX_MEMORY, free_memory, running
 
@@ -33,7 +33,7 @@ _LOOK_AGAIN = 2.0
 
 
 @dataclass(frozen=True)
-class Options:
+class SweepOptions:
     """How a sweep is run.
 
     jobs: worker processes on this machine; scheduler: the address of a cluster that exists, instead.
@@ -54,7 +54,7 @@ class Options:
 def sweep(
     design: Design,
     output: Path,
-    options: Options,
+    options: SweepOptions,
     on_progress: Callable[[str], None] = lambda text: None,
     watch: Callable[[Results], None] = lambda results: None,
 ) -> Results:
@@ -89,7 +89,7 @@ def sweep(
         return state.write()
 
 
-def _pool(state: _State, options: Options) -> contextlib.AbstractContextManager[Pool]:
+def _pool(state: _State, options: SweepOptions) -> contextlib.AbstractContextManager[Pool]:
     @contextlib.contextmanager
     def opened() -> Iterator[Pool]:
         cluster = (
@@ -109,7 +109,7 @@ class _State:
 
     design: Design
     output: Path
-    options: Options
+    options: SweepOptions
     on_progress: Callable[[str], None]
     watch: Callable[[Results], None]
     entries: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class _State:
     reused: int = 0
 
     def __post_init__(self) -> None:
-        self.rows: Mapping[int, Row] = {row.number: row for row in self.design.rows}
+        self.rows: Mapping[int, SweepRow] = {row.number: row for row in self.design.rows}
         self.name = hashlib.sha256(f"{os.fspath(self.output)} {os.uname().nodename}".encode()).hexdigest()[
             :16
         ]
@@ -150,8 +150,8 @@ class _State:
         fits = free_memory(running(Settings.load())) // self.need
         return max(1, min(len(os.sched_getaffinity(0)), fits))
 
-    def task(self, row: Row, worker: Worker) -> Task:
-        return Task(
+    def task(self, row: SweepRow, worker: Worker) -> RowTask:
+        return RowTask(
             study=self.name,
             key=row.key,
             notebook=str(self.design.source.path),
@@ -300,6 +300,6 @@ def _give_up(state: _State, waited: float, patience: float, why: str) -> None:
         )
 
 
-def _is_memory(row: Row) -> bool:
+def _is_memory(row: SweepRow) -> bool:
     value = row.parameters.get("memory")
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 24

@@ -14,14 +14,14 @@ import pytest
 
 from labkit.errors import DataError
 from labkit.settings import Settings
-from labkit.studies._row import NOTEBOOK, RowAborted, Task, abort, pack, read_entry, run_row, unpack
+from labkit.studies._row import NOTEBOOK, RowAborted, RowTask, abort, pack, read_entry, run_row, unpack
 from tests.runs.notebooks import code, parameters, write_notebook
 
 
-def task(notebook: Path, base: Path | None, **values: Any) -> Task:
+def task(notebook: Path, base: Path | None, **values: Any) -> RowTask:
     name = f"{os.getpid()}-{base.name if base else 'private'}"
     text = str(base) if base else None
-    return Task(name, "k1", str(notebook), notebook.read_bytes(), values, True, 60.0, 120.0, text)
+    return RowTask(name, "k1", str(notebook), notebook.read_bytes(), values, True, 60.0, 120.0, text)
 
 
 def test_a_row_runs_once_and_says_what_it_recorded(notebook: Path, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_row_past_its_deadline_fails_and_leaves_nothing(tmp_path: Path) -> Non
         code("import os, time\nopen(note, 'w').write(str(os.getpid()))\ntime.sleep(1000)"),
     )
     note = tmp_path / "pid"
-    late = Task(
+    late = RowTask(
         "late", "k", str(book), book.read_bytes(), {"note": str(note)}, False, 900.0, 20.0, str(tmp_path)
     )
     entry, _ = run_row(late)
@@ -103,7 +103,7 @@ def test_a_row_from_afar_arrives_whole(
     monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
     away = notebook.rename(tmp_path / "moved.ipynb")
     data = away.read_bytes()
-    far = Task("far", "k2", str(notebook), data, {"size": 2}, True, 60.0, 120.0)
+    far = RowTask("far", "k2", str(notebook), data, {"size": 2}, True, 60.0, 120.0)
     entry, archive = run_row(far)
     assert entry["status"] == "passed"
     assert archive is not None
@@ -124,8 +124,8 @@ def test_a_row_ends_with_the_process_that_runs_it(notebook: Path, tmp_path: Path
     wait, marker = tmp_path / "wait", tmp_path / "study"
     wait.touch()
     program = (
-        "import sys, json\nfrom labkit.studies._row import Task, run_row\n"
-        "run_row(Task('s', 'k', sys.argv[1], open(sys.argv[1], 'rb').read(), {'wait': sys.argv[2]}, "
+        "import sys, json\nfrom labkit.studies._row import RowTask, run_row\n"
+        "run_row(RowTask('s', 'k', sys.argv[1], open(sys.argv[1], 'rb').read(), {'wait': sys.argv[2]}, "
         "True, 60.0, 90.0, sys.argv[3]))"
     )
     owner = subprocess.Popen([sys.executable, "-c", program, notebook, wait, marker])

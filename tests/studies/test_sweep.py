@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import MissingComponent, UsageError
-from labkit.studies import Options, plan, publish_sweep, sweep
+from labkit.studies import SweepOptions, plan, publish_sweep, sweep
 
 LABKIT = Path(sys.executable).with_name("labkit")
 
@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_nothing(notebook: Path, tmp_path: Path) -> None:
 def test_a_scheduler_that_is_not_there_is_one_sentence(notebook: Path, tmp_path: Path) -> None:
     design, folder = plan(str(notebook), None, [("size", "1")], tmp_path / "out")
     with pytest.raises(MissingComponent, match="No Dask scheduler answers"):
-        sweep(design, folder, Options(scheduler="tcp://127.0.0.1:9"))
+        sweep(design, folder, SweepOptions(scheduler="tcp://127.0.0.1:9"))
 
 
 def test_a_folder_of_something_else_is_left_alone(notebook: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_folder_of_something_else_is_left_alone(notebook: Path, tmp_path: Path
     (tmp_path / "out/thesis.txt").write_text("mine")
     design, folder = plan(str(notebook), None, [("size", "1")], tmp_path / "out")
     with pytest.raises(UsageError, match="holds no sweep"):
-        sweep(design, folder, Options(jobs=1))
+        sweep(design, folder, SweepOptions(jobs=1))
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
@@ -141,7 +141,7 @@ def test_a_folder_with_all_rows_needs_no_worker(notebook: Path, tmp_path: Path) 
         entry = {"status": "passed", "recorded": {"rtmr1": "a" if row.number == 1 else "b"}, "trust": "none"}
         (place / "row.json").write_text(json.dumps(entry))
     (folder / "sweep.json").write_text('{"format": 1, "notebook": "work"}')
-    results = publish_sweep(sweep(design, folder, Options(scheduler="tcp://127.0.0.1:9")))
+    results = publish_sweep(sweep(design, folder, SweepOptions(scheduler="tcp://127.0.0.1:9")))
     assert results.reused == 2
     assert results.moves() == {"size": {"rtmr1": "moves"}}
     assert "EMULATED" in (folder / "site/index.html").read_text()
