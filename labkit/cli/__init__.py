@@ -24,6 +24,8 @@ _VERBS = {
     "grade": "labkit.cli._grade",
     "kernel": "labkit.cli._kernel",
     "measure": "labkit.cli._measure",
+    "notebooks": "labkit.cli._notebooks",
+    "progress": "labkit.cli._progress",
     "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",
     "refresh": "labkit.cli._refresh",

@@ -30,6 +30,8 @@ from labkit.runs._runner import (
 )
 from labkit.runs._site import publish
 from labkit.runs._source import NotebookSource, find_notebooks, load_source, repository
+from labkit.runs._statement import digest as statement_digest
+from labkit.runs._statement import encode as encode_statement
 
 if TYPE_CHECKING:
     from labkit.runs._attested import attest_run
@@ -55,6 +57,7 @@ __all__ = [
     "collect_host",
     "collect_versions",
     "complete",
+    "encode_statement",
     "execute_guarded",
     "find_notebooks",
     "load_source",
@@ -67,6 +70,7 @@ __all__ = [
     "repository",
     "result_files",
     "run_plan",
+    "statement_digest",
     "write_record",
 ]
 

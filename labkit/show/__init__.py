@@ -5,9 +5,13 @@ from __future__ import annotations
 from labkit.show import _tdx as tdx
 from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
-from labkit.show._html import Markup, badge, details, element, escape, join, page, pre, table
-from labkit.show._measure import diff_view, event_table, section_table
+from labkit.show._front_end import Place, is_live, show_view
+from labkit.show._html import Markup, badge, code, details, element, escape, join, page, pre, table
+from labkit.show._learn import outcome_view, predictions_view, question_view
+from labkit.show._measure import diff_view, event_table, scrolled, section_table
+from labkit.show._progress import done_view, progress_view
 from labkit.show._recorded import record, recorded
+from labkit.show._sanitize import sanitize
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._study import failure_bars, move_table, study_page, study_table, time_bars
@@ -21,15 +25,18 @@ __all__ = [
     "FieldSpan",
     "Link",
     "Markup",
+    "Place",
     "TreeNode",
     "View",
     "badge",
     "bars",
     "chapter_page",
     "clean",
+    "code",
     "columns",
     "details",
     "diff_view",
+    "done_view",
     "element",
     "escape",
     "event_table",
@@ -38,17 +45,25 @@ __all__ = [
     "field_view",
     "fold",
     "hex_map",
+    "is_live",
     "join",
     "move_table",
     "one_line",
+    "outcome_view",
     "page",
     "paint",
     "pre",
+    "predictions_view",
+    "progress_view",
+    "question_view",
     "record",
     "recorded",
     "register_fold",
     "run_index",
+    "sanitize",
+    "scrolled",
     "section_table",
+    "show_view",
     "spans",
     "stamp",
     "stepper",
