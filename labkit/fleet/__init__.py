@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from labkit.fleet._collector import collector_source
-from labkit.fleet._read import FleetHost, Unreadable, fleet_host, read_fleet
-from labkit.fleet._report import Difference, FleetGroup, FleetReport, make_report
+from labkit.fleet._read import FleetHost, UnreadHost, fleet_host, read_fleet
+from labkit.fleet._report import FleetDifference, FleetGroup, FleetReport, make_report
 from labkit.fleet._ssh import collect_hosts, read_hosts
 
 __all__ = [
-    "Difference",
+    "FleetDifference",
     "FleetGroup",
     "FleetHost",
     "FleetReport",
-    "Unreadable",
+    "UnreadHost",
     "collect_hosts",
     "collector_source",
     "fleet_host",

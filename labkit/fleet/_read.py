@@ -34,14 +34,14 @@ class FleetHost:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadHost:
     """A file that holds no host's facts, and why."""
 
     host: str
     why: str
 
 
-def read_fleet(folder: Path) -> Iterator[FleetHost | Unreadable]:
+def read_fleet(folder: Path) -> Iterator[FleetHost | UnreadHost]:
     """Diagnose every ``*.json`` below a folder, in the order of the names; a host is called as its file.
 
     Raises:
@@ -59,9 +59,9 @@ def read_fleet(folder: Path) -> Iterator[FleetHost | Unreadable]:
         try:
             yield fleet_host(name, load(path))
         except DataError as error:
-            yield Unreadable(name, error.message)
+            yield UnreadHost(name, error.message)
         except OSError as error:
-            yield Unreadable(name, error.strerror or str(error))
+            yield UnreadHost(name, error.strerror or str(error))
 
 
 def fleet_host(name: str, facts: Facts) -> FleetHost:

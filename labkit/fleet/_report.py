@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from labkit.fleet._read import COMPARED, FleetHost, Unreadable
+from labkit.fleet._read import COMPARED, FleetHost, UnreadHost
 from labkit.host import REASONS, HostVerdict
 from labkit.show import Markup, clean, columns, details, element, escape, join, one_line, page, table
 
@@ -36,7 +36,7 @@ class FleetGroup:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FleetDifference:
     """A version that most hosts share, and those that have another: ``others`` by value."""
 
     what: str
@@ -50,7 +50,7 @@ class FleetReport:
     """The verdicts about many hosts; ``unreadable`` are files from which nothing could be said."""
 
     hosts: tuple[FleetHost, ...]
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadHost, ...]
 
     @cached_property
     def groups(self) -> tuple[FleetGroup, ...]:
@@ -72,7 +72,7 @@ class FleetReport:
         )
 
     @cached_property
-    def differences(self) -> tuple[Difference, ...]:
+    def differences(self) -> tuple[FleetDifference, ...]:
         """What is not the same on every host that says it; nothing where no value has a majority."""
         found = []
         for what in COMPARED:
@@ -84,7 +84,7 @@ class FleetReport:
             total = sum(map(len, values.values()))
             if len(ranked) > 1 and 2 * len(ranked[0][1]) > total:
                 others = {value: tuple(names) for value, names in ranked[1:]}
-                found.append(Difference(what, ranked[0][0], len(ranked[0][1]), others))
+                found.append(FleetDifference(what, ranked[0][0], len(ranked[0][1]), others))
         return tuple(found)
 
     def count(self, verdict: HostVerdict) -> int:
@@ -194,7 +194,7 @@ class FleetReport:
                 table(groups, ("hosts", "verdict", "reason", "what it is, what to do", "which")),
                 *([element("h2", "Different from the majority")] if others else []),
                 *([table(others, ("what", "most have", "these have", "which"))] if others else []),
-                *([element("h2", "Unreadable"), table(lost, ("file", "why"))] if lost else []),
+                *([element("h2", "UnreadHost"), table(lost, ("file", "why"))] if lost else []),
             ]
         )
 
@@ -233,11 +233,11 @@ class FleetReport:
         return f"TDX {status[0]} - {self.headline} | {counts} unreadable={len(self.unreadable)}", status[1]
 
 
-def make_report(found: Iterable[FleetHost | Unreadable]) -> FleetReport:
+def make_report(found: Iterable[FleetHost | UnreadHost]) -> FleetReport:
     """The report about what was read."""
     entries = list(found)
     hosts = tuple(entry for entry in entries if isinstance(entry, FleetHost))
-    return FleetReport(hosts, tuple(entry for entry in entries if isinstance(entry, Unreadable)))
+    return FleetReport(hosts, tuple(entry for entry in entries if isinstance(entry, UnreadHost)))
 
 
 def _count(hosts: tuple[str, ...]) -> str:

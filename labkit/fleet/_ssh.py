@@ -11,7 +11,7 @@ from pathlib import Path
 from labkit import process
 from labkit.errors import DataError, MissingComponent, UsageError
 from labkit.fleet._collector import collector_source
-from labkit.fleet._read import Unreadable
+from labkit.fleet._read import UnreadHost
 from labkit.host import load
 
 _AT_ONCE = 32
@@ -41,7 +41,7 @@ def read_hosts(path: Path) -> tuple[str, ...]:
 
 def collect_hosts(
     hosts: Sequence[str], folder: Path, on_progress: Callable[[str], None] = lambda text: None
-) -> list[Unreadable]:
+) -> list[UnreadHost]:
     """Save the facts of each host as ``HOST.json`` in ``folder``; those that did not answer, with the reason.
 
     Raises:
@@ -50,7 +50,7 @@ def collect_hosts(
     folder.mkdir(parents=True, exist_ok=True)
     program = collector_source().encode()
 
-    def ask(host: str) -> Unreadable | None:
+    def ask(host: str) -> UnreadHost | None:
         return _ask(host, program, folder)
 
     lost = []
@@ -61,7 +61,7 @@ def collect_hosts(
     return lost
 
 
-def _ask(host: str, program: bytes, folder: Path) -> Unreadable | None:
+def _ask(host: str, program: bytes, folder: Path) -> UnreadHost | None:
     try:
         done = process.run([*_SSH, "--", host, "python3", "-I", "-"], timeout=_SECONDS, stdin=program)
     except MissingComponent as error:
@@ -71,7 +71,7 @@ def _ask(host: str, program: bytes, folder: Path) -> Unreadable | None:
     if not done.ok:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         why = "no answer in time" if done.timed_out else said[-1][:200] if said else f"status {done.status}"
-        return Unreadable(host, f"ssh: {why}")
+        return UnreadHost(host, f"ssh: {why}")
     path = folder / f"{re.sub(r'[^A-Za-z0-9_.@-]', '_', host)}.json"
     draft = path.with_name(f".{path.name}")
     try:
@@ -82,6 +82,6 @@ def _ask(host: str, program: bytes, folder: Path) -> Unreadable | None:
         load(draft)
     except (ValueError, DataError) as error:
         draft.unlink(missing_ok=True)
-        return Unreadable(host, f"its answer holds no facts: {error}")
+        return UnreadHost(host, f"its answer holds no facts: {error}")
     draft.replace(path)
     return None
