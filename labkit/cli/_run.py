@@ -33,6 +33,11 @@ See what you predicted:  labkit progress my-lab"""
 @click.option(
     "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary in Markdown."
 )
+@click.option(
+    "--allow-host",
+    is_flag=True,
+    help="Let cells that say %%host run on this machine, outside of the TDVM; read them first.",
+)
 @json_option
 def command(
     notebooks: tuple[str, ...],
@@ -42,14 +47,17 @@ def command(
     attest: bool,
     junit: Path | None,
     summary: Path | None,
+    allow_host: bool,
     as_json: bool,
 ) -> None:
     """Run notebooks through papermill, one process each, and publish them as a site.
 
     NOTEBOOK is a path or the name of a chapter; without any, the guided chapters run in order.
     A chapter that fails keeps its partial notebook, and the chapters after it still run.
+
+    A notebook runs code on this machine, with your rights: run one that somebody sent only after reading it.
     """
-    plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout)
+    plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout, allow_host=allow_host)
     run = publish(run_plan(plan, on_progress=lambda text: click.echo(text, err=True, nl=False)))
     if attest:
         from labkit.attest import LabAuthority
