@@ -15,6 +15,7 @@
     │   └── CommandTimeout      a command in the guest ran out of time
     ├── NotModelled             the TDX model leaves this out, and says so     exit 69
     ├── ModuleRefused           the TDX module refused what had to succeed     exit 70
+    ├── NotInImage              what was looked for is not in the image        exit 1
     └── ChapterFailed           a notebook cell raised                         exit 1
 
 Exit codes follow sysexits.h, so that scripts can tell the kinds apart.
@@ -114,6 +115,12 @@ class NotModelled(LabkitError):
 
 class ModuleRefused(LabkitError):
     """The TDX module refused a call that had to succeed."""
+
+
+class NotInImage(LabkitError):
+    """A sound image that does not hold what was looked for in it."""
+
+    exit_code = 1
 
 
 class ChapterFailed(LabkitError):

@@ -87,6 +87,11 @@ def recognize_image(path: Path) -> BootImage:
     raise NotAKernel(f"{path} is neither an ELF, nor a bzImage, nor an ISO.", _REMEDY)
 
 
+def says_asterinas(data: bytes) -> bool:
+    """The data holds a sentence of Asterinas."""
+    return any(sign in data for sign in _SIGNS)
+
+
 def _sign(data: mmap.mmap) -> str | None:
     found = next((sign for sign in _SIGNS if data.find(sign) >= 0), None)
     return f"it holds {found.decode()!r}" if found else None
