@@ -5,6 +5,7 @@ from __future__ import annotations
 from labkit.measure._ccel import CcelTable, parse_ccel_table
 from labkit.measure._describe import DataCheck
 from labkit.measure._explain import Agreement, Explanation, Row, explain, page_order_of
+from labkit.measure._grub import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_config
 from labkit.measure._hob import td_hob_list
 from labkit.measure._kernel import authenticode, patch_header
 from labkit.measure._log import EventLog, LogEvent, LogFormat, LogHeader, parse_log
@@ -22,6 +23,7 @@ from labkit.measure._predict import (
     Rules,
     SecureBoot,
     Separators,
+    disc_options,
     predict,
 )
 from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report_log, rtmrs
@@ -29,6 +31,9 @@ from labkit.measure._tdvf import SectionAttribute, SectionType, Tdvf, TdvfSectio
 
 __all__ = [
     "ACPI_BLOBS",
+    "CONFIG_PATH",
+    "INITRD_PATH",
+    "KERNEL_PATH",
     "Agreement",
     "BootInputs",
     "CcelTable",
@@ -58,8 +63,10 @@ __all__ = [
     "Tdvf",
     "TdvfSection",
     "authenticode",
+    "disc_options",
     "explain",
     "extend",
+    "grub_config",
     "join_firmware",
     "measure_firmware",
     "mrtd",
