@@ -1,8 +1,8 @@
 """The kernel out of a release's ISO: found by content, checked, kept in the cache.
 
 A release has the asset ``asterinas-nixos-VERSION-x86_64.iso``, a NixOS installer. In it lies
-``nix-store.squashfs``, and in that the kernel as a store entry (the project's release workflow and ``distro/``
-at v0.18.1). Never tried on the real server.
+``nix-store.squashfs``, and in that the kernel as a store entry (the project's release workflow and
+``distro/`` at v0.18.1). Never tried on the real server.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -24,7 +25,7 @@ from labkit.asterinas._versions import RECOMMENDED
 from labkit.errors import DataError, NotInImage, UsageError
 from labkit.settings import Settings
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 RELEASE = "https://github.com/asterinas/asterinas/releases/download/v{0}/asterinas-nixos-{0}-x86_64.iso"
 _FIRST_RELEASE = (0, 17, 0)
@@ -49,7 +50,7 @@ class _Kernel:
 
 def fetch_image(
     settings: Settings,
-    say: Say = lambda text: None,
+    on_progress: Progress = lambda text: None,
     *,
     version: str | None = None,
     iso: str | None = None,
@@ -57,7 +58,7 @@ def fetch_image(
 ) -> KeptImage:
     """Bring the kernel of a version into the cache: from the project's release, or from ``iso``, file or URL.
 
-    sha256: what the kernel's hash must be. A kernel that was kept from the same place before must be the same.
+    sha256: what the kernel's hash must be. That another kernel came from the same place before is said.
 
     Raises:
         UsageError: the version or the place makes no sense.
@@ -78,28 +79,28 @@ def fetch_image(
         version = version or _named(origin)
     before = next((image for image in kept_images(settings).images if image.origin == origin), None)
     if before and _is_url(origin) and sha256 in (None, before.sha256):
-        say(f"it is in the cache already, from {origin}")
+        on_progress(f"it is in the cache already, from {origin}")
         return before
-    with _opened(origin, settings, say) as file:
-        data = _found(file, origin, say)
+    with _opened(origin, settings, on_progress) as file:
+        data = _found(file, origin, on_progress)
         digest = hashlib.sha256(data).hexdigest()
         demand = sha256.lower() if sha256 else None
         if demand and digest != demand:
             raise DataError(f"The kernel in {origin} has the SHA-256 {digest}.", f"{demand} was asked for.")
         image = keep_image(data, version, origin, settings)
     if before and before.sha256 != digest:
-        say(f"note: another kernel came from there before, with the SHA-256 {before.sha256}")
+        on_progress(f"note: another kernel came from there before, with the SHA-256 {before.sha256}")
     return image
 
 
-def kernel_in(path: Path, say: Say = lambda text: None) -> bytes:
+def kernel_in(path: Path, on_progress: Progress = lambda text: None) -> bytes:
     """The kernel out of a local ISO.
 
     Raises:
         NotInImage, DataError: there is none in it.
     """
     with _local(path) as file:
-        return _found(file, str(path), say)
+        return _found(file, str(path), on_progress)
 
 
 def _checked(version: str, *, released: bool) -> str:
@@ -126,20 +127,22 @@ def _is_url(origin: str) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(origin: str, settings: Settings, say: Say) -> Iterator[BinaryIO]:
+def _opened(origin: str, settings: Settings, on_progress: Progress) -> Iterator[BinaryIO]:
     if not _is_url(origin):
         with _local(Path(origin)) as file:
             yield file
         return
     key = hashlib.sha256(origin.encode()).hexdigest()[:16]
-    with RemoteFile(origin, settings.cache_dir / "asterinas" / f".parts-{key}", say) as remote:
-        say(f"{origin}: {remote.size / 1e6:.0f} MB, of which only what leads to the kernel is fetched")
+    with RemoteFile(origin, settings.cache_dir / "asterinas" / f".parts-{key}", on_progress) as remote:
+        on_progress(
+            f"{origin}: {remote.size / 1e6:.0f} MB, of which only what leads to the kernel is fetched"
+        )
         try:
             yield cast(BinaryIO, remote)
         except (DataError, NotInImage):
             remote.forget()
             raise
-        say(f"{remote.fetched / 1e6:.1f} MB fetched")
+        on_progress(f"{remote.fetched / 1e6:.1f} MB fetched")
         remote.forget()
 
 
@@ -152,7 +155,7 @@ def _local(path: Path) -> BinaryIO:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Name the ISO of a release.") from error
 
 
-def _found(file: BinaryIO, origin: str, say: Say) -> bytes:
+def _found(file: BinaryIO, origin: str, on_progress: Progress) -> bytes:
     """The first kernel with an EFI stub that is an Asterinas."""
     files = sorted(iso_files(file), key=lambda entry: not entry[0].endswith(".squashfs"))
     if not files:
@@ -161,32 +164,32 @@ def _found(file: BinaryIO, origin: str, say: Say) -> bytes:
     for path, offset, size in files:
         if offset + size > end:
             raise DataError(
-                f"{origin} is cut off: {path} ends at {(offset + size) / 1e6:.0f} MB, the file at {end / 1e6:.0f}.",
+                f"{origin} is cut off: it has {end} bytes, and {path} in it would end at {offset + size}.",
                 "Fetch it again.",
             )
-    for kernel in _kernels(file, files, say):
-        say(f"{kernel.name}: {kernel.size / 1e6:.1f} MB, {kernel.packed / 1e6:.1f} MB of the image")
+    for kernel in _kernels(file, files, on_progress):
+        on_progress(f"{kernel.name}: {kernel.size / 1e6:.1f} MB, {kernel.packed / 1e6:.1f} MB of the image")
         data = kernel.read()
         if says_asterinas(data):
             return data
-        say(f"{kernel.name} is no Asterinas")
+        on_progress(f"{kernel.name} is no Asterinas")
     raise NotInImage(
         f"There is no kernel of Asterinas with an EFI stub in {origin}.",
-        "Name the ISO of a release (asterinas-nixos-VERSION-x86_64.iso), or a kernel with `labkit boot --kernel`.",
+        "Name the ISO of a release, asterinas-nixos-VERSION-x86_64.iso; `labkit boot --kernel` boots a kernel.",
     )
 
 
-def _kernels(file: BinaryIO, files: list[tuple[str, int, int]], say: Say) -> Iterator[_Kernel]:
+def _kernels(file: BinaryIO, files: list[tuple[str, int, int]], on_progress: Progress) -> Iterator[_Kernel]:
     for path, offset, size in files:
         if size < _LEAST:
             continue
         file.seek(offset)
         head = file.read(_HEAD)
         if head[:4] == MAGIC:
-            say(f"{path}: a squashfs of {size / 1e6:.0f} MB")
+            on_progress(f"{path}: a squashfs of {size / 1e6:.0f} MB")
             yield from _in_squashfs(Squashfs(file, offset))
         elif _starts_by_firmware(head) and size <= _LARGEST:
-            yield _Kernel(path, size, size, lambda offset=offset, size=size: _slice(file, offset, size))
+            yield _Kernel(path, size, size, partial(_slice, file, offset, size))
 
 
 def _slice(file: BinaryIO, offset: int, size: int) -> bytes:
@@ -203,9 +206,7 @@ def _in_squashfs(image: Squashfs) -> Iterator[_Kernel]:
         for name, node in _files(image, entry, entry.name, _DEPTH):
             size = image.file_size(node)
             if _LEAST <= size <= _LARGEST and _starts_by_firmware(image.read(node, _HEAD)):
-                yield _Kernel(
-                    name, size, image.packed_size(node), lambda node=node, size=size: image.read(node, size)
-                )
+                yield _Kernel(name, size, image.packed_size(node), partial(image.read, node, size))
 
 
 def _files(image: Squashfs, node: Node, name: str, depth: int) -> Iterator[tuple[str, Node]]:

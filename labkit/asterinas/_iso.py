@@ -44,7 +44,7 @@ def read_from_iso(path: Path, name: str) -> bytes | None:
 
 
 def iso_files(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
-    """Path, offset and size of every file of an image, at most five folders deep; nothing where it is none."""
+    """Path, offset and size of each file of an image, five folders deep; nothing where it is none."""
     record = _root(file)
     if record is not None:
         yield from _walk(file, record, "", {record.sector})

@@ -30,8 +30,8 @@ _FIELDS = ("version", "kind", "sha256", "origin", "kept")
 class KeptImage:
     """A kernel in the cache.
 
-    version: of Asterinas, or ``unknown``. kind: its form, as ``ImageKind`` has it. origin: where it was found.
-    kept: when, in seconds since 1970.
+    version: of Asterinas, or ``unknown``. kind: its form, as ``ImageKind`` has it. origin: where it was
+    found. kept: when, in seconds since 1970.
     """
 
     version: str
@@ -83,7 +83,9 @@ def kept_images(settings: Settings) -> ImageTable:
     """The kernels in the cache, the newest version first; a folder without a whole record is left out."""
     found = [_load(folder) for folder in _folder(settings).glob("[!.]*")]
     images = [image for image in found if image is not None]
-    return ImageTable(tuple(sorted(images, key=lambda image: (_order(image.version), image.kept), reverse=True)))
+    return ImageTable(
+        tuple(sorted(images, key=lambda image: (_order(image.version), image.kept), reverse=True))
+    )
 
 
 def find_image(settings: Settings, version: str | None = None) -> KeptImage:
@@ -97,7 +99,8 @@ def find_image(settings: Settings, version: str | None = None) -> KeptImage:
     if not fitting:
         there = ", ".join(dict.fromkeys(image.version for image in images))
         raise MissingComponent(
-            f"There is no kernel of Asterinas {version or ''}".rstrip() + " in the cache"
+            f"There is no kernel of Asterinas {version or ''}".rstrip()
+            + " in the cache"
             + (f", which has {there}." if there else "."),
             f"`labkit asterinas fetch {version}` gets it." if version else FETCH,
         )

@@ -16,7 +16,7 @@ import requests
 
 from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 PART = 1 << 18
 """Bytes of a part: a table of a squashfs takes a few, and a request costs a round trip."""
@@ -30,7 +30,7 @@ _BY_HAND = "Download the file by other means, then run `labkit asterinas fetch -
 class RemoteFile(io.RawIOBase):
     """A file behind ``url``, seekable. Use it as a context manager; ``forget`` removes its parts."""
 
-    def __init__(self, url: str, folder: Path, say: Say) -> None:
+    def __init__(self, url: str, folder: Path, on_progress: Progress) -> None:
         """Ask the server for the first part.
 
         Raises:
@@ -43,7 +43,7 @@ class RemoteFile(io.RawIOBase):
         self.url = url
         self.fetched = 0
         self._folder = folder
-        self._say = say
+        self._on_progress = on_progress
         self._told = time.monotonic()
         self._at = 0
         self._session = requests.Session()
@@ -108,11 +108,13 @@ class RemoteFile(io.RawIOBase):
         try:
             kept = mark.read_text() if mark.exists() else None
             if kept is not None and kept != self._mark:
-                self._say("the file on the server is another one than before: its parts are fetched anew")
+                self._on_progress(
+                    "the file on the server is another one than before: its parts are fetched anew"
+                )
                 self.forget()
             elif kept:
                 have = sum(path.stat().st_size for path in self._folder.glob("part-*"))
-                self._say(f"going on with {have / 1e6:.1f} MB that came before")
+                self._on_progress(f"going on with {have / 1e6:.1f} MB that came before")
             self._folder.mkdir(parents=True, exist_ok=True)
             mark.write_text(self._mark)
         except OSError as error:
@@ -142,17 +144,21 @@ class RemoteFile(io.RawIOBase):
     def _tell(self, more: int = 0) -> None:
         if time.monotonic() - self._told > _TELL_SECONDS:
             self._told = time.monotonic()
-            self._say(f"  {(self.fetched + more) / 1e6:.1f} MB fetched")
+            self._on_progress(f"  {(self.fetched + more) / 1e6:.1f} MB fetched")
 
     def _ask(self, number: int) -> bytes:
         """One part from the server, tried a few times."""
         for attempt in range(_TRIES):
             try:
                 return self._request(number)
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ) as error:
                 if attempt == _TRIES - 1 or not self._mark:
                     raise self._silent(error) from error
-                self._say(f"  the connection broke off; trying again ({attempt + 1} of {_TRIES - 1})")
+                self._on_progress(f"  the connection broke off; trying again ({attempt + 1} of {_TRIES - 1})")
             except requests.RequestException as error:
                 raise MissingComponent(
                     f"{self.url} cannot be fetched: the server's answer makes no sense.", _BY_HAND

@@ -70,7 +70,7 @@ def terminal_program() -> bytes:
 
 
 def _steps(at: dict[str, int]) -> list[_Step]:
-    """r12: the master, or the slave in the child. r13: the child. r14: argc and argv. r15: the environment."""
+    """r12: the master, or in the child the slave. r13: the child. r14: argc and argv. r15: environment."""
     master, child = b"\x44\x89\xe7", b"\x44\x89\xef"  # mov edi, r12d; mov edi, r13d
     settings, poll = at["settings"], at["poll"]
     return [

@@ -7,7 +7,7 @@ from labkit.measure._describe import DataCheck
 from labkit.measure._explain import Agreement, Explanation, Row, explain, page_order_of
 from labkit.measure._grub import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_config
 from labkit.measure._hob import td_hob_list
-from labkit.measure._kernel import authenticode, patch_header
+from labkit.measure._kernel import authenticode, patch_header, stub_measures
 from labkit.measure._log import EventLog, LogEvent, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure._names import EventType
@@ -25,6 +25,7 @@ from labkit.measure._predict import (
     Separators,
     disc_options,
     predict,
+    ui_app_option,
 )
 from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report_log, rtmrs
 from labkit.measure._tdvf import SectionAttribute, SectionType, Tdvf, TdvfSection, join_firmware, read_tdvf
@@ -79,5 +80,7 @@ __all__ = [
     "replay_pcrs",
     "report_log",
     "rtmrs",
+    "stub_measures",
     "td_hob_list",
+    "ui_app_option",
 ]

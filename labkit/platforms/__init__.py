@@ -9,7 +9,7 @@ from labkit.platforms._choose import PlatformName, choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
 from labkit.platforms._platform import TdvmPlatform
-from labkit.platforms._request import BootPlan, BootRequest
+from labkit.platforms._request import BootPlan, BootRequest, measured_through_loader
 from labkit.platforms._tdvm import Tdvm
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ __all__ = [
     "fresh_nonce",
     "hardware_evidence",
     "load_evidence",
+    "measured_through_loader",
     "parse_measurements",
     "read_tsm",
     "run_here",

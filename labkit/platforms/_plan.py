@@ -27,9 +27,15 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
         )
     if request.initrd and not request.initrd.is_file():
         raise UsageError(f"There is no initrd {request.initrd}.", "Name a file, or leave it out.")
-    if request.iso or request.kernel or request.profile:
+    if request.guest not in (None, "linux") or request.iso or request.kernel or request.profile:
         # Most boots name no image, and need not wait for what is known of Asterinas.
         from labkit.platforms._image import plan_image
 
-        return plan_image(request, toolchain, firmware, settings)
-    return plan_linux(request, toolchain, firmware, settings)
+        made = plan_image(request, toolchain, firmware, settings)
+    else:
+        made = plan_linux(request, toolchain, firmware, settings)
+    if request.loader:
+        from labkit.platforms._loader import through_loader
+
+        made = through_loader(made, settings)
+    return made

@@ -41,10 +41,12 @@ class Tdvm:
         *,
         recognized: str = "",
         unmeasured: str | None = None,
+        left_out: str | None = None,
     ) -> None:
         """Take over a booted machine; its record is copied below ``keep_in`` when it ends.
 
         recognized: what the image was taken for, and why. unmeasured: why there are no registers.
+        left_out: what of the boot they do not cover.
         """
         self.machine = machine
         self.timeline = timeline
@@ -53,6 +55,7 @@ class Tdvm:
         self.why = why
         self.recognized = recognized
         self.unmeasured = unmeasured
+        self.left_out = left_out
         self._firmware = firmware
         self.commands: list[CommandResult] = []
         self.keep_in = keep_in
@@ -103,6 +106,7 @@ class Tdvm:
             self.keep_in,
             recognized=self.recognized,
             unmeasured=self.unmeasured,
+            left_out=self.left_out,
         )
 
     @cached_property
@@ -157,7 +161,7 @@ class Tdvm:
 
     def _registers(self) -> dict[str, Any]:
         if self.unmeasured is None:
-            return self.measurements.to_dict()
+            return {**self.measurements.to_dict(), "not_measured": self.left_out}
         mrtd = self._firmware.mrtd[PageOrder.SINGLE_PASS].hex() if self._firmware else None
         return {"mrtd": mrtd, "rtmr": None, "unmeasured": self.unmeasured}
 
@@ -165,7 +169,7 @@ class Tdvm:
     def measured(self) -> str:
         """The registers as text, or why there are none."""
         if self.unmeasured is None:
-            return str(self.measurements)
+            return "\n".join([str(self.measurements), *([self.left_out] if self.left_out else [])])
         mrtd = self._registers()["mrtd"]
         return f"MRTD  {mrtd}\n{self.unmeasured}" if mrtd else self.unmeasured
 

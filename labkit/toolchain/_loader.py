@@ -13,7 +13,7 @@ from pathlib import Path
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
 from labkit.toolchain._apt import Apt, Progress
-from labkit.toolchain._toolchain import REMEDY, Program, packages_dir
+from labkit.toolchain._toolchain import LOADER_MODULES, REMEDY, Program, find_loader_tree
 
 LEAST = (2, 12)
 
@@ -30,8 +30,6 @@ PACKAGES = (
 )
 """GRUB's modules, what makes images of them, what makes a FAT file system; and the libraries of these."""
 
-_LABEL = "loader"
-_MODULES = "usr/lib/grub/x86_64-efi"
 _SUITE = "trixie"
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
 _LINKER = "ld-linux-x86-64.so.2"
@@ -46,7 +44,7 @@ class Loader:
     @property
     def modules(self) -> Path:
         """The folder of GRUB's modules."""
-        return self.tree / _MODULES
+        return self.tree / LOADER_MODULES
 
     def program(self, name: str) -> Program:
         """A program of the tree, started with the tree's own C library."""
@@ -58,25 +56,19 @@ class Loader:
         return Program(linker, words, {"MTOOLSRC": "/dev/null", "SOURCE_DATE_EPOCH": "0"})
 
 
-def find_loader(settings: Settings) -> Loader | None:
-    """The newest unpacked loader."""
-    trees = [path.parents[3] for path in packages_dir(settings).glob(f"{_LABEL}-*/{_MODULES}")]
-    return Loader(max(trees, key=lambda tree: tree.stat().st_mtime)) if trees else None
-
-
-def need_loader(settings: Settings) -> Loader:
+def find_loader(settings: Settings) -> Loader:
     """The unpacked loader.
 
     Raises:
         MissingComponent: there is none.
     """
-    found = find_loader(settings)
-    if found is None:
+    tree = find_loader_tree(settings)
+    if tree is None:
         raise MissingComponent("The boot loader that measures what it boots (GRUB 2.12) is missing.", REMEDY)
-    return found
+    return Loader(tree)
 
 
-def fetch_loader(apt: Apt, state: Path, on_progress: Progress) -> list[Path]:
+def fetch_loader(apt: Apt, on_progress: Progress) -> list[Path]:
     """Download the packages, of this system's release or of Debian 13; the files. ``apt`` has its lists.
 
     Raises:
@@ -89,9 +81,10 @@ def fetch_loader(apt: Apt, state: Path, on_progress: Progress) -> list[Path]:
     if mirror is None:
         raise MissingComponent(
             "The package sources of this system have no GRUB from 2.12 on.",
-            "Debian 12 and later, and Ubuntu from 24.04 on, lead to one; measured boots of Asterinas need it.",
+            "Debian from 12 on and Ubuntu from 24.04 on have or lead to one.",
         )
     on_progress(f"this system's GRUB is older than 2.12: Debian {_SUITE}'s is fetched, and not installed")
+    state = apt.state / "newer"
     state.mkdir(parents=True, exist_ok=True)
     sources = state / "sources.list"
     sources.write_text(f"deb {mirror} {_SUITE} main\n")

@@ -1,6 +1,6 @@
 """A boot disc whose loader measures what it reads: GRUB in an EFI partition, kernel and initrd beside it.
 
-The disc is an ISO 9660 image with an El Torito entry for UEFI, as the project's own are; Asterinas is known to
+The disc is an ISO 9660 image with an El Torito entry for UEFI, as the images of Asterinas are; it is known to
 boot from such a CD-ROM drive.
 """
 
@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,32 +54,34 @@ def loader_image(loader: Loader, settings: Settings) -> bytes:
     return path.read_bytes()
 
 
-def build_disc(
-    loader: Loader, kernel: bytes, initrd: bytes, config: bytes, files: tuple[str, str, str], settings: Settings
+def build_boot_disc(
+    loader: Loader, files: Mapping[str, Path], texts: Mapping[str, bytes], settings: Settings
 ) -> BootDisc:
-    """The disc for a kernel, its initrd and a ``grub.cfg``; ``files`` names their paths on it.
+    """A disc with copies of ``files`` and with ``texts``, by their paths on it; GRUB reads its ``grub.cfg``.
 
     Raises:
         MissingComponent: it cannot be made.
         StorageError: the cache cannot be written.
     """
+    contents = {**{name: path.read_bytes() for name, path in files.items()}, **texts}
+    folder = settings.cache_dir / "discs"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         image = loader_image(loader, settings)
-        key = hashlib.sha256()
-        for part in (image, kernel, initrd, config, *(name.encode() for name in files)):
-            key.update(hashlib.sha256(part).digest())
-        path = settings.cache_dir / "discs" / f"{key.hexdigest()[:32]}.iso"
+        parts = [image, *(part for name, data in contents.items() for part in (name.encode(), data))]
+        digests = b"".join(hashlib.sha256(part).digest() for part in parts)
+        path = folder / f"{hashlib.sha256(digests).hexdigest()[:32]}.iso"
         if path.exists():
             os.utime(path)
             return BootDisc(path, image)
-        _sweep(path.parent)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / "disc.iso"
-            _write_iso(made, _efi_partition(loader, image, Path(folder)), dict(zip(files, (kernel, initrd, config), strict=True)))
+        _sweep(folder)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            made = Path(work) / "disc.iso"
+            _write_iso(made, _efi_partition(loader, image, Path(work)), contents)
             made.replace(path)
     except OSError as error:
         raise StorageError(
-            f"The cache {settings.cache_dir} cannot be written: {error.strerror}.",
+            f"The cache {folder} cannot be written: {error.strerror}.",
             "Free some space, or set LABKIT_CACHE_DIR to a folder on a larger disk.",
         ) from error
     return BootDisc(path, image)
@@ -94,7 +97,7 @@ def _efi_partition(loader: Loader, image: bytes, folder: Path) -> bytes:
     return target.read_bytes()
 
 
-def _write_iso(path: Path, partition: bytes, files: dict[str, bytes]) -> None:
+def _write_iso(path: Path, partition: bytes, files: Mapping[str, bytes]) -> None:
     from pycdlib import PyCdlib
 
     iso = PyCdlib()

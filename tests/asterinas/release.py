@@ -1,4 +1,4 @@
-"""An ISO of a release's layout, and a web server that hands it out well or badly. Nothing in it is Asterinas."""
+"""An ISO of a release's layout, and a web server that hands it out well or badly. It holds no Asterinas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -40,7 +40,17 @@ def squashfs(folder: Path, kernel: bytes | None, *, compression: str = "zstd", e
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(kernel)
     image = folder / f"{compression}.squashfs"
-    command = ["mksquashfs", store, image, "-comp", compression, "-all-root", "-noappend", "-quiet", "-no-progress"]
+    command = [
+        "mksquashfs",
+        store,
+        image,
+        "-comp",
+        compression,
+        "-all-root",
+        "-noappend",
+        "-quiet",
+        "-no-progress",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return image.read_bytes()
 
@@ -91,7 +101,9 @@ def served(data: bytes) -> Iterator[tuple[str, Server]]:
             self.send_response(code)
             if code == 206:
                 shift = 1 if server.wrong else 0
-                self.send_header("Content-Range", f"bytes {begin + shift}-{end - 1 + shift}/{len(server.data)}")
+                self.send_header(
+                    "Content-Range", f"bytes {begin + shift}-{end - 1 + shift}/{len(server.data)}"
+                )
             self.send_header("Content-Type", "text/html" if server.page else "application/octet-stream")
             self.send_header("Content-Length", str(end - begin))
             self.send_header("ETag", server.etag)
@@ -109,10 +121,8 @@ def served(data: bytes) -> Iterator[tuple[str, Server]]:
             """Be quiet."""
 
         def handle(self) -> None:
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError, ValueError):
                 super().handle()
-            except (BrokenPipeError, ConnectionResetError, ValueError):
-                pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.daemon_threads = True

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import fetch_image, find_image, keep_image, kept_images
 from labkit import process
+from labkit.asterinas import fetch_image, find_image, keep_image, kept_images
 from labkit.errors import DataError, LabkitError, MissingComponent, NotAKernel, NotInImage, UsageError
 from labkit.settings import Settings
 from tests.asterinas.release import iso, served, squashfs, stub
@@ -29,7 +29,9 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("release")
     image = squashfs(folder, KERNEL)
     path = folder / "asterinas-nixos-0.18.0-x86_64.iso"
-    return iso(path, {"initrd": stub(sign=b"", seed=2)[1:], "filler": bytes(PAD), "nix-store.squashfs": image})
+    return iso(
+        path, {"initrd": stub(sign=b"", seed=2)[1:], "filler": bytes(PAD), "nix-store.squashfs": image}
+    )
 
 
 @pytest.fixture
@@ -99,8 +101,10 @@ def test_broken_off_goes_on(settings: Settings, release: Path, monkeypatch: pyte
         first, server.cut_after, server.sent = server.sent, None, 0
         said: list[str] = []
         assert fetch_image(settings, said.append, iso=url).path.read_bytes() == KERNEL
-        assert first > 0 and server.sent < len(KERNEL) + (3 << 20) - first // 2
-    assert parts.startswith(".parts-") and left(settings) == []
+        assert first > 0
+        assert server.sent < len(KERNEL) + (3 << 20) - first // 2
+    assert parts.startswith(".parts-")
+    assert left(settings) == []
     assert any(line.startswith("going on with") for line in said)
 
 
@@ -145,7 +149,9 @@ def test_server_with_another_file(settings: Settings) -> None:
 
 def test_no_network(settings: Settings) -> None:
     error = refusal(settings, MissingComponent, iso="http://127.0.0.1:9/asterinas-nixos-0.18.0-x86_64.iso")
-    assert error.exit_code == 69 and "does not answer" in error.message and "--iso FILE" in error.remedy
+    assert error.exit_code == 69
+    assert "does not answer" in error.message
+    assert "--iso FILE" in error.remedy
 
 
 def test_image_without_kernel(settings: Settings, tmp_path: Path) -> None:
@@ -172,11 +178,9 @@ def test_damaged_squashfs_is_refused(settings: Settings, release: Path, tmp_path
         damaged[begin : begin + 60] = b"\xa5" * 60
         path = tmp_path / "x.iso"
         path.write_bytes(damaged)
-        try:
-            assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
-            shutil.rmtree(settings.cache_dir)
-        except (DataError, NotInImage) as error:
-            assert error.remedy
+        with pytest.raises((DataError, NotInImage)) as caught:
+            fetch_image(settings, iso=str(path))
+        assert caught.value.remedy
 
 
 def test_hash_that_is_asked_for(settings: Settings, release: Path) -> None:
@@ -194,7 +198,12 @@ def test_version_that_has_no_release(settings: Settings, version: str) -> None:
 def test_newest_version_comes_first(settings: Settings) -> None:
     for seed, version in enumerate(("0.9.0", "unknown", "0.18.0", "0.17.2")):
         keep_image(stub(seed=seed), version, "here", settings)
-    assert [image.version for image in kept_images(settings).images] == ["0.18.0", "0.17.2", "0.9.0", "unknown"]
+    assert [image.version for image in kept_images(settings).images] == [
+        "0.18.0",
+        "0.17.2",
+        "0.9.0",
+        "unknown",
+    ]
     assert find_image(settings).version == "0.18.0"
     with pytest.raises(MissingComponent, match=r"has 0\.18\.0, 0\.17\.2, 0\.9\.0, unknown.*fetch 0\.18\.1"):
         find_image(settings, "0.18.1")
@@ -210,7 +219,8 @@ def test_kept_image_that_was_altered(settings: Settings) -> None:
 def test_other_kernels_are_not_kept(settings: Settings) -> None:
     with pytest.raises(NotAKernel):
         keep_image(stub(sign=b""), "0.18.0", "here", settings)
-    assert not kept_images(settings).images and left(settings) == []
+    assert not kept_images(settings).images
+    assert left(settings) == []
 
 
 def test_command(settings: Settings, release: Path) -> None:
