@@ -175,7 +175,7 @@ def _found(file: BinaryIO, origin: str, on_progress: Progress) -> bytes:
         on_progress(f"{kernel.name} is no Asterinas")
     raise NotInImage(
         f"There is no kernel of Asterinas with an EFI stub in {origin}.",
-        "Name the ISO of a release, asterinas-nixos-VERSION-x86_64.iso; `labkit boot --kernel` boots a kernel.",
+        "Name the ISO of a release, asterinas-nixos-VERSION-x86_64.iso, or give a kernel to `labkit boot`.",
     )
 
 
