@@ -9,6 +9,7 @@ from labkit.asterinas import PROFILES, ImageTable, ProfileTable, choose_profile,
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
@@ -93,7 +94,7 @@ def firmware() -> Path:
 
 def measure(firmware_file: Path | str) -> FirmwareMeasurement:
     """The sections of a TDVF, and its MRTD in both page orders."""
-    return measure_firmware(Path(firmware_file).read_bytes(), str(firmware_file))
+    return measure_firmware(read_named(Path(firmware_file)), str(firmware_file))
 
 
 def boot(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from labkit.files import read_named
 from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, is_own_initramfs
 from labkit.platforms._request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
 from labkit.vm import LINUX_MEMORY, BootSpec, MachineConfig, Port
+
+_LARGEST_INITRD = 1 << 30
 
 
 def plan_linux(
@@ -35,7 +38,7 @@ def plan_linux(
         memory=LINUX_MEMORY.given(request.memory),
         cpus=request.smp,
     )
-    if request.initrd and not is_own_initramfs(request.initrd.read_bytes()):
+    if request.initrd and not is_own_initramfs(read_named(request.initrd, _LARGEST_INITRD)):
         return _foreign_initrd(request.initrd, BootPlan(spec, firmware, contents=contents))
     return BootPlan(spec, firmware, contents=contents)
 

@@ -16,7 +16,9 @@ from types import EllipsisType
 from typing import Any
 
 from labkit.errors import DataError, UsageError
+from labkit.files import read_named
 
+_LARGEST = 128 << 20
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 
@@ -145,10 +147,9 @@ def _find(word: str, start: Path) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"There is no notebook {path}.", "Check the path.") from None
+    if path.is_dir() or not path.exists():
+        raise UsageError(f"There is no notebook {path}.", "Check the path.")
+    return read_named(path, _LARGEST)
 
 
 def _parse(path: Path, data: bytes) -> Any:
