@@ -20,6 +20,7 @@ from labkit.measure import (
     stub_measures,
     ui_app_option,
 )
+from labkit.platforms._measurements import keep_log
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._request import BootRequest
 from labkit.platforms._rules import rules_of
@@ -57,11 +58,17 @@ class EmulatedPlatform(TdvmPlatform):
             on_progress(planned.recognized)
         if planned.left_out:
             on_progress(planned.left_out)
+        measured = _measured(planned.firmware) if planned.firmware else None
         machine, timeline = boot(
-            planned.spec, accelerator, toolchain, self.settings, request.cold, on_progress
+            planned.spec,
+            accelerator,
+            toolchain,
+            self.settings,
+            request.cold,
+            on_progress,
+            keep_log(measured) if measured else None,
         )
         why = f"{self.why}; {accelerator.kind.value} because {accelerator.why}"
-        measured = _measured(planned.firmware) if planned.firmware else None
         return Tdvm(
             machine,
             timeline,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.bootlog import Timeline
 from labkit.console import CommandResult
-from labkit.errors import GuestGone, VmError
+from labkit.errors import DataError, GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
 from labkit.settings import Trust
@@ -160,19 +160,29 @@ class Tdvm:
             "run_dir": str(self.run_dir),
         }
 
+    @cached_property
+    def _no_registers(self) -> str | None:
+        """Why there are no registers to show; a guest that is not labkit's own may have ended by itself."""
+        if self.unmeasured is None and not self.machine.spec.profile.reseeds:
+            try:
+                _ = self.measurements
+            except (VmError, DataError) as error:
+                return f"The registers could not be read. {error.message}"
+        return self.unmeasured
+
     def _registers(self) -> dict[str, Any]:
-        if self.unmeasured is None:
+        if self._no_registers is None:
             return {**self.measurements.to_dict(), "not_measured": self.left_out}
         mrtd = self._firmware.mrtd[PageOrder.SINGLE_PASS].hex() if self._firmware else None
-        return {"mrtd": mrtd, "rtmr": None, "unmeasured": self.unmeasured}
+        return {"mrtd": mrtd, "rtmr": None, "unmeasured": self._no_registers}
 
     @property
     def measured(self) -> str:
         """The registers as text, or why there are none."""
-        if self.unmeasured is None:
+        if self._no_registers is None:
             return "\n".join([str(self.measurements), *([self.left_out] if self.left_out else [])])
         mrtd = self._registers()["mrtd"]
-        return f"MRTD  {mrtd}\n{self.unmeasured}" if mrtd else self.unmeasured
+        return f"MRTD  {mrtd}\n{self._no_registers}" if mrtd else self._no_registers
 
     def record(self) -> None:
         """Write down what is known of the boot, as ``result.json`` of the run directory.
