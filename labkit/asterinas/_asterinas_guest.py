@@ -69,7 +69,7 @@ class AsterinasGuest:
     patience: float = 1.0
     reseeds: bool = field(default=False, init=False)
     handover: str = field(
-        default=r"Processing \d+ memory map|Entering (?:the )?Asterinas entry|OSTD initialized|Linux version ",
+        default=r"Processing \d+ memory|Entering (?:the )?Asterinas entry|OSTD initialized|Linux version ",
         init=False,
     )
 

@@ -3,8 +3,8 @@
 GRUB 2.12, module ``tpm``: each command goes into PCR 8 as its words with one space between them, quotes gone;
 the kernel's command line goes there as well, as the words behind ``linux``; each file that is read goes into
 PCR 9 by its content. ``grub_cmd:`` and ``kernel_cmdline:`` stand in an event's description only. In a TD the
-same events go through the firmware's CC protocol into RTMR2 (GRUB's source; never tried). Found by hashing the
-events of real boots.
+same events go through the firmware's CC protocol into RTMR2 (GRUB's source; never tried). Found by hashing
+the events of real boots.
 """
 
 from __future__ import annotations

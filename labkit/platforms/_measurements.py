@@ -164,8 +164,8 @@ class Measurements:
 def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) -> Measurements:
     """Measurements of a running machine with a vTPM, read while it is paused; the guest is not asked.
 
-    Of the log that was read early and of those in its memory the first that leads to the vTPM's registers is taken; if none does, the
-    likeliest, and ``differences`` has the registers.
+    Of the log that was read early and of those in its memory the first that leads to the vTPM's registers is
+    taken; if none does, the likeliest, and ``differences`` has the registers.
 
     Raises:
         VmError: QEMU or the vTPM is gone, or there is no event log in the guest's memory.

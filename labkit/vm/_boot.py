@@ -47,7 +47,8 @@ def boot(
     """Boot ``spec`` until its shell answers.
 
     The first boot of a specification leaves a snapshot in the cache, and the next ones resume from
-    it; ``cold`` neither uses nor makes one. on_handover: see ``VirtualMachine.wait_booted``. Whoever calls this closes the machine.
+    it; ``cold`` neither uses nor makes one. Whoever calls this closes the machine.
+    on_handover: see ``VirtualMachine.wait_booted``.
 
     Raises:
         BootFailed, CommandTimeout: the guest does not come up.
