@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.asterinas import PROFILES, ImageTable, ProfileTable, choose_profile, kept_images, profile
@@ -12,6 +13,7 @@ from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine
 from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
+from labkit.learn import Notebook, make_question, show_panel, waiting
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
     Attestation,
@@ -26,7 +28,50 @@ from labkit.platforms import (
     measured_through_loader,
 )
 from labkit.settings import Settings
+from labkit.show import show_view
 from labkit.toolchain import Inventory, find_toolchain, install_toolchain
+
+_PREDICTIONS = Notebook()
+
+
+def predict(
+    id: str,  # noqa: A002
+    question: str,
+    choices: Sequence[object] = (),
+    *,
+    order: Sequence[object] = (),
+    tolerance: float | None = None,
+    unit: str = "",
+    answer: object | None = None,
+) -> None:
+    """Ask for a prediction, and record it: in the notebook and in the learner's folder.
+
+    One of ``choices`` is picked; ``order`` is put in order; with a ``tolerance`` it is a number, in ``unit``;
+    otherwise it is free text. ``answer`` answers in the cell itself, where a front end has no forms.
+
+    Raises:
+        UsageError: ``id`` is no ``chapter.word``, or ``answer`` does not fit.
+    """
+    asked = make_question(id, question, choices, order, tolerance, unit)
+    if answer is None:
+        _PREDICTIONS.ask(asked)
+    else:
+        _PREDICTIONS.pose(asked)
+        show_view(_PREDICTIONS.record(asked, answer))
+
+
+def outcome(id: str, found: object, why: str = "") -> None:  # noqa: A002
+    """Show what was predicted under ``id`` beside what was ``found``, and why it is so.
+
+    Raises:
+        UsageError: nothing was asked under this id.
+    """
+    show_view(_PREDICTIONS.tell(id, found, why))
+
+
+def predictions(chapter: str) -> None:
+    """Show what was predicted in a chapter, and how it came out."""
+    show_view(_PREDICTIONS.summary(chapter))
 
 
 def verify_host() -> HostReport:
@@ -113,9 +158,20 @@ def boot(
     ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or ``asterinas:VERSION``;
     ``loader`` boots it through one that measures.
     """
-    chosen = choose_platform(platform, Settings.load())
+    settings = Settings.load()
     request = BootRequest(memory, append, initrd=_path(initrd), cold=cold, guest=guest, loader=loader)
-    return chosen.boot(request, keep_in=Path(run_dir) if run_dir else None)
+    with waiting("Booting a TDVM", f"boot, {'cold' if cold else 'warm'}", settings) as step:
+        chosen = choose_platform(platform, settings)
+        return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
+
+
+def panel(tdvm: Tdvm) -> None:
+    """Show a TDVM: timeline, registers, console, and buttons where a person looks on.
+
+    Raises:
+        VmError: its boot was not measured.
+    """
+    show_panel(tdvm, Settings.load())
 
 
 def event_log(data: bytes) -> LogReport:
@@ -182,7 +238,11 @@ def attest(
     now = int(time.time())
     authority = LabAuthority.open(settings.state_dir, now)
     alternatives = {"the boot that was asked for": chosen.predict(request).inputs}
-    with chosen.boot(request, keep_in=Path(run_dir) if run_dir else None) as tdvm:
+    with (
+        waiting("Booting and attesting a TDVM", "attest", settings) as step,
+        chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
+    ):
+        step("evidence")
         return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
 
 

@@ -81,18 +81,22 @@ def _text(name: str, value: object) -> str:
 
 
 def _log(entry: dict[str, Any]) -> KernelLog:
-    lines = tuple(
-        LogLine(_text("log", text), None if seconds is None else float(seconds), int(count))
-        for seconds, text, count in entry["lines"]
-    )
     first = entry.get("first_seconds")
     return KernelLog(
         LogState(entry["state"]),
         _text("log", entry["source"]),
-        lines,
+        _lines(entry["lines"]),
         why=_text("log", entry.get("why", "")),
         total_lines=int(entry["total_lines"]),
         first_seconds=None if first is None else float(first),
         from_boot=entry.get("from_boot") is True,
         boots=int(entry.get("boots", 1)),
+        unread=_lines(entry.get("unread", [])),
+    )
+
+
+def _lines(rows: list[Any]) -> tuple[LogLine, ...]:
+    return tuple(
+        LogLine(_text("log", text), None if seconds is None else float(seconds), int(count))
+        for seconds, text, count in rows
     )

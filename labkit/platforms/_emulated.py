@@ -68,18 +68,18 @@ class EmulatedPlatform(TdvmPlatform):
             on_progress,
             keep_log(measured) if measured else None,
         )
-        why = f"{self.why}; {accelerator.kind.value} because {accelerator.why}"
         return Tdvm(
             machine,
             timeline,
             self.name,
             self.trust,
-            why,
+            self.why,
             measured,
             keep_in,
             recognized=planned.recognized,
             unmeasured=planned.unmeasured,
             left_out=planned.left_out,
+            request=request,
         )
 
     def predict(self, request: BootRequest) -> Prediction:
