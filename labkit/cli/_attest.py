@@ -172,7 +172,8 @@ def _shown(
         note(f"to judge it again: labkit attest --evidence {folder} --report-data {nonce.hex()}")
     outcome = attest_evidence(evidence, policy_for(evidence.trust), now, folder, "", "")
     shown = outcome.appraisal.shown_trust
-    platform = "emulated" if shown is Trust.NONE else outcome.trust.value.replace("none", "unknown")
+    # By the root that the quote names: a refused quote has no trust, whatever its platform.
+    platform = "emulated" if shown is Trust.NONE else "hardware"
     headline = f"{stamp(shown)}platform {platform}: {why}"
     return replace(outcome, platform=platform, headline=headline)
 

@@ -55,7 +55,7 @@ def read_notebook(path: Path) -> Any:
         UsageError: there is no such file.
         DataError: the file is no valid notebook.
     """
-    return _parse(path, _read(path))
+    return parse_notebook(path, _read(path))
 
 
 def load_source(path: Path) -> NotebookSource:
@@ -66,7 +66,7 @@ def load_source(path: Path) -> NotebookSource:
         DataError: the file is no valid notebook.
     """
     data = _read(path)
-    notebook = _parse(path, data)
+    notebook = parse_notebook(path, data)
     spec = notebook.metadata.get("kernelspec", {})
     info = notebook.metadata.get("language_info", {})
     language = str(spec.get("language") or info.get("name") or "python")
@@ -143,7 +143,12 @@ def _read(path: Path) -> bytes:
     return read_named(path, _LARGEST)
 
 
-def _parse(path: Path, data: bytes) -> Any:
+def parse_notebook(path: Path, data: bytes) -> Any:
+    """A validated version 4 notebook from its bytes; ``path`` is what it is called in errors.
+
+    Raises:
+        DataError: it is no valid notebook.
+    """
     import nbformat
 
     try:
@@ -157,7 +162,7 @@ def _parse(path: Path, data: bytes) -> Any:
             warnings.simplefilter("ignore")
             nbformat.validate(raw)
             notebook = nbformat.reads(data.decode(), as_version=4)
-    except (ValueError, nbformat.ValidationError) as error:
+    except (ValueError, RecursionError, nbformat.ValidationError) as error:
         reason = str(getattr(error, "message", error)).partition("\n")[0]
         raise DataError(
             f"{path} is no valid notebook: {reason[:200]}.", "Repair it, or name another file."

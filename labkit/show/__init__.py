@@ -10,6 +10,7 @@ from labkit.show._html import badge, code, details, element, escape, join, page,
 from labkit.show._learn import outcome_view, predictions_view, question_view
 from labkit.show._measure import diff_view, event_table, scrolled, section_table
 from labkit.show._progress import done_view, progress_view
+from labkit.show._sanitize import sanitize
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._svg import bars
@@ -52,6 +53,7 @@ __all__ = [
     "question_view",
     "register_fold",
     "run_index",
+    "sanitize",
     "scrolled",
     "section_table",
     "show_view",
