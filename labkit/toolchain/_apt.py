@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -84,8 +85,7 @@ class Apt:
 
     def fetch_alone(self, names: Sequence[str]) -> list[Path]:
         """Download exactly these packages, installed or not, without what they depend on; the files."""
-        folder = self.state / "alone"
-        folder.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self.state, prefix="alone-"))
         plan = self._apt("download", "--print-uris", *names)
         if not plan.ok:
             raise _refusal(" ".join(names), plan)

@@ -125,7 +125,7 @@ def test_server_without_ranges(settings: Settings, release: Path) -> None:
         assert "whole file only" in str(refusal(settings, MissingComponent, iso=url))
         server.page = True
         assert "web page" in str(refusal(settings, MissingComponent, iso=url))
-        assert server.sent < 1 << 22
+        assert server.sent < PAD
     assert left(settings) == []
 
 
@@ -174,10 +174,11 @@ def test_truncated(settings: Settings, release: Path, tmp_path: Path) -> None:
 def test_damaged_squashfs_is_refused(settings: Settings, release: Path, tmp_path: Path) -> None:
     whole = bytearray(release.read_bytes())
     at = whole.index(b"hsqs")
-    inodes, directories = struct.unpack_from("<QQ", whole, at + 64)
-    for begin in (at + 8, at + 60, at + inodes, at + directories):
+    root, inodes, directories, fragments = struct.unpack_from("<Q24xQQQ", whole, at + 32)
+    of_root = inodes + (root >> 16)
+    for begin, end in ((8, 40), (60, 96), (of_root, of_root + 60), (directories, fragments)):
         damaged = bytearray(whole)
-        damaged[begin : begin + 60] = b"\xa5" * 60
+        damaged[at + begin : at + end] = b"\xa5" * (end - begin)
         path = tmp_path / "x.iso"
         path.write_bytes(damaged)
         with pytest.raises((DataError, NotInImage)) as caught:

@@ -92,7 +92,7 @@ def test_a_swap_moves_no_register_without_the_loader_and_rtmr2_with_it(
 
 
 @pytest.mark.parametrize(
-    "append", ["console=ttyS0", "console=ttyS0 a=$x;y quiet  -- sh -l", "console=ttyS0 ä=ö"]
+    "append", ["console=ttyS0", "console=ttyS0 a=$x;y b={z}  -- sh -l", "console=ttyS0 ä=ö"]
 )
 def test_prediction_is_what_the_loader_measures(
     platform: EmulatedPlatform, measured: Callable[[BootRequest], Measurements], append: str
