@@ -83,6 +83,8 @@ def load_policy(path: Path) -> Policy:
         document = json.loads(
             read_named(path, _LARGEST).decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number
         )
+    except UsageError as error:
+        raise UsageError(f"{path} is no policy: {error.message}", error.remedy) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no policy: {error}.", "Write it as a JSON object.") from error
     return parse_policy(document, lambda name: _read(path.parent / name))

@@ -18,6 +18,7 @@ from labkit.errors import MalformedEvidence
 QE_VENDOR_INTEL = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _REMEDY = "Take the quote as the guest's outblob or quote service gave it, unchanged."
 _MAX_QUOTE = 1 << 20
+_FIRST_NONSENSE = 16
 _TD10, _TD15, _TD15_EXTENDED = 2, 3, 4
 
 _TD10_BODY = SEAM_FIELDS + TD_FIELDS + Layout(("report_data", 64))
@@ -247,9 +248,8 @@ def parse_quote(data: bytes) -> Quote:
     data = bytes(data)
     version, key_type, tee_type = struct.unpack_from("<HHI", data)
     if version not in (4, 5):
-        raise MalformedEvidence(
-            f"This is no TDX quote: where one has its version, 4 or 5, it has {version:#06x}.", _REMEDY
-        )
+        said = f"version {version}" if version < _FIRST_NONSENSE else "no version at all"
+        raise MalformedEvidence(f"This is no TDX quote, of version 4 or 5: it has {said}.", _REMEDY)
     if tee_type != 0x81 or key_type != 2 or data[12:28] != QE_VENDOR_INTEL:
         raise MalformedEvidence(
             "The header is not that of a TDX quote with an ECDSA P-256 key of Intel's enclave.", _REMEDY

@@ -73,5 +73,5 @@ def _other_quote(data: bytes) -> tuple[str, str] | None:
         (body,) = struct.unpack_from("<H", data, 48)
         sgx = sgx or (tee == 0x81 and body == 1)
     if sgx:
-        return f"This is an SGX quote of version {version}: an enclave's, not a TD's.", _ANOTHER
+        return f"This is an SGX quote of version {version}: its header is not that of a TDX quote.", _ANOTHER
     return None

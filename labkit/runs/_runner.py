@@ -18,6 +18,8 @@ from typing import Any
 
 from labkit import process
 from labkit.errors import MissingComponent, StorageError, UsageError
+from labkit.kernel import ALLOW, REFUSAL
+from labkit.kernel import NAME as KERNEL_NAME
 from labkit.runs._execute import CellFailure, Execution, Job
 from labkit.runs._parameters import assign
 from labkit.runs._record import (
@@ -53,6 +55,7 @@ class RunPlan:
     directory: Path
     timeout: float
     start: Path
+    allow_host: bool = False
 
 
 def plan_run(
@@ -63,13 +66,15 @@ def plan_run(
     timeout: float = CELL_TIMEOUT,
     start: Path | None = None,
     now: datetime | None = None,
+    allow_host: bool = False,
 ) -> RunPlan:
     """Check a request to run notebooks; writes nothing.
 
     notebooks: paths or chapter names; none means the guided chapters in order.
     parameters: each goes to the notebooks that have it; text is parsed as ``-p`` does.
     output: the run directory, which must be new or empty; ``runs/<UTC time>`` by default.
-    timeout: seconds a cell may take. start: the folder that paths are relative to.
+    timeout: seconds a cell may take. start: the folder that paths are relative to. allow_host: cells of a
+    notebook for the TDVM may run on the host (``%%host``); otherwise only those of labkit's own notebooks.
 
     Raises:
         UsageError: a notebook is missing, a parameter unknown, the directory in use.
@@ -83,7 +88,7 @@ def plan_run(
     check_kernels(sources)
     directory = _directory(output, here, now or datetime.now(UTC))
     values = assign(sources, parameters or {}, directory)
-    return RunPlan(sources, values, directory, timeout, here)
+    return RunPlan(sources, values, directory, timeout, here, allow_host)
 
 
 def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: None) -> Run:
@@ -140,6 +145,7 @@ def _run_chapter(plan: RunPlan, source: NotebookSource) -> tuple[Chapter, dict[s
             log=plan.directory / "logs" / f"{source.name}.log",
             scratch=plan.directory,
             timeout=plan.timeout,
+            allow_host=plan.allow_host,
         )
         status = "passed" if outcome.failure is None else "failed"
     except KeyboardInterrupt:
@@ -166,6 +172,7 @@ def _run_chapter(plan: RunPlan, source: NotebookSource) -> tuple[Chapter, dict[s
         results=names,
         failure=outcome.failure,
         left_behind=left,
+        host_cells=host_cells(data) if data is not None and source.kernel == KERNEL_NAME else (),
     )
     return chapter, versions
 
@@ -178,6 +185,7 @@ def execute_guarded(
     log: Path,
     scratch: Path,
     timeout: float,
+    allow_host: bool = False,
 ) -> tuple[Execution, tuple[str, ...]]:
     """Run one notebook in its own guarded process; also returns the names of processes it left behind.
 
@@ -201,7 +209,7 @@ def execute_guarded(
         done = process.run(
             [*guard, *python, "labkit.runs._execute", folder / "job.json"],
             timeout=min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST),
-            env={**os.environ, **_environment(folder, scratch)},
+            env={**os.environ, **_environment(folder, scratch), **({ALLOW: "1"} if allow_host else {})},
             grace=_GRACE,
         )
         left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
@@ -236,6 +244,19 @@ def _environment(folder: Path, records: Path) -> dict[str, str]:
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
     }
+
+
+def host_cells(data: bytes) -> tuple[int, ...]:
+    """Places (from 0) of the cells of an executed notebook for the TDVM that ran on the host instead."""
+    found = []
+    for place, cell in enumerate(json.loads(data)["cells"]):
+        source = cell.get("source", "")
+        text = "".join(source) if isinstance(source, list) else str(source)
+        refused = any(str(output.get("evalue", "")).startswith(REFUSAL) for output in cell.get("outputs", ()))
+        ran = cell.get("cell_type") == "code" and cell.get("execution_count") is not None
+        if ran and not refused and text.lstrip("\n").startswith("%%host"):
+            found.append(place)
+    return tuple(found)
 
 
 def content_digest(data: bytes, directory: Path) -> str:

@@ -175,7 +175,10 @@ def _leads(address: str, pages: dict[str, str]) -> bool:
 
 def _lead(address: str, pages: dict[str, str]) -> str | None:
     """Where a relative link leads in the site; None for a file that is not in it."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
     target = Path(unquote(parts.path))
     if target.suffix != ".ipynb" or target.stem not in pages:
         return None
