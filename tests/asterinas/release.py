@@ -40,7 +40,7 @@ def squashfs(folder: Path, kernel: bytes | None, *, compression: str = "zstd", e
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(kernel)
     image = folder / f"{compression}.squashfs"
-    command = [
+    command: list[str | Path] = [
         "mksquashfs",
         store,
         image,
