@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ from labkit import process
 from labkit.errors import MissingComponent, StorageError, UsageError
 from labkit.kernel import ALLOW, REFUSAL
 from labkit.kernel import NAME as KERNEL_NAME
-from labkit.runs._execute import CellFailure, Execution, Job
+from labkit.runs._execute import CellFailure, Execution, Job, judge
 from labkit.runs._parameters import assign
 from labkit.runs._record import (
     Chapter,
@@ -186,13 +187,17 @@ def execute_guarded(
     scratch: Path,
     timeout: float,
     allow_host: bool = False,
+    deadline: float | None = None,
+    cancelled: threading.Event | None = None,
 ) -> tuple[Execution, tuple[str, ...]]:
     """Run one notebook in its own guarded process; also returns the names of processes it left behind.
 
     log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed, and
     where the record of the kernel's own TDVM is left, if it has one.
-    timeout: seconds a cell may take.
+    timeout: seconds a cell may take. deadline: seconds the whole notebook may take.
+    cancelled: another thread ends the notebook by it; what it came to is then of no use.
     """
+    longest = min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST)
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=scratch) as name:
         folder = Path(name)
         job = Job(
@@ -208,20 +213,42 @@ def execute_guarded(
         guard = [*python, "labkit.runs._guard", str(os.getpid())]
         done = process.run(
             [*guard, *python, "labkit.runs._execute", folder / "job.json"],
-            timeout=min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST),
+            timeout=longest if deadline is None else min(deadline, longest),
             env={**os.environ, **_environment(folder, scratch), **({ALLOW: "1"} if allow_host else {})},
             grace=_GRACE,
+            cancelled=cancelled,
         )
         left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
         outcome = _read_json(folder / "outcome.json")
         if outcome is not None:
             return Execution.from_dict(outcome), left
+    if done.timed_out and deadline is not None:
+        stopped = ("DeadlineExceeded", f"The notebook took longer than {deadline:g} s.")
+        if _read_json(output) is not None:
+            return judge(job, stopped), left
+        return Execution(0, 0, CellFailure(None, None, "", *stopped)), left
     if shutil.disk_usage(scratch).free < _LEAST_SPACE:
         raise StorageError(f"The disk that holds {scratch} is full.", "Free some space, and run again.")
     with log.open("ab") as more:
         more.write(done.stderr)
     why = f"its process ended with status {done.status}; the log {log.name} may say why"
     return Execution(0, 0, CellFailure(None, None, "", "ProcessEnded", why)), left
+
+
+def complete(source: NotebookSource, output: Path) -> Execution | None:
+    """The outcome of a notebook that ran to its end though nobody lived to say so; None where it did not."""
+    notebook = _read_json(output)
+    if notebook is None:
+        return None
+    states = [
+        cell.get("metadata", {}).get("papermill", {}).get("status")
+        for cell in notebook.get("cells", ())
+        if cell.get("cell_type") == "code"
+    ]
+    if not states or any(state != "completed" for state in states):
+        return None
+    outcome = judge(Job(str(source.path), str(output), "", "", {}, 0.0), None)
+    return outcome if outcome.failure is None and outcome.cells_run == outcome.cells else None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
