@@ -26,7 +26,7 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
             f"{request.smp} is not a number of virtual CPUs that labkit starts.",
             f"Ask for 1 to {MOST_CPUS}.",
         )
-    if request.initrd and not request.initrd.is_file():
+    if request.initrd and not request.initrd.exists():
         raise UsageError(f"There is no initrd {request.initrd}.", "Name a file, or leave it out.")
     for path in (request.kernel, request.initrd, request.iso):
         if path and path.exists():
