@@ -12,9 +12,11 @@
     ├── VmError                 a virtual machine did not do its part          exit 70
     │   ├── BootFailed          QEMU ended, or a stage passed its deadline
     │   ├── GuestGone           the guest ended while it was being used
-    │   └── CommandTimeout      a command in the guest ran out of time
+    │   ├── CommandTimeout      a command in the guest ran out of time
+    │   └── NotMeasured         the vTPM's registers are not those of the log     exit 1
     ├── NotModelled             the TDX model leaves this out, and says so     exit 69
     ├── ModuleRefused           the TDX module refused what had to succeed     exit 70
+    ├── NotInImage              what was looked for is not in the image        exit 1
     └── ChapterFailed           a notebook cell raised                         exit 1
 
 Exit codes follow sysexits.h, so that scripts can tell the kinds apart.
@@ -106,6 +108,12 @@ class CommandTimeout(VmError):
     """A command in the guest ran out of time."""
 
 
+class NotMeasured(VmError):
+    """The registers of a vTPM are not what the boot's event log leads to; no evidence is made of that."""
+
+    exit_code = 1
+
+
 class NotModelled(LabkitError):
     """Something that the TDX model leaves out on purpose."""
 
@@ -114,6 +122,12 @@ class NotModelled(LabkitError):
 
 class ModuleRefused(LabkitError):
     """The TDX module refused a call that had to succeed."""
+
+
+class NotInImage(LabkitError):
+    """A sound image that does not hold what was looked for in it."""
+
+    exit_code = 1
 
 
 class ChapterFailed(LabkitError):

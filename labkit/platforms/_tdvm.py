@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.bootlog import Timeline
 from labkit.console import CommandResult
-from labkit.errors import GuestGone, VmError
+from labkit.errors import DataError, GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
-from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
+from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
 from labkit.vm import VirtualMachine
@@ -42,11 +42,13 @@ class Tdvm:
         *,
         recognized: str = "",
         unmeasured: str | None = None,
+        left_out: str | None = None,
         request: BootRequest | None = None,
     ) -> None:
         """Take over a booted machine; its record is copied below ``keep_in`` when it ends.
 
         recognized: what the image was taken for, and why. unmeasured: why there are no registers.
+        left_out: what of the boot they do not cover.
         request: what was asked for.
         """
         self.machine = machine
@@ -56,6 +58,7 @@ class Tdvm:
         self._chosen = why
         self.recognized = recognized
         self.unmeasured = unmeasured
+        self.left_out = left_out
         self.request = request
         self._firmware = firmware
         self.commands: list[CommandResult] = []
@@ -113,6 +116,7 @@ class Tdvm:
             self.keep_in,
             recognized=self.recognized,
             unmeasured=self.unmeasured,
+            left_out=self.left_out,
             request=self.request,
         )
 
@@ -120,20 +124,21 @@ class Tdvm:
         """Go on as ``earlier``, which was resumed from a snapshot of this one; the present machine ends."""
         self.machine.close()
         self.machine, self.timeline = earlier.machine, earlier.timeline
-        self.__dict__.pop("measurements", None)
+        for known in ("measurements", "_no_registers"):
+            self.__dict__.pop(known, None)
 
     @cached_property
     def measurements(self) -> Measurements:
-        """What the firmware measured into the vTPM, read in the guest and replayed outside it.
+        """What the firmware measured into the vTPM, read from outside; what labkit's guest says is compared.
 
         Raises:
-            VmError: the boot was not measured, or the guest shows no event log.
-            MalformedEventLog: its event log does not parse.
+            VmError: the boot was not measured, or there is no event log in the guest's memory.
         """
         if self.unmeasured:
             raise VmError(self.unmeasured, _MEASURED)
-        output = self.machine.console.run(READ_MEASUREMENTS, timeout=60).output
-        measurements = parse_measurements(output, self.firmware)
+        measurements = read_measurements(self.machine, self.firmware)
+        if self.machine.spec.profile.reseeds:
+            measurements = heard(measurements, self.machine.console.run(READ_MEASUREMENTS, timeout=60).output)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
         return measurements
 
@@ -145,10 +150,11 @@ class Tdvm:
         Raises:
             UsageError: the nonce has more than 64 bytes.
             VmError: the guest does not do its part.
-            MalformedEventLog: the guest's event log does not parse.
+            NotMeasured: the vTPM's registers are not those of the boot's log.
         """
         from labkit.platforms._evidence import emulated_evidence, report_data_of
 
+        self.measurements.check()
         report_data = report_data_of(lambda line: self.machine.console.run(line, 60), nonce)
         evidence = emulated_evidence(self.measurements, report_data, authority, now, debug=debug)
         evidence.save(self.run_dir)
@@ -172,19 +178,29 @@ class Tdvm:
             "run_dir": str(self.run_dir),
         }
 
+    @cached_property
+    def _no_registers(self) -> str | None:
+        """Why there are no registers to show; a guest that is not labkit's own may have ended by itself."""
+        if self.unmeasured is None and not self.machine.spec.profile.reseeds:
+            try:
+                _ = self.measurements
+            except (VmError, DataError) as error:
+                return f"The registers could not be read. {error.message}"
+        return self.unmeasured
+
     def _registers(self) -> dict[str, Any]:
-        if self.unmeasured is None:
-            return self.measurements.to_dict()
+        if self._no_registers is None:
+            return {**self.measurements.to_dict(), "not_measured": self.left_out}
         mrtd = self._firmware.mrtd[PageOrder.SINGLE_PASS].hex() if self._firmware else None
-        return {"mrtd": mrtd, "rtmr": None, "unmeasured": self.unmeasured}
+        return {"mrtd": mrtd, "rtmr": None, "unmeasured": self._no_registers}
 
     @property
     def measured(self) -> str:
         """The registers as text, or why there are none."""
-        if self.unmeasured is None:
-            return str(self.measurements)
+        if self._no_registers is None:
+            return "\n".join([str(self.measurements), *([self.left_out] if self.left_out else [])])
         mrtd = self._registers()["mrtd"]
-        return f"MRTD  {mrtd}\n{self.unmeasured}" if mrtd else self.unmeasured
+        return f"MRTD  {mrtd}\n{self._no_registers}" if mrtd else self._no_registers
 
     def record(self) -> None:
         """Write down what is known of the boot, as ``result.json`` of the run directory.

@@ -10,13 +10,17 @@ from labkit.show._html import Markup, badge, code, details, element, escape, joi
 from labkit.show._learn import outcome_view, predictions_view, question_view
 from labkit.show._measure import diff_view, event_table, scrolled, section_table
 from labkit.show._progress import done_view, progress_view
+from labkit.show._recorded import record, recorded
+from labkit.show._sanitize import sanitize
 from labkit.show._site import Link, chapter_page, run_index, site_page
 from labkit.show._stepper import stepper, storyboard
+from labkit.show._study import failure_bars, move_table, study_page, study_table, time_bars
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
 from labkit.show._verdict import verdict_view
 from labkit.show._view import View
+from labkit.show._words import everything_page, glossary_page
 
 __all__ = [
     "FieldSpan",
@@ -37,12 +41,16 @@ __all__ = [
     "element",
     "escape",
     "event_table",
+    "everything_page",
+    "failure_bars",
     "field_table",
     "field_view",
     "fold",
+    "glossary_page",
     "hex_map",
     "is_live",
     "join",
+    "move_table",
     "one_line",
     "outcome_view",
     "paint",
@@ -50,8 +58,11 @@ __all__ = [
     "predictions_view",
     "progress_view",
     "question_view",
+    "record",
+    "recorded",
     "register_fold",
     "run_index",
+    "sanitize",
     "scrolled",
     "section_table",
     "show_view",
@@ -60,8 +71,11 @@ __all__ = [
     "stamp",
     "stepper",
     "storyboard",
+    "study_page",
+    "study_table",
     "table",
     "tdx",
+    "time_bars",
     "tree_html",
     "tree_text",
     "trust_chain",
