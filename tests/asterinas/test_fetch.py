@@ -9,6 +9,7 @@ import shutil
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def left(settings: Settings) -> list[str]:
     return [path.name for path in [*folder.glob(".*"), *folder.glob("images/.*")]]
 
 
-def refusal(settings: Settings, kind: type[LabkitError], **words: str) -> LabkitError:
+def refusal(settings: Settings, kind: type[LabkitError], **words: Any) -> LabkitError:
     with pytest.raises(kind) as caught:
         fetch_image(settings, **words)
     assert caught.value.remedy

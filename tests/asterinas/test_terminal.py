@@ -85,6 +85,6 @@ def test_much_output_comes_whole(typist: Typist) -> None:
 
 
 def test_without_a_console_the_program_is_executed_all_the_same(program: Path) -> None:
-    argv = [program, "/bin/sh", "-c", 'echo "$0 $1"; exit 3', "a b", "c"]
+    argv: list[str | Path] = [program, "/bin/sh", "-c", 'echo "$0 $1"; exit 3', "a b", "c"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20)
     assert (done.stdout, done.returncode) == (b"a b c\n", 3)

@@ -158,7 +158,7 @@ def attested(
 def first_events(outcome: Attestation) -> dict[str, str]:
     """The first differing event of each register."""
     reasons = outcome.to_dict()["reasons"]
-    return {reason["register"]: (reason["first_difference"] or {}).get("event") for reason in reasons}
+    return {reason["register"]: str((reason["first_difference"] or {}).get("event")) for reason in reasons}
 
 
 def test_the_honest_boot_is_accepted(attested: Callable[[BootRequest], Attestation]) -> None:
