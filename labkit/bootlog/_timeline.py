@@ -28,6 +28,7 @@ class GuestType:
 
     marks: the lines that begin the stages after the first, each with the longest wait (seconds, TCG).
     failures: patterns of lines after which the boot cannot succeed; group 1 is what to tell the user.
+    handover: what is said when the kernel has just taken over from the firmware; see ``Guest``.
     """
 
     name: str
@@ -36,6 +37,7 @@ class GuestType:
     failures: tuple[str, ...]
     power_off: str = "poweroff -f"
     reseeds: bool = True
+    handover: str = ""
 
     def watch(self) -> StageTracker:
         """Follow a boot from power-on."""
