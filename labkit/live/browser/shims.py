@@ -42,7 +42,7 @@ class Xts:
         self.tweak = bytes(tweak)
 
 
-class Context:
+class CipherContext:
     """One direction of a cipher."""
 
     def __init__(self, key: bytes, mode: Ecb | Xts, encrypt: bool) -> None:
@@ -67,13 +67,13 @@ class Cipher:
     def __init__(self, algorithm: Aes128, mode: Ecb | Xts) -> None:
         self._algorithm, self._mode = algorithm, mode
 
-    def encryptor(self) -> Context:
+    def encryptor(self) -> CipherContext:
         """The way there."""
-        return Context(self._algorithm.key, self._mode, encrypt=True)
+        return CipherContext(self._algorithm.key, self._mode, encrypt=True)
 
-    def decryptor(self) -> Context:
+    def decryptor(self) -> CipherContext:
         """The way back."""
-        return Context(self._algorithm.key, self._mode, encrypt=False)
+        return CipherContext(self._algorithm.key, self._mode, encrypt=False)
 
 
 def xts(key: bytes, tweak: bytes, data: bytes, encrypt: bool) -> bytes:
@@ -94,7 +94,7 @@ class InvalidVersion(Exception):
     """``x509.InvalidVersion``."""
 
 
-class Name:
+class DistinguishedName:
     """A distinguished name."""
 
     _SHORT: ClassVar = {
@@ -140,8 +140,8 @@ class Certificate:
         body = _certificate(der)["tbsCertificate"]
         if int(body["version"]) not in (0, 2):
             raise InvalidVersion(f"{int(body['version'])} is not a valid X509 version")
-        self.subject = Name(body["subject"][0])
-        self.issuer = Name(body["issuer"][0])
+        self.subject = DistinguishedName(body["subject"][0])
+        self.issuer = DistinguishedName(body["issuer"][0])
 
 
 def _certificate(der: bytes) -> Any:
