@@ -21,6 +21,7 @@ from labkit.vm import VirtualMachine
 if TYPE_CHECKING:
     from labkit.attest import LabAuthority
     from labkit.platforms._evidence import Evidence
+    from labkit.platforms._request import BootRequest
 
 _MEASURED = "Boot labkit's own guest, or a bzImage of Linux, for measurements."
 _KEPT_FILES = ("argv.json", "console.log", "eventlog.bin", "qemu.log", "result.json", "shell.log")
@@ -41,23 +42,32 @@ class Tdvm:
         *,
         recognized: str = "",
         unmeasured: str | None = None,
+        request: BootRequest | None = None,
     ) -> None:
         """Take over a booted machine; its record is copied below ``keep_in`` when it ends.
 
         recognized: what the image was taken for, and why. unmeasured: why there are no registers.
+        request: what was asked for.
         """
         self.machine = machine
         self.timeline = timeline
         self.platform = platform
         self.trust = trust
-        self.why = why
+        self._chosen = why
         self.recognized = recognized
         self.unmeasured = unmeasured
+        self.request = request
         self._firmware = firmware
         self.commands: list[CommandResult] = []
         self.keep_in = keep_in
         self._closed = False
         self._evidence: list[str] = []
+
+    @property
+    def why(self) -> str:
+        """Why this platform and this accelerator were chosen, with all that is known."""
+        accelerator = self.machine.accelerator
+        return f"{self._chosen}; {accelerator.kind.value} because {accelerator.why}"
 
     @property
     def run_dir(self) -> Path:
@@ -98,12 +108,19 @@ class Tdvm:
             timeline,
             self.platform,
             self.trust,
-            self.why,
+            self._chosen,
             self._firmware,
             self.keep_in,
             recognized=self.recognized,
             unmeasured=self.unmeasured,
+            request=self.request,
         )
+
+    def go_back(self, earlier: Tdvm) -> None:
+        """Go on as ``earlier``, which was resumed from a snapshot of this one; the present machine ends."""
+        self.machine.close()
+        self.machine, self.timeline = earlier.machine, earlier.timeline
+        self.__dict__.pop("measurements", None)
 
     @cached_property
     def measurements(self) -> Measurements:
@@ -218,7 +235,8 @@ class Tdvm:
     def headline(self) -> str:
         """One line: the platform, what it may be trusted for, and why it was chosen."""
         registers = "; not measured" if self.unmeasured else ""
-        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {self.why}{registers}"
+        because = f"{self._chosen}; {self.machine.accelerator.brief}"
+        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {because}{registers}"
 
     def _repr_html_(self) -> str:
         return join([badge(self.trust), pre(self.headline), table(self._rows())])

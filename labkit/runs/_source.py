@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import difflib
 import hashlib
 import json
@@ -16,6 +15,7 @@ from types import EllipsisType
 from typing import Any
 
 from labkit.errors import DataError, UsageError
+from labkit.learn import course_folder, work_folder
 
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
@@ -81,18 +81,11 @@ def load_source(path: Path) -> NotebookSource:
 
 
 def notebooks_folder(start: Path) -> Path:
-    """The ``notebooks`` folder of the repository around ``start``, else that of labkit's own checkout.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The notebooks that belong to ``start``: a learner's copies, a repository's, else those labkit ships."""
+    if work := work_folder(start):
+        return work
     here = repository(start) or start
-    for root in (here, Path(__file__).resolve().parents[2]):
-        if (root / "notebooks").is_dir():
-            return root / "notebooks"
-    raise UsageError(
-        f"There is no folder `notebooks` in {here}.", "Name the notebooks, or go to labkit's repository."
-    )
+    return here / "notebooks" if (here / "notebooks").is_dir() else course_folder()
 
 
 def repository(start: Path) -> Path | None:
@@ -135,9 +128,7 @@ def _find(word: str, start: Path) -> Path:
     path = start / word
     if path.is_file():
         return path.resolve()
-    known: dict[str, Path] = {}
-    with contextlib.suppress(UsageError):
-        known = {path.stem: path for path in sorted(notebooks_folder(start).rglob("*.ipynb"))}
+    known = {path.stem: path for path in sorted(notebooks_folder(start).rglob("*.ipynb"))}
     name = word.removesuffix(".ipynb")
     if name in known:
         return known[name].resolve()
