@@ -85,7 +85,7 @@ def test_one_run_a_tree_and_its_logs_are_its_own(flow: Flow, engine: Engine, tmp
     assert "one run at a time" in second.stderr
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=60)
-    third = flow(*QUICK, "--source", str(tree), fault="nested")
+    third = flow(*QUICK, "--source", str(tree), fault="tool")
     assert third.status == 1
     assert third.result["stage"] == "container"
     assert not (Path(third.result["run_dir"]) / "qemu.log").exists()
