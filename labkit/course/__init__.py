@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.course._calls import ModelMachine, machine_of
     from labkit.course._class import COLUMNS, ClassGrades, StudentRow, grade_class
     from labkit.course._course import Course, course_folder, init_course, open_course, parse_time
     from labkit.course._gradebook import merge
@@ -25,6 +26,7 @@ __all__ = [
     "Course",
     "Exercise",
     "Limits",
+    "ModelMachine",
     "Packed",
     "Question",
     "Released",
@@ -37,6 +39,7 @@ __all__ = [
     "exercise",
     "grade_class",
     "init_course",
+    "machine_of",
     "merge",
     "open_course",
     "open_work",
@@ -48,6 +51,8 @@ __all__ = [
 
 # Loaded on first use: a student's notebook needs the least of it.
 _LATER = {
+    "ModelMachine": "_calls",
+    "machine_of": "_calls",
     "COLUMNS": "_class",
     "ClassGrades": "_class",
     "StudentRow": "_class",

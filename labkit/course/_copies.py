@@ -30,6 +30,8 @@ def find_copies(results: Iterable[Graded]) -> Copies:
     expected = _index(
         (f"{key} {value}", row.student) for row in rows for key, value in row.prints.expected.items()
     )
+    work = _index((f"{key} {value}", row.student) for row in rows for key, value in row.prints.work.items())
+    full = {row.student: {entry.question: entry.full for entry in row.marks} for row in rows}
     names = {row.student for row in rows}
     for row in rows:
         found = sources[row.student]
@@ -40,6 +42,11 @@ def find_copies(results: Iterable[Graded]) -> Copies:
             found.setdefault(owners[prints.evidence], "its evidence")
         for key, value in sorted(prints.given.items()):
             _add(found, row.student, expected.get(f"{key} {value}", ()), f"the answer to {key}")
+        for key, value in sorted(prints.work.items()):
+            # Only one of them has the variant that the work fits.
+            if not full[row.student].get(key):
+                fitting = [name for name in work.get(f"{key} {value}", ()) if full[name].get(key)]
+                _add(found, row.student, fitting, f"the work for {key}")
         if not found and prints.given_whole:
             _add(found, row.student, wholes.get(prints.given_whole, ()), "all of its answers")
     flags: dict[str, list[str]] = defaultdict(list)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _RETRIES = 3
+_PATIENCE = 15  # seconds until a scheduler must have answered
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         raise MissingComponent("dask.distributed is not installed.", "Run: pip install labkit") from error
     if scheduler:
         try:
-            client = Client(scheduler, timeout=15, set_as_default=False)
+            client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise MissingComponent(
                 f"No Dask scheduler answers at {scheduler}.",

@@ -188,3 +188,21 @@ class ShownForm(_Base):
 
     def read(self, given: Any) -> Any:
         return given
+
+
+@dataclass(frozen=True)
+class Code(_Base):
+    """A text of program code."""
+
+    what: str
+
+    @property
+    def about(self) -> str:
+        """What to write."""
+        return self.what
+
+    def read(self, given: Any) -> str:
+        """The text."""
+        if not isinstance(given, str) or len(given) > _LONGEST:
+            raise ValueError("write it as text")
+        return given

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from labkit.course._evidence import owner_of_evidence
+from labkit.course._forms import Code, Json
 from labkit.course._model import (
     ANSWERS,
     CHALLENGE,
@@ -77,6 +78,7 @@ class Prints:
     right answer, where no two students have the same. whole: of all right answers together. given,
     given_whole: of what the submission says, where that is not right for this student. challenge: the student
     that the submission's challenge names. evidence: whose evidence it has. quote, root: of the files.
+    work: by question, of claims that are work rather than an answer, such as calls.
     """
 
     owner: str = ""
@@ -88,6 +90,7 @@ class Prints:
     evidence: str = ""
     quote: str = ""
     root: str = ""
+    work: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Graded:
                 "student": self.student,
                 "assignment": self.assignment,
                 "key": self.key,
-                "marks": [{**entry.to_dict(), "forged": entry.forged} for entry in self.marks],
+                "marks": [asdict(entry) for entry in self.marks],
                 "flags": list(self.flags),
                 "prints": {name: getattr(self.prints, name) for name in Prints.__dataclass_fields__},
                 "notes": list(self.notes),
@@ -180,8 +183,12 @@ class _Grader:
         marks = self._marks(claims)
         if self.job.due is not None and self.submitted is not None and self.submitted > self.job.due:
             self.flags.append("late")
-        if any(entry.forged for entry in marks) and "forged" not in self.flags:
-            self.flags.append("forged")
+        for flag, raised in (
+            ("forged", any(entry.forged for entry in marks)),
+            ("timeout", any(entry.timeout for entry in marks)),
+        ):
+            if raised and flag not in self.flags:
+                self.flags.append(flag)
         if not self.files or (not answers and not any(name.startswith(EVIDENCE) for name in self.files)):
             self.notes.append("It has no answers.")
         if self.void:
@@ -323,7 +330,17 @@ def _given_prints(own: Prints, task: Task, claims: Claims, marks: list[AnswerMar
         evidence=evidence.hex() if evidence and evidence.hex() != own.owner else "",
         quote=hashlib.sha256(quotes[0]).hexdigest() if quotes else "",
         root=hashlib.sha256(root).hexdigest() if root else "",
+        work=_work_prints(task, claims),
     )
+
+
+def _work_prints(task: Task, claims: Claims) -> dict[str, str]:
+    found = {}
+    for question in task.exercise.questions:
+        value = claims.answers.get(question.key)
+        if isinstance(question.form, Json | Code) and not question.form.empty(value):
+            found[question.key] = _short(value)
+    return found
 
 
 def known(name: str) -> Exercise:

@@ -62,14 +62,16 @@ class Challenge:
 class Variant:
     """One student's task.
 
-    parameters, files: what the student gets. expected: the right answers by question. hidden: what only
-    the grader and the worked solution use.
+    parameters, files: what the student gets. signed: those files whose bytes are others each time they
+    are made, since a signature is, while what they say stays. expected: the right answers by question.
+    hidden: what only the grader and the worked solution use.
     """
 
     parameters: Mapping[str, Any]
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     expected: Mapping[str, Any] = field(default_factory=dict, repr=False)
     hidden: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    signed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,17 @@ class Claims:
 
 @dataclass(frozen=True)
 class AnswerMark:
-    """The points for one question, and why in a sentence. forged: the claim was made up or edited."""
+    """The points for one question, and why in a sentence. forged: the claim was made up or edited.
+
+    timeout: code that was to show it did not end.
+    """
 
     question: str
     points: int
     max_points: int
     why: str
     forged: bool = False
+    timeout: bool = False
 
     @property
     def full(self) -> bool:
@@ -125,7 +131,7 @@ class Task:
                 "parameters": self.variant.parameters,
                 "files": {
                     name: hashlib.sha256(self.variant.files[name]).hexdigest()
-                    for name in sorted(self.variant.files)
+                    for name in sorted(self.variant.files.keys() - self.variant.signed)
                 },
             },
             indent=1,
@@ -206,9 +212,11 @@ def check_answer(task: Task, question: Question, claims: Claims) -> AnswerMark:
     return mark(question, 0, f"Wrong. {question.form.shown(task.variant.expected[question.key])}")
 
 
-def mark(question: Question, points: int, why: str, *, forged: bool = False) -> AnswerMark:
+def mark(
+    question: Question, points: int, why: str, *, forged: bool = False, timeout: bool = False
+) -> AnswerMark:
     """A mark for a question, never more than its points."""
-    return AnswerMark(question.key, min(points, question.points), question.points, why, forged)
+    return AnswerMark(question.key, min(points, question.points), question.points, why, forged, timeout)
 
 
 def solve_by_answers(task: Task) -> Claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -148,6 +149,9 @@ def read_log_file(path: Path, source: str) -> KernelLog:
     Raises:
         OSError: the file cannot be opened or read.
     """
+    if path.is_fifo() and not path.is_relative_to("/dev"):
+        # Opening it would wait for a writer.
+        raise OSError(errno.EINVAL, "it is a named pipe, no file")
     with path.open("rb") as stream:
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             stream.seek(-MAX_BYTES, os.SEEK_END)  # the last boot stands at the end

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.attest import (
+    Anchor,
     Policy,
     QuoteVerdict,
     appraise,
@@ -20,13 +21,14 @@ from labkit.attest import (
     verify_quote,
 )
 from labkit.errors import DataError, LabkitError, UsageError
+from labkit.files import entries, printable
 from labkit.measure import parse_log
 from labkit.runs._statement import (
     FOLDER,
     STATEMENT,
     canonical_notebook,
     digest,
-    digest_files,
+    digest_entry,
     encode,
     read_file,
 )
@@ -70,6 +72,7 @@ class RunCheck:
     alterations: tuple[Alteration, ...]
     root_sha256: str
     named: bool
+    anchor: Anchor | None
     trust: Trust
     attested: int | None
 
@@ -86,6 +89,7 @@ class RunCheck:
             "attested": self.attested,
             "root_sha256": self.root_sha256,
             "root": "named" if self.named else "from the directory",
+            "anchor": self.anchor.value if self.anchor else None,
             "trust": self.trust.value,
             "stamp": self.trust.stamp,
             "run_dir": str(self.directory),
@@ -118,7 +122,8 @@ class RunCheck:
         if not self.named:
             notes.append("It came with the directory: compare it with what the author published elsewhere.")
         if self.trust is Trust.NONE:
-            notes.append("No TDX hardware stands behind this: trust none.")
+            other = "" if self.anchor is Anchor.INTEL else " The root is not Intel's."
+            notes.append(f"No TDX hardware stands behind this: trust none.{other}")
         return notes
 
 
@@ -140,6 +145,7 @@ def check_run(directory: Path, root: bytes | None = None, now: int | None = None
         alterations=tuple(check.found),
         root_sha256=check.root_sha256,
         named=root is not None,
+        anchor=check.anchor,
         trust=check.trust,
         attested=check.attested,
     )
@@ -152,6 +158,7 @@ class _Check:
         self.directory = directory
         self.found: list[Alteration] = []
         self.root_sha256 = ""
+        self.anchor: Anchor | None = None
         self.trust = Trust.NONE
         self.attested: int | None = None
 
@@ -178,10 +185,15 @@ class _Check:
             self._verify(evidence, boot, digest(text), root or own, now)
 
     def _add(self, where: str, what: str) -> None:
-        self.found.append(Alteration(where, what))
+        # A name is one line, whatever was put into it.
+        self.found.append(Alteration(printable(where), printable(what)))
 
     def _evidence(self) -> dict[str, bytes]:
-        there = {path.name for path in (self.directory / FOLDER).iterdir()}
+        try:
+            there = {entry.name for entry in entries(self.directory / FOLDER)}
+        except DataError as error:
+            self._add(FOLDER, error.message)
+            there = set()
         for name in sorted(there - _NAMES):
             self._add(f"{FOLDER}/{name}", "was added")
         evidence = {}
@@ -202,6 +214,7 @@ class _Check:
                 and all(isinstance(value, str) for value in statement["files"].values())
                 and all(isinstance(value, str) for value in statement["boot"]["evidence"].values())
                 and len(statement["boot"]["rtmr"]) == 4
+                and isinstance(statement["chapters"], list)
             )
             attested = int(statement["attested"])
             policy_of(statement["boot"], bytes(64))
@@ -215,16 +228,12 @@ class _Check:
         return dict(statement)
 
     def _files(self, statement: Mapping[str, Any]) -> None:
-        try:
-            there = digest_files(self.directory)
-        except DataError as error:
-            self._add("files", error.message)
-            return
+        there, odd = self._digests()
         expected = statement["files"]
         canonical = {part["notebook"]: part["canonical_sha256"] for part in statement["chapters"]}
         # Of several files with one content the first in order gives the name.
         swapped = {value: name for name, value in sorted(expected.items(), reverse=True)}
-        for name in sorted(expected.keys() | there.keys()):
+        for name in sorted((expected.keys() | there.keys()) - odd):
             if name not in there:
                 self._add(name, "is missing")
             elif name not in expected:
@@ -233,6 +242,21 @@ class _Check:
                 other = swapped.get(there[name])
                 what = f"is now a copy of {other}" if other else self._changed(name, canonical.get(name))
                 self._add(name, what)
+
+    def _digests(self) -> tuple[dict[str, str], set[str]]:
+        """Digests of all files, and the names of what has none; each of those is a finding by itself."""
+        there: dict[str, str] = {}
+        odd = set()
+        try:
+            for entry in entries(self.directory, skip=FOLDER):
+                try:
+                    there |= digest_entry(self.directory, entry)
+                except DataError as error:
+                    self._add(entry.name, error.message)
+                    odd.add(entry.name)
+        except DataError as error:
+            self._add("files", error.message)
+        return there, odd
 
     def _changed(self, name: str, canonical: str | None) -> str:
         if canonical is None:
@@ -273,7 +297,7 @@ class _Check:
         except LabkitError as error:
             self._add(_QUOTE, error.message)
             return
-        self.trust = outcome.trust
+        self.anchor, self.trust = verdict.anchor, outcome.trust
         for finding in outcome.findings:
             self._add(_QUOTE, f"{finding.register}: {finding.why}")
         for what in _loose_ends(verdict, evidence["tdreport.EMULATED.bin"], evidence["quote.EMULATED.bin"]):

@@ -15,8 +15,11 @@ from types import EllipsisType
 from typing import Any
 
 from labkit.errors import DataError, UsageError
+from labkit.files import read_named
 from labkit.learn import course_folder, work_folder
+from labkit.runs._execute import spare_iri_grammar
 
+_LARGEST = 128 << 20
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 
@@ -53,7 +56,7 @@ def read_notebook(path: Path) -> Any:
         UsageError: there is no such file.
         DataError: the file is no valid notebook.
     """
-    return _parse(path, _read(path))
+    return parse_notebook(path, _read(path))
 
 
 def load_source(path: Path) -> NotebookSource:
@@ -64,7 +67,7 @@ def load_source(path: Path) -> NotebookSource:
         DataError: the file is no valid notebook.
     """
     data = _read(path)
-    notebook = _parse(path, data)
+    notebook = parse_notebook(path, data)
     spec = notebook.metadata.get("kernelspec", {})
     info = notebook.metadata.get("language_info", {})
     language = str(spec.get("language") or info.get("name") or "python")
@@ -136,13 +139,18 @@ def _find(word: str, start: Path) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"There is no notebook {path}.", "Check the path.") from None
+    if path.is_dir() or not path.exists():
+        raise UsageError(f"There is no notebook {path}.", "Check the path.")
+    return read_named(path, _LARGEST)
 
 
-def _parse(path: Path, data: bytes) -> Any:
+def parse_notebook(path: Path, data: bytes) -> Any:
+    """A validated version 4 notebook from its bytes; ``path`` is what it is called in errors.
+
+    Raises:
+        DataError: it is no valid notebook.
+    """
+    spare_iri_grammar()
     import nbformat
 
     try:
@@ -156,7 +164,7 @@ def _parse(path: Path, data: bytes) -> Any:
             warnings.simplefilter("ignore")
             nbformat.validate(raw)
             notebook = nbformat.reads(data.decode(), as_version=4)
-    except (ValueError, nbformat.ValidationError) as error:
+    except (ValueError, RecursionError, nbformat.ValidationError) as error:
         reason = str(getattr(error, "message", error)).partition("\n")[0]
         raise DataError(
             f"{path} is no valid notebook: {reason[:200]}.", "Repair it, or name another file."

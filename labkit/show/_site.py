@@ -46,7 +46,7 @@ def chapter_page(
             "main",
             element("p", *_facts(chapter), *([_link(download)] if download else []), class_="facts"),
             _failure(failure, "") if failure else "",
-            Markup(body),
+            element("div", Markup(body), class_="cells"),
             _bar("end", previous, following),
         ),
     )
@@ -120,6 +120,26 @@ def _status(word: str) -> Markup:
     return element("span", _WORDS.get(word, word), class_=f"status {word}")
 
 
+def document(title: str, *body: object) -> Markup:
+    """A page of the site: no script, nothing from the network."""
+    return _page(title, "", *body)
+
+
+def link_to(link: Link) -> Markup:
+    """A link as markup."""
+    return _link(link)
+
+
+def status_word(word: str) -> Markup:
+    """What became of a chapter or row, as a mark and a word."""
+    return _status(word)
+
+
+def badge_of(entry: Mapping[str, Any]) -> Markup:
+    """The stamp of what a record reports; nothing where it reports none."""
+    return _badge(entry)
+
+
 def _badge(entry: Mapping[str, Any]) -> Markup:
     return badge(Trust(entry["trust"])) if entry.get("trust") else Markup()
 
@@ -135,10 +155,13 @@ def _where(entry: Mapping[str, Any]) -> list[object]:
 
 
 def _facts(chapter: Mapping[str, Any]) -> list[Markup]:
+    on_host = chapter.get("host_cells") or ()
+    cells = ", ".join(map(str, on_host))
     return [
         _status(chapter["status"]),
         element("span", *_where(chapter), " ", _badge(chapter)),
         element("span", f"{chapter['cells_run']} of {chapter['cells']} code cells ran"),
+        *([element("span", f"on the host, not in the TDVM: cells {cells}")] if on_host else []),
         element("span", f"{chapter['seconds']:.1f} s"),
     ]
 

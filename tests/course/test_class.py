@@ -146,7 +146,7 @@ def test_the_source_of_a_copy_need_not_have_handed_in(place: Path) -> None:
 
 def test_a_repeated_signing_key_names_both(place: Path) -> None:
     from labkit.course import Claims
-    from labkit.course.exercises import _own_rtmr2
+    from labkit.course.exercises._booted import bound_answers
 
     course = open_course(place / "course")
     from labkit.attest import LabAuthority
@@ -160,7 +160,7 @@ def test_a_repeated_signing_key_names_both(place: Path) -> None:
 
         claims: Claims = found.solve(task)
         log = parse_log(claims.files["evidence/eventlog.EMULATED.bin"])
-        bound = _own_rtmr2.bound_answers(claims, ("command_line", "rtmr2"))
+        bound = bound_answers(claims, ("command_line", "rtmr2"))
         report = make_tdreport(
             mrtd=bytes(48),
             rtmr=rtmrs(log),

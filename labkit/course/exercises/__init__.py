@@ -10,10 +10,22 @@ from labkit.errors import UsageError
 
 # name -> module that defines EXERCISE, in the order of the chapters.
 NAMES: dict[str, str] = {
+    "first-boot": "_first_boot",
     "hosts": "_hosts",
+    "initramfs": "_initramfs",
     "mrtd": "_mrtd",
     "tampered-log": "_tampered_log",
     "own-rtmr2": "_own_rtmr2",
+    "policy": "_policy",
+    "rejected": "_rejected",
+    "quote-dates": "_quote_dates",
+    "td-state": "_td_state",
+    "refusals": "_refusals",
+    "page-trace": "_page_trace",
+    "driver": "_driver",
+    "shell-question": "_shell_question",
+    "run-dirs": "_run_dirs",
+    "study": "_study",
 }
 
 

@@ -7,7 +7,8 @@ import hashlib
 from labkit.course._draw import Draw
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, ShownForm
-from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, canonical, mark
+from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
+from labkit.course.exercises._booted import bound_answers, line_digest
 
 _BOUND = ("command_line", "rtmr2")
 
@@ -15,16 +16,6 @@ _BOUND = ("command_line", "rtmr2")
 def _make(draw: Draw) -> Variant:
     word = f"seat={draw.word()}"
     return Variant(parameters={"append": word, "memory": 256 + 32 * draw.below(13), "bound": list(_BOUND)})
-
-
-def bound_answers(claims: Claims, keys: tuple[str, ...]) -> dict[str, bytes]:
-    """Answers as the files that a quote's REPORTDATA binds."""
-    return {key: canonical(claims.answers.get(key)) for key in keys}
-
-
-def line_digest(line: str) -> bytes:
-    """What the firmware measures of a command line: UTF-16 with a final NUL."""
-    return hashlib.sha384(f"{line}\0".encode("utf-16-le", "surrogatepass")).digest()
 
 
 def _check(task: Task, claims: Claims) -> list[AnswerMark]:
