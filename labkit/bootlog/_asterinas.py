@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 from labkit.bootlog._failures import FAILURES, HANGS, Failure, FailureKind
+from labkit.bootlog._stages import STAGES
 from labkit.bootlog._timeline import Stage, Timeline
 from labkit.show import bars, clean, columns, join, one_line, pre, table
 
@@ -45,57 +45,27 @@ class Layer(StrEnum):
     MAKE = "make"
 
 
-@dataclass(frozen=True)
-class StageRow:
-    """A stage: the line that begins it, in every version's wording, and how long it may last (seconds)."""
-
-    name: str
-    pattern: str
-    seconds: float
-
-    @cached_property
-    def expression(self) -> re.Pattern[str]:
-        """The compiled pattern; only runs of Asterinas need it."""
-        return re.compile(self.pattern)
-
-
-# Times are for TCG on a busy machine; the dev profile of the kernel is the slowest (18 s to the prompt).
-STAGES: tuple[StageRow, ...] = (
-    StageRow(
-        "build",
-        r"^ *(?:Compiling|Building|Downloading|Downloaded|Updating|Finished) |^make(?:\[\d+\])?: Entering",
-        5400.0,
-    ),
-    StageRow("image", r"^xorriso |Writing to 'stdio:", 600.0),
-    StageRow("firmware", r"^BdsDxe: (?:loading|starting) |^SeaBIOS ", 120.0),
-    StageRow("grub", r"Welcome to GRUB!|^ *Booting `|no console will be available to OS|blind mode", 90.0),
-    StageRow("efi-stub", r"^\[EFI stub\] |^EFI stub: ", 90.0),
-    StageRow("tdx", r"Intel TDX initialized|\[EFI stub\] Accepting pending pages", 120.0),
-    StageRow("ostd", r"OSTD initialized\. Preparing components\.", 90.0),
-    StageRow("thread", r"Spawn (?:init|the first kernel) thread", 90.0),
-    StageRow("initramfs", r"^\[kernel\] unpacking (?:the )?initramfs\.cpio\.gz to rootfs", 180.0),
-    StageRow(
-        "init",
-        r"^\[kernel\] (?:rootfs|initramfs) is ready|^\[kernel\] running /init as the init process"
-        r"|Hello world from kernel!|Presented by the Asterinas developers",
-        240.0,
-    ),
-    StageRow("prompt", r"^~ # ", 0.0),
-    StageRow(
-        "smoke",
-        r"^Successfully booted\.|^All (?:general|regression|conformance) tests passed\.|^Vsock test passed\."
-        r"|^.{1,40} of .{1,40} test cases passed\.",
-        0.0,
-    ),
-)
-
 _ORDER = {row.name: number for number, row in enumerate(STAGES)}
 _ENDS = frozenset({"prompt", "smoke"})
 _PROMPT = re.compile(r"^~ # ")
 # Behind the prompt, where floods come from, only these are looked for.
 _PANICS = tuple(row for row in FAILURES if row.kind is FailureKind.PANIC and not row.detail)
-_MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[[^\]]{0,200}\] Error (\d{1,3})")
+# Innermost first: the make that failed, then those that had called it.
+_MAKE_ERROR = re.compile(
+    r"^make(?P<level>\[\d+\])?: \*\*\* \[(?:[^\]:]{1,120}:\d+: )?(?P<target>[^\]]{0,200})\] "
+    r"(?:Error (?P<number>\d{1,3})|(?P<signal>\w[\w ]{2,30}))"
+)
+_TRACE = re.compile(r"Printing stack trace:|\d{1,3}: fn 0x")
+_MAKE_SPEAKS = re.compile(r"^make(?:\[\d+\])?: ")
+_RUN_TARGETS = frozenset({"run", "run_kernel", "run_iso"})
+_GUEST_STAGES = frozenset({"firmware", "grub", "efi-stub", "tdx", "ostd", "thread", "initramfs", "init"})
+_ERROR_WORDS = re.compile(
+    r"(?i)\b(?:error|fatal|failed|failure|cannot|can't|could not|not found|denied|no such|unable to|undefined"
+    r"|invalid|killed|terminated|unknown option)\b"
+)
 _START_SECONDS = 300.0
+# Stages of tools last as long as they speak: their deadline counts from the last output.
+_TALKING = frozenset({"build", "image"})
 _LINE, _OVERLAP, _PROMPT_BYTES = 8192, 512, 256
 _PANIC_LINES = 60
 _KEPT_LINES = 12
@@ -183,7 +153,9 @@ class BootLogReader:
         self._panic_says = ""
         self._panic_at = ""
         self._lines: list[str] = []
-        self._make_error: int | None = None
+        self._make_error: re.Match[str] | None = None
+        self._heard = 0.0
+        self._error_line = ""
         self.last_line = ""
 
     @property
@@ -215,6 +187,7 @@ class BootLogReader:
     def feed(self, stream: str, data: bytes, now: float) -> None:
         """Take more of a stream, which arrived ``now`` seconds after the start."""
         state = self._streams.setdefault(stream, _Stream())
+        self._heard = max(self._heard, now) if data.strip() else self._heard
         *lines, state.rest = (state.rest + data).split(b"\n")
         for line in lines:
             self._take(state, self._cut(state, line, now), now)
@@ -229,7 +202,10 @@ class BootLogReader:
             return None
         stage = self.stage
         allowed = STAGES[_ORDER[stage]].seconds if stage in _ORDER else _START_SECONDS
-        return self._begun.get(stage, 0.0) + (allowed or _START_SECONDS) * self._patience
+        begun = self._begun.get(stage, 0.0)
+        if stage in _TALKING or stage not in _ORDER:
+            begun = max(begun, self._heard)
+        return begun + (allowed or _START_SECONDS) * self._patience
 
     def overdue(self, now: float) -> bool:
         """The stage that runs has passed its deadline."""
@@ -248,14 +224,25 @@ class BootLogReader:
         return Timeline(tuple(Stage(name, start, end - start) for name, start, end in pairs))
 
     def finish(
-        self, now: float, exit_code: int | None = None, layer: Layer = Layer.QEMU, *, hung: bool | None = None
+        self,
+        now: float,
+        exit_code: int | None = None,
+        layer: Layer = Layer.QEMU,
+        *,
+        hung: bool | None = None,
+        outside: str = "",
+        limit: float | None = None,
     ) -> BootReport:
-        """Judge the run; ``exit_code`` None: it has not ended. ``hung`` None: as the deadlines say."""
+        """Judge the run; ``exit_code`` None: it has not ended. ``hung`` None: as the deadlines say.
+
+        outside: what somebody else did to the run, in a clause; it then explains the end. limit: the seconds
+        that were given for all of it, where those are over.
+        """
         for state in self._streams.values():
             self._take(state, state.rest, now)
             state.rest = b""
         stands = self.overdue(now) if hung is None else hung
-        outcome, words, cause = self._judge(exit_code, layer, stands and exit_code is None)
+        outcome, words, cause = self._judge(exit_code, layer, stands and exit_code is None, outside, limit)
         return BootReport(
             outcome=outcome,
             goal=self.goal,
@@ -284,11 +271,13 @@ class BootLogReader:
             return
         if not state.at_prompt:
             self.last_line = bare[:200]
+            if not _MAKE_SPEAKS.match(line) and _ERROR_WORDS.search(bare):
+                self._error_line = bare[:200]
             for row in STAGES:
                 if row.expression.search(line):
                     self._begin(state, row.name, now)
         if (match := _MAKE_ERROR.match(line)) and self._make_error is None:
-            self._make_error = int(match[1])
+            self._make_error = match
         self._panic_message(state, bare)
         rows = _PANICS if state.at_prompt and not state.panic_left else FAILURES
         for failure in rows:
@@ -308,7 +297,7 @@ class BootLogReader:
 
     def _found(self, failure: Failure, state: _Stream, line: str, now: float) -> None:
         if failure.kind is FailureKind.PANIC and not failure.detail:
-            state.panic_left, state.panic_next = _PANIC_LINES, True
+            state.panic_left, state.panic_next = _PANIC_LINES, state.panic_next or not failure.silent
         if failure.fatal:
             self._panicked |= failure.kind is FailureKind.PANIC
             self._fatal_at = now if self._fatal_at is None else self._fatal_at
@@ -321,7 +310,9 @@ class BootLogReader:
         if not state.panic_left:
             return
         state.panic_left -= 1
-        if state.panic_next and not self._panic_says:
+        if state.panic_next and _TRACE.match(line):
+            pass  # the message of the panic is missing: what follows it is here already
+        elif state.panic_next and not self._panic_says:
             self._panic_says = one_line(line, 160)
             self._keep(line)
         elif not self._panic_at and re.match(r"at \S{1,200}:\d", line):
@@ -335,7 +326,7 @@ class BootLogReader:
             self._lines.append(kept)
 
     def _judge(
-        self, exit_code: int | None, layer: Layer, hung: bool
+        self, exit_code: int | None, layer: Layer, hung: bool, outside: str, limit: float | None
     ) -> tuple[BootOutcome, str, tuple[str | None, str, str]]:
         failure = self._failure
         cause = (failure.id, failure.remedy, failure.reference) if failure else (None, "", "")
@@ -346,6 +337,8 @@ class BootLogReader:
             what = failure.sentence if failure else "the kernel panicked"
             return BootOutcome.PANIC, f"Panic {where}: {what}{said}.", cause
         code = self._code(exit_code, layer)
+        if outside:
+            return BootOutcome.FAILED, f"Failed {where}: {outside}.", (None, "", "")
         if self.reached and code in (None, "success"):
             end = "the test passed" if "smoke" in self._begun else "the shell's prompt is there"
             return BootOutcome.BOOTED, f"Booted: {end}.", (None, "", "")
@@ -361,7 +354,11 @@ class BootLogReader:
                 why = f"the goal was reached, but {ended} says that the guest failed afterwards"
             else:
                 why = f"it ended with {ended}, which means {code}"
-            return BootOutcome.FAILED, f"Failed {where}: {why}; {self._last()}.", cause
+            return BootOutcome.FAILED, f"Failed {where}: {why}; {self._error()}.", cause
+        if hung and limit is not None:
+            over = f"the {limit:g} s that were given for the boot are over"
+            words = f"Hang {where}: {over}; {self._last()}."
+            return BootOutcome.HANG, words, (None, "Give it more time with --timeout.", "")
         if hung:
             known = next((row for row in HANGS if row.fits(self.stage, self.last_line)), None)
             what = known.sentence if known else "nothing more came within the stage's deadline"
@@ -372,6 +369,12 @@ class BootLogReader:
     def _last(self) -> str:
         return f"the last line was {self.last_line!r}" if self.last_line else "it printed nothing"
 
+    def _error(self) -> str:
+        """The line that says what went wrong, else the last one; never make's own echo of a failure."""
+        if self._error_line and self._error_line != self.last_line:
+            return f"the last error was {self._error_line!r}"
+        return self._last()
+
     def _code(self, exit_code: int | None, layer: Layer) -> str | None:
         """What an exit code means; None while the run goes on."""
         if exit_code is None:
@@ -379,14 +382,19 @@ class BootLogReader:
         if layer is Layer.QEMU:
             known = {33: "success", 0: "success", 65: "that the guest failed or panicked"}
             return known.get(exit_code, "a problem of QEMU or the host, or a triple fault")
-        number = self._make_error if exit_code and self._make_error is not None else exit_code
+        number = exit_code
+        if exit_code and (error := self._make_error) is not None:
+            number = int(error["number"]) if error["number"] else None
+            if error["target"] not in _RUN_TARGETS and not _GUEST_STAGES & self._begun.keys():
+                ended = f"status {number}" if number is not None else error["signal"]
+                return f"that make's target {error['target']!r} failed ({ended}) before a guest was started"
         known = {
             0: "success",
             1: "that the guest ran and failed or panicked",
             2: "a problem of QEMU or the host, or a triple fault",
             **dict.fromkeys((3, 5, 6, 7, 8, 12), "that OSDK failed before QEMU"),
         }
-        return known.get(number, "that the run did not work")
+        return known.get(number, "that the run did not work") if number is not None else known[2]
 
 
 def classify(

@@ -30,6 +30,7 @@ class Failure:
     before: the stage that must not have begun yet; empty for any.
     weight: of two failures in one log the heavier is the cause; a cause outweighs its consequences.
     fatal: the boot cannot succeed once this line is there, although QEMU may stay.
+    silent: a panic's line that no message follows.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Failure:
     fatal: bool = False
     detail: bool = False
     before: str = ""
+    silent: bool = False
 
     @cached_property
     def expression(self) -> re.Pattern[str]:
@@ -190,6 +192,31 @@ FAILURES: tuple[Failure, ...] = (
         "v0.9.0 tools, v0.18.1 tools/qemu_args.sh",
     ),
     Failure(
+        "disk-locked",
+        FailureKind.HOST,
+        r"Failed to get (?:\"write\"|shared \"write\"|\"consistent read\") lock",
+        "another QEMU has a disk image of this source tree open",
+        "End the other run, or give this one a source tree of its own with --source.",
+        "QEMU block/file-posix.c",
+    ),
+    Failure(
+        "screen-port-taken",
+        FailureKind.HOST,
+        r"-(?:vnc|display).{0,80}(?:Failed to (?:find an available port|listen|bind)|Address already in use)",
+        "the port of the guest's screen (VNC) is taken: another guest runs",
+        "End the other guest, or choose another screen with --make VNC_PORT=43.",
+        "v0.18.1 tools/qemu_args.sh",
+    ),
+    Failure(
+        "kvm-emulation",
+        FailureKind.HOST,
+        r"KVM internal error\. Suberror: \d|^emulation failure$",
+        "KVM could not emulate an instruction of the guest, and QEMU stands still",
+        "Boot without KVM (--no-kvm), or with another firmware or kernel build.",
+        "QEMU accel/kvm/kvm-all.c",
+        fatal=True,
+    ),
+    Failure(
         "firmware-missing",
         FailureKind.HOST,
         r"could not load PC BIOS '|Could not open '[^']{0,200}OVMF[^']{0,40}'",
@@ -334,6 +361,29 @@ FAILURES: tuple[Failure, ...] = (
         "edk2 BdsDxe",
         fatal=True,
     ),
+    Failure(
+        "grub-memory",
+        FailureKind.FIRMWARE,
+        r"^error: (?:\S{1,120}:)?\s?(?:out of memory|not enough memory|cannot allocate|can't allocate)",
+        "GRUB has too little memory to load the kernel and its initramfs",
+        "Give the guest more memory, with --memory or MEM=.",
+        "GRUB grub-core/kern/mm.c",
+        fatal=True,
+        before="ostd",
+    ),
+    Failure(
+        "grub-kernel",
+        FailureKind.FIRMWARE,
+        r"^error: (?:\S{1,120}:)?\s?(?:you need to load the kernel first|invalid magic number|file "
+        r"`[^']{0,200}' "
+        r"not found|unknown filesystem|no such device)",
+        "GRUB cannot load what its menu names",
+        "Build the boot medium again: `make clean` first where a build was interrupted.",
+        "GRUB grub-core/loader",
+        weight=1,
+        fatal=True,
+        before="ostd",
+    ),
     # The kernel.
     Failure(
         "low-memory",
@@ -404,6 +454,17 @@ FAILURES: tuple[Failure, ...] = (
         "ostd panic handler",
         weight=0,
         fatal=True,
+    ),
+    Failure(
+        "panic-without-words",
+        FailureKind.PANIC,
+        r"^Printing stack trace:|^\s{0,8}\d{1,3}: fn 0x[0-9a-f]{8,16} - pc 0x[0-9a-f]{8,16}\b",
+        "the kernel printed a stack trace: it panicked, and the message of the panic was lost",
+        "The functions in the stack trace say where; the other log of the run may have the message.",
+        "ostd panic handler",
+        weight=-1,
+        fatal=True,
+        silent=True,
     ),
     Failure(
         "linux-panic",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +18,11 @@ from labkit.cli._common import json_option, note
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.settings import Settings
 
+if TYPE_CHECKING:
+    from labkit.container import ContainerRun
+
+_TWICE = 1.0
+_SECONDS = click.FloatRange(min=0, max=30 * 86400, min_open=True)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -36,7 +46,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "--kvm/--no-kvm", default=None, help="Use KVM or not; left out, only where a guest boots under it."
 )
 @click.option("--make", "words", multiple=True, metavar="VAR=VALUE", help="Add to `make`; repeatable.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long the boot may take.")
+@click.option(
+    "--timeout",
+    type=_SECONDS,
+    metavar="SECONDS",
+    help="How long the boot may take, build included; left out, each stage has a deadline of its own.",
+)
 @json_option
 def command(
     profile: str | None,
@@ -83,11 +98,15 @@ def command(
         if running.wait(note) and not auto_test:
             try:
                 for line in commands or _typed(as_json):
-                    answer = running.run(line, timeout=None)
+                    with _ctrl_c_for_the_guest(running, interactive=not commands and sys.stdin.isatty()):
+                        answer = running.run(line, timeout=None)
                     if not as_json:
                         if commands:
                             click.echo(f"$ {line}")
-                        click.echo(answer.output, nl=not answer.output.endswith("\n"))
+                        if answer.output:
+                            click.echo(answer.output, nl=not answer.output.endswith("\n"))
+                        if answer.exit_status:
+                            click.echo(f"[exit status {answer.exit_status}]")
             except (GuestGone, CommandTimeout) as error:
                 note(str(error))
         result = running.close()
@@ -103,11 +122,40 @@ def _typed(as_json: bool) -> Iterator[str]:
     while True:
         if asks:
             click.echo("tdvm# ", nl=False, err=True)
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            if not asks:
+                raise
+            click.echo(err=True)
+            continue
         if not line:
             return
         if line.strip():
             yield line.rstrip("\n")
+
+
+@contextlib.contextmanager
+def _ctrl_c_for_the_guest(running: ContainerRun, *, interactive: bool) -> Iterator[None]:
+    """While a command runs in an interactive shell, Ctrl-C reaches it; twice within a second ends the run."""
+    if not interactive:
+        yield
+        return
+    last = -math.inf
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _TWICE:
+            raise KeyboardInterrupt
+        last = now
+        running.interrupt()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from labkit.container._engine import Engine, connect, describe, find_engine
+from labkit.container._plan import ContainerPlan, RunRequest, plan_run
 from labkit.container._preview import Preview, preview
-from labkit.container._run import ContainerPlan, ContainerRun, RunRequest, RunResult, plan_run, start_run
+from labkit.container._run import ContainerRun, RunResult, start_run
 from labkit.container._source import SourceTree, fetch_source, given_source
 from labkit.container._toolbox import TOOLBOX_BASE, Toolbox, build_toolbox, run_in_toolbox
 

@@ -32,7 +32,8 @@ class Options:
     """How to run the container.
 
     kvm: hand over /dev/kvm. host_network: without a network of its own; ports: make variable → host port
-    there. as_documented: exactly the documented flags, and the image's own command.
+    there. as_documented: exactly the documented flags, and the image's own command. keep_groups: a rootless
+    Podman hands a device over only with the groups of its user.
     """
 
     image: str
@@ -41,6 +42,7 @@ class Options:
     host_network: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
     as_documented: bool = False
+    keep_groups: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def _restricted(profile: Profile, options: Options, make: Sequence[str]) -> Crea
         "--security-opt=no-new-privileges",
         *(["--network=host"] if options.host_network else []),
         *(["--device=/dev/kvm"] if options.kvm else []),
+        *(["--group-add=keep-groups"] if options.kvm and options.keep_groups else []),
         *(f"--publish=127.0.0.1::{port}" for port in ports),
         *("-v", f"{options.source}:{SOURCE}"),
     ]
@@ -136,6 +139,8 @@ def _host_arguments(flags: Sequence[str]) -> dict[str, Any]:
             host.setdefault("binds", []).append(value or next(words))
         elif name == "--device":
             host.setdefault("devices", []).append(value)
+        elif name == "--group-add":
+            host.setdefault("group_add", []).append(value)
         elif name == "--privileged":
             host["privileged"] = True
         elif name == "--network":

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.container._context import addresses
 from labkit.errors import MissingComponent
+from labkit.show import one_line
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -49,16 +51,21 @@ class Engine:
 
 
 def find_engine(environ: Mapping[str, str] | None = None) -> Engine:
-    """Describe the engine that ``DOCKER_HOST`` or a usual socket leads to; starts nothing.
+    """Describe the engine that docker's own command would use, else one at a usual socket; starts nothing.
 
-    The usual sockets are those of Docker, rootless Docker and Podman, in this order.
+    ``DOCKER_HOST`` comes first, then the Docker context in force (``DOCKER_CONTEXT``, or by ``docker
+    context use``), then the usual sockets: Docker, rootless Docker, Podman.
     """
+    places = addresses(os.environ if environ is None else environ)
     reasons = []
-    for address in _addresses(os.environ if environ is None else environ):
-        found = _ask(address)
+    for place in places:
+        if place.address is None:
+            return Engine(False, place.why)
+        found = _ask(place.address)
         if found.answers:
             return found
-        reasons.append(found.detail)
+        detail = "nothing listens there" if place.why and found.detail == NONE_THERE else found.detail
+        reasons.append(f"{place.why}: {detail}" if place.why else detail)
     telling = [reason for reason in reasons if reason != NONE_THERE]
     return Engine(False, telling[0] if telling else NONE_THERE)
 
@@ -72,22 +79,26 @@ def connect(engine: Engine, timeout: float = 60) -> DockerClient:
     import docker
 
     if engine.address is None:
-        raise MissingComponent(
-            f"There is no container engine: {engine.detail}.",
-            "Install Docker (docker.io on Debian) and start it, or set DOCKER_HOST to an engine's socket.",
-        )
+        raise MissingComponent(f"There is no container engine: {engine.detail}.", _remedy(engine.detail))
     return docker.DockerClient(base_url=engine.address, timeout=timeout)
 
 
-def _addresses(environ: Mapping[str, str]) -> list[str]:
-    if named := environ.get("DOCKER_HOST"):
-        return [named]
-    own = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    sockets = ("/var/run/docker.sock", f"{own}/docker.sock", f"{own}/podman/podman.sock")
-    return [f"unix://{path}" for path in (*sockets, "/run/podman/podman.sock")]
+def _remedy(detail: str) -> str:
+    if "podman.socket" in detail:
+        return "Run `systemctl --user start podman.socket` (root's Podman: with sudo, without --user)."
+    if "group docker" in detail:
+        return "Run `sudo usermod -aG docker $USER` and log in again, or use a rootless engine."
+    if "context" in detail:
+        return "`docker context ls` shows the contexts there are; `docker context use NAME` chooses one."
+    if "DOCKER_HOST" in detail:
+        return "Start that engine, or unset DOCKER_HOST."
+    return "Install Docker (docker.io on Debian) and start it, or set DOCKER_HOST to an engine's socket."
 
 
 def _ask(address: str) -> Engine:
+    scheme = address.partition("://")[0]
+    if scheme != "unix":
+        return Engine(False, not_here(address))
     if why := unreachable(address):
         return Engine(False, why)
     import docker
@@ -114,7 +125,7 @@ def unreachable(address: str) -> str | None:
             end.settimeout(_TIMEOUT)
             end.connect(address.removeprefix("unix://"))
     except (OSError, ValueError) as error:
-        return _reason(f"{type(error).__name__}: {error}")
+        return _reason(f"{type(error).__name__}: {error}", address.removeprefix("unix://"))
     return None
 
 
@@ -125,7 +136,9 @@ def describe(address: str, version: Mapping[str, Any], info: Mapping[str, Any], 
     """
     parts = [part.get("Name", "") for part in version.get("Components") or ()]
     kind = "Podman" if any("podman" in part.lower() for part in parts) else "Docker"
-    rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
+    rootless = info.get("Rootless") is True or any(
+        "rootless" in option for option in info.get("SecurityOptions") or ()
+    )
     bridge = kind == "Podman" or "bridge" in networks
     storage, cgroup = info.get("Driver"), info.get("CgroupVersion")
     root = info.get("DockerRootDir")
@@ -150,13 +163,29 @@ def describe(address: str, version: Mapping[str, Any], info: Mapping[str, Any], 
     )
 
 
-def _reason(text: str) -> str:
+def not_here(address: str) -> str:
+    """Why an engine that is reached over a network cannot serve: it could not mount the source tree."""
+    scheme = address.partition("://")[0] if "://" in address else ""
+    if scheme not in ("tcp", "http", "https", "ssh", "npipe", "fd"):
+        return f"{one_line(address, 120)} is no address of an engine's socket (unix:///path)"
+    return (
+        f"the engine at {one_line(address, 120)} is reached over {scheme}, and may be another machine: "
+        f"labkit mounts "
+        "the source tree, so it needs an engine's socket on this one (unix:///path)"
+    )
+
+
+def _reason(text: str, path: str = "") -> str:
     if "FileNotFoundError" in text or "No such file" in text:
         return NONE_THERE
     if "PermissionError" in text or "Permission denied" in text:
+        if "podman" in path:
+            return f"{path} is root's Podman, not this user's: podman.socket as a user unit starts his own"
         return "this user may not open its socket; membership in the group docker would allow it"
     if "ConnectionRefusedError" in text or "Connection refused" in text:
+        if "podman" in path:
+            return f"Podman's socket {path} is there, but its podman.socket unit is not started"
         return "its socket is there, but no engine answers behind it"
     if "timed out" in text.lower():
         return f"its socket is there, but nothing answered within {_TIMEOUT} s"
-    return text.splitlines()[0][:200]
+    return f"what answers at its socket is no container engine ({one_line(text, 120)})"

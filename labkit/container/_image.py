@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.container._ends import own_words
 from labkit.container._engine import Engine
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError
 from labkit.show import one_line
@@ -70,18 +71,20 @@ def load_image(client: DockerClient, archive: Path, on_progress: Progress) -> st
         StorageError: it did not fit.
     """
     import docker
+    import requests
 
     on_progress(f"loading an image from {archive}")
     try:
         with _hanging_up(client), archive.open("rb") as file:
             images = client.images.load(file)
-    except OSError as error:
-        raise UsageError(f"{archive} cannot be read: {error.strerror}.", "Check the path.") from error
-    except docker.errors.DockerException as error:
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise _storage(str(error)) or UsageError(
-            f"{archive} is no image that the engine can load: {one_line(str(error))}.",
+            f"{archive} is no image that the engine can load: {own_words(str(error), 120)}.",
             "Give a file that `docker save` has written.",
         ) from error
+    except OSError as error:  # after the others: an error of the engine is an OSError too
+        why = error.strerror or one_line(str(error))
+        raise UsageError(f"{archive} cannot be read: {why}.", "Check the path.") from error
     if not images:
         raise UsageError(f"{archive} holds no image.", "Give a file that `docker save` has written.")
     return str((images[0].tags or [images[0].id])[0])
@@ -134,7 +137,7 @@ def build_image(
             for event in _events(stream):
                 text = event.get("stream", "").strip()
                 made.note(text)
-                if text.startswith("Step "):
+                if text.startswith(("Step ", "STEP ")):
                     on_progress(one_line(text, 120))
     except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
         made.remove()
@@ -192,10 +195,19 @@ class _Made:
                 except refusals:
                     time.sleep(0.1)  # the engine is removing it
         known = {identity.removeprefix("sha256:")[:12] for identity in self._before}
-        for layer in reversed(self._layers):
+        for layer in (*reversed(self._layers), *self._unnamed(refusals)):
             if layer[:12] not in known:
                 with contextlib.suppress(*refusals):
                     self._client.api.remove_image(layer)
+
+    def _unnamed(self, refusals: tuple[type[Exception], ...]) -> list[str]:
+        """Layers without a name that came meanwhile: Podman does not tell them in its stream."""
+        with contextlib.suppress(*refusals):
+            images = self._client.api.images(all=True, filters={"dangling": True, "label": "labkit=image"})
+            return [
+                image["Id"].removeprefix("sha256:") for image in images if image["Id"] not in self._before
+            ]
+        return []
 
 
 class _EngineError(Exception):
@@ -283,6 +295,6 @@ def _build_refusal(tag: str, said: str) -> LabkitError:
             "Build it with `docker buildx build`, then give it with --image.",
         )
     return MissingComponent(
-        f"The image {tag} could not be built: {one_line(said).rstrip('.')}.",
+        f"The image {tag} could not be built: {own_words(said)}.",
         "The step that failed is the last one named above.",
     )

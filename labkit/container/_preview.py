@@ -49,7 +49,7 @@ def preview(profile: Profile, url: str, variables: dict[str, str]) -> Preview:
     """The steps of the flow from the repository ``url`` with these variables of make."""
     make = profile.make(auto_test="boot", **variables)
     source = Path("/asterinas")
-    documented = creation(profile, Options(profile.image, source, as_documented=True), make)
+    documented = creation(profile, Options(profile.documented_image, source, as_documented=True), make)
     own = creation(profile, Options(profile.image, source, kvm=profile.tdx), make)
     return Preview(
         profile=profile.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,89 +12,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from labkit.asterinas import KeptImage, Profile, choose_profile
+from labkit.asterinas import KeptImage
 from labkit.bootlog import BootLogReader, BootReport, Goal
 from labkit.console import CommandResult, Console
-from labkit.container._container import Creation, Options, creation
-from labkit.container._dockerfile import build_from_source
-from labkit.container._engine import Engine, connect, find_engine
-from labkit.container._image import has_image, load_image, pull_image
+from labkit.container._engine import connect
 from labkit.container._keep import keep_built
-from labkit.container._owner import sweep
+from labkit.container._plan import ContainerPlan, RunRequest, plan_run
 from labkit.container._session import ContainerSession, start_session
-from labkit.container._source import SourceTree, fetch_source, given_source
-from labkit.errors import GuestGone, MissingComponent, StorageError, UsageError, VmError
-from labkit.guest import build_initramfs
+from labkit.container._tree import TreeLock, hand_back
+from labkit.errors import GuestGone, StorageError, VmError
 from labkit.host import HostReport, HostVerdict, verify
 from labkit.settings import Settings, Trust
-from labkit.show import badge, columns, join, pre, stamp, table
-from labkit.toolchain import find_toolchain
-from labkit.vm import Accel, choose_accelerator
+from labkit.show import badge, join, pre, stamp, table
 
 Progress = Callable[[str], None]
 
 _HANDSHAKE = 60.0
 _POWER_OFF = 30.0
-_VNC = 5900
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What the user asks for; None and empty mean that labkit decides.
-
-    memory: MiB. variables: of make, besides the documented ones. kvm: hand over /dev/kvm and use it.
-    timeout: seconds until the boot must be over, besides the deadlines of its stages.
-    """
-
-    profile: str | None = None
-    as_documented: bool = False
-    auto_test: bool = False
-    image: str | None = None
-    image_file: Path | None = None
-    build_image: bool = False
-    source: Path | None = None
-    memory: int | None = None
-    smp: int | None = None
-    kvm: bool | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    timeout: float | None = None
-
-    def make_variables(self, *, td: bool, kvm: bool) -> dict[str, str]:
-        """The variables of make that the request asks for."""
-        words = {} if td or kvm else {"ENABLE_KVM": "0"}
-        if self.memory is not None:
-            words["MEM"] = f"{self.memory}M"
-        if self.smp is not None:
-            words["SMP"] = str(self.smp)
-        return {**words, **self.variables}
-
-
-@dataclass(frozen=True)
-class ContainerPlan:
-    """What will be run, and why so; nothing has been started."""
-
-    profile: Profile
-    engine: Engine
-    source: SourceTree
-    image: str
-    make: tuple[str, ...]
-    creation: Creation
-    why: tuple[str, ...]
-    td: bool
-
-    def __str__(self) -> str:
-        return columns(self.rows())
-
-    def rows(self) -> list[tuple[str, str]]:
-        """The plan in two columns."""
-        return [
-            ("profile", self.profile.name),
-            ("source", str(self.source)),
-            ("engine", self.engine.detail),
-            ("container", self.creation.command_line),
-            ("in it", " ".join(self.make)),
-            *(("because", reason) for reason in self.why),
-        ]
+_LOG_LIMIT = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -111,6 +45,7 @@ class RunResult:
     commands: tuple[CommandResult, ...]
     run_dir: Path
     kept: KeptImage | None = None
+    ports: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def booted(self) -> bool:
@@ -144,6 +79,7 @@ class RunResult:
             "source": plan.source.to_dict(),
             "commands": [result.to_dict() for result in self.commands],
             "kept": self.kept.to_dict() if self.kept else None,
+            "ports": dict(self.ports),
             "run_dir": str(self.run_dir),
         }
 
@@ -159,70 +95,16 @@ class RunResult:
         return join([head, table(self.plan.rows()), self.report._repr_html_()])
 
 
-def plan_run(
-    request: RunRequest,
-    settings: Settings,
-    on_progress: Progress = lambda text: None,
-    host: HostReport | None = None,
-) -> ContainerPlan:
-    """Decide what to run; fetches the source and the image where they are missing.
-
-    Raises:
-        UsageError, MissingComponent: the request cannot work here; the message names what can.
-        DataError, StorageError: of the source or the image.
-    """
-    report = host or verify()
-    td = True if dict(request.variables).get("INTEL_TDX") == "1" else None
-    profile = choose_profile(report, name=request.profile)
-    engine = find_engine()
-    client = connect(engine)
-    try:
-        if not (engine.address or "").startswith("unix:"):
-            raise UsageError(
-                f"The engine at {engine.address} is not on this machine, and cannot mount the source.",
-                "Run labkit where the engine is.",
-            )
-        for name in sweep(client):
-            on_progress(f"removed {name}, whose owner is gone")
-        kvm, why_kvm = _kvm(profile, request, settings, on_progress)
-        source = (
-            given_source(request.source, profile)
-            if request.source
-            else fetch_source(profile, settings, on_progress)
-        )
-        image = _image(client, engine, profile, source, request, on_progress)
-    finally:
-        client.close()
-    td = profile.tdx or bool(td)
-    make = profile.make(
-        auto_test="boot" if request.auto_test else None, **request.make_variables(td=td, kvm=kvm)
-    )
-    host_network = not request.as_documented and not engine.bridge
-    options = Options(
-        image=image,
-        source=source.path,
-        kvm=kvm,
-        host_network=host_network,
-        ports=_free_ports(profile) if host_network else {},
-        as_documented=request.as_documented,
-    )
-    _check_fixed_port(profile, shares_host=host_network or request.as_documented)
-    why = [_why_profile(profile, request, report), why_kvm]
-    if host_network:
-        why.append("it shares the host's network because the engine has no bridge")
-    if profile.public_port and (request.as_documented or host_network):
-        screen = _VNC + options.ports["VNC_PORT"] if host_network else profile.public_port
-        why.append(f"the guest's screen listens on all interfaces of this machine, port {screen}")
-    return ContainerPlan(
-        profile, engine, source, image, make, creation(profile, options, make), tuple(why), td
-    )
-
-
 class ContainerRun:
     """A run of the documented flow. Use it as a context manager, or call ``close`` for its result."""
 
     def __init__(
-        self, plan: ContainerPlan, request: RunRequest, settings: Settings, host: HostReport
+        self,
+        plan: ContainerPlan,
+        request: RunRequest,
+        settings: Settings,
+        host: HostReport,
+        on_progress: Progress = lambda text: None,
     ) -> None:
         """Create and start the container.
 
@@ -232,6 +114,8 @@ class ContainerRun:
         self.plan = plan
         self.commands: list[CommandResult] = []
         self._request = request
+        self._ended = False
+        self._on_progress = on_progress
         self._settings = settings
         self._host = host
         self._goal = Goal.SMOKE if request.auto_test else Goal.PROMPT
@@ -239,24 +123,32 @@ class ContainerRun:
         self._console: Console | None = None
         self._result: RunResult | None = None
         self._hung = False
-        self.run_dir = _new_run_dir(settings)
-        self._client = connect(plan.engine, timeout=120)
-        self._session: ContainerSession = start_session(
-            self._client, plan.engine, plan.creation, self._reader
-        )
+        self._timed_out = False
+        self._session: ContainerSession | None = None
+        self._lock = TreeLock(plan.source.path)
         try:
-            self._session.start(plan.creation, plan.profile, plan.source.path, self.run_dir / "console.log")
+            self.run_dir = _new_run_dir(settings)
+            _write(
+                self.run_dir,
+                unfinished(plan, self.run_dir, "The run has not ended, or was killed.", "RUNNING"),
+            )
+            self._client = connect(plan.engine, timeout=120)
         except BaseException:
-            self._end()
+            self._lock.release()
+            raise
+        try:
+            self._session = start_session(self._client, plan.engine, plan.creation, self._reader)
+            self._session.start(plan.creation, plan.profile, plan.source.path, self.run_dir / "console.log")
+        except BaseException as error:
+            self._end(error)
             raise
 
     def wait(self, on_progress: Progress = lambda text: None) -> bool:
         """Follow the boot to its goal, its failure or its deadline; whether it got there."""
-        wants_end = self._request.auto_test
-        self._session.follow(
-            lambda: not wants_end and self._reader.reached, on_progress, self._request.timeout
-        )
-        ended = self._session.exit_code is not None
+        wants_end, session, limit = self._request.auto_test, self._running, self._request.timeout
+        session.follow(lambda: not wants_end and self._reader.reached, on_progress, limit)
+        ended = session.exit_code is not None
+        self._timed_out = not ended and limit is not None and session.now > limit
         self._hung = not ended and not self._reader.reached and self._reader.fatal_at is None
         return self._reader.reached and (ended or not wants_end) and self._reader.fatal_at is None
 
@@ -279,26 +171,44 @@ class ContainerRun:
         if self._result is not None or not self._reader.reached:
             raise VmError("The guest's shell is not there.", "Boot it first.")
         if self._console is None:
-            self._console = self._session.console(self._settings.output_limit, _HANDSHAKE)
+            self._console = self._running.console(self._settings.output_limit, _HANDSHAKE)
         return self._console
+
+    def interrupt(self) -> None:
+        """Send Ctrl-C to the command that runs in the guest; the machine goes on."""
+        if self._console is not None:
+            self._console.interrupt()
+
+    @property
+    def _running(self) -> ContainerSession:
+        assert self._session is not None
+        return self._session
 
     def close(self) -> RunResult:
         """End the guest the documented way, remove the container, judge the run; may be called twice."""
         if self._result is not None:
             return self._result
+        session = self._running
         try:
-            if self._session.exit_code is None and self._reader.reached and not self._request.auto_test:
-                self._session.send_line(self.plan.profile.power_off)
-                self._session.drain(_POWER_OFF)
-            report = self._session.report(hung=self._hung)
-        finally:
-            self._end()
+            if session.exit_code is None and self._reader.reached and not self._request.auto_test:
+                session.send_line(self.plan.profile.power_off)
+                session.drain(_POWER_OFF)
+            limit = self._request.timeout if self._timed_out else None
+            report = session.report(hung=self._hung, limit=limit)
+        except BaseException as error:
+            self._end(error)
+            raise
         trust = _trust(self.plan, self._reader, self._host)
         self._result = RunResult(
-            self.plan, report, trust, tuple(self.commands), self.run_dir, self._keep(report)
+            self.plan,
+            report,
+            trust,
+            tuple(self.commands),
+            self.run_dir,
+            self._keep(report),
+            session.published,
         )
-        text = json.dumps(self._result.to_dict(), indent=2)
-        (self.run_dir / "result.json").write_text(text + "\n")
+        self._end(None)
         return self._result
 
     def _keep(self, report: BootReport) -> KeptImage | None:
@@ -317,16 +227,26 @@ class ContainerRun:
     ) -> None:
         if kind is None or (isinstance(error, GuestGone) and self._result is None):
             self.close()
-        else:
-            self._end()
+        elif self._result is None:
+            self._end(error)
 
-    def _end(self) -> None:
-        self._session.close()
-        self._client.close()
-        for log in self.plan.profile.logs:
-            path = self.plan.source.path / log.name
-            if path.is_file() and path.stat().st_size < 16 << 20:
-                shutil.copyfile(path, self.run_dir / log.name)
+    def _end(self, error: BaseException | None) -> None:
+        """Remove the container, keep the logs and the result, give the tree back: at every end, once."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            if self._session is not None:
+                self._session.close()
+                _keep_logs(self._session.fresh_logs, self.run_dir)
+            said = "The run was interrupted." if isinstance(error, KeyboardInterrupt) else str(error)
+            document = self._result.to_dict() if self._result else unfinished(self.plan, self.run_dir, said)
+            _write(self.run_dir, document)
+            plan = self.plan
+            hand_back(self._client, plan.engine, plan.image, plan.source.path, self._on_progress)
+        finally:
+            self._client.close()
+            self._lock.release()
 
 
 def start_run(
@@ -340,79 +260,41 @@ def start_run(
     host = verify()
     plan = plan_run(request, settings, on_progress, host)
     on_progress(str(plan))
-    return ContainerRun(plan, request, settings, host)
+    return ContainerRun(plan, request, settings, host, on_progress)
 
 
-def _image(
-    client: Any,
-    engine: Engine,
-    profile: Profile,
-    source: SourceTree,
-    request: RunRequest,
-    on_progress: Progress,
-) -> str:
-    if request.image_file:
-        loaded = load_image(client, request.image_file, on_progress)
-        return request.image or loaded
-    reference = request.image or profile.image
-    if request.build_image:
-        build_from_source(client, engine, profile, source, reference, on_progress)
-    elif not has_image(client, reference):
-        pull_image(client, engine, reference, on_progress)
-    return reference
+def unfinished(plan: ContainerPlan, run_dir: Path, said: str, verdict: str = "FAILED") -> dict[str, Any]:
+    """What is recorded of a run that has no verdict: why, with the keys of a result."""
+    return {
+        "platform": "container",
+        "trust": Trust.NONE.value,
+        "stamp": Trust.NONE.stamp,
+        "rehearsal": True,
+        "why": "; ".join(plan.why),
+        "booted": False,
+        "verdict": verdict,
+        "sentence": said,
+        "error": said,
+        "profile": plan.profile.name,
+        "image": plan.image,
+        "make": list(plan.make),
+        "container": plan.creation.command_line,
+        "engine": plan.engine.to_dict(),
+        "source": plan.source.to_dict(),
+        "commands": [],
+        "run_dir": str(run_dir),
+    }
 
 
-def _kvm(
-    profile: Profile, request: RunRequest, settings: Settings, on_progress: Progress
-) -> tuple[bool, str]:
-    if profile.tdx:
-        return True, "a TD needs KVM"
-    if request.kvm is not None:
-        return request.kvm, f"KVM is {'on' if request.kvm else 'off'} because it was asked for"
-    try:
-        toolchain = find_toolchain(settings)
-    except MissingComponent:
-        return False, "without KVM, since the emulated platform is not set up to try it"
-    initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest")
-    found = choose_accelerator(toolchain, initrd, settings, on_progress)
-    if found.kind is Accel.KVM:
-        return True, f"with KVM: {found.why}"
-    return False, f"without KVM: {found.why}"
+def _write(run_dir: Path, document: Mapping[str, Any]) -> None:
+    (run_dir / "result.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _why_profile(profile: Profile, request: RunRequest, host: HostReport) -> str:
-    if request.profile:
-        return f"profile {profile.name} was asked for"
-    if profile.tdx:
-        return f"profile {profile.name} fits this host, which is READY for TDX"
-    reason = f" ({host.reason})" if host.reason else ""
-    return f"profile {profile.name}, without TDX: this host is {host.verdict.value}{reason}"
-
-
-def _check_fixed_port(profile: Profile, *, shares_host: bool) -> None:
-    """A profile with a fixed port cannot share the host's network with whoever has that port."""
-    if profile.host_port is None or not shares_host:
-        return
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", profile.host_port))
-        except OSError as error:
-            raise UsageError(
-                f"Port {profile.host_port}, which profile {profile.name} always takes, is in use.",
-                "End the program that has it, most likely another run of the same version.",
-            ) from error
-
-
-def _free_ports(profile: Profile) -> dict[str, int]:
-    """Make variables and free ports of the host; QEMU counts the ports of screens from 5900."""
-    ports = {name: _free_port() for name in profile.port_variables}
-    return {**ports, "VNC_PORT": _free_port() - _VNC} if profile.public_port else ports
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+def _keep_logs(logs: tuple[Path, ...], run_dir: Path) -> None:
+    """Copy the logs of this run; what an earlier one left in the tree is not this one's."""
+    for path in logs:
+        if path.is_file() and path.stat().st_size < _LOG_LIMIT:
+            shutil.copyfile(path, run_dir / path.name)
 
 
 def _trust(plan: ContainerPlan, reader: BootLogReader, host: HostReport) -> Trust:

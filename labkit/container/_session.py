@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from labkit.asterinas import Profile
 from labkit.bootlog import BootLogReader, BootReport, Layer
@@ -17,11 +17,11 @@ from labkit.console import Console
 from labkit.container import _cleanup
 from labkit.container._attached import AttachedStream, LogTail
 from labkit.container._container import LABEL, Creation
+from labkit.container._ends import REMOVED, ended_from_outside, start_refusal
 from labkit.container._engine import Engine, unreachable
 from labkit.container._owner import new_name
-from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError, VmError
+from labkit.errors import MissingComponent, VmError
 from labkit.process import Companion
-from labkit.show import one_line
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -31,6 +31,7 @@ _LAST_WORDS = 3.0
 """Seconds that a run goes on behind a line after which it cannot succeed: the lines behind it say why."""
 
 _LOG_LIMIT = 16 << 20
+_START_SECONDS = 120
 
 
 class ContainerSession:
@@ -52,9 +53,12 @@ class ContainerSession:
         self._room = _LOG_LIMIT
         self._tails: dict[str, LogTail] = {}
         self._started = 0.0
+        self._since = 0
         self._stream: AttachedStream | None = None
         self._ended = False
         self.exit_code: int | None = None
+        self.outside = ""
+        self.published: dict[str, str] = {}
 
     @property
     def now(self) -> float:
@@ -68,21 +72,27 @@ class ContainerSession:
             LabkitError: the engine cannot start it.
         """
         import docker
+        import requests
 
         self._log = log.open("wb", buffering=0)
         self._tails = {entry.stream: LogTail(source / entry.name) for entry in profile.logs}
-        attached = self._client.api.attach_socket(
-            self.container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        )
+        self._client.api.timeout = _START_SECONDS
+        try:
+            # Podman prepares the container here, and says here why it cannot be started.
+            attached = self._client.api.attach_socket(
+                self.container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            )
+        except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+            raise start_refusal(self._why(error)) from error
         # At v0.9.0 a TD's QEMU takes Ctrl-C for itself: its console has no signal=off.
         interruptible = not (profile.tdx and profile.version == "0.9.0")
         self._stream = AttachedStream(attached._sock, self._heard, interruptible=interruptible)
         self._attached = attached
-        self._started = time.monotonic()
+        self._started, self._since = time.monotonic(), int(time.time())
         try:
             self._client.api.start(self.container)
-        except docker.errors.APIError as error:
-            raise start_refusal(str(error.explanation or error)) from error
+        except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+            raise start_refusal(self._why(error)) from error
         if creation.input:
             self._stream.write(creation.input.encode())
 
@@ -91,9 +101,9 @@ class ContainerSession:
     ) -> None:
         """Read the logs until ``stop`` says so, the container ends, the boot has failed, or time is up.
 
-        ``limit``: seconds since the start, besides the deadlines of the stages.
+        ``limit``: seconds since the start, instead of the deadlines of the stages.
         """
-        said = ""
+        said, told = "", False
         while not self._ended:
             self._listen(_POLL)
             if self._reader.stage != said:
@@ -102,7 +112,13 @@ class ContainerSession:
             fatal = self._reader.fatal_at
             if stop() or (fatal is not None and self.now > fatal + _LAST_WORDS):
                 return
-            if self._reader.overdue(self.now) or (limit is not None and self.now > limit):
+            if not told:
+                told = True
+                self.published = self.ports()
+                if self.published:
+                    pairs = ", ".join(f"{here} → {there}" for here, there in self.published.items())
+                    on_progress(f"ports of this machine → ports of the container: {pairs}")
+            if self.now > limit if limit is not None else self._reader.overdue(self.now):
                 return
 
     def run_to_end(self) -> tuple[int, bytes]:
@@ -146,10 +162,32 @@ class ContainerSession:
         while not self._ended and time.monotonic() < deadline:
             self._listen(_POLL)
 
-    def report(self, *, hung: bool) -> BootReport:
+    def ports(self) -> dict[str, str]:
+        """Address on this machine → port of the container, for every port that the engine published."""
+        import docker
+        import requests
+
+        with contextlib.suppress(docker.errors.APIError, requests.exceptions.RequestException):
+            settings = self._client.api.inspect_container(self.container).get("NetworkSettings") or {}
+            return {
+                f"{place.get('HostIp') or '127.0.0.1'}:{place['HostPort']}": port.partition("/")[0]
+                for port, places in sorted((settings.get("Ports") or {}).items())
+                for place in places or ()
+                if place.get("HostPort")
+            }
+        return {}
+
+    def report(self, *, hung: bool, limit: float | None = None) -> BootReport:
         """Judge the run by everything that it left."""
         self._read_tails()
-        return self._reader.finish(self.now, self.exit_code, Layer.MAKE, hung=hung)
+        return self._reader.finish(
+            self.now, self.exit_code, Layer.MAKE, hung=hung, outside=self.outside, limit=limit
+        )
+
+    @property
+    def fresh_logs(self) -> tuple[Path, ...]:
+        """The log files that this run has written."""
+        return tuple(tail.path for tail in self._tails.values() if tail.fresh)
 
     def close(self) -> None:
         """Remove the container, whatever it does; may be called twice."""
@@ -188,6 +226,17 @@ class ContainerSession:
             while data := tail.new():
                 self._reader.feed(stream, data, self.now)
 
+    def _why(self, error: Exception) -> str:
+        """The engine's own words; Podman tells some of them only to who asks for the container's state."""
+        import docker
+        import requests
+
+        told = str(getattr(error, "explanation", None) or error)
+        with contextlib.suppress(docker.errors.APIError, requests.exceptions.RequestException):
+            state = self._client.api.inspect_container(self.container).get("State") or {}
+            return f"{told} {state.get('Error') or ''}".strip()
+        return told
+
     def _exit_code(self, timeout: float | None = 20) -> int:
         import docker
         import requests
@@ -199,9 +248,16 @@ class ContainerSession:
         if unreachable(self._address):
             raise gone
         try:
-            return int(self._client.api.wait(self.container, timeout=timeout)["StatusCode"])
+            code = int(self._client.api.wait(self.container, timeout=timeout)["StatusCode"])
+            self.outside = ended_from_outside(self._client, self.container, self._since, code)
+        except docker.errors.NotFound:
+            self.outside, code = REMOVED, 137
         except (requests.exceptions.RequestException, docker.errors.APIError) as error:
-            raise gone from error
+            if unreachable(self._address):
+                raise gone from error
+            self.outside = ended_from_outside(self._client, self.container, self._since, None)
+            code = 137
+        return code
 
 
 def start_session(
@@ -225,19 +281,34 @@ def start_session(
         ) from error
     except docker.errors.APIError as error:
         raise start_refusal(str(error.explanation or error)) from error
-    return ContainerSession(client, engine, made["Id"], reader)
+    try:
+        return ContainerSession(client, engine, made["Id"], reader)
+    except BaseException:  # without its companion nobody would remove it
+        with contextlib.suppress(docker.errors.APIError):
+            api.remove_container(made["Id"], force=True, v=True)
+        raise
 
 
 def run_once(
-    client: DockerClient, engine: Engine, image: str, words: Sequence[str], *, kvm: bool = False
+    client: DockerClient,
+    engine: Engine,
+    image: str,
+    words: Sequence[str],
+    *,
+    kvm: bool = False,
+    binds: Sequence[str] = (),
+    capabilities: Sequence[str] = (),
 ) -> tuple[int, bytes]:
     """Run a program in a container without privileges or network; its exit status, and all it printed.
+
+    binds: what is mounted. capabilities: what it may, besides nothing.
 
     Raises:
         LabkitError: the engine cannot start it.
     """
     host = {"network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
-    devices = {"devices": ["/dev/kvm"]} if kvm else {}
+    devices: dict[str, Any] = {"devices": ["/dev/kvm"]} if kvm else {}
+    devices |= {"binds": list(binds), "cap_add": list(capabilities)}
     creation = Creation(
         config={"image": image, "command": list(words), "entrypoint": [], "labels": {LABEL: "toolbox"}},
         host={**host, **devices},
@@ -245,35 +316,3 @@ def run_once(
     )
     with start_session(client, engine, creation, BootLogReader()) as session:
         return session.run_to_end()
-
-
-def start_refusal(said: str) -> LabkitError:
-    """What the engine's refusal of a container means."""
-    words = said.lower()
-    if "no space left on device" in words:
-        return StorageError(
-            "The disk of the container engine is full.",
-            "Free some space there (`docker system df` shows what takes it), then try again.",
-        )
-    if "port is already allocated" in words or "address already in use" in words:
-        return UsageError("A port of the host is taken.", "End the program that has it, then try again.")
-    if "error gathering device information" in words or (
-        "no such file or directory" in words and "/dev/kvm" in words
-    ):
-        return MissingComponent(
-            "There is no /dev/kvm on this machine, which the container needs.",
-            "`labkit verify` says why; an ordinary guest runs without it (--no-kvm).",
-        )
-    if "unable to apply caps" in words or "operation not permitted" in words:
-        return MissingComponent(
-            "The engine may not start a privileged container on this machine.",
-            "Run it labkit's own way, without --as-documented, which needs no privileges.",
-        )
-    if "executable file not found" in words or "stat make" in words:
-        return MissingComponent(
-            "The image has no `make`: it is no development image of Asterinas.",
-            "Name the one that `labkit asterinas profiles` shows.",
-        )
-    return VmError(
-        f"The engine cannot start the container: {one_line(said).rstrip('.')}.", "Its log says more."
-    )

@@ -93,6 +93,16 @@ def given_source(path: Path, profile: Profile) -> SourceTree:
     return SourceTree(path, profile.tag, head.text.strip(), _changed(path))
 
 
+def tree_version(path: Path) -> str | None:
+    """The version that a tree says it is, in its file ``VERSION``; None where it does not say."""
+    try:
+        text = (path / "VERSION").read_text(errors="replace")
+    except OSError:
+        return None
+    found = re.match(r"v?(\d{1,4}\.\d{1,4}\.\d{1,4})\b", text.strip())
+    return found[1] if found else None
+
+
 def check_mountable(path: Path) -> None:
     """Docker's short form of a mount ends a path at a colon.
 

@@ -253,6 +253,17 @@ SIGNS = {
     "firmware-exception": "!!!! X64 Exception Type - 0D(#GP - General Protection)",
     "seabios-cdrom": "Boot failed: Could not read from CDROM (code 0009)",
     "firmware-no-medium": 'BdsDxe: failed to load Boot0002 "UEFI QEMU DVD-ROM" from PciRoot(0x0): Not Found',
+    "disk-locked": "qemu-system-x86_64: -drive "
+    "if=none,format=raw,id=x0,file=./test/initramfs/build/ext2.img: Failed "
+    'to get "write" lock',
+    "screen-port-taken": "qemu-system-x86_64: -display vnc=0.0.0.0:42: Failed to find an available port: "
+    "Address already "
+    "in use",
+    "kvm-emulation": "KVM internal error. Suberror: 1",
+    "grub-memory": "error: ../../grub-core/kern/mm.c:552:out of memory.",
+    "grub-kernel": "error: you need to load the kernel first.",
+    "panic-without-words": "Printing stack trace:\n   1: fn 0xffffffff883c5140 - pc 0xffffffff883c51a9 / "
+    "registers:",
     "firmware-menu": "Press any key to enter the Boot Manager Menu.",
     "low-memory": "ERROR: Uncaught panic:\n\tCannot handle kernel page fault: RawPageFaultInfo {",
     "framebuffer": "Uncaught panic:\n\tboom\n\tat /root/k/comps/framebuffer/src/framebuffer.rs:106",
@@ -324,3 +335,93 @@ def test_whatever_comes_is_judged(pieces: list[tuple[str, bytes]]) -> None:
     json.dumps(report.to_dict())
     assert "\x1b" not in str(report)
     assert "<script" not in report._repr_html_()
+
+
+NIX = """\
+make -C test/initramfs
+make[1]: Entering directory '/root/asterinas/test/initramfs'
+nix-build ./nix -A initramfs
+error: builder for '/nix/store/x-busybox.drv' failed with exit code 1
+make[1]: *** [Makefile:41: build/initramfs.cpio.gz] Error 1
+make[1]: Leaving directory '/root/asterinas/test/initramfs'
+make: *** [Makefile:216: initramfs] Error 2
+"""
+
+
+def test_a_build_that_fails_in_a_nested_make_is_no_guest_that_failed() -> None:
+    report = classify({"terminal": NIX.encode()}, 2, Layer.MAKE)
+    assert report.outcome is BootOutcome.FAILED
+    assert "build/initramfs.cpio.gz" in report.sentence
+    assert "before a guest was started" in report.sentence
+    assert "guest ran" not in report.sentence
+    assert "builder for '/nix/store/x-busybox.drv' failed" in report.sentence
+    assert "Leaving directory" not in report.sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("make: *** [Makefile:230: run_kernel] Error 1\n", 2, "the guest ran and failed"),
+        ("make: *** [run] Error 1\n", 2, "the guest ran and failed"),
+        ("make: *** [Makefile:230: run_kernel] Error 2\n", 2, "a problem of QEMU"),
+        (
+            "make[1]: *** [Makefile:9: run_kernel] Error 1\nmake: *** [Makefile:2: ci] Error 2\n",
+            2,
+            "the guest ran",
+        ),
+        (
+            "BdsDxe: starting Boot0001\nmake: *** [contract.mk:20: launch] Error 1\n",
+            2,
+            "the guest ran and failed",
+        ),
+        ("make: *** [Makefile:12: kernel] Error 101\n", 2, "target 'kernel' failed (status 101)"),
+        ("make: *** [Makefile:12: kernel] Terminated\n", 2, "target 'kernel' failed (Terminated)"),
+        ("make: [Makefile:3: clean] Error 1 (ignored)\n", 0, "a code of success is not enough"),
+    ],
+)
+def test_the_failed_target_of_make_tells_a_build_from_a_guest(text: str, code: int, words: str) -> None:
+    assert words in classify({"terminal": text.encode()}, code, Layer.MAKE).sentence
+
+
+def test_a_panic_whose_message_was_lost_is_a_panic() -> None:
+    log = "OSTD initialized. Preparing components.\n" + "Presented by the Asterinas developers\n"
+    log += "Printing stack trace:\n   1: fn 0xffffffff883c5140 - pc 0xffffffff883c51a9 / registers:\n\n"
+    log += "     rax                0x1; rdx    0x4000001000070\n"
+    report = classify({"serial": log.encode()}, hung=True)
+    assert (report.outcome, report.failure) == (BootOutcome.PANIC, "panic-without-words")
+    assert "message of the panic was lost" in report.sentence
+    assert "fn 0x" not in report.sentence
+    whole = log.replace("Printing", "Uncaught panic:\n\tboom\nPrinting")
+    report = classify({"serial": whole.encode()}, hung=True)
+    assert (report.failure, "boom" in report.sentence) == ("panic", True)
+
+
+def test_a_stage_of_tools_lasts_while_they_speak() -> None:
+    reader = BootLogReader(first_stage="container")
+    for second in range(0, 3000, 100):
+        reader.feed("terminal", b"downloading\n", float(second))
+        assert not reader.overdue(second + 100.0)
+    assert reader.overdue(2900.0 + 301.0)
+    assert not reader.overdue(2900.0 + 299.0)
+    reader.feed("terminal", b"BdsDxe: starting Boot0001\n", 3000.0)
+    reader.feed("terminal", b"noise\n", 3100.0)
+    assert reader.overdue(3121.0)
+
+
+def test_the_time_that_was_given_is_named_when_it_is_over() -> None:
+    reader = BootLogReader()
+    reader.feed("serial", b"BdsDxe: starting Boot0001\n", 1.0)
+    report = reader.finish(20.0, hung=True, limit=20.0)
+    assert report.outcome is BootOutcome.HANG
+    assert "the 20 s that were given for the boot are over" in report.sentence
+    assert "--timeout" in report.remedy
+
+
+def test_what_somebody_else_did_explains_the_end() -> None:
+    reader = BootLogReader()
+    reader.feed("serial", b"BdsDxe: starting Boot0001\n~ # ", 1.0)
+    report = reader.finish(
+        20.0, 137, Layer.MAKE, outside="the container was killed from outside (docker kill)"
+    )
+    assert report.outcome is BootOutcome.FAILED
+    assert report.sentence == "Failed in stage prompt: the container was killed from outside (docker kill)."

@@ -95,6 +95,7 @@ def contract_tree(folder: Path, version: str) -> Path:
     for makefile in tree.glob("Makefile.*"):
         makefile.unlink()
     shutil.copyfile(CONTRACT / f"source/Makefile.{version}", tree / "Makefile")
+    (tree / "VERSION").write_text(f"{version}\n")
     return tree
 
 

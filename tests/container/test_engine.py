@@ -47,7 +47,8 @@ def test_a_remote_engine_has_no_data_directory_here() -> None:
 
 def test_nothing_at_the_socket(tmp_path: Path) -> None:
     found = find_engine({"DOCKER_HOST": f"unix://{tmp_path}/nothing.sock"})
-    assert str(found) == "No container engine: nothing listens at the usual socket"
+    address = f"unix://{tmp_path}/nothing.sock"
+    assert str(found) == f"No container engine: DOCKER_HOST is {address}: nothing listens there"
     with pytest.raises(MissingComponent, match="no container engine"):
         connect(found)
 
@@ -57,7 +58,7 @@ def test_a_socket_without_an_engine_behind_it(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as end:
         end.bind(str(path))
     found = find_engine({"DOCKER_HOST": f"unix://{path}"})
-    assert found.detail == "its socket is there, but no engine answers behind it"
+    assert found.detail.endswith("dead.sock: its socket is there, but no engine answers behind it")
 
 
 def test_of_the_usual_sockets_the_one_that_answers_counts(tmp_path: Path) -> None:

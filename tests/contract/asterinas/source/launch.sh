@@ -40,6 +40,10 @@ else
     # Without firmware of its own the kernel is started by QEMU's loader, in a third of the time.
     [ "$fault" = no-firmware ] || set -- "$@" -bios bios-256k.bin
 fi
+for disk in ext2 exfat; do
+    set -- "$@" -drive "if=none,format=raw,id=$disk,file=./initramfs/build/$disk.img" \
+        -device "virtio-blk-pci,drive=$disk,serial=v$disk"
+done
 set -- "$@" -netdev "user,id=net01,hostfwd=tcp::$SSH_PORT-:22" -device virtio-net-pci,netdev=net01,romfile= \
     -device isa-debug-exit,iobase=0xf4,iosize=0x04 -chardev stdio,id=mux,mux=on,signal=off,logfile=qemu.log
 case $generation in
@@ -47,7 +51,11 @@ case $generation in
     *) set -- "$@" -serial file:qemu-serial.log -serial chardev:mux -monitor chardev:mux ;;
 esac
 
-rm -f qemu.log qemu-serial.log
+case $fault in
+    screen) set -- "$@" -display vnc=0.0.0.0:42 ;;
+    killed) (sleep 2 && kill -KILL 1) & ;;
+esac
+[ "$fault" != screen ] || $qemu -nodefaults -S -accel tcg -display vnc=0.0.0.0:42 -daemonize -pidfile "$out/screen.pid"
 echo "[$generation] Forwarded QEMU guest port: $SSH_PORT->22" >&2
 $qemu "$@"
 status=$?
@@ -56,7 +64,4 @@ case $status in
     65) exit 1 ;;
     *) exit 2 ;;
 esac
-[ "$AUTO_TEST" != boot ] || tail --lines 100 qemu.log | grep -q '^Successfully booted.' || {
-    echo 'Boot failed: the last lines of qemu.log do not say that it succeeded.'
-    exit 1
-}
+[ "$AUTO_TEST" = none ] || sh ./auto_test.sh "$AUTO_TEST"

@@ -1,0 +1,113 @@
+"""Why a container did not start, and what somebody else did to one that ran."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError, VmError
+from labkit.show import one_line
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+REMOVED = "the container was removed from outside while it ran (docker rm -f)"
+KILLED = "the container was killed from outside (docker kill)"
+STOPPED = "the container was stopped from outside (docker stop)"
+MEMORY = "the kernel killed the container because memory ran out"
+_KILLED_BY = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM"}
+_NO_MAKE = ("executable file not found", "stat make", "`make` not found", "executable file `make`")
+
+
+def ended_from_outside(client: DockerClient, container: str, since: int, code: int | None) -> str:
+    """What somebody else did to a container that has ended, in a clause; empty where it ended by itself.
+
+    since: when it was started, in seconds since 1970. code: its exit status, where the engine told it.
+    """
+    import docker
+    import requests
+
+    refusals = (docker.errors.APIError, requests.exceptions.RequestException)
+    try:
+        state = client.api.inspect_container(container).get("State") or {}
+    except docker.errors.NotFound:
+        return REMOVED
+    except refusals:
+        state = {}
+    actions: list[Any] = []
+    with contextlib.suppress(*refusals, ValueError):
+        actions = list(
+            client.api.events(
+                since=since, until=int(time.time()) + 1, filters={"container": container}, decode=True
+            )
+        )
+    return told(state, actions, code)
+
+
+def told(state: dict[str, Any], events: list[Any], code: int | None) -> str:
+    """What a container's state and the engine's events say about its end; pure."""
+    actions = [str(event.get("Action") or event.get("status") or "") for event in events]
+    if state.get("OOMKilled") or "oom" in actions:
+        return MEMORY
+    if state.get("Removing") or state.get("Status") == "removing" or {"destroy", "remove"} & set(actions):
+        return REMOVED
+    if "stop" in actions:
+        return STOPPED
+    if "kill" in actions:
+        return KILLED
+    if code in _KILLED_BY:
+        return f"the container was ended by {_KILLED_BY[code]}: from outside, or because memory ran out"
+    return ""
+
+
+def start_refusal(said: str) -> LabkitError:
+    """What the engine's refusal of a container means."""
+    words = said.lower()
+    if "no space left on device" in words:
+        return StorageError(
+            "The disk of the container engine is full.",
+            "Free some space there (`docker system df` shows what takes it), then try again.",
+        )
+    if "port is already allocated" in words or "address already in use" in words:
+        return UsageError("A port of the host is taken.", "End the program that has it, then try again.")
+    if "error gathering device information" in words or (
+        "no such file or directory" in words and "/dev/kvm" in words
+    ):
+        return MissingComponent(
+            "There is no /dev/kvm on this machine, which the container needs.",
+            "`labkit verify` says why; an ordinary guest runs without it (--no-kvm).",
+        )
+    if "/dev/kvm" in words and "permission denied" in words:
+        return MissingComponent(
+            "The engine may not hand over /dev/kvm to the container.",
+            "Join the group kvm and log in again; an ordinary guest runs without it (--no-kvm).",
+        )
+    if "setrlimit" in words or "rlimit type" in words:
+        return MissingComponent(
+            f"The engine may not set the limits of a container here: {own_words(said)}.",
+            'Lower them in containers.conf, such as default_ulimits = ["nofile=1000:1000", '
+            '"nproc=1000:1000"].',
+        )
+    if "unable to apply caps" in words or "operation not permitted" in words:
+        return MissingComponent(
+            "The engine may not start a privileged container on this machine.",
+            "Run it labkit's own way, without --as-documented, which needs no privileges.",
+        )
+    if any(sign in words for sign in _NO_MAKE):
+        return MissingComponent(
+            "The image has no `make`: it is no development image of Asterinas.",
+            "Name the one that `labkit asterinas profiles` shows.",
+        )
+    return VmError(
+        f"The engine cannot start the container: {own_words(said)}.",
+        "Its log says more (`journalctl -u docker`, or `podman logs`).",
+    )
+
+
+def own_words(said: str, limit: int = 240) -> str:
+    """The engine's words in one line, without what the client library and the HTTP status put around them."""
+    inside = re.search(r'Error(?: for [^:]*://\S+)?: [A-Z][\w ]* \("?(.*?)"?\)$', said, re.DOTALL)
+    text = inside[1] if inside else said
+    return one_line(text.strip(), limit).rstrip(".")

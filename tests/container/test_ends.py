@@ -1,0 +1,288 @@
+"""How a container ends or does not start, who did it, and whose a log is; none of it needs an engine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.asterinas import PROFILES
+from labkit.container import RunRequest, preview
+from labkit.container import _plan as plans
+from labkit.container._attached import LogTail
+from labkit.container._ends import KILLED, MEMORY, REMOVED, STOPPED, start_refusal, told
+from labkit.container._plan import _profile
+from labkit.container._run import _keep_logs
+from labkit.container._source import tree_version
+from labkit.container._tree import TreeLock, foreign_entries
+from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError, VmError
+from labkit.host import Facts, diagnose
+from tests.host.hosts import BY_NAME, build
+
+NOT_READY = diagnose(Facts())
+
+
+def events(*actions: str) -> list[dict[str, str]]:
+    return [{"Action": action} for action in actions]
+
+
+@pytest.mark.parametrize(
+    ("state", "actions", "code", "said"),
+    [
+        ({"OOMKilled": True}, events("oom", "die"), 137, MEMORY),
+        ({}, events("start", "oom", "die"), 137, MEMORY),
+        ({}, events("kill", "die", "destroy"), 137, REMOVED),
+        ({}, events("kill", "die", "remove"), 0, REMOVED),
+        ({"Status": "removing"}, events("kill"), 137, REMOVED),
+        ({}, events("kill", "kill", "die", "stop"), 137, STOPPED),
+        ({}, events("kill", "die"), 137, KILLED),
+        ({}, [{"status": "kill"}], 137, KILLED),
+        ({}, [], 137, "SIGKILL"),
+        ({}, [], 143, "SIGTERM"),
+        ({}, events("start", "die"), 2, ""),
+        ({}, events("start", "die"), 0, ""),
+        ({}, [], None, ""),
+    ],
+)
+def test_who_ended_a_container(
+    state: dict[str, Any], actions: list[Any], code: int | None, said: str
+) -> None:
+    found = told(state, actions, code)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        ("mkdir /x: no space left on device", StorageError, "disk"),
+        ("Bind for 127.0.0.1:22 failed: port is already allocated", UsageError, "port"),
+        ("listen tcp: address already in use", UsageError, "port"),
+        ('error gathering device information while adding custom device "/dev/kvm": no such '
+            'file', MissingComponent, "no /dev/kvm"),
+        ("stat /dev/kvm: no such file or directory", MissingComponent, "no /dev/kvm"),
+        ("opening /dev/kvm: Permission denied: OCI permission "
+            "denied", MissingComponent, "hand over /dev/kvm"),
+        ("crun: unable to apply caps: Operation not permitted", MissingComponent, "privileged"),
+        ('exec: "make": executable file not found in $PATH', MissingComponent, "no `make`"),
+        ("crun: executable file `make` not found in $PATH: No such file or "
+            "directory", MissingComponent, "no `make`"),
+        ('409 Client Error for http+docker://x/attach: Conflict ("container state '
+            'improper")', VmError, "container state improper"),
+    ],
+)  # fmt: skip
+def test_one_that_does_not_start_is_one_sentence(said: str, kind: type[LabkitError], words: str) -> None:
+    error = start_refusal(said)
+    assert type(error) is kind
+    assert words in error.message
+    assert error.remedy
+    assert "Client Error" not in error.message
+
+
+# ---- logs -----------------------------------------------------------------------------------------
+
+
+def test_a_log_that_was_there_and_only_grows_is_of_another_run(tmp_path: Path) -> None:
+    path = tmp_path / "qemu.log"
+    path.write_text("Successfully booted.\n")
+    tail = LogTail(path)
+    assert (tail.new(), tail.fresh) == (b"", False)
+    with path.open("a") as other:
+        other.write("more of the other run\n")
+    assert (tail.new(), tail.fresh) == (b"", False)
+    with path.open("a") as other:
+        other.write("and more\n")
+    assert (tail.new(), tail.fresh) == (b"", False)
+
+
+@pytest.mark.parametrize("longer", [False, True])
+def test_a_log_that_is_written_anew_is_read_from_its_beginning(tmp_path: Path, longer: bool) -> None:
+    path = tmp_path / "qemu.log"
+    path.write_text("old line\n")
+    tail = LogTail(path)
+    text = "BdsDxe\n" * (9 if longer else 1)
+    path.write_text(text)
+    assert (tail.new(), tail.fresh) == (text.encode(), True)
+    with path.open("a") as more:
+        more.write("next\n")
+    assert tail.new() == b"next\n"
+
+
+def test_a_log_that_is_another_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "qemu.log"
+    path.write_text("same\n")
+    tail = LogTail(path)
+    (tmp_path / "new").write_text("same\nand more\n")
+    (tmp_path / "new").replace(path)
+    assert tail.new() == b"same\nand more\n"
+
+
+def test_a_log_that_was_not_there_is_of_this_run(tmp_path: Path) -> None:
+    tail = LogTail(tmp_path / "qemu.log")
+    assert (tail.new(), tail.fresh) == (b"", False)
+    (tmp_path / "qemu.log").write_text("first\n")
+    assert (tail.new(), tail.fresh) == (b"first\n", True)
+
+
+def test_only_logs_of_a_bearable_size_are_kept(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    small, large = tmp_path / "qemu.log", tmp_path / "qemu-serial.log"
+    small.write_text("x")
+    with large.open("wb") as file:
+        file.truncate(16 << 20)
+    _keep_logs((small, large, tmp_path / "gone.log"), run_dir)
+    assert [path.name for path in run_dir.iterdir()] == ["qemu.log"]
+
+
+# ---- the tree -------------------------------------------------------------------------------------
+
+
+def test_a_tree_serves_one_run_at_a_time(tmp_path: Path) -> None:
+    first = TreeLock(tmp_path)
+    with pytest.raises(UsageError, match="one run at a time") as caught:
+        TreeLock(tmp_path)
+    assert "--source" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []
+    first.release()
+    first.release()
+    TreeLock(tmp_path).release()
+
+
+def test_the_lock_goes_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from labkit.container._tree import TreeLock; lock = "
+        "TreeLock(pathlib.Path(sys.argv[1]));"
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(UsageError):
+            TreeLock(tmp_path)
+        other.kill()
+    TreeLock(tmp_path).release()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make files of two owners")
+def test_files_of_root_in_a_users_tree_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target/file").write_text("x")
+    for path in (tmp_path, tmp_path / "target", tmp_path / "target/file"):
+        os.chown(path, 1000, 1000)
+    assert not foreign_entries(tmp_path, 1000)
+    os.chown(tmp_path / "target/file", 0, 0)
+    assert foreign_entries(tmp_path, 1000)
+    assert not foreign_entries(tmp_path, 0)
+    os.chown(tmp_path, 0, 0)
+    assert not foreign_entries(tmp_path, 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("0.18.1\n", "0.18.1"),
+        ("v0.9.0", "0.9.0"),
+        ("0.19.0-dev", "0.19.0"),
+        ("next", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_version_of_a_tree(tmp_path: Path, text: str | None, version: str | None) -> None:
+    if text is not None:
+        (tmp_path / "VERSION").write_text(text)
+    assert tree_version(tmp_path) == version
+
+
+# ---- the profile ----------------------------------------------------------------------------------
+
+
+def tree(folder: Path, version: str) -> Path:
+    (folder / "VERSION").write_text(version)
+    return folder
+
+
+@pytest.mark.parametrize("variables", [{"INTEL_TDX": "1"}, {"SCHEME": "tdx"}])
+@pytest.mark.parametrize("name", [None, "0.18.1", "0.18.1-tdx"])
+def test_a_td_by_a_variable_is_checked_like_any(name: str | None, variables: dict[str, str]) -> None:
+    with pytest.raises(MissingComponent, match="this host is"):
+        _profile(RunRequest(profile=name, variables=variables), NOT_READY)
+
+
+def test_where_the_host_can_the_variable_gives_the_td(tmp_path: Path) -> None:
+    from labkit.host import collect
+
+    host = diagnose(collect(build(BY_NAME["good-6.17"], tmp_path)))
+    chosen, why = _profile(RunRequest(profile="0.18.1", variables={"INTEL_TDX": "1"}), host)
+    assert chosen.name == "0.18.1-tdx"
+    assert "make is asked for a TD" in why
+    with pytest.raises(UsageError, match="boots a TD"):
+        _profile(RunRequest(profile="0.18.1-tdx", variables={"INTEL_TDX": "0"}), host)
+
+
+def test_the_tree_of_another_version_is_noticed(tmp_path: Path) -> None:
+    source = tree(tmp_path, "0.9.0")
+    with pytest.raises(UsageError, match=r"is version 0\.9\.0") as caught:
+        _profile(RunRequest(profile="0.18.1", source=source), NOT_READY)
+    assert "--profile 0.9.0" in caught.value.remedy
+    chosen, why = _profile(RunRequest(source=source), NOT_READY)
+    assert chosen.name == "0.9.0"
+    assert "the source tree is version 0.9.0" in why
+
+
+def test_a_tree_of_an_unknown_version_runs_and_is_said(tmp_path: Path) -> None:
+    chosen, why = _profile(RunRequest(profile="0.18.1", source=tree(tmp_path, "0.99.0")), NOT_READY)
+    assert chosen.name == "0.18.1"
+    assert any("0.99.0, which labkit has no profile of" in reason for reason in why)
+
+
+def test_without_a_word_of_the_version_the_profile_stands(tmp_path: Path) -> None:
+    chosen, why = _profile(RunRequest(profile="0.18.1", source=tmp_path), NOT_READY)
+    assert (chosen.name, len(why)) == ("0.18.1", 1)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_as_documented_uses_the_documented_image(name: str) -> None:
+    row = PROFILES[name]
+    shown = preview(row, "https://example.org/asterinas", {})
+    assert shown.documented.endswith(f" {row.documented_image}")
+    assert row.image in shown.own
+    if row.version == "0.18.1":
+        assert row.documented_image == "asterinas/dev:0.18.1-20260805"
+
+
+@pytest.mark.parametrize(
+    ("documented", "image"), [(True, "asterinas/dev:"), (False, "asterinas/kernel-dev:")]
+)
+def test_a_run_takes_the_image_of_its_way(
+    documented: bool, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "has_image", lambda client, reference: True)
+    request = RunRequest(as_documented=documented)
+    nothing: Any = None
+    found = plans._image(nothing, nothing, PROFILES["0.18.1"], nothing, request, lambda text: None)
+    assert found.startswith(image)
+    named = RunRequest(as_documented=documented, image="mine:1")
+    assert plans._image(nothing, nothing, PROFILES["0.18.1"], nothing, named, lambda text: None) == "mine:1"
+
+
+@pytest.mark.parametrize(
+    ("request_", "td", "kvm", "words"),
+    [
+        (RunRequest(), False, False, {"ENABLE_KVM": "0"}),
+        (RunRequest(), False, True, {}),
+        (RunRequest(), True, False, {}),
+        (RunRequest(memory=512, smp=2), False, True, {"MEM": "512M", "SMP": "2"}),
+        (RunRequest(variables={"RELEASE": "1"}), True, True, {"RELEASE": "1"}),
+        (RunRequest(memory=512, variables={"MEM": "2G"}), True, True, {"MEM": "2G"}),
+    ],
+)
+def test_the_variables_of_make(request_: RunRequest, td: bool, kvm: bool, words: dict[str, str]) -> None:
+    assert request_.make_variables(td=td, kvm=kvm) == words
