@@ -338,7 +338,7 @@ def _kvm(profile: Profile, request: RunRequest, settings: Settings, say: Say) ->
         toolchain = find_toolchain(settings)
     except MissingComponent:
         return False, "without KVM, since the emulated platform is not set up to try it"
-    initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest")
+    initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
     found = choose_accelerator(toolchain, initrd, settings, say)
     if found.kind is Accel.KVM:
         return True, f"with KVM: {found.why}"

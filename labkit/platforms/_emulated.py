@@ -54,7 +54,7 @@ class EmulatedPlatform(Platform):
         """
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
-        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest")
+        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest", toolchain.bash)
         accelerator = choose_accelerator(toolchain, own_initrd, self.settings, say)
         if planned.recognized:
             say(planned.recognized)

@@ -91,7 +91,7 @@ def plan_linux(request: BootRequest, toolchain: Toolchain, firmware: Firmware, s
             f"{_LEAST_MEMORY}.",
             f"Ask for {DEFAULT_MEMORY}, or leave it out.",
         )
-    own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest")
+    own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
     spec = BootSpec(
         firmware=firmware,
         kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,

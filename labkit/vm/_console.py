@@ -27,7 +27,7 @@ from typing import Protocol
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.show import clean
 from labkit.vm._command import TICK, CommandResult, Listener, Output, gone, silent
-from labkit.vm._dialect import Dialect, may_trace, open_documents, redefines
+from labkit.vm._dialect import Dialect, may_trace, open_documents
 from labkit.vm._frames import Ask, Display, End, Event, Exit, Reader, Ready, Text, lines, quote
 
 # A canonical-mode terminal cuts lines at 4095 bytes (Linux N_TTY; the same on Asterinas).
@@ -230,7 +230,8 @@ class Console:
             raise silent("gives answers that prove nothing, something has redefined its own commands", output)
         if not closed and answer.status == 0 and not answer.ended:
             self._see_that_it_is_honest(output)
-        self._dialect.guarded |= redefines(command)
+        if self._dialect.after(command):
+            self._exchange(self._dialect.repair(), None)
         return answer
 
     def _see_that_it_is_honest(self, output: Output) -> None:

@@ -14,13 +14,10 @@ import secrets
 import string
 from dataclasses import dataclass, field
 
-RELIED_ON = ("eval", "exit", "command", "builtin", "printf", "unset", "set", "exec", "trap", "stty")
-"""Commands that are typed here or there; where a cell redefines one, the guarded forms are used."""
+_ASIDE = "builtin command exec printf set stty trap unset"
+"""Commands that are typed besides ``eval`` and ``exit``, where something is to be repaired."""
 
-_DEFINES = re.compile(
-    rf"(?:^|[\s;&|({{])(?:function\s+)?(?:{'|'.join(RELIED_ON)})\s*\(\s*\)"
-    rf"|\bfunction\s+(?:{'|'.join(RELIED_ON)})\b"
-)
+_DEFINED = re.compile(r"(?:^|[\s;&|({])(?:function\s+(\w+)|(\w+)\s*\(\s*\))")
 _TRACES = re.compile(r"\bset\b[^\n;]*\s-[a-zA-Z]*[vx]|\bset\b[^\n;]*\b(?:verbose|xtrace)\b")
 _PROMPTS = re.compile(r"\bPS[0-4]\b|\bPROMPT_COMMAND\b")
 _DOCUMENT = re.compile(r"<<(-?)[ \t]*([^\n]*)")
@@ -75,9 +72,10 @@ class Dialect:
     def setup(self) -> bytes:
         """Makes a fresh shell report in its prompt, and stay where its input seems to end."""
         number, end, *_ = self._variables
-        errors = b"&1" if self.loud else b"/dev/null"
+        # Bash always writes its prompt there; from 1.37 on busybox does.
+        errors = b"case ${BASH_VERSION-} in ?*)\\exec 2>&1;;*)\\exec 2>" + (b"&1" if self.loud else b"/dev/null")
         line = b"PS2= LABKIT_ENDED= %s=0:${BASH_VERSION:+1} " % end + self._prompt
-        line += b";\\exec 2>" + errors + b";\\set -o ignoreeof"
+        line += b";" + errors + b";;esac;\\set -o ignoreeof"
         if self.lone:
             # No shell follows that could tell how this one ended: it says so itself.
             line += b";\\trap '\\command printf \"\\036x$?\\037\"' EXIT"
@@ -147,9 +145,15 @@ class Dialect:
             return b"\\command eval " + words + redirections
         return b"\\eval " + words + redirections
 
+    def after(self, command: str) -> bool:
+        """Choose the guarded forms after a command that defines what the plain ones need; whether to repair."""
+        functions = defined(command)
+        self.guarded |= bool(functions & {"eval", "exit"})
+        return self.guarded and not self.bash and "command" in functions
+
     def repair(self) -> bytes:
         """Takes away what stands in the way, where that can be done."""
-        names = " ".join(["unset", *RELIED_ON]).encode()
+        names = f"{_ASIDE} eval exit".encode()
         if self.bash:
             return b"POSIXLY_CORRECT=;\\unset -f " + names + b";\\unset POSIXLY_CORRECT"
         return b"\\unset -f " + names
@@ -170,9 +174,9 @@ class Dialect:
         return b'"%s=;$%s"' % (name, name)
 
 
-def redefines(command: str) -> bool:
-    """A command that defines a function of a name that is relied on here, as far as its text shows."""
-    return _DEFINES.search(command) is not None
+def defined(command: str) -> set[str]:
+    """The functions that a command defines, as far as its text shows."""
+    return {first or second for first, second in _DEFINED.findall(command)}
 
 
 def may_trace(command: str) -> bool:

@@ -1,6 +1,6 @@
 """Bring what the emulated platform needs: installed as packages, or unpacked in the cache.
 
-The guest's kernel and busybox are only ever unpacked: a kernel installed on the system would become its
+The guest's kernel, busybox and bash are only ever unpacked: a kernel installed on the system would become its
 next boot, and busybox-static would replace the system's busybox.
 """
 
@@ -42,7 +42,7 @@ def install(settings: Settings, say: Say, *, system: bool | None = None) -> Inve
     """Bring what is missing and say each step; safe to run twice at once, and again after an interruption.
 
     With ``system`` programs and firmware are installed as packages of the system (the default for root),
-    otherwise they are unpacked in the cache. Kernel and busybox of the guest are always unpacked.
+    otherwise they are unpacked in the cache. What is for the guest is always unpacked.
 
     Raises:
         MissingComponent: no network, no apt-get, or a package that is not to be had or does not run.
@@ -58,21 +58,24 @@ def install(settings: Settings, say: Say, *, system: bool | None = None) -> Inve
         missing = {part.name for part in found.missing}
         wanted = tuple(package for part in found.missing for package in part.packages)
         guest = bool(missing & {"kernel", "busybox"})
+        shell = "bash" in missing
         _need_room(folder, (0 if as_packages or not wanted else _ROOM_PROGRAMS) + guest * _ROOM_GUEST)
         for leftover in folder.glob(".partial-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         state = folder / ".partial-apt"
         apt = Apt(state, say)
         try:
-            if wanted or guest:
+            if wanted or guest or shell:
                 apt.update()
             if wanted and as_packages:
                 apt.install(wanted)
             elif wanted:
                 _bring("programs", apt.fetch(wanted), folder, say)
             if guest:
-                names = (*apt.kernel_packages(_KERNEL_METAS), "busybox-static")
+                names = (*apt.kernel_packages(_KERNEL_METAS), "busybox-static", "bash-static")
                 _bring("guest", apt.fetch_alone(names), folder, say)
+            elif shell:
+                _bring("shell", apt.fetch_alone(("bash-static",)), folder, say)
         finally:
             shutil.rmtree(state, ignore_errors=True)
         _assemble(settings)
