@@ -14,20 +14,12 @@ from typing import Any
 
 from _report import middle, paired, report
 
+from labkit.guest import COMMAND_LINE, LINUX, build_initramfs
+from labkit.guest._initramfs import SHELL_MARKER
 from labkit.settings import Settings
-from labkit.vm import (
-    COMMAND_LINE,
-    LINUX,
-    Accel,
-    Accelerator,
-    BootSpec,
-    Toolchain,
-    boot,
-    build_initramfs,
-    find_toolchain,
-)
-from labkit.vm._guest import SHELL_MARKER
-from labkit.vm._qemu import Wires, qemu_arguments
+from labkit.toolchain import Toolchain, find_toolchain
+from labkit.vm import Accel, Accelerator, BootSpec, boot
+from labkit.vm._qemu import Sockets, qemu_arguments
 
 ROUNDS = 3
 RESUMES = 7
@@ -56,7 +48,7 @@ def bare_boot(spec: BootSpec, toolchain: Toolchain) -> None:
         swtpm = subprocess.Popen(toolchain.swtpm.argv(*tpm, *control), env=toolchain.swtpm.environ(), **quiet)
         while not (work / "sock").exists():
             os.sched_yield()
-        words = qemu_arguments(spec, Accel.TCG, Wires(0, 0, 0, tpm=0), work / "vars.fd")
+        words = qemu_arguments(spec, Accel.TCG, Sockets(0, 0, 0, tpm=0), work / "vars.fd")
         plain = {
             "socket,id=log,fd=0": "stdio,id=log,signal=off",
             "socket,id=shell,fd=0": "null,id=shell",

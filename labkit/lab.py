@@ -5,25 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from labkit.asterinas import (
-    PROFILES,
-    Engine,
-    Preview,
-    ProfileTable,
-    RunRequest,
-    RunResult,
-    choose_profile,
-    find_engine,
-    preview,
-    profile,
-    start_run,
-)
+from labkit.asterinas import PROFILES, ProfileTable, choose_profile, profile
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
+from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
-    DEFAULT_MEMORY,
     Attestation,
     BootRequest,
     Comparison,
@@ -35,7 +24,8 @@ from labkit.platforms import (
     fresh_nonce,
 )
 from labkit.settings import Settings
-from labkit.vm import Inventory, build_initramfs, find_toolchain, install_toolchain
+from labkit.toolchain import Inventory, find_toolchain, install_toolchain
+from labkit.vm import LINUX_MEMORY
 
 
 def verify_host() -> HostReport:
@@ -109,7 +99,7 @@ def measure(firmware_file: Path | str) -> FirmwareMeasurement:
 
 def boot(
     platform: str = "auto",
-    memory: int = DEFAULT_MEMORY,
+    memory: int = LINUX_MEMORY.default,
     append: str = "",
     cold: bool = False,
     run_dir: Path | str | None = None,
@@ -139,7 +129,9 @@ def new_nonce() -> bytes:
     return fresh_nonce()
 
 
-def policy(nonce: bytes, platform: str = "auto", memory: int = DEFAULT_MEMORY, append: str = "") -> Policy:
+def policy(
+    nonce: bytes, platform: str = "auto", memory: int = LINUX_MEMORY.default, append: str = ""
+) -> Policy:
     """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone."""
     chosen = choose_platform(platform, Settings.load())
     return emulated_policy(chosen.predict(BootRequest(memory=memory, append=append)), nonce)
@@ -149,7 +141,7 @@ def attest(
     nonce: bytes,
     policy: Policy,
     platform: str = "auto",
-    memory: int = DEFAULT_MEMORY,
+    memory: int = LINUX_MEMORY.default,
     append: str = "",
     initrd: Path | str | None = None,
     firmware: Path | str | None = None,
@@ -167,9 +159,9 @@ def attest(
     )
     now = int(time.time())
     authority = LabAuthority.open(settings.state_dir, now)
-    others = {"the boot that was asked for": chosen.predict(request).inputs}
+    alternatives = {"the boot that was asked for": chosen.predict(request).inputs}
     with chosen.boot(request, keep_in=Path(run_dir) if run_dir else None) as tdvm:
-        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, others=others)
+        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
 
 
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:

@@ -11,7 +11,7 @@ import pytest
 
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
-from labkit.vm import Toolchain, find_toolchain
+from labkit.toolchain import Toolchain, find_toolchain
 
 # A busy machine is no failure: no example has a time limit.
 hypothesis.settings.register_profile("labkit", deadline=None)
@@ -73,3 +73,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"{len(skipped)} tests with a container engine were skipped: {'; '.join(sorted(reasons))}"
         )
+
+
+@pytest.fixture(scope="session")
+def toolchain_busybox(toolchain: Toolchain) -> Path:
+    """The guest's static busybox, which runs on the host as well."""
+    return toolchain.busybox
+
+
+@pytest.fixture(scope="session")
+def toolchain_kernel(toolchain: Toolchain) -> Path:
+    """The Linux of the emulated platform's guest."""
+    return toolchain.kernel

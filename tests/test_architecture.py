@@ -1,11 +1,14 @@
-"""The house rules that a machine can check: docs/architecture.md says what they are for."""
+"""The rules of docs/architecture.md that a machine can check."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
+import re
 import sys
 import tomllib
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,10 @@ import pytest
 from labkit.process import run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ROOMS = sorted(path.parent.name for path in (REPOSITORY / "labkit").glob("*/__init__.py"))
+SOURCES = sorted((REPOSITORY / "labkit").rglob("*.py"))
+PACKAGES = sorted(path.parent.name for path in (REPOSITORY / "labkit").glob("*/__init__.py"))
 
-# The rooms that may start processes; everybody else goes through labkit.process.
+# The packages that may start processes; everybody else goes through labkit.process.
 PROCESS_STARTERS = {"labkit.process", "labkit.vm"}
 
 
@@ -27,7 +31,7 @@ def _graph() -> grimp.ImportGraph:
     return grimp.build_graph("labkit", include_external_packages=True, cache_dir=None)
 
 
-def _room(module: str) -> str:
+def _package(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
@@ -40,45 +44,118 @@ def _edges() -> list[tuple[str, str]]:
     ]
 
 
+def _layers() -> list[str]:
+    contracts: list[dict[str, Any]] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"][
+        "importlinter"
+    ]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return [name.strip().removeprefix("labkit.") for layer in layers for name in layer.split("|")]
+
+
 def test_the_import_contracts_hold() -> None:
     done = run([Path(sys.executable).with_name("lint-imports")], cwd=REPOSITORY, env=dict(os.environ))
     assert done.ok, done.text
 
 
-def test_every_room_has_its_place_in_the_house() -> None:
-    contracts: list[dict[str, Any]] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"][
-        "importlinter"
-    ]["contracts"]
-    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-    placed = {name.strip() for layer in layers for name in layer.split("|")}
-    there = {f"labkit.{room}" for room in ROOMS}
-    there |= {f"labkit.{path.stem}" for path in (REPOSITORY / "labkit").glob("[a-z]*.py")}
-    assert there - placed == set()
+def test_every_package_has_its_layer() -> None:
+    modules = {path.stem for path in (REPOSITORY / "labkit").glob("[a-z]*.py")}
+    assert {*PACKAGES, *modules} - set(_layers()) == set()
 
 
-def test_no_room_reaches_into_the_private_modules_of_another() -> None:
+def test_the_document_shows_the_layers_in_their_order() -> None:
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    table = text.partition("| package |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", table, re.MULTILINE)
+    assert rows == _layers()
+
+
+def test_the_document_names_modules_that_exist() -> None:
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    for package, row in re.findall(r"^\| `(\w+)/` \|(.*)", text, re.MULTILINE):
+        if package in PACKAGES:
+            named = re.findall(r"`(_\w+)`", row)
+            assert [name for name in named if not (REPOSITORY / f"labkit/{package}/{name}.py").exists()] == []
+
+
+def test_no_package_reaches_into_the_private_modules_of_another() -> None:
     trespasses = [
         f"{importer} imports {imported}"
         for importer, imported in _edges()
         if imported.startswith("labkit.")
-        and _room(importer) != _room(imported)
+        and _package(importer) != _package(imported)
         and any(part.startswith("_") for part in imported.split("."))
     ]
     assert trespasses == []
 
 
+def _bound_modules(tree: ast.Module) -> set[str]:
+    """The modules of labkit that a module imports, wherever it does: late and for types only as well."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("labkit"):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("labkit")}
+    return found
+
+
+def _circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """The sets of modules that reach each other."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for following in arrows[waiting.pop()] - seen:
+                seen.add(following)
+                waiting.append(following)
+        return seen
+
+    reach = {name: reached(name) for name in arrows}
+    together = {frozenset(b for b in reach[a] if a in reach[b]) for a in arrows if a in reach[a]}
+    return sorted(sorted(circle) for circle in together)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Neither late nor for types only: the interpreter forgives such a circle, a reader does not."""
+    names = {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in SOURCES
+    }
+    inner = {n: p for n, p in names.items() if p.name != "__init__.py" and ".tdx." not in n}
+    arrows = {
+        name: _bound_modules(ast.parse(path.read_text())) & inner.keys() - {name}
+        for name, path in inner.items()
+    }
+    assert _circles(arrows) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert _circles({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == [["a", "b"]]
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(REPOSITORY)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_there_is_one_way_to_run_a_program() -> None:
-    starters = {_room(importer) for importer, imported in _edges() if imported == "subprocess"}
+    starters = {_package(importer) for importer, imported in _edges() if imported == "subprocess"}
     assert starters <= PROCESS_STARTERS
 
 
-def test_only_the_show_room_escapes_markup() -> None:
-    assert {_room(importer) for importer, imported in _edges() if imported == "html"} <= {"labkit.show"}
+def test_only_show_escapes_markup() -> None:
+    users = {_package(importer) for importer, imported in _edges() if imported == "html"}
+    assert users <= {"labkit.show"}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_public_name_of_a_room_is_there(room: str) -> None:
-    module = importlib.import_module(f"labkit.{room}")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_of_a_package_is_there(package: str) -> None:
+    module = importlib.import_module(f"labkit.{package}")
     names = getattr(module, "__all__", [])
     assert [name for name in names if not hasattr(module, name)] == []
     assert len(names) == len(set(names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.attest._appraise import Appraisal, Finding, appraise
+from labkit.attest._appraise import Appraisal, RegisterFinding, appraise
 from labkit.attest._authority import LabAuthority
 from labkit.attest._bits import Bit, td_attributes, xfam
 from labkit.attest._chain import CertificateChain
@@ -10,7 +10,7 @@ from labkit.attest._collateral import Collateral, parse_collateral
 from labkit.attest._layout import FieldView
 from labkit.attest._policy import Policy, load_policy, parse_policy
 from labkit.attest._quote import Quote, parse_quote
-from labkit.attest._reasons import Reason
+from labkit.attest._reasons import Refusal
 from labkit.attest._tdreport import TdReport, make_tdreport, parse_tdreport
 from labkit.attest._trust import chain_of_trust
 from labkit.attest._verify import Anchor, QuoteVerdict, VerifierPool, verifier_pool, verify_quote
@@ -22,12 +22,12 @@ __all__ = [
     "CertificateChain",
     "Collateral",
     "FieldView",
-    "Finding",
     "LabAuthority",
     "Policy",
     "Quote",
     "QuoteVerdict",
-    "Reason",
+    "Refusal",
+    "RegisterFinding",
     "TdReport",
     "VerifierPool",
     "appraise",

@@ -22,7 +22,7 @@ from labkit.show import columns, stamp, verdict_view
 
 
 @dataclass(frozen=True)
-class Finding:
+class RegisterFinding:
     """One demand that is not met; ``register`` is MRTD, RTMR0 to RTMR3, or another part of the evidence.
 
     event: the first differing event of the log, where there is one. why: a sentence.
@@ -51,7 +51,7 @@ class Appraisal:
     lab: a lab authority signed the quote. A quote that was refused has trust none too, but is not emulated.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[RegisterFinding, ...]
     unchecked: tuple[str, ...]
     trust: Trust
     explanation: Explanation | None = None
@@ -118,17 +118,17 @@ def appraise(
     policy: Policy,
     verdict: QuoteVerdict,
     log: EventLog | None = None,
-    others: Mapping[str, BootInputs] | None = None,
+    alternatives: Mapping[str, BootInputs] | None = None,
 ) -> Appraisal:
     """Judge a verification's outcome, and the boot's log if it is there, by a policy.
 
-    The log is believed only as far as it replays to the registers of the quote. others: inputs that may have
-    been used instead, by name; they make reasons more telling.
+    The log is believed only as far as it replays to the registers of the quote. alternatives: inputs that
+    may have been used instead, by name; they make reasons more telling.
 
     Raises:
         DataError: the log has no SHA-384 bank.
     """
-    explanation = explain(policy.prediction, log, others) if policy.prediction and log else None
+    explanation = explain(policy.prediction, log, alternatives) if policy.prediction and log else None
     findings = [
         *_about_quote(policy, verdict),
         *_about_mrtd(policy, verdict),
@@ -139,28 +139,30 @@ def appraise(
     return Appraisal(tuple(findings), tuple(_unchecked(policy, log)), trust, explanation, verdict.lab)
 
 
-def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:
+def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[RegisterFinding]:
     if verdict.reason is not None:
         why = f"The quote is refused: {verdict.message}. {verdict.remedy}".rstrip()
-        yield Finding("quote", "VERIFIED", f"REFUSED {verdict.reason.value}", why)
+        yield RegisterFinding("quote", "VERIFIED", f"REFUSED {verdict.reason.value}", why)
     elif verdict.tcb_status not in policy.tcb_statuses:
         why = f"The platform's TCB is {verdict.tcb_status}: its firmware has to be updated or configured."
-        yield Finding("TCB", " or ".join(policy.tcb_statuses), verdict.tcb_status, why)
+        yield RegisterFinding("TCB", " or ".join(policy.tcb_statuses), verdict.tcb_status, why)
     bad = [advisory for advisory in verdict.advisory_ids if advisory in policy.forbidden_advisories]
     if bad:
-        yield Finding("TCB", "none of these advisories", ", ".join(bad), "A forbidden advisory applies.")
+        yield RegisterFinding(
+            "TCB", "none of these advisories", ", ".join(bad), "A forbidden advisory applies."
+        )
     if verdict.lab and not policy.allow_lab:
         why = "A lab authority signed the quote; no TDX hardware stands behind it."
-        yield Finding("trust", "TDX hardware", "lab authority", why)
+        yield RegisterFinding("trust", "TDX hardware", "lab authority", why)
     if verdict.debug and not policy.allow_debug:
         why = "The VMM can read and change a debug TD; nothing it says can be trusted."
-        yield Finding("ATTRIBUTES", "DEBUG off", "DEBUG on", why)
+        yield RegisterFinding("ATTRIBUTES", "DEBUG off", "DEBUG on", why)
     if policy.report_data is not None and verdict.report_data != policy.report_data:
         why = "The quote was not made for this nonce: it is old, or made for someone else."
-        yield Finding("REPORTDATA", policy.report_data.hex(), verdict.report_data.hex(), why)
+        yield RegisterFinding("REPORTDATA", policy.report_data.hex(), verdict.report_data.hex(), why)
 
 
-def _about_mrtd(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:
+def _about_mrtd(policy: Policy, verdict: QuoteVerdict) -> Iterator[RegisterFinding]:
     expected = _expected_mrtds(policy)
     if not expected or verdict.mrtd in expected:
         return
@@ -169,7 +171,7 @@ def _about_mrtd(policy: Policy, verdict: QuoteVerdict) -> Iterator[Finding]:
     order = page_order_of(firmware, verdict.mrtd) if firmware else None
     if order is not None:
         why = f"It is this firmware in {order.value} page order, as {order.used_by} do it."
-    yield Finding("MRTD", " or ".join(value.hex() for value in expected), verdict.mrtd.hex(), why)
+    yield RegisterFinding("MRTD", " or ".join(value.hex() for value in expected), verdict.mrtd.hex(), why)
 
 
 def _expected_mrtds(policy: Policy) -> list[bytes]:
@@ -180,14 +182,16 @@ def _expected_mrtds(policy: Policy) -> list[bytes]:
     return [value for value in values if value is not None]
 
 
-def _about_log(verdict: QuoteVerdict, log: EventLog) -> Iterator[Finding]:
+def _about_log(verdict: QuoteVerdict, log: EventLog) -> Iterator[RegisterFinding]:
     for number, (replayed, quoted) in enumerate(zip(rtmrs(log), verdict.rtmr, strict=True)):
         if replayed != quoted:
             why = "The event log is not that of the quoted TD: its replay gives another value."
-            yield Finding(f"RTMR{number}", f"{quoted.hex()} (quote)", f"{replayed.hex()} (log)", why)
+            yield RegisterFinding(f"RTMR{number}", f"{quoted.hex()} (quote)", f"{replayed.hex()} (log)", why)
 
 
-def _about_rtmrs(policy: Policy, verdict: QuoteVerdict, explanation: Explanation | None) -> Iterator[Finding]:
+def _about_rtmrs(
+    policy: Policy, verdict: QuoteVerdict, explanation: Explanation | None
+) -> Iterator[RegisterFinding]:
     for number, actual in enumerate(verdict.rtmr):
         expected = _expected_rtmr(policy, number)
         if expected is None:
@@ -196,7 +200,7 @@ def _about_rtmrs(policy: Policy, verdict: QuoteVerdict, explanation: Explanation
             first = explanation.first_difference(number) if explanation else None
             why = first.why if first else "Without a log that differs there is no telling which event it was."
             event = first.label if first else None
-            yield Finding(f"RTMR{number}", expected.hex(), actual.hex(), why, event)
+            yield RegisterFinding(f"RTMR{number}", expected.hex(), actual.hex(), why, event)
 
 
 def _expected_rtmr(policy: Policy, number: int) -> bytes | None:
@@ -207,14 +211,14 @@ def _expected_rtmr(policy: Policy, number: int) -> bytes | None:
 
 def _about_open_rtmr(
     policy: Policy, number: int, actual: bytes, explanation: Explanation | None
-) -> Iterator[Finding]:
+) -> Iterator[RegisterFinding]:
     """A register that was to be predicted but has events which the inputs do not decide."""
     if policy.prediction is None:
         return
     name = f"RTMR{number}"
     first = explanation.first_difference(number) if explanation else None
     if first is not None:
-        yield Finding(name, "events as predicted", actual.hex(), first.why, first.label)
+        yield RegisterFinding(name, "events as predicted", actual.hex(), first.why, first.label)
     elif not policy.allow_unpredicted or explanation is None:
         open_events = [
             event.label
@@ -222,7 +226,7 @@ def _about_open_rtmr(
             if event.register == number and event.digest is None
         ]
         why = "The inputs do not decide every event; give an expected value, or allow_unpredicted with a log."
-        yield Finding(name, f"inputs for: {', '.join(open_events)}", actual.hex(), why)
+        yield RegisterFinding(name, f"inputs for: {', '.join(open_events)}", actual.hex(), why)
 
 
 def _unchecked(policy: Policy, log: EventLog | None) -> Iterator[str]:

@@ -14,8 +14,8 @@ from labkit.measure import (
     InitrdWord,
     KernelHeader,
     PageOrder,
-    Platform,
     Prediction,
+    RegisterKind,
     Rules,
     SecureBoot,
     Separators,
@@ -33,7 +33,7 @@ TCB_STATUSES = (
 )
 _REMEDY = "Look at `Policy` in labkit.attest for the keys and their values."
 _RULES = {
-    "platform": Platform,
+    "platform": RegisterKind,
     "separators": Separators,
     "initrd_word": InitrdWord,
     "kernel_header": KernelHeader,

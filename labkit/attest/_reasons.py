@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class Refusal(StrEnum):
     """Codes of refusals, in ``reason`` of a verdict."""
 
     DEBUG_TD = "DEBUG_TD"
@@ -34,63 +34,63 @@ class Reason(StrEnum):
 
 
 # Texts of dcap-qvl 0.7, most specific first; the first that occurs in the message decides.
-_TEXTS: tuple[tuple[str, Reason], ...] = (
-    ("Debug mode is enabled", Reason.DEBUG_TD),
-    ("SEPT_VE_DISABLE", Reason.SEPT_VE_DISABLE_OFF),
-    ("MRSERVICETD", Reason.SERVICE_TD),
-    ("service td", Reason.SERVICE_TD),
-    ("Fmspc mismatch", Reason.FMSPC_MISMATCH),
-    ("No matching TCB level", Reason.NO_TCB_LEVEL),
-    ("TCB status is invalid: Revoked", Reason.TCB_REVOKED),
-    ("ISV enclave report signature is invalid", Reason.QUOTE_SIGNATURE),
-    ("Signature is invalid for qe_report", Reason.QE_SIGNATURE),
-    ("QE report hash mismatch", Reason.QE_KEY_BINDING),
-    ("CertRevoked", Reason.CERTIFICATE_REVOKED),
-    ("CrlExpired", Reason.CRL_EXPIRED),
-    ("CertNotValidYet", Reason.CERTIFICATE_NOT_YET_VALID),
-    ("CertExpired", Reason.CERTIFICATE_EXPIRED),
-    ("issue date is in the future", Reason.COLLATERAL_NOT_YET_VALID),
-    ("TCBInfo expired", Reason.COLLATERAL_EXPIRED),
-    ("QE Identity expired", Reason.COLLATERAL_EXPIRED),
-    ("InvalidCrlSignatureForPublicKey", Reason.WRONG_ROOT),
-    ("UnknownIssuer", Reason.WRONG_ROOT),
-    ("Failed to parse root CA CRL", Reason.COLLATERAL_INVALID),
-    ("TDX module", Reason.TDX_MODULE),
-    ("QE MRSIGNER", Reason.QE_IDENTITY),
-    ("QE ISVPRODID", Reason.QE_IDENTITY),
-    ("QE report validation", Reason.QE_IDENTITY),
-    ("QE Identity", Reason.QE_IDENTITY),
-    ("Failed to verify certificate chain", Reason.CERTIFICATE_CHAIN),
-    ("PCK certificate", Reason.CERTIFICATE_CHAIN),
-    ("Signature is invalid", Reason.COLLATERAL_INVALID),
-    ("CRL", Reason.COLLATERAL_INVALID),
-    ("TCB", Reason.COLLATERAL_INVALID),
+_TEXTS: tuple[tuple[str, Refusal], ...] = (
+    ("Debug mode is enabled", Refusal.DEBUG_TD),
+    ("SEPT_VE_DISABLE", Refusal.SEPT_VE_DISABLE_OFF),
+    ("MRSERVICETD", Refusal.SERVICE_TD),
+    ("service td", Refusal.SERVICE_TD),
+    ("Fmspc mismatch", Refusal.FMSPC_MISMATCH),
+    ("No matching TCB level", Refusal.NO_TCB_LEVEL),
+    ("TCB status is invalid: Revoked", Refusal.TCB_REVOKED),
+    ("ISV enclave report signature is invalid", Refusal.QUOTE_SIGNATURE),
+    ("Signature is invalid for qe_report", Refusal.QE_SIGNATURE),
+    ("QE report hash mismatch", Refusal.QE_KEY_BINDING),
+    ("CertRevoked", Refusal.CERTIFICATE_REVOKED),
+    ("CrlExpired", Refusal.CRL_EXPIRED),
+    ("CertNotValidYet", Refusal.CERTIFICATE_NOT_YET_VALID),
+    ("CertExpired", Refusal.CERTIFICATE_EXPIRED),
+    ("issue date is in the future", Refusal.COLLATERAL_NOT_YET_VALID),
+    ("TCBInfo expired", Refusal.COLLATERAL_EXPIRED),
+    ("QE Identity expired", Refusal.COLLATERAL_EXPIRED),
+    ("InvalidCrlSignatureForPublicKey", Refusal.WRONG_ROOT),
+    ("UnknownIssuer", Refusal.WRONG_ROOT),
+    ("Failed to parse root CA CRL", Refusal.COLLATERAL_INVALID),
+    ("TDX module", Refusal.TDX_MODULE),
+    ("QE MRSIGNER", Refusal.QE_IDENTITY),
+    ("QE ISVPRODID", Refusal.QE_IDENTITY),
+    ("QE report validation", Refusal.QE_IDENTITY),
+    ("QE Identity", Refusal.QE_IDENTITY),
+    ("Failed to verify certificate chain", Refusal.CERTIFICATE_CHAIN),
+    ("PCK certificate", Refusal.CERTIFICATE_CHAIN),
+    ("Signature is invalid", Refusal.COLLATERAL_INVALID),
+    ("CRL", Refusal.COLLATERAL_INVALID),
+    ("TCB", Refusal.COLLATERAL_INVALID),
 )
 
 _REMEDIES = {
-    Reason.DEBUG_TD: "Start the TD without the debug attribute; nothing a debug TD says can be trusted.",
-    Reason.SEPT_VE_DISABLE_OFF: "Start the TD with SEPT_VE_DISABLE (QEMU: sept-ve-disable=on).",
-    Reason.LAB_QUOTE: "Name the lab's root (--root-ca) if its word is enough; Intel never vouches for it.",
-    Reason.WRONG_ROOT: "Name the root under which quote and collateral were made, if you trust it.",
-    Reason.CERTIFICATE_NOT_YET_VALID: "Use a time of verification that is not before the certificate.",
-    Reason.CERTIFICATE_EXPIRED: "Use a time of verification within the certificate's validity.",
-    Reason.CRL_EXPIRED: "Fetch newer collateral, or verify for a time at which this one was current.",
-    Reason.COLLATERAL_EXPIRED: "Fetch newer collateral, or verify for a time at which this one was current.",
-    Reason.COLLATERAL_NOT_YET_VALID: "Verify for a time that is not before the collateral was issued.",
-    Reason.FMSPC_MISMATCH: "Fetch the collateral of this platform's FMSPC.",
-    Reason.NO_TCB_LEVEL: "The platform's firmware is older than any level Intel lists: update it.",
-    Reason.QUOTE_SIGNATURE: "Header or TD body were changed after the quote was signed.",
-    Reason.QE_SIGNATURE: "The quoting enclave's report was changed, or another platform's key signed it.",
-    Reason.QE_KEY_BINDING: "The key that signed the quote is not the one the quoting enclave vouches for.",
+    Refusal.DEBUG_TD: "Start the TD without the debug attribute; nothing a debug TD says can be trusted.",
+    Refusal.SEPT_VE_DISABLE_OFF: "Start the TD with SEPT_VE_DISABLE (QEMU: sept-ve-disable=on).",
+    Refusal.LAB_QUOTE: "Name the lab's root (--root-ca) if its word is enough; Intel never vouches for it.",
+    Refusal.WRONG_ROOT: "Name the root under which quote and collateral were made, if you trust it.",
+    Refusal.CERTIFICATE_NOT_YET_VALID: "Use a time of verification that is not before the certificate.",
+    Refusal.CERTIFICATE_EXPIRED: "Use a time of verification within the certificate's validity.",
+    Refusal.CRL_EXPIRED: "Fetch newer collateral, or verify for a time at which this one was current.",
+    Refusal.COLLATERAL_EXPIRED: "Fetch newer collateral, or verify for a time at which this one was current.",
+    Refusal.COLLATERAL_NOT_YET_VALID: "Verify for a time that is not before the collateral was issued.",
+    Refusal.FMSPC_MISMATCH: "Fetch the collateral of this platform's FMSPC.",
+    Refusal.NO_TCB_LEVEL: "The platform's firmware is older than any level Intel lists: update it.",
+    Refusal.QUOTE_SIGNATURE: "Header or TD body were changed after the quote was signed.",
+    Refusal.QE_SIGNATURE: "The quoting enclave's report was changed, or another platform's key signed it.",
+    Refusal.QE_KEY_BINDING: "The key that signed the quote is not the one the quoting enclave vouches for.",
 }
 
 
-def reason_of(message: str) -> Reason:
+def reason_of(message: str) -> Refusal:
     """The code for an error text of the library; ``OTHER`` where none is known."""
     folded = message.casefold()
-    return next((reason for text, reason in _TEXTS if text.casefold() in folded), Reason.OTHER)
+    return next((reason for text, reason in _TEXTS if text.casefold() in folded), Refusal.OTHER)
 
 
-def remedy_of(reason: Reason) -> str:
+def remedy_of(reason: Refusal) -> str:
     """What to do about a refusal, one sentence; empty where nothing general can be said."""
     return _REMEDIES.get(reason, "")

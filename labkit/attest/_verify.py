@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from labkit.attest._chain import load_certificate
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import Quote, parse_quote
-from labkit.attest._reasons import Reason, reason_of, remedy_of
+from labkit.attest._reasons import Refusal, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
 from labkit.show import columns, one_line, stamp, verdict_view
@@ -45,7 +45,7 @@ class QuoteVerdict:
     A verified quote may still be out of date: look at ``tcb_status`` and ``advisory_ids``, or appraise it.
     """
 
-    reason: Reason | None
+    reason: Refusal | None
     message: str
     tcb_status: str
     advisory_ids: tuple[str, ...]
@@ -141,11 +141,11 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
     native = collateral.native
     quote = parse_quote(raw)
     if quote.lab and root_ca is None:
-        return _verdict(quote, root_ca, Reason.LAB_QUOTE, "a lab authority signed this quote, not Intel")
+        return _verdict(quote, root_ca, Refusal.LAB_QUOTE, "a lab authority signed this quote, not Intel")
     # Before the library is asked: it aborts the process for a root whose name is not the chain's issuer.
     if quote.chain.root_sha256 != (INTEL_ROOT_SHA256 if root_ca is None else _root_sha256(root_ca)):
         return _verdict(
-            quote, root_ca, Reason.WRONG_ROOT, "the quote's chain ends in another root certificate"
+            quote, root_ca, Refusal.WRONG_ROOT, "the quote's chain ends in another root certificate"
         )
     try:
         if root_ca is None:
@@ -155,9 +155,9 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
     except ValueError as error:
         return _verdict(quote, root_ca, reason_of(str(error)), str(error))
     if quote.debug:
-        return _verdict(quote, root_ca, Reason.DEBUG_TD, "the TD is a debug TD")
+        return _verdict(quote, root_ca, Refusal.DEBUG_TD, "the TD is a debug TD")
     if report.status == "Revoked":
-        return _verdict(quote, root_ca, Reason.TCB_REVOKED, "the TCB level is revoked")
+        return _verdict(quote, root_ca, Refusal.TCB_REVOKED, "the TCB level is revoked")
     return _verdict(quote, root_ca, None, "", report.status, tuple(report.advisory_ids))
 
 
@@ -180,7 +180,7 @@ def _root_sha256(root_ca: bytes) -> bytes:
 def _verdict(
     quote: Quote,
     root_ca: bytes | None,
-    reason: Reason | None,
+    reason: Refusal | None,
     message: str,
     status: str = "",
     advisories: tuple[str, ...] = (),

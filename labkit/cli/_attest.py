@@ -30,6 +30,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "--platform", type=click.Choice(["auto", "hardware", "emulated"]), default="auto", show_default=True
 )
 @click.option("--memory", type=int, metavar="MIB", help="The guest's memory.")
+@click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs.")
 @click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line.")
 @click.option("--kernel", type=_FILE, help="Boot this bzImage instead of labkit's.")
 @click.option("--initrd", type=_FILE, help="Boot with this initrd instead of labkit's.")
@@ -49,6 +50,7 @@ def command(
     report_data: str | None,
     platform: str,
     memory: int | None,
+    smp: int,
     append: str,
     kernel: Path | None,
     initrd: Path | None,
@@ -68,11 +70,12 @@ def command(
 
     Example: labkit attest --append debug
     """
-    from labkit.platforms import DEFAULT_MEMORY, BootRequest, check_nonce, fresh_nonce
+    from labkit.platforms import BootRequest, check_nonce, fresh_nonce
+    from labkit.vm import LINUX_MEMORY
 
     nonce = _bytes(report_data) if report_data is not None else fresh_nonce()
     check_nonce(nonce)
-    expected = BootRequest(memory or DEFAULT_MEMORY)
+    expected = BootRequest(LINUX_MEMORY.given(memory), smp=smp)
     request = replace(expected, append=append, kernel=kernel, initrd=initrd, firmware=firmware)
     if evidence or platform == "hardware":
         if request != expected or debug_td:
@@ -109,9 +112,9 @@ def _booted(platform: str, request: BootRequest, nonce: bytes, policy: Policy, d
     settings, now = Settings.load(), int(time.time())
     chosen = choose_platform(platform, settings)
     authority = LabAuthority.open(settings.state_dir, now)
-    others = {"what was asked for": chosen.predict(request).inputs}
+    alternatives = {"what was asked for": chosen.predict(request).inputs}
     with chosen.boot(request, note) as tdvm:
-        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, others=others)
+        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
 
 
 def _shown(

@@ -20,6 +20,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--cold", is_flag=True, help="Boot from power-on; neither use nor make a snapshot.")
 @click.option("--exec", "commands", multiple=True, metavar="CMD", help="Run CMD in the guest; repeatable.")
 @click.option("--memory", type=int, metavar="MIB", help="The guest's memory.")
+@click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs.")
 @click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line.")
 @click.option("--kernel", type=_FILE, help="Boot this kernel: a bzImage or an ELF, of Asterinas or Linux.")
 @click.option("--initrd", type=_FILE, help="Boot with this initrd instead of labkit's.")
@@ -32,6 +33,7 @@ def command(
     cold: bool,
     commands: tuple[str, ...],
     memory: int | None,
+    smp: int,
     append: str,
     kernel: Path | None,
     initrd: Path | None,
@@ -49,7 +51,7 @@ def command(
     """
     from labkit.platforms import BootRequest, choose_platform
 
-    request = BootRequest(memory, append, kernel, initrd, firmware, cold, iso, profile)
+    request = BootRequest(memory, append, kernel, initrd, firmware, cold, iso, profile, smp)
     chosen = choose_platform(platform, Settings.load())
     with chosen.boot(request, note) as tdvm:
         if not as_json:

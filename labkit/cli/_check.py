@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from labkit.book import check_run
 from labkit.cli._common import emit, json_option, read_input
+from labkit.runs import check_run
 
 
 @click.command("check", epilog="Example: labkit check runs/20260102T030405Z --root-ca root.der")

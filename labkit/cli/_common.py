@@ -12,7 +12,7 @@ import click
 from labkit.errors import UsageError
 
 
-class Result(Protocol):
+class Printable(Protocol):
     """Anything a verb prints: ``str`` for people, ``to_dict`` for programs."""
 
     def to_dict(self) -> dict[str, Any]: ...
@@ -23,7 +23,7 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
 
 
-def emit(result: Result, as_json: bool) -> None:
+def emit(result: Printable, as_json: bool) -> None:
     """Print a result as JSON or as text."""
     click.echo(json.dumps(result.to_dict(), indent=2) if as_json else str(result))
 

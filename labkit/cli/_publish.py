@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from labkit.book import publish, read_record
 from labkit.cli._common import emit, json_option
+from labkit.runs import publish, read_record
 
 
 @click.command("publish", epilog="Example: labkit publish runs/20260102T030405Z")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from labkit.book import CELL_TIMEOUT, find_notebooks, read_patterns, refresh, repository
 from labkit.cli._common import json_option
+from labkit.runs import CELL_TIMEOUT, find_notebooks, read_patterns, refresh, repository
 
 
 @click.command("refresh", epilog="Example: labkit refresh 03-boot-the-tdvm")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from labkit.book import CELL_TIMEOUT, plan_run, publish, run_plan
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
+from labkit.runs import CELL_TIMEOUT, plan_run, publish, run_plan
 
 
 @click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")
@@ -39,11 +39,11 @@ def command(
     A chapter that fails keeps its partial notebook, and the chapters after it still run.
     """
     plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout)
-    run = publish(run_plan(plan, say=lambda text: click.echo(text, err=True, nl=False)))
+    run = publish(run_plan(plan, on_progress=lambda text: click.echo(text, err=True, nl=False)))
     if attest:
         from labkit.attest import LabAuthority
-        from labkit.book import attest_run
         from labkit.platforms import choose_platform
+        from labkit.runs import attest_run
         from labkit.settings import Settings
 
         settings, now = Settings.load(), int(time.time())

@@ -8,7 +8,7 @@ import click
 
 from labkit.cli._common import emit, json_option, note
 from labkit.settings import Settings
-from labkit.vm import install_toolchain, toolchain_inventory
+from labkit.toolchain import install_toolchain, toolchain_inventory
 
 
 @click.command("setup", epilog="Example: labkit setup --check")

@@ -5,14 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from labkit.host._collect import collect
+from labkit.host._kvm_generation import Generation, generation_of, host_generation
 from labkit.host._log import read_log_text
-from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing, Status, Value, Verdict
+from labkit.host._model import (
+    CheckStatus,
+    Fact,
+    Facts,
+    HostVerdict,
+    KernelLog,
+    LogLine,
+    LogState,
+    Missing,
+    Value,
+)
 from labkit.host._reasons import REASONS, Reason
 from labkit.host._redact import host_names, redact
 from labkit.host._remedies import REMEDIES, Remedy
+from labkit.host._result import CheckResult, Track
 from labkit.host._store import load, save
 from labkit.host.checks import CHECKS, Check
-from labkit.host.report import CheckResult, HostReport, Track, diagnose
+from labkit.host.report import HostReport, diagnose
 
 __all__ = [
     "CHECKS",
@@ -20,21 +32,24 @@ __all__ = [
     "REMEDIES",
     "Check",
     "CheckResult",
+    "CheckStatus",
     "Fact",
     "Facts",
+    "Generation",
     "HostReport",
+    "HostVerdict",
     "KernelLog",
     "LogLine",
     "LogState",
     "Missing",
     "Reason",
     "Remedy",
-    "Status",
     "Track",
     "Value",
-    "Verdict",
     "collect",
     "diagnose",
+    "generation_of",
+    "host_generation",
     "host_names",
     "load",
     "redact",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from labkit.host._finding import Finding, failed, passed, unknown
-from labkit.host._view import View
+from labkit.host._view import FactsView
 
 _FEATURE_CONTROL, _MCHECK, _PLATFORM_INFO = 0x3A, 0xA0, 0xCE
 
 
-def sgx(view: View) -> Finding:
+def sgx(view: FactsView) -> Finding:
     """The SGX devices, the CPU flag, and IA32_FEATURE_CONTROL bit 18."""
     evidence = view.evidence(("sgx.enclave", "cpu.flags", "msr.0x3a"))
     if view.bit(_FEATURE_CONTROL, 18) is False:
@@ -25,7 +25,7 @@ def sgx(view: View) -> Finding:
     return unknown(evidence)
 
 
-def mcheck(view: View) -> Finding:
+def mcheck(view: FactsView) -> Finding:
     """MSR 0xa0 is 0 when SGX registration data and MCHECK are good."""
     values, evidence = view.msr(_MCHECK), view.evidence(("msr.0xa0",))
     if values is None:
@@ -33,7 +33,7 @@ def mcheck(view: View) -> Finding:
     return failed(evidence, f"MSR 0xa0 is {max(values):#x}.") if any(values) else passed(evidence)
 
 
-def qgs(view: View) -> Finding:
+def qgs(view: FactsView) -> Finding:
     """The service qgsd runs."""
     state, evidence = view.text("service.qgsd"), view.evidence(("service.qgsd",))
     if state is None:
@@ -41,7 +41,7 @@ def qgs(view: View) -> Finding:
     return passed(evidence) if state == "running" else failed(evidence, f"It is {state}.")
 
 
-def qgs_vsock(view: View) -> Finding:
+def qgs_vsock(view: FactsView) -> Finding:
     """/etc/qgs.conf names a vsock port; current packages have the line commented out."""
     port, evidence = view.number("qgs.port"), view.evidence(("qgs.port", "qgs.socket", "vsock.host"))
     if port is None:
@@ -49,7 +49,7 @@ def qgs_vsock(view: View) -> Finding:
     return passed(evidence) if port else failed(evidence)
 
 
-def pccs(view: View) -> Finding:
+def pccs(view: FactsView) -> Finding:
     """A PCCS on this machine runs; one elsewhere is not asked, for reading needs no network."""
     where, evidence = view.text("qcnl.pccs"), view.evidence(("qcnl.pccs", "qcnl.secure", "service.pccs"))
     if where is None:
@@ -61,7 +61,7 @@ def pccs(view: View) -> Finding:
     return passed(evidence) if local and state == "running" else unknown(evidence)
 
 
-def registered(view: View) -> Finding:
+def registered(view: FactsView) -> Finding:
     """The registration log says so; the tool's last-error query proves nothing, it is 0 while busy."""
     done, evidence = (
         view.flag("registration"),
@@ -72,7 +72,7 @@ def registered(view: View) -> Finding:
     return passed(evidence) if done else failed(evidence)
 
 
-def production(view: View) -> Finding:
+def production(view: FactsView) -> Finding:
     """PLATFORM_INFO bit 27 is 1 on pre-production parts."""
     values, evidence = view.msr(_PLATFORM_INFO), view.evidence(("msr.0xce",))
     if values is None:

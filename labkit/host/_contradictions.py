@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.host._finding import Pair
 from labkit.host._messages import Role
-from labkit.host._view import View
+from labkit.host._view import FactsView
 
 _TDX_VM = 5  # bit of KVM_CAP_VM_TYPES
 
@@ -28,14 +28,14 @@ class Contradiction:
         }
 
 
-def contradictions(view: View) -> tuple[Contradiction, ...]:
+def contradictions(view: FactsView) -> tuple[Contradiction, ...]:
     """Every pair of facts that do not fit."""
     return tuple(
         Contradiction(text, tuple(evidence)) for text, evidence in (*_log(view), *_kvm(view), *_msr(view))
     )
 
 
-def _log(view: View) -> Iterator[tuple[str, list[Pair]]]:
+def _log(view: FactsView) -> Iterator[tuple[str, list[Pair]]]:
     failures = [
         event for event in view.roles(Role.FAILURE) if event.message.id not in ("kvm-required", "kvm-failed")
     ]
@@ -76,7 +76,7 @@ def _log(view: View) -> Iterator[tuple[str, list[Pair]]]:
         )
 
 
-def _kvm(view: View) -> Iterator[tuple[str, list[Pair]]]:
+def _kvm(view: FactsView) -> Iterator[tuple[str, list[Pair]]]:
     asked, types = view.flag("kvm.param.tdx"), view.number("kvm.vm_types")
     bit = None if types is None else bool(types >> _TDX_VM & 1)
     failures = [event for event in view.roles(Role.FAILURE) if event.message.reason]
@@ -103,7 +103,7 @@ def _kvm(view: View) -> Iterator[tuple[str, list[Pair]]]:
         yield "KVM's parameter is N, but KVM offers TDX.", view.evidence(("kvm.param.tdx", "kvm.vm_types"))
 
 
-def _msr(view: View) -> Iterator[tuple[str, list[Pair]]]:
+def _msr(view: FactsView) -> Iterator[tuple[str, list[Pair]]]:
     for name, fact in view.facts.items.items():
         if name.startswith("msr.") and isinstance(fact.value, tuple) and len(fact.value) > 1:
             yield f"{fact.source} differs between CPUs.", view.evidence((name,))
@@ -121,7 +121,7 @@ def _msr(view: View) -> Iterator[tuple[str, list[Pair]]]:
         )
 
 
-def remarks(view: View) -> tuple[str, ...]:
+def remarks(view: FactsView) -> tuple[str, ...]:
     """Things worth knowing that are no fault of the host."""
     notes = []
     runtime = view.roles(Role.RUNTIME)

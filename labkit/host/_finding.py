@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labkit.host._model import Status
+from labkit.host._model import CheckStatus
 
 Pair = tuple[str, str]
 
@@ -17,7 +17,7 @@ class Finding:
     action: replaces the reason's next action where the facts allow a better one.
     """
 
-    status: Status
+    status: CheckStatus
     evidence: tuple[Pair, ...] = ()
     detail: str = ""
     action: str = ""
@@ -25,14 +25,14 @@ class Finding:
 
 def passed(evidence: list[Pair], detail: str = "") -> Finding:
     """The rule holds."""
-    return Finding(Status.PASS, tuple(evidence), detail)
+    return Finding(CheckStatus.PASS, tuple(evidence), detail)
 
 
 def failed(evidence: list[Pair], detail: str = "", action: str = "") -> Finding:
     """The rule is broken, and this is the evidence."""
-    return Finding(Status.FAIL, tuple(evidence), detail, action)
+    return Finding(CheckStatus.FAIL, tuple(evidence), detail, action)
 
 
 def unknown(evidence: list[Pair], detail: str = "") -> Finding:
     """The facts do not settle it."""
-    return Finding(Status.UNKNOWN, tuple(evidence), detail)
+    return Finding(CheckStatus.UNKNOWN, tuple(evidence), detail)

@@ -8,7 +8,7 @@ from labkit.host._finding import Finding, Pair, failed, passed, unknown
 from labkit.host._messages import Role
 from labkit.host._model import LogState
 from labkit.host._seamcall import ERRNO
-from labkit.host._view import Event, View
+from labkit.host._view import FactsView, LogMatch
 
 _TME, _KEYIDS, _SEAMRR = 0x982, 0x87, 0x1401
 # Options that switch off what KVM needs for TDX.
@@ -17,7 +17,7 @@ _CONFLICT = re.compile(
 )
 
 
-def not_td_guest(view: View) -> Finding:
+def not_td_guest(view: FactsView) -> Finding:
     """Guest messages, the guest device and the guest flag all say: this is a TD."""
     guest = view.roles(Role.GUEST)
     evidence = view.evidence(("cpu.flags", "guest.device"), guest)
@@ -29,7 +29,7 @@ def not_td_guest(view: View) -> Finding:
     return unknown(evidence)
 
 
-def bare_metal(view: View) -> Finding:
+def bare_metal(view: FactsView) -> Finding:
     """The hypervisor flag of CPUID: a log alone cannot tell."""
     flag = view.has_flag("hypervisor")
     evidence = view.evidence(("cpu.flags", "dmi.vendor", "dmi.product"))
@@ -43,7 +43,7 @@ def bare_metal(view: View) -> Finding:
     return failed(evidence, f"The CPU reports a hypervisor around it.{vendor}")
 
 
-def platform(view: View) -> Finding:
+def platform(view: FactsView) -> Finding:
     """Operating system, architecture, vendor, CPU model, and the kernel's own word."""
     facts = ("system.os", "system.machine", "cpu.vendor", "cpu.family", "cpu.model", "cpu.name")
     system, machine = view.text("system.os"), view.text("system.machine")
@@ -67,15 +67,15 @@ def platform(view: View) -> Finding:
     return unknown(evidence)
 
 
-def _named(view: View) -> str:
+def _named(view: FactsView) -> str:
     return f" ({view.cpu_name})" if view.cpu_name else ""
 
 
-def _started(view: View) -> bool:
+def _started(view: FactsView) -> bool:
     return bool(view.success or view.find("start"))
 
 
-def _said_not_tdx(view: View, evidence: list[Pair]) -> Finding:
+def _said_not_tdx(view: FactsView, evidence: list[Pair]) -> Finding:
     if not view.tdx_cpu:
         return failed(evidence, "The kernel says so.")
     # A capable CPU whose firmware is not set up gets the same line; a firmware cause then comes first.
@@ -90,11 +90,11 @@ def _said_not_tdx(view: View, evidence: list[Pair]) -> Finding:
     return passed(evidence, "The CPU model exists with TDX; the firmware is the cause.")
 
 
-def _firmware_fault(view: View) -> bool:
+def _firmware_fault(view: FactsView) -> bool:
     return any(rule(view).status == "FAIL" for rule in (tme, keyids, hibernation, bios))
 
 
-def kernel(view: View) -> Finding:
+def kernel(view: FactsView) -> Finding:
     """The kvm_intel parameter exists exactly where KVM can do TDX."""
     facts = ("kernel.release", "kvm.param.tdx", "kernel.config.INTEL_TDX_HOST", "kernel.config.KVM_INTEL_TDX")
     evidence = view.evidence(facts, view.find("linux"))
@@ -116,7 +116,7 @@ def kernel(view: View) -> Finding:
     return unknown(evidence)
 
 
-def tme(view: View) -> Finding:
+def tme(view: FactsView) -> Finding:
     """IA32_TME_ACTIVATE bit 1, or the kernel's line."""
     enabled, said = view.bit(_TME, 1), view.find("tme-off")
     evidence = view.evidence(("msr.0x982",), view.roles(Role.MEMORY))
@@ -129,7 +129,7 @@ def tme(view: View) -> Finding:
     return unknown(evidence)
 
 
-def keyids(view: View) -> Finding:
+def keyids(view: FactsView) -> Finding:
     """IA32_MKTME_KEYID_PARTITIONING[63:32], the KeyID range, or the kernel's refusal."""
     said, values = view.find("few-keyids"), view.msr(_KEYIDS)
     evidence = view.evidence(("msr.0x87",), [*view.find("start"), *said, *view.find("kvm-keyids")])
@@ -145,7 +145,7 @@ def keyids(view: View) -> Finding:
     return unknown(evidence)
 
 
-def hibernation(view: View) -> Finding:
+def hibernation(view: FactsView) -> Finding:
     """The kernel's refusal, or `disk` in /sys/power/state as its prediction."""
     said, state = view.find("hibernation"), view.text("power.state")
     evidence = view.evidence(("power.state", "power.disk", "kernel.cmdline"), said)
@@ -161,7 +161,7 @@ def hibernation(view: View) -> Finding:
     return passed(evidence)
 
 
-def bios(view: View) -> Finding:
+def bios(view: FactsView) -> Finding:
     """IA32_SEAMRR_PHYS_MASK bit 11, or the kernel's line. The bit does not prove that a module is loaded."""
     said, enabled = view.reasons("BIOS_NOT_ENABLED"), view.bit(_SEAMRR, 11)
     evidence = view.evidence(("msr.0x1401",), [*view.find("start"), *said])
@@ -172,14 +172,14 @@ def bios(view: View) -> Finding:
     return unknown(evidence)
 
 
-def _module_answered(view: View) -> bool:
+def _module_answered(view: FactsView) -> bool:
     """Something only a module in memory can say; "BIOS enabled" is not among it."""
     return bool(
         view.find("version", "pamt", "cmr", "seamcall", "seamcall-6.5", "reserved-areas", "rbp", "no-rbp-mod")
     )
 
 
-def module_loaded(view: View) -> Finding:
+def module_loaded(view: FactsView) -> Finding:
     """The first SEAMCALL found a module, or did not."""
     said = view.reasons("MODULE_NOT_LOADED")
     evidence = view.evidence(("module.version",), [*said, *_summary(view, "MODULE_NOT_LOADED")])
@@ -194,7 +194,7 @@ def module_loaded(view: View) -> Finding:
     return unknown(evidence)
 
 
-def _summary(view: View, code: str) -> list[Event]:
+def _summary(view: FactsView, code: str) -> list[LogMatch]:
     """The kernel's summary line, where it alone names the cause."""
     specific = [e for e in view.roles(Role.FAILURE) if e.message.reason]
     if specific or view.errno is None or ERRNO.get(view.errno) != code:
@@ -202,7 +202,7 @@ def _summary(view: View, code: str) -> list[Event]:
     return view.find("failed")
 
 
-def module_version(view: View) -> Finding:
+def module_version(view: FactsView) -> Finding:
     """What only an old module answers, and the version it reports."""
     said = view.reasons("MODULE_TOO_OLD")
     calls = [event for event, call in view.seamcalls if call.module_too_old]
@@ -225,7 +225,7 @@ def module_version(view: View) -> Finding:
     return passed(evidence) if version or proofs(view) else unknown(evidence)
 
 
-def memory_map(view: View) -> Finding:
+def memory_map(view: FactsView) -> Finding:
     """TDMRs or their reserved areas ran out (-28)."""
     code = "TDMR_RESERVED_AREAS_EXHAUSTED"
     said = [*view.reasons(code), *_summary(view, code)]
@@ -236,7 +236,7 @@ def memory_map(view: View) -> Finding:
     return passed(view.evidence((), view.find("pamt"))) if view.find("pamt") or proofs(view) else unknown([])
 
 
-def seamcall(view: View) -> Finding:
+def seamcall(view: FactsView) -> Finding:
     """Any other SEAMCALL error of the initialisation, decoded."""
     calls = [(event, call) for event, call in view.seamcalls if not call.module_too_old]
     summary = _summary(view, "SEAMCALL_FAILED")
@@ -252,7 +252,7 @@ def seamcall(view: View) -> Finding:
     return passed([]) if proofs(view) else unknown([])
 
 
-def kvm_param(view: View) -> Finding:
+def kvm_param(view: FactsView) -> Finding:
     """The parameter is on, or was at least asked for."""
     value, asked = view.flag("kvm.param.tdx"), view.requested
     evidence = view.evidence(("kvm.param.tdx", "kernel.cmdline", "kernel.modprobe"), view.find("cmdline"))
@@ -273,7 +273,7 @@ def kvm_param(view: View) -> Finding:
     return passed(evidence, "It was asked for; the parameter is N because something else failed.")
 
 
-def kvm_prereq(view: View) -> Finding:
+def kvm_prereq(view: FactsView) -> Finding:
     """KVM's requirements, from its lines and its parameters."""
     said = view.reasons("KVM_PREREQ")
     names = ("kvm.param.ept", "kvm.param.tdp_mmu", "kvm.param.enable_apicv", "kvm.param.enable_virt_at_load")
@@ -297,7 +297,7 @@ def kvm_prereq(view: View) -> Finding:
     return unknown(evidence)
 
 
-def proofs(view: View) -> list[Pair]:
+def proofs(view: FactsView) -> list[Pair]:
     """Positive proofs that the module is up: success line of this boot, parameter Y to 7.0, KVM's bit."""
     pairs = view.evidence((), view.success)
     if view.flag("kvm.param.tdx") and view.version and view.version <= (7, 0):
@@ -307,7 +307,7 @@ def proofs(view: View) -> list[Pair]:
     return pairs
 
 
-def initialised(view: View) -> Finding:
+def initialised(view: FactsView) -> Finding:
     """One positive proof, and no sign that the sequence broke off."""
     proof = proofs(view)
     if proof:
@@ -329,12 +329,12 @@ def initialised(view: View) -> Finding:
     return unknown(evidence)
 
 
-def _silence_is_normal(view: View) -> bool:
+def _silence_is_normal(view: FactsView) -> bool:
     """Before 7.1 only kvm_intel with the parameter starts the module."""
     return view.flag("kvm.intel_module") is False and view.requested is False and not view.roles(Role.FAILURE)
 
 
-def _hint(view: View) -> str:
+def _hint(view: FactsView) -> str:
     hints = []
     if view.typo and not view.requested:
         hints.append(f"The command line says `{view.typo}`, which nothing reads: write `kvm_intel.tdx=1`.")
@@ -351,7 +351,7 @@ def _hint(view: View) -> str:
     return " ".join(hints)
 
 
-def log_reason(view: View) -> str:
+def log_reason(view: FactsView) -> str:
     """Which INDETERMINATE it is when nothing failed and nothing is proved."""
     if view.log.state is LogState.UNREADABLE:
         return "LOG_UNREADABLE"

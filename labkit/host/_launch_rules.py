@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from labkit.host._finding import Finding, failed, passed, unknown
-from labkit.host._view import View
+from labkit.host._view import FactsView
 
 _UPSTREAM_QEMU = (10, 1)
 
 
-def kvm_intel(view: View) -> Finding:
+def kvm_intel(view: FactsView) -> Finding:
     """/sys/module/kvm_intel is there when it is loaded or built in."""
     loaded = view.flag("kvm.intel_module")
     evidence = view.evidence(("kvm.intel_module",))
@@ -19,7 +19,7 @@ def kvm_intel(view: View) -> Finding:
     return passed(evidence) if loaded else failed(evidence)
 
 
-def dev_kvm(view: View) -> Finding:
+def dev_kvm(view: FactsView) -> Finding:
     """/dev/kvm opens for this login."""
     fact = view.fact("kvm.device")
     evidence = view.evidence(("kvm.device", "container"))
@@ -31,7 +31,7 @@ def dev_kvm(view: View) -> Finding:
     return failed(evidence) if fact.missing == "denied" else unknown(evidence)
 
 
-def qemu(view: View) -> Finding:
+def qemu(view: FactsView) -> Finding:
     """`-object help` lists tdx-guest."""
     able = view.flag("qemu.tdx")
     evidence = view.evidence(("qemu.path", "qemu.version", "qemu.tdx"))
@@ -40,7 +40,7 @@ def qemu(view: View) -> Finding:
     return passed(evidence) if able else failed(evidence)
 
 
-def qemu_kvm(view: View) -> Finding:
+def qemu_kvm(view: FactsView) -> Finding:
     """QEMU and KVM speak the same TDX interface."""
     evidence = view.evidence(("qemu.version", "kvm.vm_types"))
     version, types = view.text("qemu.version") or "", view.number("kvm.vm_types")
@@ -58,7 +58,7 @@ def qemu_kvm(view: View) -> Finding:
     return passed(evidence) if upstream_kvm and numbers >= _UPSTREAM_QEMU else unknown(evidence)
 
 
-def tdvf(view: View) -> Finding:
+def tdvf(view: FactsView) -> Finding:
     """Some firmware image carries TDVF metadata."""
     images = view.words("tdvf")
     evidence = view.evidence(("tdvf",))
@@ -67,7 +67,7 @@ def tdvf(view: View) -> Finding:
     return passed(evidence) if images else failed(evidence)
 
 
-def keyids_free(view: View) -> Finding:
+def keyids_free(view: FactsView) -> Finding:
     """The misc cgroup has KeyIDs left."""
     capacity, current = view.number("cgroup.tdx_capacity"), view.number("cgroup.tdx_current")
     evidence = view.evidence(("cgroup.tdx_capacity", "cgroup.tdx_current"))

@@ -10,7 +10,7 @@ from typing import Any
 Value = bool | int | str | tuple[str, ...]
 
 
-class Verdict(StrEnum):
+class HostVerdict(StrEnum):
     """What a host check may conclude. Unknown is not "disabled"."""
 
     READY = "READY"
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
         return {"READY": 0, "NOT_READY": 1, "INDETERMINATE": 2}[self.value]
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """The outcome of one check."""
 
     PASS = "PASS"

@@ -23,7 +23,7 @@ _OPTION = "kvm_intel.tdx"
 
 
 @dataclass(frozen=True)
-class Event:
+class LogMatch:
     """A log line with the row of the message table it matched."""
 
     message: Message
@@ -31,17 +31,17 @@ class Event:
     match: re.Match[str]
 
 
-class View:
+class FactsView:
     """What the facts say, asked by name; a question that cannot be answered gives None."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.log = facts.log
-        self.events: list[Event] = []
+        self.events: list[LogMatch] = []
         for line in facts.log.lines:
             found = classify(line.text)
             if found:
-                self.events.append(Event(found[0], line, found[1]))
+                self.events.append(LogMatch(found[0], line, found[1]))
 
     def fact(self, name: str) -> Fact:
         """A fact by name."""
@@ -72,15 +72,15 @@ class View:
         flags = self.words("cpu.flags")
         return None if flags is None else flag in flags
 
-    def find(self, *ids: str) -> list[Event]:
+    def find(self, *ids: str) -> list[LogMatch]:
         """The log's events of these kinds."""
         return [event for event in self.events if event.message.id in ids]
 
-    def reasons(self, code: str) -> list[Event]:
+    def reasons(self, code: str) -> list[LogMatch]:
         """The log's events that establish this reason code."""
         return [event for event in self.events if event.message.reason == code]
 
-    def roles(self, *roles: Role) -> list[Event]:
+    def roles(self, *roles: Role) -> list[LogMatch]:
         """The log's events of these roles."""
         return [event for event in self.events if event.message.role in roles]
 
@@ -90,12 +90,12 @@ class View:
         return self.log.state is LogState.READ
 
     @cached_property
-    def success(self) -> list[Event]:
+    def success(self) -> list[LogMatch]:
         """Success lines of this boot."""
         return self.roles(Role.SUCCESS)
 
     @cached_property
-    def seamcalls(self) -> list[tuple[Event, Seamcall]]:
+    def seamcalls(self) -> list[tuple[LogMatch, Seamcall]]:
         """Failed SEAMCALLs of the initialisation, decoded."""
         events = self.find("seamcall", "seamcall-6.5")
         return [(event, decode(event.match["leaf"], event.match["status"])) for event in events]
@@ -212,7 +212,7 @@ class View:
         values = self.msr(number)
         return None if values is None else all(value >> bit & 1 for value in values)
 
-    def evidence(self, names: Iterable[str] = (), events: Iterable[Event] = ()) -> list[tuple[str, str]]:
+    def evidence(self, names: Iterable[str] = (), events: Iterable[LogMatch] = ()) -> list[tuple[str, str]]:
         """Pairs of source and raw value, for facts by name and for log lines."""
         pairs = [
             (fact.source, fact.raw if fact.value is not None else f"{fact.missing}: {fact.why}")

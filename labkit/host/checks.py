@@ -9,7 +9,7 @@ from labkit.host import _attestation_rules as attestation
 from labkit.host import _host_rules as host
 from labkit.host import _launch_rules as launch
 from labkit.host._finding import Finding
-from labkit.host._view import View
+from labkit.host._view import FactsView
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Check:
     id: str
     title: str
     needs: tuple[str, ...]
-    rule: Callable[[View], Finding]
+    rule: Callable[[FactsView], Finding]
     expected: str
     reason: str
     settle: str

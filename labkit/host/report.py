@@ -6,64 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.host import _faces as faces
+from labkit.host import _render
 from labkit.host._contradictions import Contradiction, contradictions, remarks
-from labkit.host._finding import Pair
 from labkit.host._host_rules import log_reason
-from labkit.host._model import Facts, Status, Verdict
+from labkit.host._model import CheckStatus, Facts, HostVerdict
 from labkit.host._reasons import ATTESTATION, HOST, LAUNCH, REASONS
 from labkit.host._remedies import REMEDIES, Remedy
-from labkit.host._view import View
+from labkit.host._result import CheckResult, Track
+from labkit.host._view import FactsView
 from labkit.host.checks import CHECKS, Check
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check found on one host.
-
-    detail: a sentence about this host; empty when the title says it all.
-    fix: for FAIL the next action, for UNKNOWN the command that would settle it.
-    """
-
-    check: Check
-    status: Status
-    evidence: tuple[Pair, ...] = ()
-    detail: str = ""
-    fix: str | None = None
-
-    @property
-    def track(self) -> str:
-        """``host``, ``launch`` or ``attestation``."""
-        return REASONS[self.check.reason].track
-
-    def to_dict(self) -> dict[str, Any]:
-        """The check with the contract's keys, and `track`, `detail`, `rule_source` beside them."""
-        return {
-            "id": self.check.id,
-            "title": self.check.title,
-            "track": self.track,
-            "status": self.status.value,
-            "evidence": [{"source": source, "value": value} for source, value in self.evidence],
-            "expected": self.check.expected,
-            "detail": self.detail,
-            "fix": self.fix,
-            "rule_source": self.check.source,
-        }
-
-    def __repr__(self) -> str:
-        return f"CheckResult({self.check.id}, {self.status})"
-
-
-@dataclass(frozen=True)
-class Track:
-    """The verdict of one part of the question: host, launch or attestation."""
-
-    verdict: Verdict
-    reason: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Verdict and reason."""
-        return {"verdict": self.verdict.value, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -74,7 +25,7 @@ class HostReport:
     can be made. The verdict is that of host and launch together; attestation is apart.
     """
 
-    verdict: Verdict
+    verdict: HostVerdict
     reason: str | None
     summary: str
     next_action: str | None
@@ -117,7 +68,7 @@ class HostReport:
 
     def text(self, *, short: bool = False, verbose: bool = False, color: bool = False) -> str:
         """The report for a terminal: one line, the tree, or the tree with every piece of evidence."""
-        return faces.short(self, color) if short else faces.tree(self, verbose=verbose, color=color)
+        return _render.short(self, color) if short else _render.tree(self, verbose=verbose, color=color)
 
     def __repr__(self) -> str:
         return f"HostReport({self.verdict}{f', {self.reason}' if self.reason else ''})"
@@ -126,21 +77,21 @@ class HostReport:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return faces.html(self)
+        return _render.html(self)
 
 
 def diagnose(facts: Facts) -> HostReport:
     """Diagnose a host from its facts alone; nothing is read, nothing is run."""
-    view = View(facts)
+    view = FactsView(facts)
     results: dict[str, CheckResult] = {}
     for check in CHECKS:
         results[check.id] = _run(check, view, results)
     checks = tuple(results.values())
     host = _track(checks, HOST, log_reason(view))
-    if results["initialised"].status is Status.PASS and host.verdict is Verdict.INDETERMINATE:
-        host = Track(Verdict.READY, None)
+    if results["initialised"].status is CheckStatus.PASS and host.verdict is HostVerdict.INDETERMINATE:
+        host = Track(HostVerdict.READY, None)
     launch, attestation = _track(checks, LAUNCH, None), _track(checks, ATTESTATION, None)
-    blocked = host.verdict is not Verdict.NOT_READY and launch.verdict is Verdict.NOT_READY
+    blocked = host.verdict is not HostVerdict.NOT_READY and launch.verdict is HostVerdict.NOT_READY
     overall = launch if blocked else host
     summary, action = _words(overall, checks, host)
     return HostReport(
@@ -158,15 +109,15 @@ def diagnose(facts: Facts) -> HostReport:
     )
 
 
-def _run(check: Check, view: View, done: Mapping[str, CheckResult]) -> CheckResult:
-    lost = [need for need in check.needs if done[need].status in (Status.FAIL, Status.SKIP)]
+def _run(check: Check, view: FactsView, done: Mapping[str, CheckResult]) -> CheckResult:
+    lost = [need for need in check.needs if done[need].status in (CheckStatus.FAIL, CheckStatus.SKIP)]
     if lost:
-        return CheckResult(check, Status.SKIP, detail=f"needs {lost[0]}")
+        return CheckResult(check, CheckStatus.SKIP, detail=f"needs {lost[0]}")
     finding = check.rule(view)
     fix = None
-    if finding.status is Status.FAIL:
+    if finding.status is CheckStatus.FAIL:
         fix = finding.action or REASONS[check.reason].next_action
-    elif finding.status is Status.UNKNOWN:
+    elif finding.status is CheckStatus.UNKNOWN:
         fix = f"To settle it: {check.settle}"
     return CheckResult(check, finding.status, finding.evidence, finding.detail.strip(), fix)
 
@@ -174,20 +125,22 @@ def _run(check: Check, view: View, done: Mapping[str, CheckResult]) -> CheckResu
 def _track(checks: tuple[CheckResult, ...], track: str, unproved: str | None) -> Track:
     """The first failure in the order of the table is the root cause; all passed is READY."""
     mine = [result for result in checks if result.track == track]
-    failures = [result for result in mine if result.status is Status.FAIL]
+    failures = [result for result in mine if result.status is CheckStatus.FAIL]
     if failures:
-        return Track(Verdict.NOT_READY, failures[0].check.reason)
-    if all(result.status is Status.PASS for result in mine):
-        return Track(Verdict.READY, None)
-    return Track(Verdict.INDETERMINATE, unproved)
+        return Track(HostVerdict.NOT_READY, failures[0].check.reason)
+    if all(result.status is CheckStatus.PASS for result in mine):
+        return Track(HostVerdict.READY, None)
+    return Track(HostVerdict.INDETERMINATE, unproved)
 
 
 def _words(overall: Track, checks: tuple[CheckResult, ...], host: Track) -> tuple[str, str | None]:
     if overall.reason is None:
         return "The TDX module is initialised, and nothing that was read stands in the way of a TD.", None
     row = REASONS[overall.reason]
-    failures = [entry for entry in checks if entry.check.reason == row.code and entry.status is Status.FAIL]
-    up = row.track == LAUNCH and host.verdict is Verdict.READY
+    failures = [
+        entry for entry in checks if entry.check.reason == row.code and entry.status is CheckStatus.FAIL
+    ]
+    up = row.track == LAUNCH and host.verdict is HostVerdict.READY
     lead = f"The TDX module is initialised, but a TD cannot be started. {row.summary}" if up else row.summary
     if not failures:
         return lead, row.next_action

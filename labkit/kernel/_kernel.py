@@ -11,14 +11,14 @@ import zmq
 from ipykernel.kernelbase import Kernel
 
 from labkit import __version__
-from labkit.errors import LabkitError
+from labkit.console import Listener, open_documents
+from labkit.errors import LabkitError, UsageError
 from labkit.kernel import _guest, _magics, _rich
 from labkit.kernel._history import History
 from labkit.kernel._output import INTERVAL, Publisher
 from labkit.kernel._start import Starting
 from labkit.settings import Ui
 from labkit.show import clean
-from labkit.vm import Listener
 
 T = TypeVar("T")
 
@@ -28,6 +28,8 @@ _NO_INPUT = (
 )
 _NEW_SHELL = "[the shell ended with status {}; a new one answers, without its variables and functions]\n"
 _NEW_TDVM = "[a fresh TDVM was started: the variables and files of the old one are gone]\n"
+_EXEC = "[the redirection by `exec` ended with this cell: the next one prints here again]\n"
+_DOCUMENT = "[the here-document never ended, no line is just {}: the rest of the cell went into it]\n"
 _STUBBORN = "[the command goes on in spite of Ctrl-C; interrupt once more to end the whole TDVM]\n"
 _FORCE = 3
 """The interrupt of one cell that ends the guest: what ignores Ctrl-C can be ended no other way."""
@@ -83,7 +85,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         context = _magics.Context(self._guest.session, publisher)
         self._cell, self._interrupts = context, 0
         error: tuple[str, str, list[str]] | None = None
-        outcome = _magics.Outcome()
+        outcome = _magics.CellOutcome()
         try:
             await self._booted(publisher, context, interactive=allow_stdin and not silent)
             # Like Python's own kernel, this one runs cells in its main thread; interrupts come in another.
@@ -207,11 +209,18 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                 cell.publisher.text(_STUBBORN, "stderr")
             self._guest.session.interrupt()
 
-    def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.Outcome:
+    def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.CellOutcome:
         magic = _magics.find(code)
         if magic is not None:
             return _magics.call(magic, context)
         publisher = context.publisher
+        if name := _guest.untranslatable(code):
+            session = self._guest.session
+            if not session.tdvm().machine.console.is_bash:
+                raise UsageError(
+                    f"The parameter {name} is a list or a mapping, and this guest's shell has neither.",
+                    "Pass it as text, or use labkit's own guest, whose shell is bash.",
+                )
         parent, ident = (
             self._base.get_parent("shell"),
             self._base._get_shell_context_var(self._base._shell_parent_ident),
@@ -222,7 +231,8 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             if not allow_stdin:
                 publisher.text(_NO_INPUT, "stderr")
                 return None
-            return self._input(prompt, hidden, parent, ident, context.interrupted)
+            # A guest may ask for "Password for root@host:", and the person should know who asks.
+            return self._input(f"The TDVM asks: {prompt}", hidden, parent, ident, context.interrupted)
 
         def display(mime: str, data: bytes) -> None:
             shown, refused = _rich.bundle(mime, data)
@@ -235,7 +245,13 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         result = self._guest.session.run(code, listener)
         if result.shell_ended:
             publisher.text(_NEW_SHELL.format(result.exit_status), "stderr")
-        return _magics.Outcome(result.exit_status)
+        elif _guest.redirects_shell(code):
+            publisher.text(_EXEC, "stderr")
+        if (names := open_documents(code)) and _guest.is_complete(
+            code, self._guest.session.query
+        ) == "incomplete":
+            publisher.text(_DOCUMENT.format(", ".join(names)), "stderr")
+        return _magics.CellOutcome(result.exit_status)
 
     async def _booted(self, publisher: Publisher, context: _magics.Context, interactive: bool) -> None:
         """Wait for the TDVM; where a person looks on, show how far it is, and at the end what it is."""
@@ -303,7 +319,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         return publish
 
     def _reply(
-        self, outcome: _magics.Outcome, error: tuple[str, str, list[str]] | None, silent: bool
+        self, outcome: _magics.CellOutcome, error: tuple[str, str, list[str]] | None, silent: bool
     ) -> dict[str, Any]:
         count = self.execution_count
         if error is not None:

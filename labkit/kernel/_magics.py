@@ -13,20 +13,20 @@ from typing import Any, Protocol
 from labkit import process
 from labkit.errors import UsageError
 from labkit.kernel._output import Publisher
-from labkit.kernel._session import Session
+from labkit.kernel._session import GuestSession
 from labkit.show import clean, join, pre
 
 _LOG_SHOWN = 60_000
 
 
-class View(Protocol):
+class RichView(Protocol):
     """A result that shows itself as text and as HTML."""
 
     def _repr_html_(self) -> str: ...
 
 
 @dataclass
-class Outcome:
+class CellOutcome:
     """What a cell came to. status: 0 or the exit status; data: a MIME bundle to show; page: for the pager."""
 
     status: int = 0
@@ -35,7 +35,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Call:
+class MagicCall:
     """One use of a magic."""
 
     name: str
@@ -47,22 +47,22 @@ class Call:
 class Context:
     """What a magic may use."""
 
-    session: Session
+    session: GuestSession
     publisher: Publisher
     interrupted: threading.Event = field(default_factory=threading.Event)
 
 
-def find(code: str) -> Call | None:
+def find(code: str) -> MagicCall | None:
     """The magic that a cell calls; None where the cell is for the guest's shell."""
     first, _, body = code.lstrip("\n").partition("\n")
     if match := re.fullmatch(r"%%(\w+)[ \t]*(.*)", first.rstrip()):
-        return Call(match[1], match[2], body) if f"%%{match[1]}" in MAGICS else None
+        return MagicCall(match[1], match[2], body) if f"%%{match[1]}" in MAGICS else None
     if (match := re.fullmatch(r"%(\w+)[ \t]*(.*)", first.rstrip())) and not body.strip():
-        return Call(match[1], match[2], "") if f"%{match[1]}" in MAGICS else None
+        return MagicCall(match[1], match[2], "") if f"%{match[1]}" in MAGICS else None
     return None
 
 
-def call(magic: Call, context: Context) -> Outcome:
+def call(magic: MagicCall, context: Context) -> CellOutcome:
     """Run a magic.
 
     Raises:
@@ -72,20 +72,20 @@ def call(magic: Call, context: Context) -> Outcome:
     return MAGICS[name].run(magic, context)
 
 
-def _host(magic: Call, context: Context) -> Outcome:
+def _host(magic: MagicCall, context: Context) -> CellOutcome:
     words = ["bash", "-c", magic.body, "bash", *magic.argument.split()]
     done = process.run(words, timeout=86400.0, env=os.environ, cancelled=context.interrupted)
     context.publisher.output(done.stdout)
     context.publisher.text(clean(done.stderr.decode("utf-8", "replace")), "stderr")
-    return Outcome(130 if context.interrupted.is_set() else done.status % 256)
+    return CellOutcome(130 if context.interrupted.is_set() else done.status % 256)
 
 
-def _timeline(magic: Call, context: Context) -> Outcome:
+def _timeline(magic: MagicCall, context: Context) -> CellOutcome:
     tdvm = context.session.tdvm()
-    return Outcome(data=bundle(f"{tdvm.headline}\n{tdvm.timeline}", tdvm.headline, tdvm.timeline))
+    return CellOutcome(data=bundle(f"{tdvm.headline}\n{tdvm.timeline}", tdvm.headline, tdvm.timeline))
 
 
-def _attest(magic: Call, context: Context) -> Outcome:
+def _attest(magic: MagicCall, context: Context) -> CellOutcome:
     try:
         nonce = bytes.fromhex(magic.argument) if magic.argument else None
     except ValueError as error:
@@ -96,37 +96,37 @@ def _attest(magic: Call, context: Context) -> Outcome:
     quote = f"quote {attested.verdict}".partition("\n")[0]
     text = f"{attested.headline}\n{measured}\n\n{quote}\n{attested.appraisal}"
     html = join([pre(attested.headline), measured._repr_html_(), attested._repr_html_()])
-    return Outcome(data={"text/plain": text, "text/html": html})
+    return CellOutcome(data={"text/plain": text, "text/html": html})
 
 
-def _snapshot(magic: Call, context: Context) -> Outcome:
+def _snapshot(magic: MagicCall, context: Context) -> CellOutcome:
     context.session.save(_name(magic))
-    return Outcome(data={"text/plain": f"snapshot {_name(magic)} saved"})
+    return CellOutcome(data={"text/plain": f"snapshot {_name(magic)} saved"})
 
 
-def _restore(magic: Call, context: Context) -> Outcome:
+def _restore(magic: MagicCall, context: Context) -> CellOutcome:
     context.session.restore(_name(magic))
-    return Outcome(data={"text/plain": f"restored from snapshot {_name(magic)}"})
+    return CellOutcome(data={"text/plain": f"restored from snapshot {_name(magic)}"})
 
 
-def _console(magic: Call, context: Context) -> Outcome:
+def _console(magic: MagicCall, context: Context) -> CellOutcome:
     run_dir = context.session.tdvm().run_dir
     text = clean(_read(run_dir / "console.log"), _LOG_SHOWN)
     if earlier := clean(_read(run_dir / "snapshot-console.log"), _LOG_SHOWN):
         text = f"{earlier.rstrip()}\n[here a snapshot was made, and this TDVM was resumed from it]\n{text}"
     context.publisher.text(text)
-    return Outcome()
+    return CellOutcome()
 
 
-def _help(magic: Call, context: Context) -> Outcome:
-    return Outcome(page=help_text())
+def _help(magic: MagicCall, context: Context) -> CellOutcome:
+    return CellOutcome(page=help_text())
 
 
 @dataclass(frozen=True)
 class _Magic:
     use: str
     help: str
-    run: Callable[[Call, Context], Outcome]
+    run: Callable[[MagicCall, Context], CellOutcome]
 
 
 MAGICS = {
@@ -156,12 +156,12 @@ def help_text() -> str:
     )
 
 
-def bundle(text: str, headline: str, view: View) -> dict[str, Any]:
+def bundle(text: str, headline: str, view: RichView) -> dict[str, Any]:
     """A MIME bundle of a result of labkit's own."""
     return {"text/plain": text, "text/html": str(join([pre(headline)]) + view._repr_html_())}
 
 
-def _name(magic: Call) -> str:
+def _name(magic: MagicCall) -> str:
     if not magic.argument:
         raise UsageError(f"%{magic.name} needs a name.", f"Write `%{magic.name} NAME`.")
     return magic.argument

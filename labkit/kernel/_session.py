@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit.console import CommandResult, Listener
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.kernel._prelude import PRELUDE, STDIN
 from labkit.platforms import (
-    DEFAULT_MEMORY,
     BootRequest,
     Measurements,
-    Platform,
     Tdvm,
+    TdvmPlatform,
     choose_platform,
 )
 from labkit.settings import Settings
-from labkit.vm import CommandResult, Listener, RunningVm, Snapshot, running
+from labkit.vm import Snapshot
 
 if TYPE_CHECKING:
     from labkit.platforms import Attestation
@@ -40,7 +40,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,39}")
 
 
 @dataclass
-class Session:
+class GuestSession:
     """The TDVM of a kernel; one thread at a time, but ``interrupt`` and ``abandon`` at any time.
 
     replaced: how many TDVMs have been lost so far.
@@ -49,7 +49,7 @@ class Session:
     settings: Settings
     replaced: int = 0
     _tdvm: Tdvm | None = None
-    _platform: Platform | None = None
+    _platform: TdvmPlatform | None = None
     _closed: bool = False
     _chosen: threading.Event = field(default_factory=threading.Event)
     _busy: threading.RLock = field(default_factory=threading.RLock)
@@ -76,7 +76,7 @@ class Session:
         """The run directory of the present TDVM."""
         return self._tdvm.run_dir if self._tdvm else None
 
-    def tdvm(self, say: Callable[[str], None] = lambda text: None) -> Tdvm:
+    def tdvm(self, on_progress: Callable[[str], None] = lambda text: None) -> Tdvm:
         """The TDVM, booted where there is none.
 
         Raises:
@@ -90,9 +90,9 @@ class Session:
                     self._platform = choose_platform("auto", self.settings)
                 finally:
                     self._chosen.set()
-                # Of another guest the memory is known only when its image has been looked at.
-                check_memory(DEFAULT_MEMORY, running(self.settings))
-                self._tdvm = self._prepared(self._platform.boot(self._request, say, self.settings.run_dir))
+                self._tdvm = self._prepared(
+                    self._platform.boot(self._request, on_progress, self.settings.run_dir)
+                )
             return self._tdvm
 
     def run(self, code: str, listener: Listener) -> CommandResult:
@@ -177,7 +177,6 @@ class Session:
         with self._busy:
             before = self.tdvm()
             assert self._platform is not None
-            check_memory(before.machine.spec.memory, running(self.settings))
             self._tdvm = self._prepared(self._platform.resume(before, _snapshot(folder)))
             before.abandon()
 
@@ -232,33 +231,6 @@ class Session:
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} is no name for a snapshot.", "Use letters, digits, - and _.")
         return self._snapshots() / name
-
-
-def check_memory(wanted: int, machines: list[RunningVm], meminfo: str | None = None) -> None:
-    """See whether another guest of ``wanted`` MiB fits, counting what the running ones may still take.
-
-    Raises:
-        UsageError: it does not.
-    """
-    text = meminfo if meminfo is not None else Path("/proc/meminfo").read_text()
-    sizes = {name: int(value) // 1024 for name, value in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
-    promised = sum(max(0, vm.memory - _resident(vm.qemu_pid)) for vm in machines)
-    room = sizes.get("MemAvailable", 1 << 20) - promised
-    if wanted > room:
-        raise UsageError(
-            f"Another TDVM of {wanted} MiB does not fit: {len(machines)} are running, and {max(0, room)} MiB "
-            "are left.",
-            "Shut down a kernel, or end TDVMs that `labkit ps` shows with `labkit stop`.",
-        )
-
-
-def _resident(pid: int) -> int:
-    """MiB that a process has in memory (proc(5), VmRSS)."""
-    try:
-        match = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(match[1]) // 1024 if match else 0
 
 
 def _snapshot(folder: Path) -> Snapshot:

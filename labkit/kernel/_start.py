@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from labkit.kernel._session import Session
+from labkit.kernel._session import GuestSession
 from labkit.platforms import Tdvm
 from labkit.settings import Settings
 
@@ -17,14 +17,14 @@ class Starting:
     progress: what the boot has said so far, one stage a line.
     """
 
-    session: Session
+    session: GuestSession
     boot: Future[Tdvm]
     progress: list[str] = field(default_factory=list)
 
 
 def start(settings: Settings) -> Starting:
     """Begin to boot a TDVM; whether that works is asked of ``boot`` later."""
-    session, worker = Session(settings), ThreadPoolExecutor(1, "labkit-boot")
+    session, worker = GuestSession(settings), ThreadPoolExecutor(1, "labkit-boot")
     progress: list[str] = []
     boot = worker.submit(session.tdvm, progress.append)
     worker.shutdown(wait=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from labkit.measure._ccel import CcelTable, parse_ccel_table
 from labkit.measure._describe import DataCheck
-from labkit.measure._explain import Explanation, Row, Status, explain, page_order_of
+from labkit.measure._explain import Agreement, Explanation, Row, explain, page_order_of
 from labkit.measure._hob import td_hob_list
 from labkit.measure._kernel import authenticode, patch_header
-from labkit.measure._log import Event, EventLog, LogFormat, LogHeader, parse_log
+from labkit.measure._log import EventLog, LogEvent, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure._names import EventType
 from labkit.measure._predict import (
@@ -17,22 +17,22 @@ from labkit.measure._predict import (
     InitrdWord,
     KernelHeader,
     Part,
-    Platform,
     Prediction,
+    RegisterKind,
     Rules,
     SecureBoot,
     Separators,
     predict,
 )
 from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report_log, rtmrs
-from labkit.measure._tdvf import Section, SectionAttribute, SectionType, Tdvf, join_firmware, read_tdvf
+from labkit.measure._tdvf import SectionAttribute, SectionType, Tdvf, TdvfSection, join_firmware, read_tdvf
 
 __all__ = [
     "ACPI_BLOBS",
+    "Agreement",
     "BootInputs",
     "CcelTable",
     "DataCheck",
-    "Event",
     "EventLog",
     "EventType",
     "ExpectedEvent",
@@ -40,23 +40,23 @@ __all__ = [
     "FirmwareMeasurement",
     "InitrdWord",
     "KernelHeader",
+    "LogEvent",
     "LogFormat",
     "LogHeader",
     "LogReport",
     "PageOrder",
     "Part",
-    "Platform",
     "Prediction",
+    "RegisterKind",
     "Row",
     "Rtmrs",
     "Rules",
-    "Section",
     "SectionAttribute",
     "SectionType",
     "SecureBoot",
     "Separators",
-    "Status",
     "Tdvf",
+    "TdvfSection",
     "authenticode",
     "explain",
     "extend",

@@ -8,19 +8,19 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.measure._describe import tagged, variable
-from labkit.measure._log import Event, EventLog, LogFormat
+from labkit.measure._hypotheses import why
+from labkit.measure._log import EventLog, LogEvent, LogFormat
 from labkit.measure._mrtd import PageOrder, mrtd
 from labkit.measure._names import EventType, rtmr_of_pcr
-from labkit.measure._predict import BootInputs, ExpectedEvent, Part, Platform, Prediction, Separators
+from labkit.measure._predict import BootInputs, ExpectedEvent, Part, Prediction, RegisterKind, Separators
 from labkit.measure._replay import rtmrs
 from labkit.measure._tdvf import Tdvf
-from labkit.measure._why import why
 from labkit.show import columns, diff_view
 
 _MAX_EVENTS = 2000
 
 
-class Status(StrEnum):
+class Agreement(StrEnum):
     """How an expected and a logged event relate."""
 
     SAME = "same"
@@ -35,9 +35,9 @@ class Row:
     """An expected event beside the logged one in its place; either may be missing."""
 
     register: int
-    status: Status
+    status: Agreement
     expected: ExpectedEvent | None
-    logged: Event | None
+    logged: LogEvent | None
     why: str = ""
 
     @property
@@ -74,7 +74,8 @@ class Explanation:
             (
                 row
                 for row in self.rows
-                if row.status not in (Status.SAME, Status.NOT_PREDICTED) and register in (None, row.register)
+                if row.status not in (Agreement.SAME, Agreement.NOT_PREDICTED)
+                and register in (None, row.register)
             ),
             None,
         )
@@ -113,11 +114,11 @@ class Explanation:
 
 _HEAD = ("register", "event", "expected", "logged", "", "why")
 _MARKS = {
-    Status.SAME: "=",
-    Status.DIFFERS: "≠",
-    Status.MISSING: "−",
-    Status.EXTRA: "+",
-    Status.NOT_PREDICTED: "?",
+    Agreement.SAME: "=",
+    Agreement.DIFFERS: "≠",
+    Agreement.MISSING: "−",
+    Agreement.EXTRA: "+",
+    Agreement.NOT_PREDICTED: "?",
 }
 
 
@@ -133,12 +134,12 @@ def _hex(value: bytes | None) -> str | None:
 
 
 def explain(
-    prediction: Prediction, log: EventLog, others: Mapping[str, BootInputs] | None = None
+    prediction: Prediction, log: EventLog, alternatives: Mapping[str, BootInputs] | None = None
 ) -> Explanation:
     """Lay a log beside a prediction and give each difference its reason.
 
-    others: inputs that might have been used instead, by name, such as the kernel of yesterday; a digest that
-    fits one of them is explained by that name.
+    alternatives: inputs that might have been used instead, by name, such as the kernel of yesterday; a
+    digest that fits one of them is explained by that name.
 
     Raises:
         DataError: the log has no SHA-384 bank.
@@ -149,7 +150,7 @@ def explain(
         expected = [event for event in prediction.events if event.register == register]
         logged = [event for event in log.events if _register(log, event) == register and event.extends]
         for left, right in _aligned(expected, logged[:_MAX_EVENTS]):
-            rows.append(_row(prediction, register, left, right, others or {}))
+            rows.append(_row(prediction, register, left, right, alternatives or {}))
     return Explanation(tuple(_separators(prediction, rows)), prediction.rtmrs, values)
 
 
@@ -158,7 +159,7 @@ def page_order_of(tdvf: Tdvf, measured: bytes) -> PageOrder | None:
     return next((order for order in PageOrder if mrtd(tdvf, order) == measured), None)
 
 
-def _register(log: EventLog, event: Event) -> int | None:
+def _register(log: EventLog, event: LogEvent) -> int | None:
     return rtmr_of_pcr(event.register) if log.format is LogFormat.TCG else event.register - 1
 
 
@@ -166,27 +167,27 @@ def _row(
     prediction: Prediction,
     register: int,
     expected: ExpectedEvent | None,
-    logged: Event | None,
-    others: Mapping[str, BootInputs],
+    logged: LogEvent | None,
+    alternatives: Mapping[str, BootInputs],
 ) -> Row:
     if expected is None:
-        return Row(register, Status.EXTRA, None, logged, "Nothing in the inputs leads to this event.")
+        return Row(register, Agreement.EXTRA, None, logged, "Nothing in the inputs leads to this event.")
     if logged is None:
-        return Row(register, Status.MISSING, expected, None, "The log ends or goes on without it.")
+        return Row(register, Agreement.MISSING, expected, None, "The log ends or goes on without it.")
     digest = logged.digest() or b""
     if expected.digest is None:
-        return Row(register, Status.NOT_PREDICTED, expected, logged)
+        return Row(register, Agreement.NOT_PREDICTED, expected, logged)
     if digest == expected.digest:
-        return Row(register, Status.SAME, expected, logged)
+        return Row(register, Agreement.SAME, expected, logged)
     elsewhere = [event for event in prediction.events if event.digest == digest and event is not expected]
     if elsewhere and expected.part is not Part.SEPARATOR:
         reason = f"This is the digest of {elsewhere[0].label}: the events changed places."
     else:
-        reason = why(prediction, expected, digest, others)
-    return Row(register, Status.DIFFERS, expected, logged, reason)
+        reason = why(prediction, expected, digest, alternatives)
+    return Row(register, Agreement.DIFFERS, expected, logged, reason)
 
 
-def _slot_of(event: Event) -> tuple[int, str]:
+def _slot_of(event: LogEvent) -> tuple[int, str]:
     """Type and name by which a logged event is recognised."""
     kind = event.type
     if kind == EventType.EV_EFI_ACTION:
@@ -203,8 +204,8 @@ def _slot_of(event: Event) -> tuple[int, str]:
 
 
 def _aligned(
-    expected: Sequence[ExpectedEvent], logged: Sequence[Event]
-) -> list[tuple[ExpectedEvent | None, Event | None]]:
+    expected: Sequence[ExpectedEvent], logged: Sequence[LogEvent]
+) -> list[tuple[ExpectedEvent | None, LogEvent | None]]:
     """The pairing with the greatest agreement that keeps both orders: equal digests, else equal slots."""
     rows, width = len(expected), len(logged)
     slots = [_slot_of(event) for event in logged]
@@ -219,7 +220,7 @@ def _aligned(
     for i in range(rows - 1, -1, -1):
         for j in range(width - 1, -1, -1):
             best[i][j] = max(best[i + 1][j], best[i][j + 1], best[i + 1][j + 1] + gain(i, j))
-    pairs: list[tuple[ExpectedEvent | None, Event | None]] = []
+    pairs: list[tuple[ExpectedEvent | None, LogEvent | None]] = []
     i = j = 0
     while i < rows or j < width:
         if i < rows and j < width and gain(i, j) > 0 and best[i][j] == best[i + 1][j + 1] + gain(i, j):
@@ -236,17 +237,19 @@ def _aligned(
 
 def _separators(prediction: Prediction, rows: list[Row]) -> list[Row]:
     """A separator that is missing in one register and extra in the other is a version of edk2."""
-    if prediction.rules.platform is not Platform.TD:
+    if prediction.rules.platform is not RegisterKind.TD:
         return rows
-    lost = [row.register for row in rows if row.status is Status.MISSING and row.expected and _separator(row)]
-    found = [row.register for row in rows if row.status is Status.EXTRA and _separator(row)]
+    lost = [
+        row.register for row in rows if row.status is Agreement.MISSING and row.expected and _separator(row)
+    ]
+    found = [row.register for row in rows if row.status is Agreement.EXTRA and _separator(row)]
     if (lost, found) not in (([1], [0]), ([0], [1])):
         return rows
     version = Separators.TWO_IN_RTMR0 if found == [0] else Separators.ONE_IN_EACH
     reason = f"{version.value} puts this separator in RTMR{found[0]}, not in RTMR{lost[0]}."
     return [
         Row(row.register, row.status, row.expected, row.logged, reason)
-        if row.status in (Status.MISSING, Status.EXTRA) and _separator(row)
+        if row.status in (Agreement.MISSING, Agreement.EXTRA) and _separator(row)
         else row
         for row in rows
     ]

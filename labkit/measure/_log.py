@@ -31,7 +31,7 @@ class LogFormat(StrEnum):
 
 
 @dataclass(frozen=True)
-class Event:
+class LogEvent:
     """One record. ``register`` is a PCR in a TCG log; in a CCEL 0 is MRTD and 1 to 4 are RTMR0 to RTMR3.
 
     index: place in the log; the Spec ID header of a binary log is number 0.
@@ -95,10 +95,10 @@ class EventLog:
 
     format: LogFormat
     header: LogHeader
-    events: tuple[Event, ...]
+    events: tuple[LogEvent, ...]
     padding: bytes = b""
 
-    def register_name(self, event: Event) -> str:
+    def register_name(self, event: LogEvent) -> str:
         """The TDX register that an event belongs to: ``MRTD`` or ``RTMR0`` to ``RTMR3``."""
         number = rtmr_of_pcr(event.register) if self.format is LogFormat.TCG else event.register - 1
         return "MRTD" if number is None or number < 0 else f"RTMR{number}"
@@ -157,7 +157,7 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
         return _parse_json(data)
     header, position = _parse_header(data)
     sizes = dict(header.algorithms)
-    events: list[Event] = []
+    events: list[LogEvent] = []
     while position < len(data) and not _is_padding(data, position):
         event, position = _parse_event(data, position, len(events) + 1, sizes)
         events.append(event)
@@ -171,7 +171,7 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
     return EventLog(kind, header, tuple(events), bytes(data[position:]))
 
 
-def _guess(header: LogHeader, events: list[Event]) -> LogFormat:
+def _guess(header: LogHeader, events: list[LogEvent]) -> LogFormat:
     only_sha384 = [number for number, _ in header.algorithms] == [SHA384]
     return LogFormat.CCEL if only_sha384 and all(event.register <= 4 for event in events) else LogFormat.TCG
 
@@ -217,7 +217,7 @@ def _parse_header(data: bytes) -> tuple[LogHeader, int]:
     return LogHeader(register, platform_class, (major, minor, errata), uintn, table, vendor), end
 
 
-def _parse_event(data: bytes, start: int, index: int, sizes: dict[int, int]) -> tuple[Event, int]:
+def _parse_event(data: bytes, start: int, index: int, sizes: dict[int, int]) -> tuple[LogEvent, int]:
     register, kind, count = _unpack("<III", data, start, index)
     if count != len(sizes):
         raise MalformedEventLog(
@@ -238,7 +238,7 @@ def _parse_event(data: bytes, start: int, index: int, sizes: dict[int, int]) -> 
         raise MalformedEventLog(f"Event {index} has two digests of one algorithm.", _REMEDY)
     (size,) = _unpack("<I", data, position, index)
     (content,) = _unpack(f"<{size}s", data, position + 4, index) if size <= len(data) else _past_end(index)
-    return Event(index, register, kind, tuple(digests), content), position + 4 + size
+    return LogEvent(index, register, kind, tuple(digests), content), position + 4 + size
 
 
 def _unpack(layout: str, data: bytes, position: int, index: int) -> tuple[Any, ...]:
@@ -251,7 +251,7 @@ def _past_end(index: int) -> Any:
     raise MalformedEventLog(f"Event {index} runs past the end of the log: it was cut off.", _REMEDY)
 
 
-def _encode_event(event: Event) -> bytes:
+def _encode_event(event: LogEvent) -> bytes:
     parts = [struct.pack("<III", event.register, event.type, len(event.digests))]
     parts += [struct.pack("<H", number) + digest for number, digest in event.digests]
     return b"".join([*parts, struct.pack("<I", len(event.data)), event.data])
@@ -265,7 +265,7 @@ def _parse_json(data: bytes) -> EventLog:
     return EventLog(LogFormat.CCEL, LogHeader(register=1), events)
 
 
-def _json_event(index: int, row: dict[str, Any]) -> Event:
+def _json_event(index: int, row: dict[str, Any]) -> LogEvent:
     register, kind, digest = row["imr"], row["event_type"], bytes.fromhex(row["digest"])
     if not (
         isinstance(register, int) and 0 <= register <= 3 and isinstance(kind, int) and 0 <= kind < 1 << 32
@@ -275,7 +275,7 @@ def _json_event(index: int, row: dict[str, Any]) -> Event:
         raise ValueError(f"event {index} has a digest of {len(digest)} bytes")
     payload = bytes.fromhex(row["event_payload"])
     content = f"{row['event']}:".encode() + payload if kind == EventType.DSTACK_EVENT else payload
-    return Event(index, register + 1, kind, ((SHA384, digest),), content)
+    return LogEvent(index, register + 1, kind, ((SHA384, digest),), content)
 
 
 def event_rows(log: EventLog) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from operator import add
 from struct import unpack
 from typing import Any
 
-from labkit.measure._tdvf import PAGE, Section, Tdvf, read_tdvf
+from labkit.measure._tdvf import PAGE, Tdvf, TdvfSection, read_tdvf
 from labkit.show import columns, join, section_table
 
 _CHUNK = 256
@@ -74,7 +74,7 @@ def _adds(gpa: int, pages: int) -> bytes:
     return b"".join(_blocks(_ADD_HEAD, gpa, pages, PAGE))
 
 
-def _extends(tdvf: Tdvf, section: Section, *, with_adds: bool) -> Iterator[bytes]:
+def _extends(tdvf: Tdvf, section: TdvfSection, *, with_adds: bool) -> Iterator[bytes]:
     """The blocks of TDH.MR.EXTEND with their data, some pages at a time."""
     image = memoryview(tdvf.image)
     for first in range(0, section.memory_size, _BATCH * PAGE):

@@ -31,7 +31,7 @@ ACPI_BLOBS = ("etc/table-loader", "etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tabl
 _UI_APP = uuid.UUID("462caa21-7614-4503-836e-8ab6f4662331").bytes_le
 
 
-class Platform(StrEnum):
+class RegisterKind(StrEnum):
     """What the firmware measures into: a TD's RTMRs, or a TPM whose PCRs stand for them."""
 
     TD = "td"
@@ -77,7 +77,7 @@ class Rules:
     acpi_events: how many ACPI blobs the firmware measures (edk2 of 2022 measures none into a TPM).
     """
 
-    platform: Platform = Platform.TD
+    platform: RegisterKind = RegisterKind.TD
     separators: Separators = Separators.ONE_IN_EACH
     initrd_word: InitrdWord = InitrdWord.AT_END
     kernel_header: KernelHeader = KernelHeader.PATCHED
@@ -93,7 +93,7 @@ class Rules:
         """
         modern = edk2 >= (2025, 2)
         return cls(
-            platform=Platform.VTPM,
+            platform=RegisterKind.VTPM,
             kernel_header=KernelHeader.RAW if modern and qemu >= (10, 0) else KernelHeader.PATCHED,
             secure_boot=SecureBoot.ABSENT if modern else SecureBoot.OFF,
             acpi_events=len(ACPI_BLOBS) if modern else 0,
@@ -261,7 +261,7 @@ def predict(inputs: BootInputs, rules: Rules | None = None) -> Prediction:
         UsageError: the memory is too small for the firmware.
     """
     rules = rules or Rules()
-    table = _td_table(inputs, rules) if rules.platform is Platform.TD else _vtpm_table(inputs, rules)
+    table = _td_table(inputs, rules) if rules.platform is RegisterKind.TD else _vtpm_table(inputs, rules)
     events = []
     counts: dict[Part, int] = {}
     for register, part in table:

@@ -50,7 +50,7 @@ class SectionAttribute(IntFlag):
 
 
 @dataclass(frozen=True)
-class Section:
+class TdvfSection:
     """One row of the TDVF table; sizes and addresses in bytes."""
 
     type: SectionType
@@ -95,7 +95,7 @@ class Tdvf:
     image: the whole file, variable store included. descriptor_offset: where ``TDVF`` stands in it.
     """
 
-    sections: tuple[Section, ...]
+    sections: tuple[TdvfSection, ...]
     descriptor_offset: int
     image: bytes = field(repr=False)
 
@@ -114,11 +114,11 @@ class Tdvf:
         """Bytes of the image that belong to no section whose content MRTD covers."""
         return self.size - sum(s.raw_size for s in self.sections if s.extended)
 
-    def data(self, section: Section) -> bytes:
+    def data(self, section: TdvfSection) -> bytes:
         """The bytes of the image that fill a section; empty where it starts as zeros."""
         return self.image[section.data_offset : section.data_offset + section.raw_size]
 
-    def of_type(self, kind: SectionType) -> tuple[Section, ...]:
+    def of_type(self, kind: SectionType) -> tuple[TdvfSection, ...]:
         """The sections of one type, in the order of the table."""
         return tuple(section for section in self.sections if section.type is kind)
 
@@ -157,7 +157,7 @@ class Tdvf:
 _HEAD = ("section", "GPA", "memory", "from file", "into MRTD")
 
 
-def _row(section: Section) -> tuple[str, ...]:
+def _row(section: TdvfSection) -> tuple[str, ...]:
     source = f"{section.data_offset:#x}+{section.raw_size:#x}" if section.raw_size else "zeros"
     counted = "address and content" if section.extended else "address" if section.added else "no"
     return (section.type.name, f"{section.gpa:#x}", f"{section.memory_size:#x}", source, counted)
@@ -205,7 +205,7 @@ def join_firmware(code: bytes, variables: bytes) -> bytes:
     )
 
 
-def _read_table(data: bytes) -> tuple[int, tuple[Section, ...]]:
+def _read_table(data: bytes) -> tuple[int, tuple[TdvfSection, ...]]:
     if len(data) > _MAX_IMAGE:
         raise NotATdvf(f"The file has {len(data)} bytes, too many for a firmware image.", _REMEDY)
     distance = _descriptor_distance(data)
@@ -251,7 +251,7 @@ def _guided_entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position -= length
 
 
-def _section(number: int, row: tuple[int, ...]) -> Section:
+def _section(number: int, row: tuple[int, ...]) -> TdvfSection:
     data_offset, raw_size, gpa, memory_size, kind, attributes = row
     if kind > max(SectionType) or attributes & ~3:
         raise NotATdvf(
@@ -261,7 +261,7 @@ def _section(number: int, row: tuple[int, ...]) -> Section:
         raise NotATdvf(f"TDVF section {number} is not a range of whole pages.", _REMEDY)
     if raw_size > memory_size:
         raise NotATdvf(f"TDVF section {number} has more data than memory.", _REMEDY)
-    section = Section(
+    section = TdvfSection(
         SectionType(kind), gpa, memory_size, data_offset, raw_size, SectionAttribute(attributes)
     )
     if kind in (SectionType.BFV, SectionType.CFV) and raw_size != memory_size:
@@ -271,7 +271,7 @@ def _section(number: int, row: tuple[int, ...]) -> Section:
     return section
 
 
-def _check_table(sections: tuple[Section, ...]) -> None:
+def _check_table(sections: tuple[TdvfSection, ...]) -> None:
     kinds = [section.type for section in sections]
     if kinds.count(SectionType.TD_HOB) != 1 or SectionType.BFV not in kinds:
         raise NotATdvf("A TDVF has exactly one TD_HOB section and at least one BFV; this has not.", _REMEDY)
@@ -280,7 +280,7 @@ def _check_table(sections: tuple[Section, ...]) -> None:
     _check_ranges("memory", [(s.gpa, s.memory_size, s) for s in sections])
 
 
-def _check_ranges(where: str, ranges: list[tuple[int, int, Section]]) -> None:
+def _check_ranges(where: str, ranges: list[tuple[int, int, TdvfSection]]) -> None:
     filled = sorted((start, size, section.type.name) for start, size, section in ranges if size)
     for (start, size, name), (following, _, other) in pairwise(filled):
         if start + size > following:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from labkit.platforms._choose import PlatformName, choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
-from labkit.platforms._plan import DEFAULT_MEMORY, BootRequest, Plan
-from labkit.platforms._platform import Platform
+from labkit.platforms._platform import TdvmPlatform
+from labkit.platforms._request import BootPlan, BootRequest
 from labkit.platforms._tdvm import Tdvm
 
 if TYPE_CHECKING:
@@ -25,19 +25,18 @@ if TYPE_CHECKING:
     from labkit.platforms._tsm import TsmReport, hardware_evidence, read_tsm, run_here
 
 __all__ = [
-    "DEFAULT_MEMORY",
     "REPORT_DATA",
     "Attestation",
+    "BootPlan",
     "BootRequest",
     "Comparison",
     "EmulatedPlatform",
     "Evidence",
     "HardwarePlatform",
     "Measurements",
-    "Plan",
-    "Platform",
     "PlatformName",
     "Tdvm",
+    "TdvmPlatform",
     "TsmReport",
     "attest_evidence",
     "attest_tdvm",

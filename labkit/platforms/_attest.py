@@ -90,11 +90,11 @@ def attest_tdvm(
     now: int,
     *,
     debug: bool = False,
-    others: Mapping[str, BootInputs] | None = None,
+    alternatives: Mapping[str, BootInputs] | None = None,
 ) -> Attestation:
     """Ask a running TDVM for evidence about ``nonce``, verify it for the time ``now``, and appraise it.
 
-    The evidence is kept in the run directory. others: inputs that may have been used instead, by name.
+    The evidence is kept in the run directory. alternatives: inputs that may have been used instead, by name.
 
     Raises:
         UsageError: the nonce has more than 64 bytes.
@@ -102,7 +102,7 @@ def attest_tdvm(
         MalformedEventLog: the guest's event log does not parse.
     """
     evidence = tdvm.evidence(nonce, authority, now, debug=debug)
-    return attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, others)
+    return attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, alternatives)
 
 
 def attest_evidence(
@@ -112,7 +112,7 @@ def attest_evidence(
     folder: Path,
     platform: str,
     headline: str,
-    others: Mapping[str, BootInputs] | None = None,
+    alternatives: Mapping[str, BootInputs] | None = None,
 ) -> Attestation:
     """Verify evidence for the time ``now`` and appraise it; ``folder`` is where it lies.
 
@@ -121,5 +121,5 @@ def attest_evidence(
         UsageError: there is no collateral to verify it with.
     """
     verdict = evidence.verify(now)
-    appraisal = appraise(policy, verdict, evidence.event_log, others)
+    appraisal = appraise(policy, verdict, evidence.event_log, alternatives)
     return Attestation(platform, headline, evidence, verdict, appraisal, folder)

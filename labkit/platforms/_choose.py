@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from labkit.host import HostReport, Verdict, verify
+from labkit.host import HostReport, HostVerdict, verify
 from labkit.platforms._emulated import EmulatedPlatform
-from labkit.platforms._platform import Platform
+from labkit.platforms._platform import TdvmPlatform
 from labkit.settings import Settings
 
 
@@ -20,7 +20,7 @@ class PlatformName(StrEnum):
 
 def choose_platform(
     name: PlatformName | str, settings: Settings, report: HostReport | None = None
-) -> Platform:
+) -> TdvmPlatform:
     """The platform of that name; ``auto`` looks at the host first (or at a ``report`` of it).
 
     Starting a TD has never been tried on hardware, so ``auto`` leaves it to who asks for it, and says so.
@@ -36,7 +36,7 @@ def choose_platform(
         from labkit.platforms._hardware import HardwarePlatform
 
         return HardwarePlatform(settings, "it was asked for, and this host is READY", host)
-    if host.verdict is Verdict.READY:
+    if host.verdict is HostVerdict.READY:
         untried = "this host is READY for TDX, but labkit's way to start a TD is untried: ask for `hardware`"
         return EmulatedPlatform(settings, untried)
     return EmulatedPlatform(settings, f"this host is {host.verdict.value} ({host.reason})")

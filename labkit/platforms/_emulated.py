@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labkit.errors import UsageError
+from labkit.guest import build_initramfs
 from labkit.measure import (
     ACPI_BLOBS,
     BootInputs,
@@ -16,23 +17,16 @@ from labkit.measure import (
     predict,
     read_tdvf,
 )
-from labkit.platforms._plan import BootRequest
-from labkit.platforms._platform import Platform
+from labkit.platforms._platform import TdvmPlatform
+from labkit.platforms._request import BootRequest
 from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
 from labkit.settings import Trust
-from labkit.vm import (
-    Firmware,
-    Snapshot,
-    boot,
-    build_initramfs,
-    choose_accelerator,
-    fw_cfg_files,
-    resume,
-)
+from labkit.toolchain import Firmware
+from labkit.vm import Snapshot, boot, choose_accelerator, fw_cfg_files, resume
 
 
-class EmulatedPlatform(Platform):
+class EmulatedPlatform(TdvmPlatform):
     """Boots TDVMs under QEMU without TDX hardware."""
 
     name = "emulated"
@@ -41,7 +35,7 @@ class EmulatedPlatform(Platform):
     def boot(
         self,
         request: BootRequest,
-        say: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], None] = lambda text: None,
         keep_in: Path | None = None,
     ) -> Tdvm:
         """Boot until the guest's shell answers; the record is copied below ``keep_in`` at the end.
@@ -55,10 +49,12 @@ class EmulatedPlatform(Platform):
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
         own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest", toolchain.bash)
-        accelerator = choose_accelerator(toolchain, own_initrd, self.settings, say)
+        accelerator = choose_accelerator(toolchain, own_initrd, self.settings, on_progress)
         if planned.recognized:
-            say(planned.recognized)
-        machine, timeline = boot(planned.spec, accelerator, toolchain, self.settings, request.cold, say)
+            on_progress(planned.recognized)
+        machine, timeline = boot(
+            planned.spec, accelerator, toolchain, self.settings, request.cold, on_progress
+        )
         why = f"{self.why}; {accelerator.kind.value} because {accelerator.why}"
         measured = _measured(planned.firmware) if planned.firmware else None
         return Tdvm(

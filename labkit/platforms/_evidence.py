@@ -20,12 +20,12 @@ from labkit.attest import (
     parse_quote,
     verify_quote,
 )
+from labkit.console import CommandResult
 from labkit.errors import StorageError, UsageError, VmError
 from labkit.measure import EventLog, parse_log
 from labkit.platforms._measurements import Measurements
 from labkit.settings import Trust
 from labkit.show import columns, join, pre, stamp, table
-from labkit.vm import CommandResult
 
 REPORT_DATA = 64
 """Bytes of report data in a TDREPORT: free for the TD to fill."""

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.asterinas import Generation, host_generation
 from labkit.errors import MissingComponent, UsageError, VmError
-from labkit.host import HostReport, Verdict
+from labkit.host import Generation, HostReport, HostVerdict, host_generation
 from labkit.measure import Prediction
-from labkit.platforms._plan import BootRequest
-from labkit.platforms._platform import Platform
+from labkit.platforms._platform import TdvmPlatform
+from labkit.platforms._request import BootRequest
 from labkit.platforms._tdvm import Tdvm
 from labkit.settings import Settings, Trust
-from labkit.vm import Accel, Accelerator, BootSpec, Firmware, Snapshot, TrustDomain, boot
+from labkit.toolchain import Firmware
+from labkit.vm import Accel, Accelerator, BootSpec, Snapshot, TrustDomain, boot
 
 _UNMEASURED = (
     "labkit does not read a TD's registers from outside; in the guest, configfs-tsm has a quote for you."
 )
 
 
-class HardwarePlatform(Platform):
+class HardwarePlatform(TdvmPlatform):
     """Boots TDs on a host that is READY and whose KVM is of the upstream generation."""
 
     name = "hardware"
@@ -39,7 +39,7 @@ class HardwarePlatform(Platform):
         """
         super().__init__(settings, why)
         remedy = "`labkit verify` says more; use --platform emulated, or auto."
-        if report.verdict is not Verdict.READY:
+        if report.verdict is not HostVerdict.READY:
             raise MissingComponent(
                 f"labkit cannot launch a TD here: this host is {report.verdict.value} ({report.reason}).",
                 remedy,
@@ -57,7 +57,7 @@ class HardwarePlatform(Platform):
     def boot(
         self,
         request: BootRequest,
-        say: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], None] = lambda text: None,
         keep_in: Path | None = None,
     ) -> Tdvm:
         """Boot from power-on until the guest's shell answers; a TD has no snapshot.
@@ -71,9 +71,11 @@ class HardwarePlatform(Platform):
         planned = self.plan(request, toolchain)
         spec = td_spec(planned.spec, self._tdvf(request))
         if planned.recognized:
-            say(planned.recognized)
+            on_progress(planned.recognized)
         accelerator = Accelerator(Accel.KVM, "a TD needs it")
-        machine, timeline = boot(spec, accelerator, toolchain, self.settings, cold=True, say=say)
+        machine, timeline = boot(
+            spec, accelerator, toolchain, self.settings, cold=True, on_progress=on_progress
+        )
         return Tdvm(
             machine,
             timeline,

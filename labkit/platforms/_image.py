@@ -12,26 +12,32 @@ from labkit.asterinas import (
     EM_X86_64,
     FIRMWARE_MEMORY,
     AsterinasGuest,
-    Image,
+    BootImage,
     ImageKind,
     Profile,
     asked_console,
-    asterinas_board,
     asterinas_command_line,
+    asterinas_machine,
     build_asterinas_initramfs,
     profile,
     recognize_image,
 )
+from labkit.bootlog import GuestType
 from labkit.errors import NotAKernel, UsageError
-from labkit.platforms._plan import BootRequest, Plan, plan_linux, unmeasured
+from labkit.guest import SHELL_PROMPT, check_kernel
+from labkit.platforms._plan_linux import plan_linux, unmeasured
+from labkit.platforms._request import BootPlan, BootRequest
 from labkit.settings import Settings
-from labkit.vm import SHELL_PROMPT, Board, BootSpec, Firmware, GuestProfile, Port, Toolchain, check_kernel
+from labkit.toolchain import Firmware, Toolchain
+from labkit.vm import FOREIGN_MEMORY, BootSpec, MachineConfig, MemoryNeed, Port
 
 _ELF_MACHINE_386 = (3).to_bytes(2, "little")
 _ELF_MACHINE_AT = 18
 
 
-def plan_image(request: BootRequest, toolchain: Toolchain, firmware: Firmware, settings: Settings) -> Plan:
+def plan_image(
+    request: BootRequest, toolchain: Toolchain, firmware: Firmware, settings: Settings
+) -> BootPlan:
     """The machine for the image that a request names.
 
     Raises:
@@ -49,7 +55,7 @@ def plan_image(request: BootRequest, toolchain: Toolchain, firmware: Firmware, s
     return _linux_elf(image, made) if image.kind is ImageKind.PVH else made
 
 
-def _given(request: BootRequest, known: Profile | None) -> Image:
+def _given(request: BootRequest, known: Profile | None) -> BootImage:
     """The image that the request names, looked at.
 
     Raises:
@@ -83,12 +89,12 @@ def _article(kind: ImageKind) -> str:
 
 def _asterinas(
     request: BootRequest,
-    image: Image,
+    image: BootImage,
     known: Profile | None,
     toolchain: Toolchain,
     firmware: Firmware,
     settings: Settings,
-) -> Plan:
+) -> BootPlan:
     console = Port.TTYS0 if "ttyS0" in (image.console, asked_console(request.append)) else Port.HVC0
     guest = AsterinasGuest(first_stage="kernel" if image.direct else "firmware")
     if known:
@@ -105,42 +111,39 @@ def _asterinas(
         command_line=line,
         profile=guest,
         memory=_asterinas_memory(request, image, initrd),
+        cpus=request.smp,
         tpm=False,
         iso=image.path if image.kind is ImageKind.ISO else None,
-        board=asterinas_board(console),
+        board=asterinas_machine(console),
     )
     why = f"taken for Asterinas {known.version}, as --profile says" if known else f"Asterinas: {image.why}"
     return unmeasured(spec, None if image.direct else firmware, f"{image.path.name} is {why}")
 
 
-def _asterinas_memory(request: BootRequest, image: Image, initrd: Path | None) -> int:
+def _asterinas_memory(request: BootRequest, image: BootImage, initrd: Path | None) -> int:
     """What is asked for, where that is enough; else what the image needs.
 
     Raises:
         UsageError: it is too little.
     """
     least = DIRECT_MEMORY if image.direct else FIRMWARE_MEMORY
-    if request.memory is None:
-        # A compressed root file system is unpacked into memory.
-        packed = sum(path.stat().st_size for path in (image.path, initrd) if path) >> 20
-        return max(least, FIRMWARE_MEMORY // 2 + 512 * -(-8 * packed // 512))
-    if request.memory < least:
-        how = (
-            "booted directly it panics on its ACPI tables with less"
-            if image.direct
-            else "the firmware, the kernel and its root file system need it"
-        )
-        raise UsageError(
-            f"{request.memory} MiB of memory is too little for this Asterinas, which takes {least}: {how}.",
-            f"Ask for {least}, or leave it out.",
-        )
-    return request.memory
+    # A compressed root file system is unpacked into memory.
+    packed = sum(path.stat().st_size for path in (image.path, initrd) if path) >> 20
+    default = max(least, FIRMWARE_MEMORY // 2 + 512 * -(-8 * packed // 512))
+    why = (
+        "an Asterinas that is booted directly panics on its ACPI tables with less"
+        if image.direct
+        else "the firmware, the Asterinas kernel and its root file system need it"
+    )
+    return MemoryNeed(least, default, why).given(request.memory)
 
 
-def _foreign(request: BootRequest, image: Image, firmware: Firmware | None, settings: Settings) -> Plan:
+def _foreign(
+    request: BootRequest, image: BootImage, firmware: Firmware | None, settings: Settings
+) -> BootPlan:
     """An image of which only its shell's prompt is expected, on the first serial port."""
     port = Port.HVC0 if image.console == "hvc0" else Port.TTYS0
-    board = Board(shell=port, debug_exit=True, display=True)
+    board = MachineConfig(shell=port, debug_exit=True, display=True)
     iso = image.path if image.kind is ImageKind.ISO else None
     spec = BootSpec(
         firmware=firmware,
@@ -148,7 +151,8 @@ def _foreign(request: BootRequest, image: Image, firmware: Firmware | None, sett
         initrd=request.initrd.absolute() if request.initrd else None,
         command_line=f"console={port.value} {request.append}".strip(),
         profile=SHELL_PROMPT,
-        memory=request.memory or FIRMWARE_MEMORY,
+        memory=FOREIGN_MEMORY.given(request.memory),
+        cpus=request.smp,
         tpm=False,
         iso=iso,
         board=board,
@@ -156,16 +160,16 @@ def _foreign(request: BootRequest, image: Image, firmware: Firmware | None, sett
     return unmeasured(spec, firmware, f"{image.path.name} is {image.why}")
 
 
-def _linux_elf(image: Image, own: Plan) -> Plan:
+def _linux_elf(image: BootImage, own: BootPlan) -> BootPlan:
     """The same Linux without firmware and loader."""
     guest = own.spec.profile
-    assert isinstance(guest, GuestProfile)
+    assert isinstance(guest, GuestType)
     direct = replace(guest, first_stage="loader")
     spec = replace(own.spec, firmware=None, kernel=image.path, tpm=False, profile=direct)
     return unmeasured(spec, None, f"{image.path.name} is {image.why}")
 
 
-def _bootable(image: Image, settings: Settings) -> Path:
+def _bootable(image: BootImage, settings: Settings) -> Path:
     """The kernel as QEMU takes it: its multiboot loader refuses an ELF that says x86-64.
 
     OSDK's ``*.qemu_elf`` says 80386 for that reason; a copy of any other is changed likewise.

@@ -10,14 +10,16 @@ from typing import ClassVar
 
 from labkit.errors import NotATdvf
 from labkit.measure import Prediction, SectionType, read_tdvf
-from labkit.platforms._plan import BootRequest, Plan, plan
+from labkit.platforms._plan import plan
+from labkit.platforms._request import BootPlan, BootRequest
 from labkit.platforms._tdvm import Tdvm
 from labkit.settings import Settings, Trust
 from labkit.show import stamp
-from labkit.vm import Firmware, Snapshot, Toolchain, find_toolchain
+from labkit.toolchain import Firmware, Toolchain, find_toolchain
+from labkit.vm import Snapshot
 
 
-class Platform(ABC):
+class TdvmPlatform(ABC):
     """Where TDVMs run, and what they may be trusted for."""
 
     name: ClassVar[str]
@@ -45,7 +47,7 @@ class Platform(ABC):
     def boot(
         self,
         request: BootRequest,
-        say: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], None] = lambda text: None,
         keep_in: Path | None = None,
     ) -> Tdvm:
         """Boot until the guest's shell answers; the record is copied below ``keep_in`` at the end."""
@@ -58,7 +60,7 @@ class Platform(ABC):
     def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
         """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on."""
 
-    def plan(self, request: BootRequest, toolchain: Toolchain) -> Plan:
+    def plan(self, request: BootRequest, toolchain: Toolchain) -> BootPlan:
         """The machine that a request comes to.
 
         Raises:

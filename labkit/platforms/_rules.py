@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import lzma
-import re
 import struct
 import uuid
 from functools import lru_cache
 
-from labkit import process
 from labkit.measure import Rules
-from labkit.vm import Program
+from labkit.toolchain import Program
 
 # The GUIDed section of the UEFI Platform Initialization specification whose data is compressed with LZMA.
 _LZMA_SECTION = uuid.UUID("ee4e5898-3914-4259-9d6e-dc7bd79403cf").bytes_le
@@ -25,7 +23,7 @@ def rules_of(image: bytes, qemu: Program) -> Rules:
 
     Of newer firmware only the mark is known, from edk2's source; the mark's absence was checked on 2022.11.
     """
-    return Rules.emulated(_MODERN if _knows_untouched_kernel(image) else _OLD, _version(qemu))
+    return Rules.emulated(_MODERN if _knows_untouched_kernel(image) else _OLD, qemu.version)
 
 
 @lru_cache(maxsize=4)
@@ -42,15 +40,3 @@ def _knows_untouched_kernel(image: bytes) -> bool:
             pass
         at = image.find(_LZMA_SECTION, at + 1)
     return False
-
-
-@lru_cache(maxsize=4)
-def _version_text(argv: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> str:
-    return process.run(argv, timeout=20, env=dict(env)).text
-
-
-def _version(qemu: Program) -> tuple[int, int]:
-    """Major and minor version; 0.0 where QEMU does not say it, which counts as old."""
-    text = _version_text(qemu.argv("--version"), tuple(qemu.environ().items()))
-    found = re.search(r"version (\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -9,12 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from labkit.bootlog import Timeline
+from labkit.console import CommandResult
 from labkit.errors import GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
-from labkit.vm import CommandResult, Machine, Timeline
+from labkit.vm import VirtualMachine
 
 if TYPE_CHECKING:
     from labkit.attest import LabAuthority
@@ -29,7 +31,7 @@ class Tdvm:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: VirtualMachine,
         timeline: Timeline,
         platform: str,
         trust: Trust,
@@ -89,7 +91,7 @@ class Tdvm:
             raise VmError(self.unmeasured or "There was no firmware.", _MEASURED)
         return self._firmware
 
-    def resumed(self, machine: Machine, timeline: Timeline) -> Tdvm:
+    def resumed(self, machine: VirtualMachine, timeline: Timeline) -> Tdvm:
         """Another TDVM, which went on from a snapshot of this one."""
         return Tdvm(
             machine,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from labkit import process
 from labkit.attest import Collateral
+from labkit.console import CommandResult
 from labkit.errors import MissingComponent, VmError
 from labkit.platforms._evidence import REPORT_DATA, Evidence, Run, check_nonce, evidence_of
-from labkit.vm import CommandResult
 
 _REPORTS = "/sys/kernel/config/tsm/report"
 _CCEL = "/sys/firmware/acpi/tables/data/CCEL"

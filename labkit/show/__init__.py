@@ -1,4 +1,4 @@
-"""Everything a person sees: cleaned text, escaped HTML, inline SVG. The only room that builds markup."""
+"""Everything a person sees: cleaned text, escaped HTML, inline SVG. The only package that builds markup."""
 
 from __future__ import annotations
 

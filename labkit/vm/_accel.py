@@ -13,14 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from labkit import process
 from labkit.errors import VmError
+from labkit.guest import COMMAND_LINE, LINUX
 from labkit.settings import Settings
-from labkit.vm._guest import COMMAND_LINE
-from labkit.vm._machine import Machine
-from labkit.vm._profiles import LINUX
+from labkit.toolchain import Toolchain
+from labkit.vm._machine import VirtualMachine
 from labkit.vm._spec import Accel, Accelerator, BootSpec
-from labkit.vm._toolchain import Toolchain
 
 _SECONDS = 6.0
 """How long the probe's guest may take; under a working KVM it takes less than one."""
@@ -32,7 +30,10 @@ _ORIGIN = re.compile(r"qemu-system-x86_64: (?:\S+:\d+: )?")
 
 
 def choose_accelerator(
-    toolchain: Toolchain, initrd: Path, settings: Settings, say: Callable[[str], None] = lambda text: None
+    toolchain: Toolchain,
+    initrd: Path,
+    settings: Settings,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> Accelerator:
     """KVM where it works, else TCG, with the reason.
 
@@ -47,7 +48,7 @@ def choose_accelerator(
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(cache.read_text())[key]
         return Accelerator(Accel(known["kind"]), known["why"])
-    say(f"Trying a guest under KVM, for {_SECONDS:g} s at most.")
+    on_progress(f"Trying a guest under KVM, for {_SECONDS:g} s at most.")
     accelerator = _probe(toolchain, initrd, settings)
     with contextlib.suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerato
     )
     spec = BootSpec(None, toolchain.kernel, initrd, COMMAND_LINE, profile, memory=256, tpm=False)
     try:
-        with Machine.start(spec, Accelerator(Accel.KVM, "probe"), toolchain, settings) as machine:
+        with VirtualMachine.start(spec, Accelerator(Accel.KVM, "probe"), toolchain, settings) as machine:
             machine.wait_booted()
     except VmError as error:
         why = textwrap.shorten(_ORIGIN.sub("", error.message), 100, placeholder=" ...")
@@ -72,8 +73,8 @@ def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerato
 
 
 def _key(toolchain: Toolchain) -> str:
-    version = process.run(toolchain.qemu.argv("--version"), env=toolchain.qemu.environ()).text
-    return hashlib.sha256(f"{platform.release()}\n{_cpu()}\n{version}".encode()).hexdigest()[:16]
+    parts = (platform.release(), _cpu(), toolchain.qemu.version_text)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _cpu() -> str:

@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit import process
-from labkit.errors import VmError
+from labkit.bootlog import Timeline
+from labkit.errors import BootFailed, VmError
+from labkit.guest import SEED_BYTES
 from labkit.settings import Settings
-from labkit.vm import _reseed
+from labkit.toolchain import Toolchain
 from labkit.vm._launch import Snapshot
-from labkit.vm._machine import Machine
-from labkit.vm._qemu import Wires, qemu_arguments
+from labkit.vm._machine import VirtualMachine
+from labkit.vm._memory import check_memory
+from labkit.vm._qemu import Sockets, qemu_arguments
+from labkit.vm._rundir import running
 from labkit.vm._spec import Accel, Accelerator, BootSpec
-from labkit.vm._timeline import Timeline
-from labkit.vm._toolchain import Toolchain
 
 _KEPT = 6
-"""How many snapshots are kept; one of a 512 MiB guest takes about 120 MB."""
+_ROOM = 400 << 20
+"""How many snapshots are kept, and bytes that they may take; one of a 512 MiB guest takes about 120 MB."""
 
 _FORMAT = 2
 
@@ -40,8 +42,8 @@ def boot(
     toolchain: Toolchain,
     settings: Settings,
     cold: bool = False,
-    say: Callable[[str], None] = lambda text: None,
-) -> tuple[Machine, Timeline]:
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> tuple[VirtualMachine, Timeline]:
     """Boot ``spec`` until its shell answers.
 
     The first boot of a specification leaves a snapshot in the cache, and the next ones resume from
@@ -51,25 +53,29 @@ def boot(
         BootFailed, CommandTimeout: the guest does not come up.
         StorageError: the run directory cannot be written.
     """
+    check_memory(spec.memory, running(settings))
     store = None if cold else _Store(settings.cache_dir / "snapshots", _key(spec, accelerator, toolchain))
     if store is not None and (saved := store.find()):
         try:
-            return resume(spec, accelerator, toolchain, settings, saved, say)
+            return resume(spec, accelerator, toolchain, settings, saved, on_progress)
+        except BootFailed as error:
+            # Nothing was read of the snapshot: whatever is in the way (too little memory, say) is not its fault.
+            on_progress(f"The snapshot was not resumed ({error.message}); booting from power-on.")
         except VmError as error:
-            say(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
+            on_progress(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
             store.forget()
-    machine = Machine.start(spec, accelerator, toolchain, settings)
+    machine = VirtualMachine.start(spec, accelerator, toolchain, settings)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
-        timeline = machine.wait_ready(say)
+        timeline = machine.wait_ready(on_progress)
         if spec.board.shell_is_console and not machine.console.job_control:
-            say("The guest's shell has no job control: a running command cannot be interrupted.")
+            on_progress("The guest's shell has no job control: a running command cannot be interrupted.")
         if store is not None:
-            say("saving a snapshot for the next boot")
+            on_progress("saving a snapshot for the next boot")
             try:
                 store.save(machine)
             except (VmError, OSError) as error:
-                say(f"No snapshot was made, the next boot will be from power-on too: {error}")
+                on_progress(f"No snapshot was made, the next boot will be from power-on too: {error}")
         undo.pop_all()
     return machine, timeline
 
@@ -80,8 +86,8 @@ def resume(
     toolchain: Toolchain,
     settings: Settings,
     saved: Snapshot,
-    say: Callable[[str], None] = lambda text: None,
-) -> tuple[Machine, Timeline]:
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> tuple[VirtualMachine, Timeline]:
     """Resume a machine of ``spec`` from what ``Machine.save`` wrote. Whoever calls this closes it.
 
     A guest that cannot take new randomness shares it with every other resumed from the same snapshot: that
@@ -91,27 +97,27 @@ def resume(
         VmError: the snapshot cannot be read, or the guest does not answer.
         StorageError: the run directory cannot be written.
     """
-    machine = Machine.start(spec, accelerator, toolchain, settings, resume=saved)
+    machine = VirtualMachine.start(spec, accelerator, toolchain, settings, resume=saved)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready()
         if spec.profile.reseeds:
             _make_unique(machine)
         else:
-            say(NOT_RESEEDED)
+            on_progress(NOT_RESEEDED)
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(saved.memory.with_name("console.log"), machine.run_dir / "snapshot-console.log")
         undo.pop_all()
     return machine, timeline
 
 
-def _make_unique(machine: Machine) -> None:
+def _make_unique(machine: VirtualMachine) -> None:
     """Give a resumed guest randomness of its own, and today's time.
 
     Raises:
         VmError: the guest did not take the seed; it would share secrets with its siblings.
     """
-    seed = "".join(f"\\{byte:03o}" for byte in os.urandom(_reseed.SEED_BYTES))
+    seed = "".join(f"\\{byte:03o}" for byte in os.urandom(SEED_BYTES))
     command = f"printf '{seed}' | labkit-reseed && date -u -s @{time.time():.0f} >/dev/null"
     if machine.console.run(command, timeout=20).exit_status != 0:
         raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
@@ -119,16 +125,13 @@ def _make_unique(machine: Machine) -> None:
 
 def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain) -> str:
     """Everything that went into a boot: contents of files, versions of programs, the command line."""
-    wires = Wires(0, 0, 0, tpm=0 if spec.tpm else None)
+    wires = Sockets(0, 0, 0, tpm=0 if spec.tpm else None)
     firmware = [spec.firmware.code, spec.firmware.vars] if spec.firmware else []
     parts = {
         "format": _FORMAT,
         "arguments": qemu_arguments(spec, accelerator.kind, wires, Path()),
         "files": [_digest(path) for path in (*firmware, spec.kernel, spec.initrd, spec.iso) if path],
-        "versions": [
-            process.run(program.argv("--version"), env=program.environ()).text
-            for program in (toolchain.qemu, toolchain.swtpm)
-        ],
+        "versions": [toolchain.qemu.version_text, toolchain.swtpm.version_text],
         "host": platform.processor() if accelerator.kind is Accel.KVM else "",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -154,7 +157,7 @@ class _Store:
             return None
         return _files(self._folder)
 
-    def save(self, machine: Machine) -> None:
+    def save(self, machine: VirtualMachine) -> None:
         """Save a machine; where another process was quicker, its snapshot stays."""
         self._parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweep()
@@ -177,7 +180,11 @@ class _Store:
         folders = sorted(self._parent.iterdir(), key=lambda path: path.stat().st_mtime)
         half_made = [path for path in folders if path.name.startswith(".") and not _owner_lives(path)]
         whole = [path for path in folders if not path.name.startswith(".")]
-        for path in [*half_made, *whole[: max(0, len(whole) - _KEPT + 1)]]:
+        # Room is left for the one that is coming, as large as the others.
+        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in whole}
+        while whole and (len(whole) >= _KEPT or sum(sizes[p] for p in whole) > _ROOM * (_KEPT - 1) // _KEPT):
+            half_made.append(whole.pop(0))
+        for path in half_made:
             shutil.rmtree(path, ignore_errors=True)
 
 

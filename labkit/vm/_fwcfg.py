@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from labkit.errors import VmError
+from labkit.toolchain import Toolchain
 from labkit.vm._guard import Guard
 from labkit.vm._launch import Launched, launch
 from labkit.vm._spec import Accel, BootSpec
-from labkit.vm._toolchain import Toolchain
 
 # Where edk2's OVMF puts PCI configuration space and the power-management registers of a q35 machine
 # (PcdPciExpressBaseAddress; OvmfPkg/Include/IndustryStandard/Q35MchIch9.h). Found equal to a boot of 2025.02.

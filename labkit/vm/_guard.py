@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -12,6 +16,9 @@ read -r _
 rm -rf -- "$1"
 kill -KILL 0
 """
+
+
+_PATIENCE = 10.0
 
 
 class Guard:
@@ -36,7 +43,18 @@ class Guard:
         return self._process.pid
 
     def release(self) -> None:
-        """End the group and remove the working directory now; may be called twice."""
+        """End the group and remove the working directory now; may be called twice.
+
+        A guard that was killed has done neither: its owner does both then.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if self._process.poll() is None or self.work.exists():
+            # Not waited for yet, so that nobody else can have this number; the group ends with its last member.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_PATIENCE)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.group, signal.SIGKILL)
+            shutil.rmtree(self.work, ignore_errors=True)
         self._process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -13,21 +14,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from labkit.bootlog import BootLog, BootWatcher, Timeline
+from labkit.console import Console, SocketStream
 from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.settings import Settings
-from labkit.vm._bootlog import BootLog
-from labkit.vm._console import Console
+from labkit.show import clean
+from labkit.toolchain import Toolchain
 from labkit.vm._guard import Guard
 from labkit.vm._launch import Launched, Snapshot, launch
 from labkit.vm._qmp import Qmp
 from labkit.vm._rundir import RunDir, RunningVm
 from labkit.vm._spec import Accelerator, BootSpec
-from labkit.vm._stream import SocketStream
-from labkit.vm._timeline import Timeline
-from labkit.vm._toolchain import Toolchain
-from labkit.vm._watch import Watch
 
 _HANDSHAKE = 30.0
+_LAST_WORDS = 1 << 16
+# What QEMU says where this machine, not a file, is the reason.
+_SHORT = re.compile(r"llocate memory|Too many open files|mmap|No space left")
+_PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
 _MIGRATION = 120.0
 
 # `fd:` of a file is deprecated from 9.1 and refused from 11 on (QEMU docs/about/removed-features.rst);
@@ -35,7 +38,7 @@ _MIGRATION = 120.0
 _FILES_IN_SETS = (9, 1)
 
 
-class Machine:
+class VirtualMachine:
     """One virtual machine, from power-on or resume until ``close``.
 
     Use it as a context manager: QEMU, swtpm and the working files are gone afterwards, and they are
@@ -49,7 +52,7 @@ class Machine:
         run: RunDir,
         guard: Guard,
         launched: Launched,
-        watch: Watch,
+        watch: BootWatcher,
         output_limit: int,
         *,
         resumed: bool = False,
@@ -64,7 +67,7 @@ class Machine:
         self._launched = launched
         self._boot_log = BootLog(SocketStream(launched.boot_log, run.path / "console.log"), watch)
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
-        self.console = Console(self._shell, output_limit)
+        self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console)
         self._qmp = Qmp(launched.control)
 
     @classmethod
@@ -75,7 +78,7 @@ class Machine:
         toolchain: Toolchain,
         settings: Settings,
         resume: Snapshot | None = None,
-    ) -> Machine:
+    ) -> VirtualMachine:
         """Start a machine from power-on, or from a snapshot.
 
         Raises:
@@ -106,10 +109,15 @@ class Machine:
             run.write_json("vm.json", asdict(_describe(machine)))
             try:
                 machine._qmp.greet()
-                if resume:
-                    machine._load(resume)
             except VmError as error:
                 raise BootFailed(*_why_not_started(run.path, error)) from error
+            if resume:
+                try:
+                    machine._load(resume)
+                except VmError as error:
+                    if _SHORT.search((run.path / "qemu.log").read_text(errors="replace")):
+                        raise BootFailed(*_why_not_started(run.path, error)) from error
+                    raise
             undo.pop_all()
         return machine
 
@@ -118,23 +126,23 @@ class Machine:
         """Where this run's logs are."""
         return self.run.path
 
-    def wait_booted(self, say: Callable[[str], None] = lambda text: None) -> None:
+    def wait_booted(self, on_progress: Callable[[str], None] = lambda text: None) -> None:
         """Wait for the last stage that the boot log announces.
 
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
         """
         console = self._shell if self.spec.board.shell_is_console else None
-        self._boot_log.wait(self._exit_code, say, console)
+        self._boot_log.wait(self._exit_code, on_progress, console)
 
-    def wait_ready(self, say: Callable[[str], None] = lambda text: None) -> Timeline:
+    def wait_ready(self, on_progress: Callable[[str], None] = lambda text: None) -> Timeline:
         """Wait until the guest's shell answers; the stages until then, each said as it begins.
 
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
             CommandTimeout: the shell does not answer.
         """
-        self.wait_booted(say)
+        self.wait_booted(on_progress)
         self.console.handshake(_HANDSHAKE)
         if self.spec.board.shell_is_console:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
@@ -142,10 +150,17 @@ class Machine:
         return self._boot_log.timeline()
 
     def explain(self, gone: GuestGone) -> GuestGone:
-        """The same error, said by the guest's own log where that knows why; for guests with one console."""
+        """The same error, said by the guest's own log where that knows why."""
+        complaint = self._boot_log.complaint(self._exit_code)
+        log = (self.run_dir / "console.log").read_bytes()[-_LAST_WORDS:]
+        if panics := _PANIC.findall(log):
+            reason = clean(panics[-1].decode("utf-8", "replace")).strip()
+            return GuestGone(
+                f"The guest's kernel panicked: {reason}.", "console.log in the run directory has it all."
+            )
         if not self.spec.board.shell_is_console:
             return gone
-        if complaint := self._boot_log.complaint(self._exit_code):
+        if complaint:
             return GuestGone(*complaint)
         ends = "The shell is the guest's first program: with `exit` the machine ends. Boot it again."
         return GuestGone(gone.message, ends)
@@ -186,7 +201,7 @@ class Machine:
         self._qmp.close()
         self.run.close()
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> VirtualMachine:
         return self
 
     def __exit__(
@@ -248,7 +263,7 @@ def _why_not_started(run_dir: Path, error: VmError) -> tuple[str, str]:
     )
 
 
-def _describe(machine: Machine) -> RunningVm:
+def _describe(machine: VirtualMachine) -> RunningVm:
     return RunningVm(
         id=machine.run_dir.name,
         owner_pid=os.getpid(),

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.vm._spec import Accel, Board, BootSpec, Port
+from labkit.vm._spec import Accel, BootSpec, MachineConfig, Port
 
 
 @dataclass(frozen=True)
-class Wires:
+class Sockets:
     """The file descriptors that QEMU inherits: one end each of a socket pair.
 
     test: for QEMU's test protocol, in place of a guest that runs.
@@ -40,7 +40,7 @@ _PORTS = {
 
 
 def qemu_arguments(
-    spec: BootSpec, accel: Accel, wires: Wires, variables: Path, *, name: str = "", resume: bool = False
+    spec: BootSpec, accel: Accel, wires: Sockets, variables: Path, *, name: str = "", resume: bool = False
 ) -> list[str]:
     """What QEMU is told about one virtual machine, without the program's own path.
 
@@ -70,7 +70,7 @@ def qemu_arguments(
     return [*argv, "-incoming", "defer"] if resume else argv
 
 
-def tdx_arguments(spec: BootSpec, wires: Wires, *, name: str = "") -> list[str]:
+def tdx_arguments(spec: BootSpec, wires: Sockets, *, name: str = "") -> list[str]:
     """What QEMU (10.1 or newer, upstream) is told about one TD, without the program's own path.
 
     The object, machine, firmware and CPU options are those of Asterinas v0.18.1 (``tools/qemu_args.sh tdx``)
@@ -108,7 +108,7 @@ def _head(name: str) -> list[str]:
     ]
 
 
-def _ports(spec: BootSpec, wires: Wires) -> list[str]:
+def _ports(spec: BootSpec, wires: Sockets) -> list[str]:
     return [
         *("-m", str(spec.memory), "-smp", str(spec.cpus)),
         *_socket("log", wires.boot_log),
@@ -119,7 +119,7 @@ def _ports(spec: BootSpec, wires: Wires) -> list[str]:
     ]
 
 
-def _devices(board: Board) -> list[str]:
+def _devices(board: MachineConfig) -> list[str]:
     return ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"] if board.debug_exit else []
 
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labkit.vm._toolchain import Firmware
-from labkit.vm._watch import Guest
+from labkit.bootlog import Guest
+from labkit.toolchain import Firmware
 
 
 class Accel(StrEnum):
@@ -35,7 +35,7 @@ class Port(StrEnum):
 
 
 @dataclass(frozen=True)
-class Board:
+class MachineConfig:
     """What a kind of guest wants of its machine.
 
     cpu: QEMU's CPU model; None takes the accelerator's own. machine: QEMU's ``-machine``.
@@ -85,7 +85,7 @@ class BootSpec:
     cpus: int = 1
     tpm: bool = True
     iso: Path | None = None
-    board: Board = Board()
+    board: MachineConfig = MachineConfig()
     td: TrustDomain | None = None
 
     @property

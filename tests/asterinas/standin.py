@@ -19,8 +19,9 @@ from pathlib import Path
 import lz4.block
 import zstandard
 
-from labkit.asterinas._initramfs import asterinas_entries
-from labkit.vm import Entry, Toolchain, cpio_archive, cpio_directory, cpio_file
+from labkit.asterinas._rootfs import asterinas_entries
+from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file
+from labkit.toolchain import Toolchain
 
 SIGN = b"\nStand-in, no Asterinas. OSTD initialized. Preparing components.\n"
 _MODULES = (

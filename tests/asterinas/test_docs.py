@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import FAILURES, HANGS, PROFILES, Failure, Hang
+from labkit.asterinas import PROFILES
+from labkit.bootlog import FAILURES, HANGS, Failure, Hang
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/asterinas.md"
 

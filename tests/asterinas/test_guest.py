@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import AsterinasGuest, asterinas_board, asterinas_command_line
+from labkit.asterinas import AsterinasGuest, asterinas_command_line, asterinas_machine
+from labkit.bootlog._follow import BootLog
+from labkit.console._stream import SocketStream
 from labkit.errors import BootFailed
 from labkit.vm import Port
-from labkit.vm._bootlog import BootLog
-from labkit.vm._stream import SocketStream
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def test_the_command_line_is_the_observed_one() -> None:
 
 
 def test_the_board_is_the_observed_one() -> None:
-    board = asterinas_board()
+    board = asterinas_machine()
     assert (board.cpu, board.machine) == ("Icelake-Server,+x2apic", "q35,kernel-irqchip=split")
     assert (board.shell, board.debug_exit) == (Port.HVC0, True)
-    assert asterinas_board(Port.TTYS0).shell is Port.TTYS0
+    assert asterinas_machine(Port.TTYS0).shell is Port.TTYS0

@@ -5,18 +5,20 @@ import json
 
 import pytest
 
-from labkit.asterinas import (
-    DOCUMENTED,
-    FAILURES,
-    PROFILES,
-    RECOMMENDED,
-    Generation,
-    choose_profile,
-    generation_of,
-    profile,
-)
+from labkit.asterinas import DOCUMENTED, PROFILES, RECOMMENDED, choose_profile, profile
+from labkit.bootlog import FAILURES
 from labkit.errors import MissingComponent, UsageError
-from labkit.host import Fact, Facts, HostReport, KernelLog, LogLine, LogState, diagnose
+from labkit.host import (
+    Fact,
+    Facts,
+    Generation,
+    HostReport,
+    KernelLog,
+    LogLine,
+    LogState,
+    diagnose,
+    generation_of,
+)
 
 
 def test_the_documented_profile_is_the_documented_command() -> None:

@@ -9,7 +9,7 @@ from labkit.attest import (
     LabAuthority,
     Policy,
     QuoteVerdict,
-    Reason,
+    Refusal,
     appraise,
     make_tdreport,
     verify_quote,
@@ -146,7 +146,7 @@ def test_a_refused_quote_is_rejected_whatever_it_says(
     authority: LabAuthority, collateral: Collateral
 ) -> None:
     boot = Boot(authority, collateral)
-    refused = replace(boot.verdict, reason=Reason.CRL_EXPIRED, message="CrlExpired", tcb_status="")
+    refused = replace(boot.verdict, reason=Refusal.CRL_EXPIRED, message="CrlExpired", tcb_status="")
     (finding,) = appraise(POLICY, refused, boot.log).findings
     assert (finding.register, finding.actual) == ("quote", "REFUSED CRL_EXPIRED")
     assert "newer collateral" in finding.why

@@ -7,7 +7,7 @@ import pytest
 
 from labkit.attest import Policy, load_policy, parse_policy
 from labkit.errors import NotAKernel, NotATdvf, UsageError
-from labkit.measure import BootInputs, InitrdWord, PageOrder, Platform, Rules, predict, read_tdvf
+from labkit.measure import BootInputs, InitrdWord, PageOrder, RegisterKind, Rules, predict, read_tdvf
 from tests.measure.firmware import image
 from tests.measure.kernels import kernel
 
@@ -36,7 +36,7 @@ def test_a_policy_is_read_from_its_document() -> None:
     inputs = BootInputs(
         firmware=read_tdvf(image()), memory=512 << 20, kernel=kernel(), initrd=b"initrd", command_line="quiet"
     )
-    rules = Rules(platform=Platform.VTPM, initrd_word=InitrdWord.AT_BEGIN, acpi_events=0)
+    rules = Rules(platform=RegisterKind.VTPM, initrd_word=InitrdWord.AT_BEGIN, acpi_events=0)
     assert policy == Policy(
         tcb_statuses=("UpToDate", "SWHardeningNeeded"),
         forbidden_advisories=("INTEL-SA-1",),

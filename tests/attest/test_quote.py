@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from labkit.attest import (
     Collateral,
     LabAuthority,
-    Reason,
+    Refusal,
     chain_of_trust,
     make_tdreport,
     parse_quote,
@@ -265,8 +265,8 @@ def test_an_extended_body_is_verified_like_the_others(
     assert verify_quote(good, collateral, NOW, authority.root_der).verified
     changed = bytearray(good)
     changed[54 + 700] ^= 1
-    assert verify_quote(bytes(changed), collateral, NOW, authority.root_der).reason is Reason.QUOTE_SIGNATURE
-    assert verify_quote(good, collateral, NOW).reason is Reason.LAB_QUOTE
+    assert verify_quote(bytes(changed), collateral, NOW, authority.root_der).reason is Refusal.QUOTE_SIGNATURE
+    assert verify_quote(good, collateral, NOW).reason is Refusal.LAB_QUOTE
 
 
 REGISTER = st.binary(min_size=48, max_size=48)

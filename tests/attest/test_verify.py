@@ -14,7 +14,7 @@ from labkit.attest import (
     Collateral,
     LabAuthority,
     QuoteVerdict,
-    Reason,
+    Refusal,
     parse_collateral,
     parse_quote,
     verifier_pool,
@@ -41,28 +41,28 @@ def test_a_lab_quote_verifies_under_its_own_root(
 
 def test_a_lab_quote_never_verifies_under_intels_root(quote: bytes, collateral: Collateral) -> None:
     verdict = verify_quote(quote, collateral, NOW)
-    assert verdict.reason is Reason.LAB_QUOTE
+    assert verdict.reason is Refusal.LAB_QUOTE
     assert not verdict.verified
     assert verdict.trust is Anchor.INTEL
 
 
 def test_another_labs_root_does_not_do(quote: bytes, authority: LabAuthority, collateral: Collateral) -> None:
     stranger = LabAuthority.create(NOW)
-    assert verify_quote(quote, collateral, NOW, stranger.root_der).reason is Reason.WRONG_ROOT
-    assert verify_quote(quote, stranger.collateral(NOW), NOW, stranger.root_der).reason is Reason.WRONG_ROOT
-    assert verify_quote(quote, stranger.collateral(NOW), NOW, authority.root_der).reason is Reason.WRONG_ROOT
+    assert verify_quote(quote, collateral, NOW, stranger.root_der).reason is Refusal.WRONG_ROOT
+    assert verify_quote(quote, stranger.collateral(NOW), NOW, stranger.root_der).reason is Refusal.WRONG_ROOT
+    assert verify_quote(quote, stranger.collateral(NOW), NOW, authority.root_der).reason is Refusal.WRONG_ROOT
 
 
 @pytest.mark.parametrize(
     ("shift", "reason"),
     [
-        (-DAY // 2, Reason.COLLATERAL_NOT_YET_VALID),
-        (31 * DAY, Reason.CRL_EXPIRED),
-        (-3 * DAY, Reason.COLLATERAL_NOT_YET_VALID),
+        (-DAY // 2, Refusal.COLLATERAL_NOT_YET_VALID),
+        (31 * DAY, Refusal.CRL_EXPIRED),
+        (-3 * DAY, Refusal.COLLATERAL_NOT_YET_VALID),
     ],
 )
 def test_time_is_an_argument_and_counts(
-    shift: int, reason: Reason, quote: bytes, authority: LabAuthority, collateral: Collateral
+    shift: int, reason: Refusal, quote: bytes, authority: LabAuthority, collateral: Collateral
 ) -> None:
     verdict = verify_quote(quote, collateral, NOW + shift, authority.root_der)
     assert verdict.reason is reason
@@ -71,10 +71,10 @@ def test_time_is_an_argument_and_counts(
 
 @pytest.mark.parametrize(
     ("attributes", "reason"),
-    [(SEPT_VE_DISABLE | DEBUG, Reason.DEBUG_TD), (0, Reason.SEPT_VE_DISABLE_OFF)],
+    [(SEPT_VE_DISABLE | DEBUG, Refusal.DEBUG_TD), (0, Refusal.SEPT_VE_DISABLE_OFF)],
 )
 def test_a_td_that_cannot_be_trusted_is_refused(
-    attributes: int, reason: Reason, authority: LabAuthority, collateral: Collateral
+    attributes: int, reason: Refusal, authority: LabAuthority, collateral: Collateral
 ) -> None:
     verdict = verify_quote(authority.quote(report(attributes)), collateral, NOW, authority.root_der)
     assert verdict.reason is reason
@@ -84,14 +84,14 @@ def test_a_td_that_cannot_be_trusted_is_refused(
 def test_signed_parts_cannot_be_changed(authority: LabAuthority, collateral: Collateral) -> None:
     good = authority.quote(report())
     for offset, reason in (
-        (30, Reason.QUOTE_SIGNATURE),
-        (184, Reason.QUOTE_SIGNATURE),
-        (568, Reason.QUOTE_SIGNATURE),
-        (640, Reason.QUOTE_SIGNATURE),
-        (701, Reason.QE_KEY_BINDING),
-        (1225, Reason.QE_KEY_BINDING),
-        (771, Reason.QE_SIGNATURE),
-        (1160, Reason.QE_SIGNATURE),
+        (30, Refusal.QUOTE_SIGNATURE),
+        (184, Refusal.QUOTE_SIGNATURE),
+        (568, Refusal.QUOTE_SIGNATURE),
+        (640, Refusal.QUOTE_SIGNATURE),
+        (701, Refusal.QE_KEY_BINDING),
+        (1225, Refusal.QE_KEY_BINDING),
+        (771, Refusal.QE_SIGNATURE),
+        (1160, Refusal.QE_SIGNATURE),
     ):
         data = bytearray(good)
         data[offset] ^= 4
@@ -109,7 +109,7 @@ def test_the_embedded_root_must_be_the_one_asked_for(authority: LabAuthority, co
     for offset in (632, 766, 1254):
         length = int.from_bytes(data[offset : offset + 4], "little") + difference
         data[offset : offset + 4] = length.to_bytes(4, "little")
-    assert verify_quote(bytes(data), collateral, NOW, authority.root_der).reason is Reason.WRONG_ROOT
+    assert verify_quote(bytes(data), collateral, NOW, authority.root_der).reason is Refusal.WRONG_ROOT
 
 
 def test_changed_collateral_is_refused(quote: bytes, authority: LabAuthority, collateral: Collateral) -> None:
@@ -120,7 +120,7 @@ def test_changed_collateral_is_refused(quote: bytes, authority: LabAuthority, co
     ):
         changed = parse_collateral(json.dumps(document | {key: document[key].replace(old, new)}))
         verdict = verify_quote(quote, changed, NOW, authority.root_der)
-        assert verdict.reason in (Reason.COLLATERAL_INVALID, Reason.QE_IDENTITY)
+        assert verdict.reason in (Refusal.COLLATERAL_INVALID, Refusal.QE_IDENTITY)
 
 
 def test_the_verdict_has_the_keys_of_the_contract(
@@ -200,19 +200,19 @@ def test_a_pool_verifies_many_in_order(authority: LabAuthority, collateral: Coll
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [QuoteVerdict, QuoteVerdict, MalformedEvidence, QuoteVerdict]
     verdicts = [outcome.reason for outcome in outcomes if isinstance(outcome, QuoteVerdict)]
-    assert verdicts == [None, Reason.QUOTE_SIGNATURE, None]
+    assert verdicts == [None, Refusal.QUOTE_SIGNATURE, None]
 
 
 # Texts of the recorded verdicts and the codes they become here.
 CODES = {
     "OK UpToDate": None,
-    "FAIL TCBInfo expired": Reason.COLLATERAL_EXPIRED,
-    "issue date is in the future": Reason.COLLATERAL_NOT_YET_VALID,
-    "CrlExpired": Reason.CRL_EXPIRED,
-    "FAIL Fmspc mismatch": Reason.FMSPC_MISMATCH,
-    "FAIL Debug mode is enabled": Reason.DEBUG_TD,
-    "FAIL No matching TCB level found": Reason.NO_TCB_LEVEL,
-    "CertNotValidYet": Reason.CERTIFICATE_NOT_YET_VALID,
+    "FAIL TCBInfo expired": Refusal.COLLATERAL_EXPIRED,
+    "issue date is in the future": Refusal.COLLATERAL_NOT_YET_VALID,
+    "CrlExpired": Refusal.CRL_EXPIRED,
+    "FAIL Fmspc mismatch": Refusal.FMSPC_MISMATCH,
+    "FAIL Debug mode is enabled": Refusal.DEBUG_TD,
+    "FAIL No matching TCB level found": Refusal.NO_TCB_LEVEL,
+    "CertNotValidYet": Refusal.CERTIFICATE_NOT_YET_VALID,
 }
 
 
@@ -231,9 +231,9 @@ def test_every_recorded_verdict_is_reached(shared_data: Path) -> None:
         collateral = parse_collateral(_vector(folder, row["collateral"]))
         verdict = verify_quote(_vector(folder, row["quote"]), collateral, int(row["now"]), root)
         if row["case"] == "lab quote under Intel root":
-            assert verdict.reason is Reason.LAB_QUOTE
+            assert verdict.reason is Refusal.LAB_QUOTE
         elif row["case"] == "Intel quote under lab root":
-            assert verdict.reason is Reason.WRONG_ROOT
+            assert verdict.reason is Refusal.WRONG_ROOT
         else:
             expected = [code for text, code in CODES.items() if text in row["dcap_qvl_0_7_0"]]
             assert [verdict.reason] == expected, row["case"]

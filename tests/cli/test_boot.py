@@ -50,7 +50,7 @@ def test_the_first_line_names_platform_trust_and_reason(vm_environment: dict[str
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
-        (["--memory", "32"], 64, "too little to boot"),
+        (["--memory", "32"], 64, "32 MiB of memory is too little"),
         (["--memory", "much"], 64, "not a valid integer"),
         (["--kernel", "/etc/hostname"], 65, "is no kernel"),
         (["--firmware", "/etc/hostname"], 65, "no TDX firmware"),

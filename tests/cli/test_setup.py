@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from labkit.cli import labkit
 
-from ..vm.stubs import World, build
+from ..toolchain.stubs import World, build
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from labkit.host import (
 from labkit.host._host_rules import proofs
 from labkit.host._log import read_log_text
 from labkit.host._model import Value
-from labkit.host._view import View
+from labkit.host._view import FactsView
 from tests.host.hosts import HOSTS, build
 
 LOGS = [path.read_text() for path in sorted((Path(__file__).parent / "logs").glob("*.log"))]
@@ -88,16 +88,16 @@ def test_removing_a_fact_never_turns_not_ready_into_ready(case: tuple[Facts, Fac
     """
     before, after, _ = case
     if diagnose(before).verdict == "NOT_READY" and diagnose(after).verdict == "READY":
-        assert proofs(View(before))
-        assert proofs(View(after))
-    assert set(proofs(View(after))) <= set(proofs(View(before)))
+        assert proofs(FactsView(before))
+        assert proofs(FactsView(after))
+    assert set(proofs(FactsView(after))) <= set(proofs(FactsView(before)))
 
 
 @FAST
 @given(with_gaps())
 def test_without_a_proof_nothing_is_ever_ready(case: tuple[Facts, Facts, set[str]]) -> None:
     _, after, _ = case
-    if not proofs(View(after)):
+    if not proofs(FactsView(after)):
         assert diagnose(after).verdict != "READY"
 
 

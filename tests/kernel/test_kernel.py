@@ -14,13 +14,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from labkit import process
-from labkit.errors import UsageError
 from labkit.kernel import kernelspec as make_kernelspec
 from labkit.kernel._magics import find
 from labkit.kernel._rich import bundle
-from labkit.kernel._session import check_memory
 from labkit.settings import Settings
-from labkit.vm import RunningVm, running
+from labkit.vm import running
 
 from .client import Frontend
 
@@ -90,17 +88,6 @@ def test_only_what_is_on_the_list_is_shown() -> None:
         shown, why = bundle(mime, data)
         assert shown is None
         assert why.startswith("display: ")
-
-
-def test_guests_are_limited_by_memory() -> None:
-    meminfo = "MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\n"
-    # Of a machine whose process is gone, all that it was promised counts.
-    promised = RunningVm("a", 1, 1 << 22, 0.0, "tcg", 1024, "/nowhere")
-    check_memory(1024, [], meminfo)
-    check_memory(1024, [promised], meminfo)
-    with pytest.raises(UsageError, match="does not fit: 2 are running, and 0 MiB are left") as refused:
-        check_memory(512, [promised, promised], meminfo)
-    assert "labkit ps" in refused.value.remedy
 
 
 @vm

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from labkit.process import run
 from labkit.settings import Settings
-from labkit.vm import toolchain_inventory
+from labkit.toolchain import toolchain_inventory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = (REPOSITORY / "requirements.lock").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from labkit.measure import Event, EventLog, EventType, LogFormat, LogHeader
+from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader
 
 SHA256, SHA384 = 0x000B, 0x000C
 GLOBAL = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
@@ -27,8 +27,8 @@ def event(
     data: bytes,
     hashed: bytes | None = None,
     banks: tuple[int, ...] = (SHA384,),
-) -> Event:
-    return Event(index, register, kind, digests(data if hashed is None else hashed, banks), data)
+) -> LogEvent:
+    return LogEvent(index, register, kind, digests(data if hashed is None else hashed, banks), data)
 
 
 def tcg_log(command_line: str = "console=ttyS0 initrd=initrd") -> EventLog:

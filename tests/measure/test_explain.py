@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from labkit.measure import (
+    Agreement,
     BootInputs,
-    Event,
     EventLog,
     EventType,
     InitrdWord,
     KernelHeader,
+    LogEvent,
     LogFormat,
     LogHeader,
     PageOrder,
@@ -21,7 +22,6 @@ from labkit.measure import (
     Rules,
     SecureBoot,
     Separators,
-    Status,
     explain,
     mrtd,
     page_order_of,
@@ -54,7 +54,7 @@ def log_of(prediction: Prediction) -> EventLog:
             data = bytes(4)
         elif name:
             data = GLOBAL + struct.pack("<QQ", len(name), 0) + name.encode("utf-16-le")
-        events.append(Event(index, event.register + 1, kind, ((0xC, event.digest),), data))
+        events.append(LogEvent(index, event.register + 1, kind, ((0xC, event.digest),), data))
     return EventLog(LogFormat.CCEL, LogHeader(register=1), tuple(events))
 
 
@@ -72,13 +72,13 @@ def test_a_boot_as_predicted_has_no_difference() -> None:
     explanation = explain(prediction, log_of(prediction))
     assert explanation.matches
     assert explanation.expected == explanation.logged == rtmrs(log_of(prediction))
-    assert {row.status for row in explanation.rows} == {Status.SAME}
+    assert {row.status for row in explanation.rows} == {Agreement.SAME}
 
 
 def test_what_was_not_predicted_is_no_difference_but_is_said() -> None:
     explanation = explain(predict(replace(KNOWN, acpi=())), log_of(predict(KNOWN)))
     assert explanation.matches
-    assert [row.label for row in explanation.rows if row.status is Status.NOT_PREDICTED] == [
+    assert [row.label for row in explanation.rows if row.status is Agreement.NOT_PREDICTED] == [
         "ACPI blob 0",
         "ACPI blob 1",
         "ACPI blob 2",
@@ -159,7 +159,7 @@ def test_other_inputs_are_recognised_by_name() -> None:
 def test_an_initrd_that_is_not_there_is_missing() -> None:
     explanation = explain(predict(KNOWN), log_of(predict(replace(KNOWN, initrd=b""))))
     statuses = {row.label: row.status for row in explanation.rows}
-    assert statuses["initrd"] is Status.MISSING
+    assert statuses["initrd"] is Agreement.MISSING
     first = explanation.first_difference(2)
     assert first is not None
     assert "there is no initrd" in first.why
@@ -170,11 +170,11 @@ def test_an_initrd_that_is_not_there_is_missing() -> None:
 
 def test_an_event_that_nobody_expects_is_extra() -> None:
     log = log_of(predict(KNOWN))
-    stranger = Event(99, 4, EventType.EV_IPL, ((0xC, bytes(48)),), b"surprise")
+    stranger = LogEvent(99, 4, EventType.EV_IPL, ((0xC, bytes(48)),), b"surprise")
     explanation = explain(predict(KNOWN), replace(log, events=(*log.events, stranger)))
     first = explanation.first_difference()
     assert first is not None
-    assert (first.register, first.status, first.label) == (3, Status.EXTRA, "surprise")
+    assert (first.register, first.status, first.label) == (3, Agreement.EXTRA, "surprise")
     assert explanation.first_difference(0) is None
 
 
@@ -219,7 +219,7 @@ def test_a_real_log_of_an_older_firmware_is_explained(shared_data: Path) -> None
     right = predict(
         BootInputs(firmware=OVMF_LIKE, memory=2048 * MIB), Rules(separators=Separators.TWO_IN_RTMR0)
     )
-    assert [row.label for row in explain(right, log).rows if row.status is not Status.SAME] == [
+    assert [row.label for row in explain(right, log).rows if row.status is not Agreement.SAME] == [
         Part.CFV.value,
         "ACPI blob 0",
         "ACPI blob 1",

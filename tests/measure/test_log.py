@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import MalformedEventLog
-from labkit.measure import DataCheck, Event, EventLog, EventType, LogFormat, LogHeader, parse_log
+from labkit.measure import DataCheck, EventLog, EventType, LogEvent, LogFormat, LogHeader, parse_log
 from tests.measure.logs import SHA256, SHA384, ccel, event, tcg_log, variable
 
 
@@ -105,7 +105,7 @@ def test_a_pcr_that_does_not_exist_is_refused() -> None:
 
 
 events = st.builds(
-    lambda register, kind, digest, data: Event(0, register, kind, ((SHA384, digest),), data),
+    lambda register, kind, digest, data: LogEvent(0, register, kind, ((SHA384, digest),), data),
     st.integers(1, 4),
     st.one_of(st.sampled_from([int(kind) for kind in EventType]), st.integers(0, 2**32 - 1)),
     st.binary(min_size=48, max_size=48),
@@ -114,7 +114,7 @@ events = st.builds(
 
 
 @given(st.lists(events, max_size=8), st.sampled_from([b"", b"\0" * 33, b"\xff" * 20]))
-def test_any_log_round_trips_and_can_be_shown(rows: list[Event], padding: bytes) -> None:
+def test_any_log_round_trips_and_can_be_shown(rows: list[LogEvent], padding: bytes) -> None:
     numbered = tuple(replace(row, index=number) for number, row in enumerate(rows, 1))
     log = EventLog(LogFormat.CCEL, LogHeader(register=1), numbered, padding)
     read = parse_log(log.encode())
@@ -168,11 +168,11 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     ],
 )
 def test_events_are_described_for_people(kind: int, data: bytes, text: str) -> None:
-    assert text in Event(1, 1, kind, (), data).description
+    assert text in LogEvent(1, 1, kind, (), data).description
 
 
 def test_long_text_is_bounded() -> None:
-    shown = Event(1, 1, EventType.EV_EFI_ACTION, (), b"x" * 100_000).description
+    shown = LogEvent(1, 1, EventType.EV_EFI_ACTION, (), b"x" * 100_000).description
     assert len(shown) < 300
     assert "100000 characters" in shown
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import DataError, UsageError
-from labkit.measure import Event, EventType, parse_log, replay_pcrs, report_log, rtmrs
+from labkit.measure import EventType, LogEvent, parse_log, replay_pcrs, report_log, rtmrs
 from tests.measure.logs import SHA256, ccel, tcg_log
 
 ZERO = bytes(48)
@@ -66,7 +66,7 @@ def test_pcrs_replay_in_each_bank() -> None:
 
 def test_pcr_0_starts_from_the_announced_locality() -> None:
     log = tcg_log()
-    note = Event(1, 0, EventType.EV_NO_ACTION, log.events[0].digests, b"StartupLocality\0\x03")
+    note = LogEvent(1, 0, EventType.EV_NO_ACTION, log.events[0].digests, b"StartupLocality\0\x03")
     pcrs = replay_pcrs(replace(log, events=(note,)), "sha256")
     assert pcrs == {0: bytes(31) + b"\x03"}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.book.notebooks import code, markdown, parameters, write_notebook
 from tests.notebooks.committed import complaints, notebooks
+from tests.runs.notebooks import code, markdown, parameters, write_notebook
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)

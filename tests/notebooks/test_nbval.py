@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labkit import process
 from labkit.process import Completed
-from tests.book.notebooks import code, parameters, write_notebook
+from tests.runs.notebooks import code, parameters, write_notebook
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 

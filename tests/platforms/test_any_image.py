@@ -16,7 +16,8 @@ from labkit.asterinas import AsterinasGuest, build_asterinas_initramfs
 from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
 from labkit.settings import Settings
-from labkit.vm import Accel, Accelerator, Machine, Toolchain
+from labkit.toolchain import Toolchain
+from labkit.vm import Accel, Accelerator, VirtualMachine
 
 from ..asterinas import standin
 
@@ -145,7 +146,7 @@ def test_a_kernel_that_stands_still_is_a_hang(
     spec = replace(plan.spec, profile=AsterinasGuest(patience=0.1, first_stage="kernel"))
     accelerator = Accelerator(Accel.TCG, "a test")
     with (
-        Machine.start(spec, accelerator, toolchain, vm_settings) as machine,
+        VirtualMachine.start(spec, accelerator, toolchain, vm_settings) as machine,
         pytest.raises(BootFailed, match="Hang in stage ostd") as caught,
     ):
         machine.wait_booted()

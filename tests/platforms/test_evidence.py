@@ -15,7 +15,7 @@ import pytest
 from labkit.attest import (
     LabAuthority,
     Policy,
-    Reason,
+    Refusal,
     appraise,
     make_tdreport,
     parse_collateral,
@@ -23,6 +23,7 @@ from labkit.attest import (
     parse_tdreport,
     verify_quote,
 )
+from labkit.console import CommandResult
 from labkit.errors import MissingComponent, UsageError, VmError
 from labkit.measure import PageOrder, rtmrs
 from labkit.platforms import (
@@ -40,7 +41,6 @@ from labkit.platforms import (
 )
 from labkit.platforms._evidence import report_data_of
 from labkit.settings import Settings, Trust
-from labkit.vm import CommandResult
 from tests.measure.logs import ccel
 
 NOW = 1_760_000_000
@@ -96,7 +96,7 @@ def test_the_quote_is_never_intels(honest: Attestation) -> None:
     collateral = honest.evidence.collateral
     assert collateral is not None
     verdict = verify_quote(honest.evidence.quote, collateral, NOW)
-    assert verdict.reason is Reason.LAB_QUOTE
+    assert verdict.reason is Refusal.LAB_QUOTE
 
 
 @pytest.mark.vm
@@ -119,7 +119,7 @@ def test_evidence_that_was_kept_is_judged_again_under_our_root_alone(
 
     assert judged(honest.run_dir, authority.root_der).accepted
     foreign = LabAuthority.create(NOW)
-    assert judged(honest.run_dir, foreign.root_der).verdict.reason is Reason.WRONG_ROOT
+    assert judged(honest.run_dir, foreign.root_der).verdict.reason is Refusal.WRONG_ROOT
     kept = honest.evidence.keep(tmp_path, NOW)
     (kept / "root.der").write_bytes(foreign.root_der)
     assert judged(kept, authority.root_der).accepted
@@ -205,7 +205,7 @@ def test_hardware_evidence_is_read_through_the_console_and_a_lab_quote_in_it_sta
     outcome = attest_evidence(
         evidence, Policy(report_data=NONCE, allow_lab=True), NOW, Path(), "emulated", "the imitation"
     )
-    assert outcome.verdict.reason is Reason.LAB_QUOTE
+    assert outcome.verdict.reason is Refusal.LAB_QUOTE
     assert not outcome.accepted
 
 

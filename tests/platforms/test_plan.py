@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import MissingComponent, NotAKernel, UsageError
 from labkit.host import Fact, Facts, HostReport, KernelLog, LogLine, LogState, diagnose
-from labkit.platforms import BootRequest, EmulatedPlatform, HardwarePlatform, Plan, choose_platform, td_spec
+from labkit.platforms import (
+    BootPlan,
+    BootRequest,
+    EmulatedPlatform,
+    HardwarePlatform,
+    choose_platform,
+    td_spec,
+)
 from labkit.settings import Settings, Trust
-from labkit.vm import Accel, Port, Wires, qemu_arguments, tdx_arguments
+from labkit.vm import Accel, Port, Sockets, qemu_arguments, tdx_arguments
 
 from ..asterinas.standin import SIGN, speaker
 
@@ -24,12 +32,12 @@ def platform(vm_settings: Settings) -> EmulatedPlatform:
     return EmulatedPlatform(vm_settings, "a test asked for it")
 
 
-def planned(platform: EmulatedPlatform, request: BootRequest) -> Plan:
+def planned(platform: EmulatedPlatform, request: BootRequest) -> BootPlan:
     return platform.plan(request, platform.toolchain())
 
 
-def arguments(plan: Plan) -> str:
-    wires = Wires(3, 4, 5, tpm=6 if plan.spec.tpm else None)
+def arguments(plan: BootPlan) -> str:
+    wires = Sockets(3, 4, 5, tpm=6 if plan.spec.tpm else None)
     return shlex.join(qemu_arguments(plan.spec, Accel.TCG, wires, Path("/vars")))
 
 
@@ -97,9 +105,37 @@ def test_the_memory_follows_the_image_and_too_little_is_refused(
         planned(platform, BootRequest(kernel=elf, memory=2048))
     assert "4096" in caught.value.remedy
     assert planned(platform, BootRequest(kernel=bzimage, memory=1024)).spec.memory == 1024
-    with pytest.raises(UsageError, match="takes 1024"):
+    with pytest.raises(UsageError, match="at least 1024 MiB"):
         planned(platform, BootRequest(kernel=bzimage, memory=512))
     assert planned(platform, BootRequest(kernel=bzimage)).spec.memory >= 1024
+
+
+@pytest.mark.parametrize("memory", [-5, 0, 1])
+def test_too_little_memory_is_refused_for_every_kind_of_image(
+    platform: EmulatedPlatform, elf: Path, bzimage: Path, tmp_path: Path, memory: int
+) -> None:
+    iso = tmp_path / "any.iso"
+    iso.write_bytes(bytes(0x8001) + b"CD001" + bytes(0x1000))
+    for request in (
+        BootRequest(),
+        BootRequest(kernel=elf),
+        BootRequest(kernel=bzimage),
+        BootRequest(iso=iso),
+    ):
+        with pytest.raises(UsageError, match=f"^{memory} MiB of memory is too little"):
+            planned(platform, replace(request, memory=memory))
+
+
+@pytest.mark.parametrize("smp", [-1, 0, 65])
+def test_an_impossible_number_of_cpus_is_refused(platform: EmulatedPlatform, smp: int) -> None:
+    with pytest.raises(UsageError, match=f"^{smp} is not a number of virtual CPUs"):
+        planned(platform, BootRequest(smp=smp))
+
+
+def test_the_number_of_cpus_reaches_qemu(platform: EmulatedPlatform) -> None:
+    spec = planned(platform, BootRequest(smp=3)).spec
+    arguments = qemu_arguments(spec, Accel.TCG, Sockets(0, 0, 0, tpm=0), Path("vars.fd"))
+    assert arguments[arguments.index("-smp") + 1] == "3"
 
 
 def test_a_kernel_without_initrd_gets_one_of_labkits(platform: EmulatedPlatform, elf: Path) -> None:
@@ -180,8 +216,8 @@ def test_a_td_is_the_same_guest_started_by_its_firmware(
 ) -> None:
     toolchain = platform.toolchain()
     spec = td_spec(planned(platform, BootRequest(kernel=bzimage)).spec, toolchain.firmware)
-    words = tdx_arguments(spec, Wires(3, 4, 5))
-    assert words == qemu_arguments(spec, Accel.KVM, Wires(3, 4, 5), Path("/vars"))
+    words = tdx_arguments(spec, Sockets(3, 4, 5))
+    assert words == qemu_arguments(spec, Accel.KVM, Sockets(3, 4, 5), Path("/vars"))
     line = shlex.join(words)
     assert "-machine q35,kernel-irqchip=split,confidential-guest-support=tdx0" in line
     assert "-accel kvm -cpu host,-kvm-steal-time,pmu=off" in line

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import VmError
-from labkit.vm import COMMAND_LINE, LINUX, BootSpec, Toolchain, fw_cfg_files
+from labkit.guest import COMMAND_LINE, LINUX
+from labkit.toolchain import Toolchain
+from labkit.vm import BootSpec, fw_cfg_files
 
 NAMES = ("etc/acpi/rsdp", "etc/acpi/tables", "etc/tpm/log")
 

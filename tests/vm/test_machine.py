@@ -19,7 +19,8 @@ import pytest
 
 from labkit.errors import BootFailed, CommandTimeout, GuestGone
 from labkit.settings import Settings
-from labkit.vm import BootSpec, Machine, Toolchain, boot, running, stop
+from labkit.toolchain import Toolchain
+from labkit.vm import BootSpec, VirtualMachine, boot, running, stop
 from labkit.vm._launch import Snapshot
 
 from .conftest import TCG
@@ -40,13 +41,13 @@ def processes_of(run_dir: Path) -> list[str]:
     return found
 
 
-def test_the_guest_answers_and_its_kernel_log_stays_apart(guest: Machine) -> None:
+def test_the_guest_answers_and_its_kernel_log_stays_apart(guest: VirtualMachine) -> None:
     assert guest.console.run("uname -s", timeout=20).output == "Linux\n"
     guest.console.run("echo 'a message of the kernel' > /dev/kmsg", timeout=20)
     assert guest.console.run("echo clean", timeout=20).output == "clean\n"
 
 
-def test_exit_is_a_status_and_a_new_shell_answers(guest: Machine) -> None:
+def test_exit_is_a_status_and_a_new_shell_answers(guest: VirtualMachine) -> None:
     result = guest.console.run("exit 7", timeout=20)
     assert (result.exit_status, result.shell_ended, result.output) == (7, True, "")
     assert guest.console.run("set -e; false", timeout=20).exit_status == 1
@@ -54,25 +55,25 @@ def test_exit_is_a_status_and_a_new_shell_answers(guest: Machine) -> None:
     assert guest.console.run("echo on", timeout=20).output == "on\n"
 
 
-def test_no_byte_of_a_large_output_is_lost(guest: Machine) -> None:
+def test_no_byte_of_a_large_output_is_lost(guest: VirtualMachine) -> None:
     seen = bytearray()
     guest.console.run("seq 20000", timeout=60, on_output=seen.extend)
     assert seen == "".join(f"{number}\n" for number in range(1, 20001)).encode()
 
 
-def test_a_command_that_takes_too_long_is_interrupted(guest: Machine) -> None:
+def test_a_command_that_takes_too_long_is_interrupted(guest: VirtualMachine) -> None:
     with pytest.raises(CommandTimeout):
         guest.console.run("sleep 1000", timeout=0.5)
     assert guest.console.run("echo ok", timeout=20).output.strip() == "ok"
 
 
 @pytest.mark.parametrize("end", ["poweroff -f; sleep 100", "echo c > /proc/sysrq-trigger; sleep 100"])
-def test_the_end_of_the_guest_ends_the_command(guest: Machine, end: str) -> None:
+def test_the_end_of_the_guest_ends_the_command(guest: VirtualMachine, end: str) -> None:
     with pytest.raises(GuestGone):
         guest.console.run(f"echo 1 > /proc/sys/kernel/sysrq; {end}", timeout=60)
 
 
-def test_closing_leaves_logs_and_nothing_else(guest: Machine) -> None:
+def test_closing_leaves_logs_and_nothing_else(guest: VirtualMachine) -> None:
     guest.console.run("echo something", timeout=20)
     guest.power_off()
     guest.close()
@@ -84,7 +85,7 @@ def test_closing_leaves_logs_and_nothing_else(guest: Machine) -> None:
     assert b"something" in (guest.run_dir / "shell.log").read_bytes()
 
 
-def test_a_machine_goes_on_after_each_of_many_snapshots(guest: Machine, tmp_path: Path) -> None:
+def test_a_machine_goes_on_after_each_of_many_snapshots(guest: VirtualMachine, tmp_path: Path) -> None:
     # QEMU's end of a snapshot races with what follows it, the more so on a busy machine.
     snapshot = Snapshot(tmp_path / "memory", tmp_path / "vars.fd")
     with busy_processors():
@@ -120,13 +121,13 @@ def test_resumed_siblings_share_no_randomness(
     assert len({line for text in drawn for line in text.split()}) == 6
 
 
-def test_a_resumed_guest_has_the_time_of_today(guest: Machine) -> None:
+def test_a_resumed_guest_has_the_time_of_today(guest: VirtualMachine) -> None:
     guest_time = int(guest.console.run("date +%s", timeout=20).output)
     host_time = int(subprocess.run(["date", "+%s"], capture_output=True, check=True).stdout)
     assert abs(guest_time - host_time) < 30
 
 
-def test_a_resumed_guest_keeps_its_tpm(guest: Machine) -> None:
+def test_a_resumed_guest_keeps_its_tpm(guest: VirtualMachine) -> None:
     read = "cat /sys/class/tpm/tpm0/pcr-sha384/9"
     pcr = guest.console.run(read, timeout=20).output.strip()
     assert re.fullmatch(r"[0-9A-F]{96}", pcr)
@@ -142,7 +143,7 @@ def test_a_damaged_snapshot_is_replaced_by_a_boot_from_power_on(
     with memory.open("r+b") as file:
         file.truncate(1 << 20)
     said: list[str] = []
-    machine, timeline = boot(spec, TCG, toolchain, settings, say=said.append)
+    machine, timeline = boot(spec, TCG, toolchain, settings, on_progress=said.append)
     with machine:
         assert not machine.resumed
         assert timeline.stages[0].name == "firmware"
@@ -172,10 +173,10 @@ def test_a_kernel_that_panics_is_a_failed_boot_that_says_why(
 
 def test_a_qemu_that_refuses_is_quoted(spec: BootSpec, toolchain: Toolchain, vm_settings: Settings) -> None:
     with pytest.raises(BootFailed, match=r"QEMU did not start: .*[Cc][Pp][Uu]"):
-        Machine.start(replace(spec, cpus=100_000), TCG, toolchain, vm_settings)
+        VirtualMachine.start(replace(spec, cpus=100_000), TCG, toolchain, vm_settings)
 
 
-def test_running_machines_are_listed_and_can_be_stopped(guest: Machine, vm_settings: Settings) -> None:
+def test_running_machines_are_listed_and_can_be_stopped(guest: VirtualMachine, vm_settings: Settings) -> None:
     (listed,) = running(vm_settings)
     assert listed.id == guest.run_dir.name
     assert listed.owner_pid == os.getpid()
@@ -199,7 +200,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_an_owner_that_is_killed(
-    vm_environment: dict[str, str], number: signal.Signals, guest: Machine
+    vm_environment: dict[str, str], number: signal.Signals, guest: VirtualMachine
 ) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", BOOT_AND_WAIT],
@@ -270,6 +271,6 @@ def read_or_nothing(path: Path) -> bytes:
         return b""
 
 
-def test_no_socket_is_left_in_the_file_system(guest: Machine) -> None:
+def test_no_socket_is_left_in_the_file_system(guest: VirtualMachine) -> None:
     for path in guest.run_dir.rglob("*"):
         assert not path.is_socket()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import NotAKernel
-from labkit.vm import LINUX, Accel, BootSpec, Firmware, check_kernel
-from labkit.vm._qemu import Wires, qemu_arguments
+from labkit.guest import LINUX, check_kernel
+from labkit.toolchain import Firmware
+from labkit.vm import Accel, BootSpec
+from labkit.vm._qemu import Sockets, qemu_arguments
 
 SPEC = BootSpec(
     Firmware(Path("/f/code.fd"), Path("/f/vars,1.fd"), Path("/f/whole.fd")),
@@ -17,7 +19,7 @@ SPEC = BootSpec(
     "console=ttyS0 a=b",
     LINUX,
 )
-WIRES = Wires(boot_log=3, shell=4, control=5, tpm=6)
+WIRES = Sockets(boot_log=3, shell=4, control=5, tpm=6)
 
 
 def following(arguments: list[str], option: str) -> list[str]:
@@ -41,7 +43,7 @@ def test_the_boot_log_is_the_first_serial_port_and_the_shell_the_second() -> Non
 
 def test_without_firmware_or_tpm_there_is_neither() -> None:
     spec = replace(SPEC, firmware=None)
-    words = " ".join(qemu_arguments(spec, Accel.KVM, Wires(3, 4, 5), Path("/w/vars")))
+    words = " ".join(qemu_arguments(spec, Accel.KVM, Sockets(3, 4, 5), Path("/w/vars")))
     assert "pflash" not in words
     assert "tpm" not in words
     assert "-accel kvm -cpu host" in words

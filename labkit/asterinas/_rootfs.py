@@ -1,0 +1,56 @@
+"""A root file system for an Asterinas kernel that comes without one: busybox, and an init of upstream's kind.
+
+Its init does what the development container's does at the end: it runs the arguments behind ``--`` under
+``script``, which gives the shell a terminal with job control, and powers off behind them. A distribution's
+busybox may lack ``script``: then the shell is on the console itself. Never tried on a real Asterinas.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from pathlib import Path
+
+from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file, cpio_link
+
+# Links for what init needs; it asks busybox for the others itself.
+_EARLY = ("sh", "mkdir", "mount", "poweroff", "setsid", "stty")
+
+_INIT = """#!/bin/sh
+export PATH=/bin:/sbin HOME=/ TERM=dumb
+/bin/busybox --install -s /bin 2>/dev/null
+# Asterinas fills /dev by itself; Linux is asked to, and has no console before.
+[ -c /dev/null ] || { mount -t devtmpfs dev /dev; exec </dev/console >/dev/console 2>&1; }
+mount -t proc none /proc 2>/dev/null
+mount -t sysfs none /sys 2>/dev/null
+[ $# -gt 0 ] || set -- sh -l
+cd /
+if busybox script --help >/dev/null 2>&1; then script -q -c "$*" /dev/null; else setsid -c "$@"; fi
+poweroff -f
+"""
+
+
+def asterinas_entries(busybox: bytes, init: str = _INIT) -> list[Entry]:
+    """The files of the root file system around a static ``busybox``."""
+    folders = ("bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp", "ext2", "exfat")
+    return [
+        *(cpio_directory(name) for name in folders),
+        *(cpio_link(f"bin/{name}", "busybox") for name in _EARLY),
+        cpio_file("bin/busybox", busybox, 0o755),
+        cpio_file("etc/group", b"root:x:0:\n"),
+        cpio_file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n"),
+        cpio_file("init", init.encode(), 0o755),
+    ]
+
+
+def build_asterinas_initramfs(busybox: Path, folder: Path) -> Path:
+    """Write the root file system into ``folder``, compressed as the kernel wants it, named by its content."""
+    data = gzip.compress(cpio_archive(asterinas_entries(busybox.read_bytes())), mtime=0)
+    path = folder / f"asterinas-{hashlib.sha256(data).hexdigest()[:16]}.cpio.gz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(data)
+        partial.replace(path)
+    return path

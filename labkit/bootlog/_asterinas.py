@@ -1,0 +1,409 @@
+"""The log of a run, told as stages and judged: pure, fed in pieces of any size, bounded whatever it is fed.
+
+A run writes several streams at once (the console, the serial port, the output of ``make``). Where one is cut,
+and which of them comes first, changes nothing but the times. The verdict rests on three things together: the
+exit code, the markers that must be there, and the patterns of failure; never on the exit code alone, since a
+panic may end with the code of success.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from labkit.bootlog._failures import FAILURES, HANGS, Failure, FailureKind
+from labkit.bootlog._timeline import Stage, Timeline
+from labkit.show import bars, clean, columns, join, one_line, pre, table
+
+
+class BootOutcome(StrEnum):
+    """What became of a run."""
+
+    BOOTED = "BOOTED"
+    PANIC = "PANIC"
+    FAILED = "FAILED"
+    HANG = "HANG"
+    RUNNING = "RUNNING"
+
+
+class Goal(StrEnum):
+    """What a run must reach: a shell's prompt, or the line that ends a self-test; either where not said."""
+
+    ANY = "any"
+    PROMPT = "prompt"
+    SMOKE = "smoke"
+
+
+class Layer(StrEnum):
+    """Whose exit code it is: QEMU's own (33 and 65), or that of OSDK and make (0, 1, 2)."""
+
+    QEMU = "qemu"
+    MAKE = "make"
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A stage: the line that begins it, in every version's wording, and how long it may last (seconds)."""
+
+    name: str
+    pattern: str
+    seconds: float
+
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        """The compiled pattern; only runs of Asterinas need it."""
+        return re.compile(self.pattern)
+
+
+# Times are for TCG on a busy machine; the dev profile of the kernel is the slowest (18 s to the prompt).
+STAGES: tuple[StageRow, ...] = (
+    StageRow(
+        "build",
+        r"^ *(?:Compiling|Building|Downloading|Downloaded|Updating|Finished) |^make(?:\[\d+\])?: Entering",
+        5400.0,
+    ),
+    StageRow("image", r"^xorriso |Writing to 'stdio:", 600.0),
+    StageRow("firmware", r"^BdsDxe: (?:loading|starting) |^SeaBIOS ", 120.0),
+    StageRow("grub", r"Welcome to GRUB!|^ *Booting `|no console will be available to OS|blind mode", 90.0),
+    StageRow("efi-stub", r"^\[EFI stub\] |^EFI stub: ", 90.0),
+    StageRow("tdx", r"Intel TDX initialized|\[EFI stub\] Accepting pending pages", 120.0),
+    StageRow("ostd", r"OSTD initialized\. Preparing components\.", 90.0),
+    StageRow("thread", r"Spawn (?:init|the first kernel) thread", 90.0),
+    StageRow("initramfs", r"^\[kernel\] unpacking (?:the )?initramfs\.cpio\.gz to rootfs", 180.0),
+    StageRow(
+        "init",
+        r"^\[kernel\] (?:rootfs|initramfs) is ready|^\[kernel\] running /init as the init process"
+        r"|Hello world from kernel!|Presented by the Asterinas developers",
+        240.0,
+    ),
+    StageRow("prompt", r"^~ # ", 0.0),
+    StageRow(
+        "smoke",
+        r"^Successfully booted\.|^All (?:general|regression|conformance) tests passed\.|^Vsock test passed\."
+        r"|^.{1,40} of .{1,40} test cases passed\.",
+        0.0,
+    ),
+)
+
+_ORDER = {row.name: number for number, row in enumerate(STAGES)}
+_ENDS = frozenset({"prompt", "smoke"})
+_PROMPT = re.compile(r"^~ # ")
+# Behind the prompt, where floods come from, only these are looked for.
+_PANICS = tuple(row for row in FAILURES if row.kind is FailureKind.PANIC and not row.detail)
+_MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[[^\]]{0,200}\] Error (\d{1,3})")
+_START_SECONDS = 300.0
+_LINE, _OVERLAP, _PROMPT_BYTES = 8192, 512, 256
+_PANIC_LINES = 60
+_KEPT_LINES = 12
+
+
+@dataclass(frozen=True)
+class BootReport:
+    """What a run's log and exit code say together.
+
+    stage: the last one that began. sentence: the outcome in words. remedy, reference: of the known failure,
+    empty where there is none. failure: its id. lines: the lines of the log that the verdict rests on.
+    """
+
+    outcome: BootOutcome
+    goal: Goal
+    stage: str
+    sentence: str
+    timeline: Timeline
+    remedy: str = ""
+    failure: str | None = None
+    reference: str = ""
+    exit_code: int | None = None
+    lines: tuple[str, ...] = ()
+
+    @property
+    def booted(self) -> bool:
+        """The run reached its goal, and nothing speaks against it."""
+        return self.outcome is BootOutcome.BOOTED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return {
+            "outcome": self.outcome.value,
+            "goal": self.goal.value,
+            "stage": self.stage,
+            "sentence": self.sentence,
+            "remedy": self.remedy or None,
+            "failure": self.failure,
+            "reference": self.reference or None,
+            "exit_code": self.exit_code,
+            "stages": self.timeline.to_list(),
+            "lines": list(self.lines),
+        }
+
+    def __repr__(self) -> str:
+        return f"BootReport({self.outcome}, stage={self.stage!r}, failure={self.failure!r})"
+
+    def __str__(self) -> str:
+        return f"{self.timeline}\n{columns(self._rows())}"
+
+    def _repr_html_(self) -> str:
+        spans = [(stage.name, stage.start, stage.seconds) for stage in self.timeline.stages]
+        return join([bars(spans), table(self._rows()), pre("\n".join(self.lines))])
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [(self.outcome.value, self.sentence)]
+        rows += [("remedy", self.remedy)] if self.remedy else []
+        rows += [("see", self.reference)] if self.reference else []
+        return rows
+
+
+class _Stream:
+    """One stream: its unfinished line, and what the lines before it mean for the next."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self.at_prompt = False
+        self.panic_left = 0
+        self.panic_next = False
+
+
+class BootLogReader:
+    """Follows the log of one run. Feed it, ask it, and let it judge at the end."""
+
+    def __init__(self, goal: Goal = Goal.ANY, first_stage: str = "start", patience: float = 1.0) -> None:
+        """``first_stage`` lasts from second 0 to the first mark; ``patience`` stretches every deadline."""
+        self.goal = goal
+        self._first = first_stage
+        self._patience = patience
+        self._streams: dict[str, _Stream] = {}
+        self._begun: dict[str, float] = {}
+        self._failure: Failure | None = None
+        self._panicked = False
+        self._fatal_at: float | None = None
+        self._panic_says = ""
+        self._panic_at = ""
+        self._lines: list[str] = []
+        self._make_error: int | None = None
+        self.last_line = ""
+
+    @property
+    def stage(self) -> str:
+        """The furthest stage that has begun."""
+        return max(self._begun, key=_ORDER.__getitem__, default=self._first)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Every stage that has begun, in order."""
+        return tuple(sorted(self._begun, key=_ORDER.__getitem__))
+
+    @property
+    def failure(self) -> Failure | None:
+        """The heaviest known failure so far; it need not be fatal."""
+        return self._failure
+
+    @property
+    def fatal_at(self) -> float | None:
+        """When the first fatal line came; more lines may still say why."""
+        return self._fatal_at
+
+    @property
+    def reached(self) -> bool:
+        """The goal has been reached."""
+        wanted = _ENDS if self.goal is Goal.ANY else {self.goal.value}
+        return bool(wanted & self._begun.keys())
+
+    def feed(self, stream: str, data: bytes, now: float) -> None:
+        """Take more of a stream, which arrived ``now`` seconds after the start."""
+        state = self._streams.setdefault(stream, _Stream())
+        *lines, state.rest = (state.rest + data).split(b"\n")
+        for line in lines:
+            self._take(state, self._cut(state, line, now), now)
+        state.rest = self._cut(state, state.rest, now)
+        if len(state.rest) <= _PROMPT_BYTES and not state.at_prompt and _PROMPT.search(_text(state.rest)):
+            # A prompt has no end of line.
+            self._begin(state, "prompt", now)
+
+    def deadline(self) -> float | None:
+        """When the stage that runs must have ended, in seconds since the start; None at the goal."""
+        if self.reached or self._panicked:
+            return None
+        stage = self.stage
+        allowed = STAGES[_ORDER[stage]].seconds if stage in _ORDER else _START_SECONDS
+        return self._begun.get(stage, 0.0) + (allowed or _START_SECONDS) * self._patience
+
+    def overdue(self, now: float) -> bool:
+        """The stage that runs has passed its deadline."""
+        deadline = self.deadline()
+        return deadline is not None and now >= deadline
+
+    def timeline(self, now: float) -> Timeline:
+        """The stages until ``now``, without gaps."""
+        names = [self._first, *(name for name in self.stages if name != self._first)]
+        starts = [0.0]
+        for name in names[1:]:
+            later = [self._begun[other] for other in names[1:] if _ORDER[other] >= _ORDER[name]]
+            starts.append(max(starts[-1], min(later)))
+        ends = [*starts[1:], max(now, starts[-1])]
+        pairs = zip(names, starts, ends, strict=True)
+        return Timeline(tuple(Stage(name, start, end - start) for name, start, end in pairs))
+
+    def finish(
+        self, now: float, exit_code: int | None = None, layer: Layer = Layer.QEMU, *, hung: bool | None = None
+    ) -> BootReport:
+        """Judge the run; ``exit_code`` None: it has not ended. ``hung`` None: as the deadlines say."""
+        for state in self._streams.values():
+            self._take(state, state.rest, now)
+            state.rest = b""
+        stands = self.overdue(now) if hung is None else hung
+        outcome, words, cause = self._judge(exit_code, layer, stands and exit_code is None)
+        return BootReport(
+            outcome=outcome,
+            goal=self.goal,
+            stage=self.stage,
+            sentence=words,
+            timeline=self.timeline(now),
+            remedy=cause[1],
+            failure=cause[0],
+            reference=cause[2],
+            exit_code=exit_code,
+            lines=tuple(self._lines),
+        )
+
+    def _cut(self, state: _Stream, line: bytes, now: float) -> bytes:
+        """Take a line that does not end in pieces that overlap, so that nothing grows without bound."""
+        at = 0
+        while len(line) - at > _LINE:
+            self._take(state, line[at : at + _LINE], now)
+            at += _LINE - _OVERLAP
+        return line[at:]
+
+    def _take(self, state: _Stream, raw: bytes, now: float) -> None:
+        line = _text(raw)
+        bare = line.strip()
+        if not bare:
+            return
+        if not state.at_prompt:
+            self.last_line = bare[:200]
+            for row in STAGES:
+                if row.expression.search(line):
+                    self._begin(state, row.name, now)
+        if (match := _MAKE_ERROR.match(line)) and self._make_error is None:
+            self._make_error = int(match[1])
+        self._panic_message(state, bare)
+        rows = _PANICS if state.at_prompt and not state.panic_left else FAILURES
+        for failure in rows:
+            if failure.expression.search(line) and self._counts(failure, state):
+                self._found(failure, state, bare, now)
+
+    def _begin(self, state: _Stream, name: str, now: float) -> None:
+        self._begun.setdefault(name, now)
+        state.at_prompt |= name == "prompt"
+
+    def _counts(self, failure: Failure, state: _Stream) -> bool:
+        if state.at_prompt and failure.kind is not FailureKind.PANIC:
+            return False  # what the guest's own programs print proves nothing about the boot
+        if failure.detail and not state.panic_left:
+            return False
+        return not failure.before or failure.before not in self._begun
+
+    def _found(self, failure: Failure, state: _Stream, line: str, now: float) -> None:
+        if failure.kind is FailureKind.PANIC and not failure.detail:
+            state.panic_left, state.panic_next = _PANIC_LINES, True
+        if failure.fatal:
+            self._panicked |= failure.kind is FailureKind.PANIC
+            self._fatal_at = now if self._fatal_at is None else self._fatal_at
+        self._keep(line)
+        if self._failure is None or failure.weight > self._failure.weight:
+            self._failure = failure
+
+    def _panic_message(self, state: _Stream, line: str) -> None:
+        """Keep what a panic says, its next line, and where: the first line that begins with ``at``."""
+        if not state.panic_left:
+            return
+        state.panic_left -= 1
+        if state.panic_next and not self._panic_says:
+            self._panic_says = one_line(line, 160)
+            self._keep(line)
+        elif not self._panic_at and re.match(r"at \S{1,200}:\d", line):
+            self._panic_at = one_line(line, 200)
+            self._keep(line)
+        state.panic_next = False
+
+    def _keep(self, line: str) -> None:
+        kept = one_line(line, 300)
+        if len(self._lines) < _KEPT_LINES and kept not in self._lines:
+            self._lines.append(kept)
+
+    def _judge(
+        self, exit_code: int | None, layer: Layer, hung: bool
+    ) -> tuple[BootOutcome, str, tuple[str | None, str, str]]:
+        failure = self._failure
+        cause = (failure.id, failure.remedy, failure.reference) if failure else (None, "", "")
+        where = f"in stage {self.stage}"
+        if self._panicked:
+            message = f"{self._panic_says} {self._panic_at}".strip()
+            said = f": {message}" if message else ""
+            what = failure.sentence if failure else "the kernel panicked"
+            return BootOutcome.PANIC, f"Panic {where}: {what}{said}.", cause
+        code = self._code(exit_code, layer)
+        if self.reached and code in (None, "success"):
+            end = "the test passed" if "smoke" in self._begun else "the shell's prompt is there"
+            return BootOutcome.BOOTED, f"Booted: {end}.", (None, "", "")
+        if failure is not None and (failure.fatal or code is not None):
+            return BootOutcome.FAILED, f"Failed {where}: {failure.sentence}.", cause
+        if code is not None:
+            ended = f"exit code {exit_code}"
+            if code == "success":
+                why = (
+                    f"the run ended ({ended}) before it reached its goal, and a code of success is not enough"
+                )
+            elif self.reached:
+                why = f"the goal was reached, but {ended} says that the guest failed afterwards"
+            else:
+                why = f"it ended with {ended}, which means {code}"
+            return BootOutcome.FAILED, f"Failed {where}: {why}; {self._last()}.", cause
+        if hung:
+            known = next((row for row in HANGS if row.fits(self.stage, self.last_line)), None)
+            what = known.sentence if known else "nothing more came within the stage's deadline"
+            words = f"Hang {where}: {what}; {self._last()}."
+            return BootOutcome.HANG, words, (known.id, known.remedy, known.reference) if known else cause
+        return BootOutcome.RUNNING, f"Not decided {where}: {self._last()}.", cause
+
+    def _last(self) -> str:
+        return f"the last line was {self.last_line!r}" if self.last_line else "it printed nothing"
+
+    def _code(self, exit_code: int | None, layer: Layer) -> str | None:
+        """What an exit code means; None while the run goes on."""
+        if exit_code is None:
+            return None
+        if layer is Layer.QEMU:
+            known = {33: "success", 0: "success", 65: "that the guest failed or panicked"}
+            return known.get(exit_code, "a problem of QEMU or the host, or a triple fault")
+        number = self._make_error if exit_code and self._make_error is not None else exit_code
+        known = {
+            0: "success",
+            1: "that the guest ran and failed or panicked",
+            2: "a problem of QEMU or the host, or a triple fault",
+            **dict.fromkeys((3, 5, 6, 7, 8, 12), "that OSDK failed before QEMU"),
+        }
+        return known.get(number, "that the run did not work")
+
+
+def classify(
+    streams: Mapping[str, bytes],
+    exit_code: int | None = None,
+    layer: Layer = Layer.QEMU,
+    goal: Goal = Goal.ANY,
+    *,
+    hung: bool = False,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> BootReport:
+    """Judge whole logs by name of stream; ``hung``: the run was ended because it stood still."""
+    reader = BootLogReader(goal)
+    for name, data in streams.items():
+        reader.feed(name, data, clock())
+    return reader.finish(clock(), exit_code, layer, hung=hung)
+
+
+def _text(raw: bytes) -> str:
+    return clean(raw.decode("utf-8", "replace").rstrip("\r"))

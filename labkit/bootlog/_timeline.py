@@ -1,0 +1,165 @@
+"""The boot log as stages: what the machine was doing when, read off the markers it prints."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labkit.show import bars, clean, columns
+
+_SEE_LOGS = "console.log and qemu.log in the run directory say more."
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The line that begins a stage, and how long the stage before it may take (seconds)."""
+
+    stage: str
+    pattern: str
+    deadline: float
+
+
+@dataclass(frozen=True)
+class GuestType:
+    """What is known about a guest: the stages of its boot log, and how it says that it failed.
+
+    marks: the lines that begin the stages after the first, each with the longest wait (seconds, TCG).
+    failures: patterns of lines after which the boot cannot succeed; group 1 is what to tell the user.
+    """
+
+    name: str
+    first_stage: str
+    marks: tuple[Mark, ...]
+    failures: tuple[str, ...]
+    power_off: str = "poweroff -f"
+    reseeds: bool = True
+
+    def watch(self) -> StageTracker:
+        """Follow a boot from power-on."""
+        return StageTracker(self)
+
+    def resumed(self) -> StageTracker:
+        """Follow a machine that goes on where it was saved."""
+        return StageTracker(replace(self, first_stage="restore", marks=()))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a boot: its start and length in seconds since power-on."""
+
+    name: str
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The stages of one boot, in order, without gaps."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def seconds(self) -> float:
+        """From power-on to the end of the last stage."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def __repr__(self) -> str:
+        return f"Timeline({' → '.join(stage.name for stage in self.stages)})"
+
+    def __str__(self) -> str:
+        return columns([(stage.name, f"{stage.seconds:6.2f} s") for stage in self.stages])
+
+    def _repr_html_(self) -> str:
+        return bars([(stage.name, stage.start, stage.seconds) for stage in self.stages])
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The stages as the contract's JSON shows them."""
+        return [{"name": stage.name, "seconds": round(stage.seconds, 3)} for stage in self.stages]
+
+
+class StageTracker:
+    """Follows a boot log, fed in pieces of any size: when each stage began, and whether it failed."""
+
+    def __init__(self, profile: GuestType) -> None:
+        """Begin in the profile's first stage at second 0; its marks follow in order, some may be missing."""
+        self._begun: list[tuple[str, float]] = [(profile.first_stage, 0.0)]
+        self._marks = list(profile.marks)
+        self._failures = [re.compile(pattern) for pattern in profile.failures]
+        self._lines: dict[str, str] = {}
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
+        self.last_line = "(nothing)"
+        self.failure: str | None = None
+
+    @property
+    def stage(self) -> str:
+        """The stage that is running."""
+        return self._begun[-1][0]
+
+    @property
+    def began(self) -> float:
+        """When it began, in seconds since power-on."""
+        return self._begun[-1][1]
+
+    @property
+    def expected(self) -> Mark | None:
+        """The next mark; None when the last stage has begun."""
+        return self._marks[0] if self._marks else None
+
+    @property
+    def reached(self) -> bool:
+        """The last stage has begun."""
+        return not self._marks
+
+    def feed(self, stream: str, data: bytes, now: float) -> None:
+        """Take more of a stream, which arrived ``now`` seconds after power-on."""
+        decoder = self._decoders.setdefault(stream, codecs.getincrementaldecoder("utf-8")("replace"))
+        *lines, last = (self._lines.get(stream, "") + decoder.decode(data)).split("\n")
+        for line in lines:
+            self._take(clean(line.rstrip("\r")), now)
+        # A mark counts before its line has ended; a flood without newlines is bounded.
+        self._look_for_mark(clean(last), now)
+        self._lines[stream] = last[-1000:]
+
+    def complaint(self, now: float, ended: bool, exit_code: int | None) -> tuple[str, str] | None:
+        """Why the boot cannot succeed any more, and what to do about it; None while it can."""
+        if self.failure is not None:
+            return f"The guest failed in stage {self.stage}: {self.failure}.", _SEE_LOGS
+        last = f"the last line was {self.last_line!r}."
+        if ended:
+            return f"QEMU ended in stage {self.stage}; {last}", _SEE_LOGS
+        if self.expected is not None and self.due(now) <= 0:
+            within = f"within {self.expected.deadline:g} s"
+            return f"Stage {self.stage} did not end {within}; {last}", _SEE_LOGS
+        return None
+
+    def due(self, now: float) -> float:
+        """Seconds until the running stage passes its deadline."""
+        return self.began + self.expected.deadline - now if self.expected else 0.0
+
+    def begin(self, stage: str, now: float) -> None:
+        """Begin a stage that no line of the log announces."""
+        self._begun.append((stage, now))
+        self._marks.clear()
+
+    def timeline(self, end: float) -> Timeline:
+        """The stages so far, the running one ending at ``end`` seconds."""
+        pairs = itertools.pairwise([*self._begun, ("", end)])
+        return Timeline(tuple(Stage(name, start, after - start) for (name, start), (_, after) in pairs))
+
+    def _take(self, line: str, now: float) -> None:
+        if line.strip():
+            self.last_line = line.strip()[:200]
+        if self.failure is None:
+            found = next((match for failure in self._failures if (match := failure.search(line))), None)
+            self.failure = found[1].strip() if found else None
+        self._look_for_mark(line, now)
+
+    def _look_for_mark(self, line: str, now: float) -> None:
+        for skipped, mark in enumerate(self._marks):
+            if re.search(mark.pattern, line):
+                self._begun.append((mark.stage, now))
+                del self._marks[: skipped + 1]
+                return

@@ -1,0 +1,288 @@
+"""Where the container's image comes from: it is there, it is pulled, loaded from a file, or built."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shutil
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.container._engine import Engine
+from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError
+from labkit.show import one_line
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+Progress = Callable[[str], None]
+
+_UNPACKED = 3
+"""How much larger than its compressed layers an image is on the disk: Debian images measure 2.5 to 3."""
+
+_TELL_SECONDS = 5.0
+_CANCEL_SECONDS = 30.0
+_INTERMEDIATE = re.compile(r"---> Running in ([0-9a-f]{12,64})")
+_LAYER = re.compile(r"---> ([0-9a-f]{12,64})\s*$")
+
+
+def has_image(client: DockerClient, reference: str) -> bool:
+    """The engine has the image."""
+    import docker
+
+    try:
+        client.images.get(reference)
+    except docker.errors.ImageNotFound:
+        return False
+    return True
+
+
+def pull_image(client: DockerClient, engine: Engine, reference: str, on_progress: Progress) -> None:
+    """Pull an image; says how large it is and how far the download has come.
+
+    Raises:
+        MissingComponent: there is no such image, or its registry does not answer.
+        StorageError: it will not fit, or did not.
+    """
+    import docker
+    import requests
+
+    repository, tag = docker.utils.parse_repository_tag(reference)
+    on_progress(f"pulling {reference}")
+    progress = _Progress(reference, engine, on_progress)
+    try:
+        with _hanging_up(client):
+            for event in _events(client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)):
+                progress.take(event)
+    except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
+        raise _pull_refusal(reference, str(error)) from error
+
+
+def load_image(client: DockerClient, archive: Path, on_progress: Progress) -> str:
+    """Load an image from a file of ``docker save``; its reference.
+
+    Raises:
+        UsageError: the file cannot be read, or holds no image.
+        StorageError: it did not fit.
+    """
+    import docker
+
+    on_progress(f"loading an image from {archive}")
+    try:
+        with _hanging_up(client), archive.open("rb") as file:
+            images = client.images.load(file)
+    except OSError as error:
+        raise UsageError(f"{archive} cannot be read: {error.strerror}.", "Check the path.") from error
+    except docker.errors.DockerException as error:
+        raise _storage(str(error)) or UsageError(
+            f"{archive} is no image that the engine can load: {one_line(str(error))}.",
+            "Give a file that `docker save` has written.",
+        ) from error
+    if not images:
+        raise UsageError(f"{archive} holds no image.", "Give a file that `docker save` has written.")
+    return str((images[0].tags or [images[0].id])[0])
+
+
+def build_image(
+    client: DockerClient,
+    engine: Engine,
+    context: Path | Mapping[str, bytes],
+    tag: str,
+    on_progress: Progress,
+    *,
+    dockerfile: str = "Dockerfile",
+    arguments: Mapping[str, str] | None = None,
+    target: str = "",
+) -> None:
+    """Build an image; each step is said, unchanged steps come from the engine's cache.
+
+    context: a folder, or files by name. target: the stage to stop at; empty for the last. A build that is
+    cancelled leaves nothing: its container and the layers that it had made are removed.
+
+    Raises:
+        MissingComponent: a step failed, or the Dockerfile needs BuildKit.
+        StorageError: the disk is full.
+    """
+    import docker
+    import requests
+
+    before = {image["Id"] for image in client.api.images(all=True)}
+    made = _Made(client, before)
+    what = (
+        {"path": str(context)}
+        if isinstance(context, Path)
+        else {"fileobj": _archive(context), "custom_context": True}
+    )
+    try:
+        with _hanging_up(client):
+            stream = client.api.build(
+                **what,
+                dockerfile=dockerfile,
+                tag=tag,
+                buildargs=dict(arguments or {}),
+                labels={"labkit": "image"},
+                network_mode=None if engine.bridge else "host",
+                target=target,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for event in _events(stream):
+                text = event.get("stream", "").strip()
+                made.note(text)
+                if text.startswith("Step "):
+                    on_progress(one_line(text, 120))
+    except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
+        made.remove()
+        raise _build_refusal(tag, str(error)) from error
+    except BaseException:
+        made.remove()
+        raise
+
+
+@contextlib.contextmanager
+def _hanging_up(client: DockerClient) -> Iterator[None]:
+    """Close the connections that were made inside: the engine cancels what its client has left."""
+    made: list[Any] = []
+
+    def keep(response: Any, *args: object, **kwargs: object) -> None:
+        made.append(response)
+
+    hooks = client.api.hooks["response"]
+    hooks.append(keep)
+    try:
+        yield
+    finally:
+        hooks.remove(keep)
+        for response in made:
+            response.close()
+
+
+class _Made:
+    """What a build has made so far, so that a cancelled one can take it back."""
+
+    def __init__(self, client: DockerClient, before: set[str]) -> None:
+        self._client = client
+        self._before = before
+        self._containers: list[str] = []
+        self._layers: list[str] = []
+
+    def note(self, text: str) -> None:
+        if match := _INTERMEDIATE.search(text):
+            self._containers.append(match[1])
+        elif match := _LAYER.search(text):
+            self._layers.append(match[1])
+
+    def remove(self) -> None:
+        import docker
+        import requests
+
+        refusals = (docker.errors.APIError, requests.exceptions.RequestException)
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        for container in self._containers[-1:]:
+            while time.monotonic() < deadline:
+                try:
+                    self._client.api.remove_container(container, force=True, v=True)
+                except docker.errors.NotFound:
+                    break
+                except refusals:
+                    time.sleep(0.1)  # the engine is removing it
+        known = {identity.removeprefix("sha256:")[:12] for identity in self._before}
+        for layer in reversed(self._layers):
+            if layer[:12] not in known:
+                with contextlib.suppress(*refusals):
+                    self._client.api.remove_image(layer)
+
+
+class _EngineError(Exception):
+    """The engine reported an error inside a stream of events."""
+
+
+def _events(stream: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    for event in stream:
+        if "error" in event:
+            raise _EngineError(str(event["error"]))
+        yield event
+
+
+class _Progress:
+    """Follows a pull: how much there is, how much has come, and whether it can fit."""
+
+    def __init__(self, reference: str, engine: Engine, on_progress: Progress) -> None:
+        self._reference = reference
+        self._root = engine.root
+        self._say = on_progress
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._told = 0.0
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        detail = event.get("progressDetail") or {}
+        if event.get("status") != "Downloading" or not detail.get("total"):
+            return
+        self._layers[event["id"]] = (detail.get("current", 0), detail["total"])
+        here, total = (sum(numbers) for numbers in zip(*self._layers.values(), strict=True))
+        free = shutil.disk_usage(self._root).free if self._root else None
+        if free is not None and (total - here) * _UNPACKED > free:
+            raise StorageError(
+                f"{self._reference} needs about {total * _UNPACKED / 1e9:.1f} GB in {self._root}, "
+                f"where {free / 1e9:.1f} GB are free.",
+                "Free some space there (`docker system df` shows what takes it), then try again.",
+            )
+        if time.monotonic() - self._told > _TELL_SECONDS or here == total:
+            self._told = time.monotonic()
+            self._say(f"  {here / 1e6:.0f} of {total / 1e6:.0f} MB so far known")
+
+
+def _archive(files: Mapping[str, bytes]) -> io.BytesIO:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    data.seek(0)
+    return data
+
+
+def _storage(said: str) -> LabkitError | None:
+    if "no space left on device" in said.lower() or "disk quota exceeded" in said.lower():
+        return StorageError(
+            "The disk of the container engine is full.",
+            "Free some space there (`docker system df` shows what takes it), then try again.",
+        )
+    return None
+
+
+def _pull_refusal(reference: str, said: str) -> LabkitError:
+    if full := _storage(said):
+        return full
+    words = said.lower()
+    if re.search(
+        r"manifest unknown|not found|manifest for|access denied|unauthorized|no matching manifest", words
+    ):
+        return MissingComponent(
+            f"There is no image {reference} in its registry, or it is not public.",
+            "Name another with --image, load one with --image-file, or build it with --build-image.",
+        )
+    return MissingComponent(
+        f"The registry of {reference} does not answer.",
+        "Check the network connection, or load the image from a file with --image-file.",
+    )
+
+
+def _build_refusal(tag: str, said: str) -> LabkitError:
+    if full := _storage(said):
+        return full
+    if "requires buildkit" in said.lower() or "the --mount option" in said.lower():
+        return MissingComponent(
+            f"The Dockerfile of {tag} needs BuildKit.",
+            "Build it with `docker buildx build`, then give it with --image.",
+        )
+    return MissingComponent(
+        f"The image {tag} could not be built: {one_line(said).rstrip('.')}.",
+        "The step that failed is the last one named above.",
+    )

@@ -1,0 +1,53 @@
+"""A Linux through the firmware: labkit's own guest, or one whose kernel or root file system is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, is_own_initramfs
+from labkit.platforms._request import BootPlan, BootRequest
+from labkit.settings import Settings
+from labkit.toolchain import Firmware, Toolchain
+from labkit.vm import LINUX_MEMORY, BootSpec, MachineConfig, Port
+
+
+def plan_linux(
+    request: BootRequest, toolchain: Toolchain, firmware: Firmware, settings: Settings
+) -> BootPlan:
+    """A Linux through the firmware: labkit's own kernel and root file system, or those of the request.
+
+    Raises:
+        UsageError: too little memory.
+    """
+    own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
+    spec = BootSpec(
+        firmware=firmware,
+        kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
+        initrd=request.initrd.absolute() if request.initrd else own_initrd,
+        command_line=f"{COMMAND_LINE} {request.append}".strip(),
+        profile=LINUX,
+        memory=LINUX_MEMORY.given(request.memory),
+        cpus=request.smp,
+    )
+    if request.initrd and not is_own_initramfs(request.initrd.read_bytes()):
+        return _foreign_initrd(request.initrd, BootPlan(spec, firmware))
+    return BootPlan(spec, firmware)
+
+
+def _foreign_initrd(initrd: Path, own: BootPlan) -> BootPlan:
+    """A Linux with somebody else's root file system: its shell is where its console is."""
+    spec = replace(own.spec, tpm=False, board=MachineConfig(shell=Port.TTYS0), profile=SHELL_PROMPT)
+    words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
+    return unmeasured(spec, own.firmware, words)
+
+
+def unmeasured(spec: BootSpec, firmware: Firmware | None, recognized: str) -> BootPlan:
+    """A plan whose boot has no registers, with the reason."""
+    if spec.firmware is None:
+        why = (
+            "The kernel was started directly: no firmware measured anything, so there is no MRTD and no RTMR."
+        )
+    else:
+        why = "The guest shows no event log, so there is no RTMR; MRTD is computed from the firmware file."
+    return BootPlan(spec, firmware, recognized, why)

@@ -1,0 +1,43 @@
+"""What a user asks to boot, and the machine that it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.toolchain import Firmware
+from labkit.vm import BootSpec
+
+
+@dataclass(frozen=True)
+class BootRequest:
+    """What the user asks for; None and empty mean labkit's own, or what fits the image.
+
+    memory: MiB. append: added to the kernel's command line. cold: from power-on, without snapshot.
+    iso: boots instead of a kernel. profile: the version of Asterinas that the image is, by name.
+    smp: virtual CPUs.
+    """
+
+    memory: int | None = None
+    append: str = ""
+    kernel: Path | None = None
+    initrd: Path | None = None
+    firmware: Path | None = None
+    cold: bool = False
+    iso: Path | None = None
+    profile: str | None = None
+    smp: int = 1
+
+
+@dataclass(frozen=True)
+class BootPlan:
+    """The machine that a request comes to.
+
+    recognized: what the given image is and why, in a clause; empty for labkit's own guest.
+    unmeasured: why the boot has no registers, in a sentence; None where it is measured.
+    """
+
+    spec: BootSpec
+    firmware: Firmware | None
+    recognized: str = ""
+    unmeasured: str | None = None

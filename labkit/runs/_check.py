@@ -1,0 +1,321 @@
+"""The check of an attested run, offline, from its directory alone: what was changed, and who vouches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit.attest import (
+    Policy,
+    QuoteVerdict,
+    appraise,
+    make_tdreport,
+    parse_collateral,
+    parse_quote,
+    parse_tdreport,
+    verify_quote,
+)
+from labkit.errors import DataError, LabkitError, UsageError
+from labkit.measure import parse_log
+from labkit.runs._statement import (
+    FOLDER,
+    STATEMENT,
+    canonical_notebook,
+    digest,
+    digest_files,
+    encode,
+    read_file,
+)
+from labkit.settings import Trust
+from labkit.show import clean, columns, join, pre, stamp, table
+
+_NAMES = frozenset(
+    {
+        "collateral.json",
+        "eventlog.EMULATED.bin",
+        "quote.EMULATED.bin",
+        "root.der",
+        "statement.json",
+        "tdreport.EMULATED.bin",
+    }
+)
+_QUOTE = f"{FOLDER}/quote.EMULATED.bin"
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """One thing that is not as attested: where, and what about it."""
+
+    where: str
+    what: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The fields under their names."""
+        return {"where": self.where, "what": self.what}
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """The outcome of a check; ``root_sha256`` is the fingerprint of the root that vouches.
+
+    named: the caller named the root. Otherwise it came with the directory, and whoever made the directory
+    may have made it.
+    """
+
+    directory: Path
+    alterations: tuple[Alteration, ...]
+    root_sha256: str
+    named: bool
+    trust: Trust
+    attested: int | None
+
+    @property
+    def intact(self) -> bool:
+        """Everything is as it was attested."""
+        return not self.alterations
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``labkit check --json``."""
+        return {
+            "verdict": "INTACT" if self.intact else "ALTERED",
+            "alterations": [item.to_dict() for item in self.alterations],
+            "attested": self.attested,
+            "root_sha256": self.root_sha256,
+            "root": "named" if self.named else "from the directory",
+            "trust": self.trust.value,
+            "stamp": self.trust.stamp,
+            "run_dir": str(self.directory),
+        }
+
+    def __repr__(self) -> str:
+        return f"RunCheck({'INTACT' if self.intact else 'ALTERED'}, {len(self.alterations)} alterations)"
+
+    def __str__(self) -> str:
+        return clean(
+            "\n".join(
+                [self._headline(), *([columns(self._rows())] if self.alterations else []), *self._notes()]
+            )
+        )
+
+    def _repr_html_(self) -> str:
+        return join([pre(self._headline()), table(self._rows()), pre("\n".join(self._notes()))])
+
+    def _headline(self) -> str:
+        if self.intact:
+            return f"{stamp(self.trust)}INTACT: every file is as it was attested."
+        count = len(self.alterations)
+        return f"{stamp(self.trust)}ALTERED: {count} {'finding' if count == 1 else 'findings'}."
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [(item.where, item.what) for item in self.alterations]
+
+    def _notes(self) -> list[str]:
+        notes = [f"Root that vouches: SHA-256 {self.root_sha256 or 'none'}"]
+        if not self.named:
+            notes.append("It came with the directory: compare it with what the author published elsewhere.")
+        if self.trust is Trust.NONE:
+            notes.append("No TDX hardware stands behind this: trust none.")
+        return notes
+
+
+def check_run(directory: Path, root: bytes | None = None, now: int | None = None) -> RunCheck:
+    """Check that a run directory is what was attested.
+
+    root: the root certificate (DER) to believe; without it, the one in the directory, which the outcome says.
+    now: the time to verify for; without it, the time of the attestation.
+
+    Raises:
+        UsageError: the directory holds no attested run.
+    """
+    if not (directory / FOLDER).is_dir() or (directory / FOLDER).is_symlink():
+        raise UsageError(f"There is no attested run in {directory}.", "Make one with labkit run --attest.")
+    check = _Check(directory)
+    check.run(root, now)
+    return RunCheck(
+        directory=directory,
+        alterations=tuple(check.found),
+        root_sha256=check.root_sha256,
+        named=root is not None,
+        trust=check.trust,
+        attested=check.attested,
+    )
+
+
+class _Check:
+    """The steps of one check; each adds what it finds."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.found: list[Alteration] = []
+        self.root_sha256 = ""
+        self.trust = Trust.NONE
+        self.attested: int | None = None
+
+    def run(self, root: bytes | None, now: int | None) -> None:
+        evidence = self._evidence()
+        text = evidence.get("statement.json", b"")
+        statement = self._statement(text)
+        if statement is None:
+            return
+        self._files(statement)
+        boot = statement["boot"]
+        whole = evidence.keys() >= _NAMES
+        for name, expected in boot["evidence"].items():
+            if name in evidence and hashlib.sha256(evidence[name]).hexdigest() != expected:
+                self._add(f"{FOLDER}/{name}", "was changed")
+                whole = False
+        own = evidence.get("root.der", b"")
+        self.root_sha256 = hashlib.sha256(root or own).hexdigest() if root or own else ""
+        if root is not None and own != root:
+            self._add(f"{FOLDER}/root.der", "is not the root that you named: another party attested this run")
+        if not whole:
+            self._add(_QUOTE, "was not verified, since other evidence is not as it was")
+        elif self._is_of_this_run(evidence["quote.EMULATED.bin"], digest(text)):
+            self._verify(evidence, boot, digest(text), root or own, now)
+
+    def _add(self, where: str, what: str) -> None:
+        self.found.append(Alteration(where, what))
+
+    def _evidence(self) -> dict[str, bytes]:
+        there = {path.name for path in (self.directory / FOLDER).iterdir()}
+        for name in sorted(there - _NAMES):
+            self._add(f"{FOLDER}/{name}", "was added")
+        evidence = {}
+        for name in sorted(_NAMES):
+            try:
+                evidence[name] = read_file(self.directory, f"{FOLDER}/{name}")
+            except DataError as error:
+                self._add(f"{FOLDER}/{name}", error.message)
+        return evidence
+
+    def _statement(self, text: bytes) -> dict[str, Any] | None:
+        """The statement, if it is one in its one spelling; its shape is checked before anything uses it."""
+        try:
+            statement = json.loads(text)
+            shaped = (
+                encode(statement) == text
+                and statement["format"] == 1
+                and all(isinstance(value, str) for value in statement["files"].values())
+                and all(isinstance(value, str) for value in statement["boot"]["evidence"].values())
+                and len(statement["boot"]["rtmr"]) == 4
+            )
+            attested = int(statement["attested"])
+            policy_of(statement["boot"], bytes(64))
+            _ = [(part["notebook"], part["canonical_sha256"]) for part in statement["chapters"]]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            shaped = False
+        if not shaped:
+            self._add(STATEMENT, "is no statement as labkit writes it: it was changed")
+            return None
+        self.attested = attested
+        return dict(statement)
+
+    def _files(self, statement: Mapping[str, Any]) -> None:
+        try:
+            there = digest_files(self.directory)
+        except DataError as error:
+            self._add("files", error.message)
+            return
+        expected = statement["files"]
+        canonical = {part["notebook"]: part["canonical_sha256"] for part in statement["chapters"]}
+        # Of several files with one content the first in order gives the name.
+        swapped = {value: name for name, value in sorted(expected.items(), reverse=True)}
+        for name in sorted(expected.keys() | there.keys()):
+            if name not in there:
+                self._add(name, "is missing")
+            elif name not in expected:
+                self._add(name, "was added")
+            elif there[name] != expected[name]:
+                other = swapped.get(there[name])
+                what = f"is now a copy of {other}" if other else self._changed(name, canonical.get(name))
+                self._add(name, what)
+
+    def _changed(self, name: str, canonical: str | None) -> str:
+        if canonical is None:
+            return "was changed"
+        try:
+            same = canonical_notebook(read_file(self.directory, name)) == canonical
+        except DataError:
+            return "was changed and is no notebook any more"
+        return "was changed, but in times of execution only" if same else "was changed in cells or outputs"
+
+    def _is_of_this_run(self, raw: bytes, wanted: bytes) -> bool:
+        """Whether verification can say more: the quote parses and is about this statement."""
+        try:
+            quote = parse_quote(raw)
+        except DataError as error:
+            self._add(_QUOTE, error.message)
+            return False
+        if quote.report_data != wanted:
+            self._add(_QUOTE, "is a quote of another run, or this run's statement was changed")
+            self._add(STATEMENT, "is not the statement that was quoted")
+            return False
+        return True
+
+    def _verify(
+        self,
+        evidence: Mapping[str, bytes],
+        boot: Mapping[str, Any],
+        wanted: bytes,
+        root: bytes,
+        now: int | None,
+    ) -> None:
+        try:
+            collateral = parse_collateral(evidence["collateral.json"])
+            when = self.attested if now is None else now
+            verdict = verify_quote(evidence["quote.EMULATED.bin"], collateral, when or 0, root)
+            log = parse_log(evidence["eventlog.EMULATED.bin"])
+            outcome = appraise(policy_of(boot, wanted), verdict, log)
+        except LabkitError as error:
+            self._add(_QUOTE, error.message)
+            return
+        self.trust = outcome.trust
+        for finding in outcome.findings:
+            self._add(_QUOTE, f"{finding.register}: {finding.why}")
+        for what in _loose_ends(verdict, evidence["tdreport.EMULATED.bin"], evidence["quote.EMULATED.bin"]):
+            self._add(*what)
+
+
+def _loose_ends(verdict: QuoteVerdict, report: bytes, quote: bytes) -> Iterator[tuple[str, str]]:
+    """What neither signature nor statement covers: padding, and the report that the quote was made of."""
+    if verdict.padding:
+        yield _QUOTE, "has bytes behind its end"
+    try:
+        same = _same_body(report, quote)
+    except LabkitError as error:
+        yield f"{FOLDER}/tdreport.EMULATED.bin", error.message
+    else:
+        if not same:
+            yield f"{FOLDER}/tdreport.EMULATED.bin", "is not the report behind the quote"
+
+
+def _same_body(data: bytes, quote: bytes) -> bool:
+    """Everything in the report follows from the quote: made again from it, it is the same to the byte."""
+    parse_tdreport(data)
+    body = parse_quote(quote)
+    made = make_tdreport(
+        mrtd=body.mrtd,
+        rtmr=body.rtmr,
+        report_data=body.report_data,
+        td_attributes=int.from_bytes(body.td_attributes, "little"),
+    )
+    return made.encode() == data
+
+
+def policy_of(boot: Mapping[str, Any], report_data: bytes) -> Policy:
+    """What the quote must say by the statement: the boot's registers and the statement's digest.
+
+    Raises:
+        ValueError, KeyError, TypeError: the statement is damaged.
+    """
+    zero, one, two, three = (bytes.fromhex(value) if value else None for value in boot["rtmr"])
+    return Policy(
+        allow_lab=True,
+        report_data=report_data,
+        mrtd=(bytes.fromhex(boot["mrtd"]),),
+        rtmr=(zero, one, two, three),
+    )

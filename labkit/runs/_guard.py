@@ -1,0 +1,122 @@
+"""Runs one program and lets nothing that it started outlive it.
+
+Called as ``python -m labkit.runs._guard PARENT ARGV…``, with the process id of the caller.
+
+A notebook's kernel leads its own session and may start daemons, so killing a process group does not
+reach them. This process is a *child subreaper* (prctl(2)): whatever loses its parent below it becomes
+its child and is found. It ends with the program, at SIGTERM, and when its own parent dies for any reason.
+The program's output goes to standard error; standard output gets the names of what had to be ended, as one
+JSON list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+# <linux/prctl.h>
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+GRACE = 3.0
+"""Seconds that left-over processes have between SIGTERM and SIGKILL."""
+
+
+def main(argv: list[str]) -> int:
+    """Run ``argv[1:]`` for process ``argv[0]``; returns its status (128 + signal), or 143 after SIGTERM."""
+    parent, words = int(argv[0]), argv[1:]
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        return 143
+    try:
+        # Not `labkit.process`: its pipes would be held open by the very daemons that are to be ended.
+        pid = os.posix_spawnp(
+            words[0],
+            words,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],
+            setsigdef=[signal.SIGINT, signal.SIGTERM],
+        )
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except SystemExit:
+        status = 143
+    # Nothing may interrupt the clean-up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    names = _end_children()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(names) + "\n")
+    return status if status >= 0 else 128 - status
+
+
+def die_with_parent() -> None:
+    """End this process when its parent does, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _end_children() -> list[str]:
+    """End every process below this one: SIGTERM, then SIGKILL after the grace time; returns their names.
+
+    Ending a process makes its children ours, so the rounds go on until there is none.
+    """
+    names: dict[int, str] = {}
+    deadline = time.monotonic() + GRACE
+    while _reap():
+        number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+        for pid, name in _children():
+            if pid not in names or number == signal.SIGKILL:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            names.setdefault(pid, name)
+        time.sleep(0.02)
+    return sorted(names.values())
+
+
+def _reap() -> bool:
+    """Collect every child that has ended; whether there are others."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _children() -> list[tuple[int, str]]:
+    """Process id and name of each living child, from /proc/PID/stat (proc_pid_stat(5))."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            stat = (folder / "stat").read_text(errors="replace")
+        except OSError:
+            continue
+        name, _, rest = stat.partition("(")[2].rpartition(")")
+        state, ppid = rest.split()[:2]
+        if int(ppid) == os.getpid() and state != "Z":
+            found.append((int(folder.name), name))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,328 @@
+"""Provenance of a run: what ran where, when, on which platform with which trust; kept in ``run.json``.
+
+A chapter reports its platform through a file: ``result.json`` anywhere below the run directory (at most
+three folders deep), a JSON object with the keys ``platform``, ``trust`` (``hardware`` or ``none``) and
+``accelerator``, and optionally ``versions``, an object of names and texts. Files that are new or changed
+when a chapter ends are that chapter's. What is not reported is recorded as null and never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from labkit import __version__, process
+from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
+from labkit.runs._execute import CellFailure
+from labkit.settings import Settings, Trust
+from labkit.show import clean, columns, stamp
+from labkit.toolchain import find_toolchain
+
+RECORD = "run.json"
+RESULT = "result.json"
+
+_PACKAGES = ("papermill", "nbclient", "nbconvert", "ipykernel", "jupyterlab", "cryptography", "dcap-qvl")
+_TEXT_LIMIT = 200
+_RESULT_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What chapters said of the platform they ran on; None where they said nothing."""
+
+    platform: str | None = None
+    trust: Trust | None = None
+    accelerator: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields under their names."""
+        return asdict(self)
+
+    @classmethod
+    def merge(cls, many: Iterable[Reported]) -> Reported:
+        """All of several reports in one: names side by side, trust only as high as the lowest."""
+        reports = list(many)
+        trusts = {report.trust for report in reports if report.trust is not None}
+        return cls(
+            platform=_side_by_side(report.platform for report in reports),
+            trust=Trust.NONE if Trust.NONE in trusts else Trust.HARDWARE if trusts else None,
+            accelerator=_side_by_side(report.accelerator for report in reports),
+        )
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One notebook of a run.
+
+    status: ``passed``, ``failed`` or ``interrupted``. seconds: wall time, with the kernel's start.
+    cells_run of cells: code cells that ended without an unexpected error.
+    output: the executed notebook, relative to the run directory; None where there is none.
+    content_sha256: of the executed notebook without times and the run directory's name, so that it is
+    the same for two runs that had the same results. output_sha256: of the file.
+    results: the ``result.json`` files it left. left_behind: names of processes it did not end itself.
+    """
+
+    name: str
+    title: str
+    source: str
+    source_sha256: str
+    kernel: str
+    parameters: dict[str, Any]
+    status: str
+    started: str
+    seconds: float
+    cells_run: int = 0
+    cells: int = 0
+    output: str | None = None
+    output_sha256: str | None = None
+    content_sha256: str | None = None
+    reported: Reported = field(default_factory=Reported)
+    results: tuple[str, ...] = ()
+    failure: CellFailure | None = None
+    left_behind: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields under their names, the report's among them."""
+        data = asdict(self)
+        data.update(data.pop("reported"))
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Chapter:
+        """The inverse of ``to_dict``."""
+        words = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
+        words["reported"] = Reported(
+            data.get("platform"), Trust(data["trust"]) if data.get("trust") else None, data.get("accelerator")
+        )
+        words["failure"] = CellFailure(**data["failure"]) if data.get("failure") else None
+        words["results"] = tuple(data.get("results", ()))
+        words["left_behind"] = tuple(data.get("left_behind", ()))
+        return cls(**words)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about one run of notebooks; ``directory`` is where it lies.
+
+    status: ``running``, ``passed``, ``failed`` or ``interrupted``. Times are UTC, ISO 8601.
+    """
+
+    directory: Path
+    status: str
+    started: str
+    finished: str | None
+    seconds: float
+    host: dict[str, Any]
+    versions: dict[str, str]
+    git: dict[str, Any] | None
+    chapters: tuple[Chapter, ...] = ()
+    site: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self.directory.name}: {self.status}, {len(self.chapters)} chapters>"
+
+    @property
+    def reported(self) -> Reported:
+        """What all chapters together reported."""
+        return Reported.merge(chapter.reported for chapter in self.chapters)
+
+    @property
+    def failed(self) -> tuple[Chapter, ...]:
+        """The chapters that did not pass."""
+        return tuple(chapter for chapter in self.chapters if chapter.status != "passed")
+
+    @property
+    def index(self) -> Path | None:
+        """The site's first page; None before there is a site."""
+        return self.directory / self.site if self.site else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as it stands in ``run.json``."""
+        return {
+            "format": 1,
+            "status": self.status,
+            **self.reported.to_dict(),
+            "stamp": self.reported.trust.stamp if self.reported.trust else None,
+            "started": self.started,
+            "finished": self.finished,
+            "seconds": self.seconds,
+            "host": self.host,
+            "versions": self.versions,
+            "git": self.git,
+            "chapters": [chapter.to_dict() for chapter in self.chapters],
+            "site": self.site,
+            "run_dir": str(self.directory),
+        }
+
+    def __str__(self) -> str:
+        passed = len(self.chapters) - len(self.failed)
+        mark = stamp(self.reported.trust) if self.reported.trust else ""
+        lines = [
+            f"{mark}{passed} of {len(self.chapters)} chapters passed in {self.seconds:.1f} s",
+            columns(
+                (chapter.name, chapter.status, f"{chapter.seconds:.1f} s", str(chapter.failure or ""))
+                for chapter in self.chapters
+            ),
+        ]
+        return clean("\n".join([*lines, str(self.index or self.directory)]))
+
+
+def write_record(run: Run) -> None:
+    """Write ``run.json`` in one step: a reader finds the old one or the new one."""
+    path = run.directory / RECORD
+    draft = path.with_suffix(".json.new")
+    draft.write_text(json.dumps(run.to_dict(), indent=2) + "\n")
+    draft.replace(path)
+
+
+def read_record(directory: Path) -> Run:
+    """Read the record of a run.
+
+    Raises:
+        UsageError: the directory holds no run.
+        DataError: the record is damaged.
+    """
+    try:
+        text = (directory / RECORD).read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"There is no run in {directory}.", f"Name a directory with a {RECORD}, as `labkit run` makes."
+        ) from None
+    try:
+        data = json.loads(text)
+        return Run(
+            directory=directory.resolve(),
+            status=data["status"],
+            started=data["started"],
+            finished=data["finished"],
+            seconds=float(data["seconds"]),
+            host=dict(data["host"]),
+            versions=dict(data["versions"]),
+            git=data["git"],
+            chapters=tuple(Chapter.from_dict(chapter) for chapter in data["chapters"]),
+            site=data["site"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{directory / RECORD} is damaged: {type(error).__name__}: {error}.", "Run the chapters again."
+        ) from None
+
+
+def result_files(directory: Path) -> dict[str, tuple[int, int]]:
+    """The result files below a run directory, by relative name, with what changes when they are written."""
+    found = {}
+    for pattern in ("*/", "*/*/", "*/*/*/"):
+        for path in sorted(directory.glob(pattern + RESULT)):
+            status = path.stat()
+            found[str(path.relative_to(directory))] = (status.st_mtime_ns, status.st_size)
+    return found
+
+
+def read_results(directory: Path, names: Iterable[str]) -> tuple[Reported, dict[str, str]]:
+    """What result files report, merged, and the versions they name; unusable files report nothing."""
+    reports: list[Reported] = []
+    versions: dict[str, str] = {}
+    for name in names:
+        path = directory / name
+        if path.stat().st_size > _RESULT_LIMIT:
+            continue
+        try:
+            data = json.loads(path.read_bytes())
+        except ValueError:
+            continue
+        if not isinstance(data, dict):
+            continue
+        word = data.get("trust")
+        trust = Trust(word) if isinstance(word, str) and word in {item.value for item in Trust} else None
+        reports.append(Reported(_text(data.get("platform")), trust, _text(data.get("accelerator"))))
+        known = data.get("versions")
+        for key, value in known.items() if isinstance(known, dict) else ():
+            text = _text(value)
+            if text is not None:
+                versions[clean(str(key), _TEXT_LIMIT)] = text
+    return Reported.merge(reports), versions
+
+
+def collect_versions() -> dict[str, str]:
+    """Versions of labkit, Python, and the packages that run and render notebooks."""
+    versions = {"labkit": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def collect_tools(settings: Settings) -> dict[str, str]:
+    """Versions of what the emulated platform is made of; empty where it is not set up."""
+    try:
+        tools = find_toolchain(settings)
+    except LabkitError:
+        return {}
+    versions = {}
+    for name, program in (("qemu", tools.qemu), ("swtpm", tools.swtpm)):
+        number = re.search(r"version (\d[^,\n]*)", program.version_text)
+        if number:
+            versions[name] = number[1]
+    return {**versions, "guest kernel": tools.kernel.name}
+
+
+def collect_host() -> dict[str, Any]:
+    """The machine without its name: operating system, kernel, processor, memory."""
+    try:
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        system = "Linux"
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "os": system,
+        "kernel": platform.release(),
+        "processor": _processor(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_mib": pages >> 20,
+    }
+
+
+def collect_git(folder: Path) -> dict[str, Any] | None:
+    """The commit that ``folder`` is at and whether files differ from it; None outside a checkout."""
+    commit = _first_line(["git", "-C", folder, "rev-parse", "HEAD"])
+    if commit is None:
+        return None
+    changed = _first_line(["git", "-C", folder, "status", "--porcelain", "--untracked-files=no"])
+    return {"commit": commit, "changed": bool(changed)}
+
+
+def finish(run: Run, status: str, finished: str, seconds: float) -> Run:
+    """The run with its end filled in."""
+    return replace(run, status=status, finished=finished, seconds=seconds)
+
+
+def _side_by_side(words: Iterable[str | None]) -> str | None:
+    return ", ".join(dict.fromkeys(word for word in words if word)) or None
+
+
+def _text(value: object) -> str | None:
+    return clean(value, _TEXT_LIMIT) if isinstance(value, str) and value else None
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _first_line(argv: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str | None:
+    try:
+        done = process.run(argv, timeout=20, env=env)
+    except MissingComponent:
+        return None
+    return done.text.partition("\n")[0] if done.ok else None

@@ -1,0 +1,216 @@
+"""Notebooks before they run: where they are, what they are called, which parameters they take."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import difflib
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import EllipsisType
+from typing import Any
+
+from labkit.errors import DataError, UsageError
+
+_CHAPTER = re.compile(r"\d\d-.+\.ipynb")
+_ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
+
+Default = str | int | float | bool | None | list[Any] | dict[str, Any] | EllipsisType
+"""The default of a parameter; ``...`` where it is an expression and not a literal."""
+
+
+@dataclass(frozen=True)
+class NotebookSource:
+    """A notebook as it lies on the disk.
+
+    name: the file name without its ending, the name of the chapter everywhere.
+    title: its first heading, else its name.
+    kernel, language: as its metadata say; the language is empty where they do not.
+    parameters: what the cell tagged ``parameters`` assigns, with the defaults.
+    cells: how many cells it has.
+    sha256: of the file's bytes.
+    """
+
+    path: Path
+    name: str
+    title: str
+    kernel: str
+    language: str
+    parameters: dict[str, Default]
+    cells: int
+    sha256: str
+
+
+def read_notebook(path: Path) -> Any:
+    """Read and validate a version 4 notebook.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: the file is no valid notebook.
+    """
+    return _parse(path, _read(path))
+
+
+def load_source(path: Path) -> NotebookSource:
+    """Read what can be known of a notebook without running it.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: the file is no valid notebook.
+    """
+    data = _read(path)
+    notebook = _parse(path, data)
+    spec = notebook.metadata.get("kernelspec", {})
+    info = notebook.metadata.get("language_info", {})
+    language = str(spec.get("language") or info.get("name") or "")
+    return NotebookSource(
+        path=path,
+        name=path.stem,
+        title=_title(notebook.cells) or path.stem,
+        kernel=str(spec.get("name") or "python3"),
+        language=language,
+        parameters=_parameters(notebook.cells, language or "python"),
+        cells=len(notebook.cells),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def notebooks_folder(start: Path) -> Path:
+    """The ``notebooks`` folder of the repository around ``start``, else that of labkit's own checkout.
+
+    Raises:
+        UsageError: there is none.
+    """
+    here = repository(start) or start
+    for root in (here, Path(__file__).resolve().parents[2]):
+        if (root / "notebooks").is_dir():
+            return root / "notebooks"
+    raise UsageError(
+        f"There is no folder `notebooks` in {here}.", "Name the notebooks, or go to labkit's repository."
+    )
+
+
+def repository(start: Path) -> Path | None:
+    """The nearest folder at or above ``start`` that holds ``.git``."""
+    return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), None)
+
+
+def find_notebooks(words: Sequence[str], start: Path) -> list[Path]:
+    """Turn what a person typed into files: paths, or names of chapters; nothing means the guided chapters.
+
+    The guided chapters are ``NN-*.ipynb`` in the order of their names, then ``flow.ipynb``.
+
+    Raises:
+        UsageError: no such notebook, or two of the same name.
+    """
+    if not words:
+        folder = notebooks_folder(start)
+        found = sorted(path for path in folder.iterdir() if _CHAPTER.fullmatch(path.name))
+        found += [path for path in (folder / "flow.ipynb",) if path.is_file()]
+        if not found:
+            raise UsageError(f"There is no chapter in {folder}.", "Name the notebooks to run.")
+        return found
+    paths = [_find(word, start) for word in words]
+    for path in paths:
+        if [other.stem for other in paths].count(path.stem) > 1:
+            raise UsageError(f"Two of the notebooks are called {path.stem}.", "Run them one after the other.")
+    return paths
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known words, for a remedy."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"There are: {', '.join(names)}." if names else ""
+
+
+def _find(word: str, start: Path) -> Path:
+    path = start / word
+    if path.is_file():
+        return path.resolve()
+    known: dict[str, Path] = {}
+    with contextlib.suppress(UsageError):
+        known = {path.stem: path for path in sorted(notebooks_folder(start).rglob("*.ipynb"))}
+    name = word.removesuffix(".ipynb")
+    if name in known:
+        return known[name].resolve()
+    raise UsageError(f"There is no notebook {word}.", near(name, known))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"There is no notebook {path}.", "Check the path.") from None
+
+
+def _parse(path: Path, data: bytes) -> Any:
+    import nbformat
+
+    try:
+        raw = json.loads(data)
+        if not isinstance(raw, dict) or raw.get("nbformat") != 4:
+            raise DataError(
+                f"{path} is no notebook of format 4.", "Open and save it in JupyterLab, or name another file."
+            )
+        with warnings.catch_warnings():
+            # Cells without ids are told by nbformat as a warning; they run all the same.
+            warnings.simplefilter("ignore")
+            nbformat.validate(raw)
+            notebook = nbformat.reads(data.decode(), as_version=4)
+    except (ValueError, nbformat.ValidationError) as error:
+        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        raise DataError(
+            f"{path} is no valid notebook: {reason[:200]}.", "Repair it, or name another file."
+        ) from None
+    return notebook
+
+
+def _title(cells: Sequence[Any]) -> str:
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            heading = re.search(r"^#+\s+(.+?)\s*#*$", cell.source, re.MULTILINE)
+            if heading:
+                return heading[1]
+    return ""
+
+
+def _parameters(cells: Sequence[Any], language: str) -> dict[str, Default]:
+    for cell in cells:
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ()):
+            return _assignments(cell.source, language)
+    return {}
+
+
+def _assignments(code: str, language: str) -> dict[str, Default]:
+    try:
+        tree = ast.parse(code) if language == "python" else None
+    except SyntaxError:
+        tree = None
+    if tree is None:
+        return dict.fromkeys(_ASSIGNMENT.findall(code), ...)
+    found: dict[str, Default] = {}
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        for target in targets:
+            if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign):
+                found[target.id] = _literal(node.value)
+    return found
+
+
+def _literal(node: ast.expr | None) -> Default:
+    try:
+        value = ast.literal_eval(node) if node is not None else ...
+    except ValueError:
+        return ...
+    known = value is None or isinstance(value, str | int | float | bool | list | dict)
+    return value if known else ...

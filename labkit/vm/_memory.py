@@ -1,0 +1,81 @@
+"""The memory of a guest: what it gets, the least that it takes, and what fits beside the guests that run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import UsageError
+from labkit.vm._rundir import RunningVm
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """What a kind of image takes. least, default: MiB. why: a clause that says what needs the least."""
+
+    least: int
+    default: int
+    why: str
+
+    def given(self, wanted: int | None) -> int:
+        """The memory for a guest of this kind, in MiB; the default where nothing is asked for.
+
+        Raises:
+            UsageError: it is too little.
+        """
+        if wanted is None:
+            return self.default
+        if wanted < self.least:
+            raise UsageError(
+                f"{wanted} MiB of memory is too little: this image needs at least {self.least} MiB, "
+                f"because {self.why}.",
+                f"Ask for {self.default}, or leave it out.",
+            )
+        return wanted
+
+
+# With less, the firmware fails in ways that say nothing about memory (measured below 192).
+LINUX_MEMORY = MemoryNeed(256, 512, "the firmware and the kernel need it")
+FOREIGN_MEMORY = MemoryNeed(256, 1024, "firmware, loader and kernel need it")
+"""An image of which nothing is known but that it boots."""
+
+
+def free_memory(machines: Sequence[RunningVm], meminfo: str | None = None) -> int:
+    """MiB that the host can still give, less what the running guests may still take (proc(5))."""
+    text = meminfo if meminfo is not None else Path("/proc/meminfo").read_text()
+    found = re.search(r"^MemAvailable: +(\d+) kB", text, re.MULTILINE)
+    available = int(found[1]) // 1024 if found else 1 << 20
+    promised = sum(max(0, machine.memory - _resident(machine.qemu_pid)) for machine in machines)
+    return max(0, available - promised)
+
+
+def check_memory(wanted: int, machines: Sequence[RunningVm], meminfo: str | None = None) -> None:
+    """See whether another guest of ``wanted`` MiB fits beside the running ones.
+
+    Raises:
+        UsageError: it does not.
+    """
+    room = free_memory(machines, meminfo)
+    if wanted <= room:
+        return
+    if machines:
+        raise UsageError(
+            f"Another TDVM of {wanted} MiB does not fit: {len(machines)} are running, and {room} MiB are "
+            "left.",
+            "End TDVMs that `labkit ps` shows with `labkit stop`, or shut down a notebook's kernel.",
+        )
+    raise UsageError(
+        f"{wanted} MiB of memory is more than this machine has free ({room} MiB).",
+        f"Ask for less; {LINUX_MEMORY.default} is enough for labkit's own guest.",
+    )
+
+
+def _resident(pid: int) -> int:
+    """MiB that a process has in memory (proc(5), VmRSS)."""
+    try:
+        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) // 1024 if found else 0

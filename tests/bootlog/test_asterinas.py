@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.bootlog import (
+    FAILURES,
+    HANGS,
+    BootLogReader,
+    BootOutcome,
+    BootReport,
+    Failure,
+    FailureKind,
+    Goal,
+    Hang,
+    Layer,
+    classify,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run, and what must be said about it."""
+
+    outcome: BootOutcome
+    stages: tuple[str, ...]
+    exit_code: int | None = None
+    failure: str | None = None
+    remedy: str = ""
+    hung: bool = False
+    goal: Goal = Goal.ANY
+
+
+KERNEL = ("ostd", "thread", "initramfs", "init")
+RUNS = {
+    "01": Run(BootOutcome.BOOTED, ("firmware", "grub", *KERNEL, "prompt")),
+    "02": Run(BootOutcome.BOOTED, ("firmware", "efi-stub", *KERNEL, "prompt")),
+    "03": Run(BootOutcome.BOOTED, (*KERNEL, "prompt")),
+    "04": Run(BootOutcome.BOOTED, (*KERNEL, "smoke"), 33, goal=Goal.SMOKE),
+    "05": Run(BootOutcome.BOOTED, ("thread", "initramfs", "init", "prompt"), 33),
+    "06": Run(BootOutcome.PANIC, KERNEL, 65, "init-ended", "init="),
+    "07": Run(BootOutcome.PANIC, (), None, "low-memory", "4096 MiB", hung=True),
+    "08": Run(BootOutcome.PANIC, ("ostd",), None, "framebuffer", "OVMF", hung=True),
+    "09": Run(BootOutcome.FAILED, ("efi-stub", *KERNEL), 33, "initrd-argument", "ELF"),
+    "10": Run(
+        BootOutcome.HANG, ("firmware", "grub", "ostd"), None, "smp-without-x2apic", "one CPU", hung=True
+    ),
+    "11": Run(BootOutcome.HANG, ("firmware", "grub"), None, "grub-2.06", "2.12", hung=True),
+}
+STREAMS = {"hvc0": "console", "ttyS0": "serial"}
+
+
+@cache
+def streams_of(folder: Path, number: str) -> dict[str, bytes]:
+    files = sorted(folder.glob(f"{number}-*.log"))
+    return {STREAMS[path.suffixes[-2].removeprefix(".")]: path.read_bytes() for path in files}
+
+
+def check(report: BootReport, run: Run) -> None:
+    assert report.outcome is run.outcome, report
+    assert report.failure == run.failure
+    assert run.remedy in report.remedy
+    assert tuple(stage.name for stage in report.timeline.stages[1:]) == run.stages
+    assert report.stage == (run.stages[-1] if run.stages else "start")
+
+
+@pytest.mark.data
+def test_every_recorded_run_is_in_the_table(shared_data: Path) -> None:
+    numbers = {path.name[:2] for path in (shared_data / "boot-logs").glob("*.log")}
+    assert numbers == set(RUNS)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("number", RUNS)
+def test_recorded_runs_whole(shared_data: Path, number: str) -> None:
+    run = RUNS[number]
+    streams = streams_of(shared_data / "boot-logs", number)
+    for order in itertools.permutations(streams):
+        report = classify(
+            {name: streams[name] for name in order}, run.exit_code, goal=run.goal, hung=run.hung
+        )
+        check(report, run)
+
+
+@pytest.mark.data
+@given(number=st.sampled_from(sorted(RUNS)), seed=st.integers(0, 1 << 32))
+def test_recorded_runs_in_random_chunks(shared_data: Path, number: str, seed: int) -> None:
+    chance = random.Random(seed)
+    run, streams = RUNS[number], dict(streams_of(shared_data / "boot-logs", number))
+    reader, now = BootLogReader(run.goal), 0.0
+    longest = chance.choice((1, 7, 300, 5000))
+    while streams:
+        name = chance.choice(sorted(streams))
+        size = chance.randint(1, longest)
+        piece, rest = streams[name][:size], streams.pop(name)[size:]
+        now += 0.125
+        reader.feed(name, piece, now)
+        if rest:
+            streams[name] = rest
+    report = reader.finish(now, run.exit_code, hung=run.hung)
+    check(report, run)
+    timeline = report.timeline.stages
+    assert all(a.start + a.seconds == b.start for a, b in itertools.pairwise(timeline))
+    assert report.timeline.seconds == pytest.approx(now)
+
+
+@pytest.mark.data
+@given(data=st.data())
+def test_a_log_cut_anywhere_claims_nothing_that_has_not_come(shared_data: Path, data: st.DataObject) -> None:
+    number = data.draw(st.sampled_from(sorted(RUNS)))
+    run, streams = RUNS[number], streams_of(shared_data / "boot-logs", number)
+    cut = {name: text[: data.draw(st.integers(0, len(text)))] for name, text in streams.items()}
+    report = classify(cut, goal=run.goal)
+    assert set(names(report)) <= set(run.stages)
+    if run.outcome is BootOutcome.BOOTED:
+        assert report.outcome in (BootOutcome.RUNNING, BootOutcome.BOOTED)
+        assert report.failure is None
+    else:
+        assert not report.booted
+    ended = classify(cut, 33, goal=run.goal)
+    assert ended.booted is (report.outcome is BootOutcome.BOOTED)
+
+
+@pytest.mark.data
+def test_a_log_cut_before_the_prompt_is_a_hang_once_its_deadline_has_passed(shared_data: Path) -> None:
+    for number, stage in (("10", "ostd"), ("11", "grub"), ("03", "init")):
+        streams = {
+            name: text.replace(b"\n~ # ", b"\n")
+            for name, text in streams_of(shared_data / "boot-logs", number).items()
+        }
+        reader = BootLogReader()
+        for name, text in streams.items():
+            reader.feed(name, text, 5.0)
+        deadline = reader.deadline()
+        assert deadline is not None
+        assert not reader.overdue(deadline - 0.1)
+        assert reader.finish(deadline - 0.1).outcome is BootOutcome.RUNNING
+        report = reader.finish(deadline)
+        assert report.outcome is BootOutcome.HANG
+        assert report.stage == stage
+
+
+# The wording of other versions, written after the reference.
+V0_9_0 = """\
+   Compiling ostd v0.9.0 (/root/asterinas/ostd)
+xorriso 1.5.4 : RockRidge filesystem manipulator
+BdsDxe: loading Boot0002 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x3,0x0)\r
+\x1b[2J\x1b[01;01HBdsDxe: starting Boot0002 "UEFI Misc Device"\r
+WARNING: no console will be available to OS\r
+error: no suitable video mode found.\r
+[EFI stub] Relocations applied.
+[EFI stub] Exiting EFI boot services.
+[EFI stub] Entering Asterinas entrypoint at 0x8001200
+Intel TDX initialized\r
+td gpaw: 52, td attributes: SEPT_VE_DISABLE\r
+[kernel] OSTD initialized. Preparing components.\r
+[kernel] Spawn init thread\r
+[kernel] unpacking the initramfs.cpio.gz to rootfs ...\r
+[kernel] rootfs is ready\r
+\x1b[36m[kernel] Hello world from kernel!\x1b[0m\r
+"""
+V0_18_1_SERIAL = """\
+BdsDxe: loading Boot0002 "UEFI QEMU DVD-ROM QM00005 "\r
+[EFI stub] Loaded with offset 0x7d4bc000\r
+[EFI stub] Processing 132 memory map entries
+[EFI stub] Accepting pending pages
+[EFI stub] Entering the Asterinas entry point at 0x8001200
+OSTD initialized. Preparing components.\r
+Spawn the first kernel thread\r
+[kernel] unpacking initramfs.cpio.gz to rootfs ...\r
+[kernel] initramfs is ready\r
+[kernel] running /init as the init process\r
+"""
+ALL_BUT_THE_END = ("firmware", "efi-stub", "tdx", "ostd", "thread", "initramfs", "init")
+
+
+def names(report: BootReport) -> tuple[str, ...]:
+    return tuple(stage.name for stage in report.timeline.stages[1:])
+
+
+def test_the_words_of_0_9_0() -> None:
+    log = V0_9_0.encode()
+    report = classify({"stdout": log + b"~ # "})
+    assert report.booted
+    assert names(report) == ("build", "image", "firmware", "grub", *ALL_BUT_THE_END[1:], "prompt")
+    assert classify({"stdout": log + b"Successfully booted.\n"}, 0, Layer.MAKE, Goal.SMOKE).booted
+
+
+def test_the_words_of_0_18_1() -> None:
+    report = classify({"serial": V0_18_1_SERIAL.encode(), "console": b"~ # "})
+    assert report.booted
+    assert names(report) == (*ALL_BUT_THE_END, "prompt")
+
+
+def test_success_needs_code_and_marker_and_no_panic() -> None:
+    booted = b"Successfully booted.\n"
+    assert classify({"console": booted}, 33, goal=Goal.SMOKE).booted
+    assert classify({"console": booted}, 65, goal=Goal.SMOKE).outcome is BootOutcome.FAILED
+    assert classify({"console": b""}, 33, goal=Goal.SMOKE).outcome is BootOutcome.FAILED
+    assert classify({"console": b"~ # "}, 33, goal=Goal.SMOKE).outcome is BootOutcome.FAILED
+    panic = b"[     0.771] \x1b[31mERROR \x1b[0m: Uncaught panic:\n\tboom\n\tat kernel/src/x.rs:1\n"
+    report = classify({"console": booted, "serial": panic}, 33, goal=Goal.SMOKE)
+    assert report.outcome is BootOutcome.PANIC
+    assert "boom at kernel/src/x.rs:1" in report.sentence
+
+
+def test_the_error_that_make_prints_counts_and_not_its_own_status() -> None:
+    def after(number: int) -> str:
+        text = f"make: *** [Makefile:330: run] Error {number}\n".encode()
+        return classify({"stdout": text}, 2, Layer.MAKE).sentence
+
+    assert "failed or panicked" in after(1)
+    assert "QEMU or the host" in after(2)
+    assert "OSDK" in after(7)
+
+
+SIGNS = {
+    "vm-type-upstream": "qemu-system-x86_64: vm-type TDX not supported by KVM",
+    "vm-type-canonical": "qemu-system-x86_64: vm-type tdx not supported by KVM",
+    "vm-type-mvp": "qemu-system-x86_64: vm-type X86_TDX_VM not supported by KVM",
+    "memfd": "qemu-system-x86_64: failed to create memfd with flags 0x0: Bad address",
+    "qemu-without-tdx": "qemu-system-x86_64: -object: Parameter 'qom-type' does not accept value 'tdx-guest'",
+    "no-kvm": "Could not access KVM kernel module: No such file or directory",
+    "kvm-permission": "Could not access KVM kernel module: Permission denied",
+    "kvm": "qemu-system-x86_64: failed to initialize kvm: Operation not permitted",
+    "cpu-host": "qemu-system-x86_64: CPU model 'host' requires KVM or HVF",
+    "td-init": "qemu-system-x86_64: KVM_TDX_INIT_VM failed: Invalid argument",
+    "td-memory": "qemu-system-x86_64: KVM_TDX_INIT_MEM_REGION failed Invalid argument",
+    "not-resettable": "qemu-system-x86_64: cpus are not resettable, terminating",
+    "register-dump": "RAX=0000000000000000 RBX=0000000000000000 RCX=0000000000000000",
+    "port-taken": "qemu-system-x86_64: Could not set up host forwarding rule 'tcp::10027-:22'",
+    "firmware-missing": "qemu: could not load PC BIOS '/root/ovmf/release/OVMF.fd'",
+    "machine-type": 'qemu-system-x86_64: unsupported machine type: "q36"',
+    "kernel-missing": "qemu: error reading initrd a/initramfs.cpio: Failed to open file",
+    "host-memory": "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory",
+    "disk-full": "cp: error writing 'x.iso': No space left on device",
+    "image-tag": "manifest for asterinas/asterinas:0.4.2_tdx not found: manifest unknown",
+    "multiboot-64": "qemu-system-x86_64: Cannot load x86-64 image, give a 32bit one.",
+    "no-target": "make: *** No rule to make target 'run'.  Stop.",
+    "tool-missing": "/bin/sh: 1: nix-build: not found",
+    "offline": "error: failed to download from `index`",
+    "build-failed": "error: could not compile `ostd` (lib) due to 2 previous errors",
+    "firmware-db": "!!!! X64 Exception Type - 01(#DB - Debug)  CPU Apic ID - 00000000 !!!!",
+    "firmware-pf": "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!",
+    "firmware-exception": "!!!! X64 Exception Type - 0D(#GP - General Protection)",
+    "seabios-cdrom": "Boot failed: Could not read from CDROM (code 0009)",
+    "firmware-no-medium": 'BdsDxe: failed to load Boot0002 "UEFI QEMU DVD-ROM" from PciRoot(0x0): Not Found',
+    "firmware-menu": "Press any key to enter the Boot Manager Menu.",
+    "low-memory": "ERROR: Uncaught panic:\n\tCannot handle kernel page fault: RawPageFaultInfo {",
+    "framebuffer": "Uncaught panic:\n\tboom\n\tat /root/k/comps/framebuffer/src/framebuffer.rs:106",
+    "init-ended": "Uncaught panic:\n\tThe init process terminates with code 32512",
+    "td-info": "Uncaught panic:\n\tIntel TDX not initialized, Failed to get TD info: X",
+    "dma-conversion": "Uncaught panic:\n\tcannot convert gpa 0x1000 to shared for DMA",
+    "stub-panic": "[PANIC]: panicked while loading",
+    "panic": "panicked at /root/asterinas/ostd/src/x.rs:3:5:\nboom",
+    "linux-panic": "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs",
+    "initrd-argument": "sh: can't open 'initrd=initrd': No such file or directory",
+    "illegal-instruction": "Illegal instruction",
+    "tsm-permission": "sh: can't create /sys/kernel/config/tsm/report/r/inblob: Operation not permitted",
+}
+
+
+@pytest.mark.parametrize("row", FAILURES, ids=lambda row: row.id)
+def test_each_known_failure_is_recognized_and_gets_its_remedy(row: Failure) -> None:
+    report = classify({"stdout": f"before\r\n\x1b[31m{SIGNS[row.id]}\x1b[0m\r\nafter\n".encode()}, 2)
+    assert report.failure == row.id
+    assert report.remedy == row.remedy
+    assert report.reference == row.reference
+    assert report.outcome is (BootOutcome.PANIC if row.kind is FailureKind.PANIC else BootOutcome.FAILED)
+    assert row.sentence in report.sentence
+    assert row.remedy in str(report)
+
+
+def test_no_two_failures_have_one_id_and_all_have_words() -> None:
+    rows: list[Failure | Hang] = [*FAILURES, *HANGS]
+    assert len({row.id for row in rows}) == len(rows)
+    assert len(FAILURES) >= 12
+    assert all(row.sentence and row.remedy[-1] in ".?" and row.reference for row in rows)
+
+
+def test_what_the_user_prints_behind_the_prompt_is_no_failure_of_the_boot() -> None:
+    typed = b"~ # cat log\r\nNo space left on device\r\nIllegal instruction\r\nSuccessfully booted.\r\n~ # "
+    report = classify({"console": typed}, 33)
+    assert report.booted
+    assert report.failure is None
+    assert names(report) == ("prompt",)
+
+
+def test_a_panic_of_a_build_script_is_no_panic_of_the_kernel() -> None:
+    report = classify({"stdout": b"thread 'main' panicked at build.rs:4:5:\nboom\n"}, 2, Layer.MAKE)
+    assert report.outcome is BootOutcome.FAILED
+
+
+def test_a_page_fault_later_than_the_memory_map_is_no_lack_of_memory() -> None:
+    log = b"OSTD initialized. Preparing components.\nUncaught panic:\n\tCannot handle kernel page fault: X\n"
+    assert classify({"serial": log}).failure == "panic"
+
+
+def test_an_endless_line_costs_bounded_memory_and_hides_no_marker() -> None:
+    reader = BootLogReader()
+    for _ in range(200):
+        reader.feed("serial", b"\x1b[1;1Hx" * 5000, 1.0)
+    reader.feed("serial", b"OSTD initialized. Preparing components.", 2.0)
+    reader.feed("serial", b"y" * 20000, 3.0)
+    assert reader.stage == "ostd"
+    assert sum(len(state.rest) for state in reader._streams.values()) < 10_000
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.binary(max_size=300)), max_size=20))
+def test_whatever_comes_is_judged(pieces: list[tuple[str, bytes]]) -> None:
+    reader = BootLogReader()
+    for second, (stream, data) in enumerate(pieces):
+        reader.feed(stream, data, float(second))
+    report = reader.finish(30.0, 1)
+    assert not report.booted
+    json.dumps(report.to_dict())
+    assert "\x1b" not in str(report)
+    assert "<script" not in report._repr_html_()

@@ -1,0 +1,53 @@
+"""The guard with small shell programs in place of a kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from labkit import process
+from labkit.process import Completed
+
+
+def guarded(script: str, *, parent: int | None = None, timeout: float = 60, grace: float = 30) -> Completed:
+    guard = [sys.executable, "-m", "labkit.runs._guard", str(os.getpid() if parent is None else parent)]
+    return process.run([*guard, "sh", "-c", script], timeout=timeout, grace=grace)
+
+
+def test_status_and_complaints_of_the_program_come_through() -> None:
+    done = guarded("echo lost; echo oops >&2; exit 7")
+    assert (done.status, json.loads(done.text), done.stderr) == (7, [], b"lost\noops\n")
+
+
+def test_daemons_in_sessions_of_their_own_are_ended_and_named() -> None:
+    daemon = "setsid sh -c 'sleep 1000 & echo up; sleep 1001'"
+    done = guarded(f"({daemon} &) | head -n 1")
+    assert done.status == 0
+    names = json.loads(done.text)
+    assert len(names) >= 2
+    assert set(names) <= {"sh", "sleep"}
+
+
+def test_what_ignores_the_polite_request_is_killed() -> None:
+    deaf = "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.1; done' 2>/dev/null &"
+    done = guarded(f"({deaf}) | head -n 1 >&2")
+    assert done.status == 0
+    assert "sh" in json.loads(done.text)
+    assert not Path(f"/proc/{int(done.stderr)}").exists()
+
+
+def test_a_request_to_end_still_cleans_up() -> None:
+    done = guarded("setsid sleep 1000 & echo $! >&2; wait", timeout=2)
+    assert done.timed_out
+    assert done.status == 143
+    assert "sleep" in json.loads(done.text)
+
+
+def test_a_program_that_dies_of_a_signal_has_a_status_as_in_a_shell() -> None:
+    assert guarded("kill -KILL $$").status == 137
+
+
+def test_a_guard_whose_parent_is_gone_starts_nothing() -> None:
+    assert guarded("exit 0", parent=1).status == 143

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import UsageError
+from labkit.runs._parameters import assign, parse
+from labkit.runs._source import NotebookSource, load_source
+from tests.runs.notebooks import code, parameters, write_notebook
+
+DEFAULTS = (
+    "count = 1\nshare = 0.5\nflag = False\ntext = ''\nitems = []\ntable = {}\nfree = None\nrun_dir = None"
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> NotebookSource:
+    return load_source(write_notebook(tmp_path / "a.ipynb", parameters(DEFAULTS)))
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("3", 3),
+        ("-1", -1),
+        ("1e3", 1000.0),
+        ("true", True),
+        ("True", True),
+        ("null", None),
+        ("None", None),
+        ("[1, 2]", [1, 2]),
+        ('{"a": 1}', {"a": 1}),
+        ('"3"', "3"),
+        ("no", "no"),
+        ("007", "007"),
+        ("NaN", "NaN"),
+        ("console=ttyS0 quiet", "console=ttyS0 quiet"),
+    ],
+)
+def test_words_become_values(word: str, value: Any) -> None:
+    assert parse(word) == value
+    assert type(parse(word)) is type(value)
+
+
+def test_the_default_decides_how_text_is_read(source: NotebookSource, tmp_path: Path) -> None:
+    given = {
+        "count": "2",
+        "share": "1",
+        "flag": "true",
+        "text": "1",
+        "items": "[1]",
+        "table": '{"a": 1}',
+        "free": "1",
+    }
+    values = assign([source], given, tmp_path)["a"]
+    assert values == {
+        "count": 2,
+        "share": 1,
+        "flag": True,
+        "text": "1",
+        "items": [1],
+        "table": {"a": 1},
+        "free": 1,
+        "run_dir": str(tmp_path),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "kind"),
+    [
+        ("count", "many", "a whole number"),
+        ("count", "true", "a whole number"),
+        ("share", "x", "a number"),
+        ("flag", "1", "true or false"),
+        ("items", "{}", "a JSON list"),
+        ("table", "[]", "a JSON object"),
+    ],
+)
+def test_a_value_of_the_wrong_kind(
+    source: NotebookSource, tmp_path: Path, name: str, word: str, kind: str
+) -> None:
+    with pytest.raises(UsageError, match=f"The parameter {name} is {kind}, not "):
+        assign([source], {name: word}, tmp_path)
+
+
+def test_a_parameter_goes_only_to_the_notebooks_that_have_it(source: NotebookSource, tmp_path: Path) -> None:
+    other = load_source(write_notebook(tmp_path / "b.ipynb", code("1")))
+    assert assign([source, other], {"count": 3}, tmp_path) == {
+        "a": {"count": 3, "run_dir": str(tmp_path)},
+        "b": {},
+    }
+
+
+def test_an_unknown_parameter_names_the_nearest(source: NotebookSource, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a has no parameter coutn\. Did you mean count\?"):
+        assign([source], {"coutn": "1"}, tmp_path)
+    other = load_source(write_notebook(tmp_path / "b.ipynb", code("1")))
+    with pytest.raises(
+        UsageError, match=r"None of the notebooks has a parameter zzzz\. There are: count, flag"
+    ):
+        assign([source, other], {"zzzz": "1"}, tmp_path)
+
+
+def test_the_run_directory_is_not_a_parameter_to_set(source: NotebookSource, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--output"):
+        assign([source], {"run_dir": "/x"}, tmp_path)

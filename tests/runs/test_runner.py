@@ -1,0 +1,197 @@
+"""Real notebooks in real kernels; one run serves most of the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import LabkitError, MissingComponent, UsageError
+from labkit.runs import Run, plan_run, read_record
+from labkit.runs._runner import content_digest
+from labkit.settings import Trust
+from tests.runs.notebooks import DAEMON, code, write_notebook
+
+
+def executed(run: Run, name: str) -> list[Any]:
+    return list(json.loads((run.directory / "executed" / f"{name}.ipynb").read_text())["cells"])
+
+
+def failure(run: Run, name: str) -> str:
+    return next(str(chapter.failure) for chapter in run.chapters if chapter.name == name)
+
+
+def test_every_chapter_runs_also_after_one_failed(run: Run) -> None:
+    assert [(chapter.name, chapter.status, chapter.cells_run, chapter.cells) for chapter in run.chapters] == [
+        ("00-first", "passed", 4, 4),
+        ("01-fails", "failed", 2, 4),
+        ("02-hangs", "failed", 0, 1),
+        ("03-dies", "failed", 1, 2),
+        ("04-expects", "passed", 2, 2),
+    ]
+    assert run.status == "failed"
+
+
+def test_parameters_run_directory_folder_and_static_views_reach_the_cells(run: Run) -> None:
+    output = executed(run, "00-first")[3]["outputs"]
+    assert len(output) == 1, "streams are coalesced"
+    assert "".join(output[0]["text"]).startswith("world 3 notebooks static\n0\n1\n")
+    assert run.chapters[0].parameters == {"who": "world", "count": 3, "run_dir": str(run.directory)}
+
+
+def test_a_failure_names_the_cell_of_the_source_notebook_and_its_first_line(run: Run) -> None:
+    assert failure(run, "01-fails") == "cell 4, `# a comment first`: ValueError: <b>bold</b>"
+    names = [cell["source"] for cell in executed(run, "01-fails") if cell["cell_type"] == "markdown"]
+    assert names == [["Now it breaks"]], "papermill's own markers are not kept"
+
+
+def test_time_and_kernel_death_are_failures_even_where_an_error_is_expected(run: Run) -> None:
+    assert (
+        failure(run, "02-hangs") == "cell 1, `import time`: CellTimeoutError: The cell took longer than 3 s."
+    )
+    assert failure(run, "03-dies").startswith("cell 2, `os._exit(3)`: DeadKernelError")
+    assert executed(run, "02-hangs")[0]["outputs"][-1]["ename"] == "CellTimeoutError"
+
+
+def test_progress_is_a_line_a_chapter(run: Run, said: list[str]) -> None:
+    lines = [line for line in "".join(said).splitlines() if line.startswith("[")]
+    assert [line.partition(",")[0] for line in lines] == [
+        "[1/5] 00-first ... passed",
+        "[2/5] 01-fails ... failed",
+        "[3/5] 02-hangs ... failed",
+        "[4/5] 03-dies ... failed",
+        "[5/5] 04-expects ... passed",
+    ]
+
+
+def test_what_a_chapter_leaves_running_is_ended_and_told(run: Run, said: list[str]) -> None:
+    assert run.chapters[0].left_behind == ("sleep",)
+    assert "ended what it left running: sleep" in "".join(said)
+
+
+def test_the_record_holds_what_ran_and_what_the_chapters_reported(run: Run, folder: Path) -> None:
+    assert read_record(run.directory) == run
+    first = run.chapters[0]
+    assert (run.reported.platform, run.reported.trust, run.reported.accelerator) == (
+        "emulated",
+        Trust.NONE,
+        "tcg",
+    )
+    assert first.results == ("00-first/result.json",)
+    assert run.chapters[1].reported.trust is None
+    assert run.versions["swtpm"] == "0.7"
+    assert {"labkit", "python", "papermill"} <= set(run.versions)
+    source = (folder / "notebooks/00-first.ipynb").read_bytes()
+    assert first.source_sha256 == hashlib.sha256(source).hexdigest()
+    assert first.output is not None
+    assert first.output_sha256 == hashlib.sha256((run.directory / first.output).read_bytes()).hexdigest()
+    document = json.loads((run.directory / "run.json").read_text())
+    assert document["stamp"] == "EMULATED"
+    assert document["chapters"][0]["trust"] == "none"
+
+
+def test_nothing_but_the_run_is_left_in_its_directory(run: Run) -> None:
+    assert sorted(path.name for path in run.directory.iterdir()) == [
+        "00-first",
+        "executed",
+        "logs",
+        "run.json",
+    ]
+
+
+def test_the_content_digest_forgets_times_and_the_directory_but_no_result() -> None:
+    def digest(where: str, when: str, text: str) -> str:
+        cell = {"metadata": {"papermill": {"start_time": when}}, "outputs": [{"text": f"{where}: {text}"}]}
+        return content_digest(json.dumps({"cells": [cell]}).encode(), Path(where))
+
+    assert digest("/a", "1", "x") == digest("/b", "2", "x")
+    assert digest("/a", "1", "x") != digest("/a", "1", "y")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ({"notebooks": ["nowhere"]}, UsageError, "no notebook nowhere"),
+        ({"parameters": {"whom": "x"}}, UsageError, "Did you mean who"),
+        ({"timeout": 0}, UsageError, "time-out"),
+        ({"output": Path("notebooks")}, UsageError, "not empty"),
+        ({"output": Path("notebooks/00-first.ipynb")}, UsageError, "not empty"),
+        ({"notebooks": ["other.ipynb"]}, MissingComponent, "kernel no-such-kernel"),
+    ],
+)
+def test_a_request_that_makes_no_sense_fails_before_anything_runs(
+    folder: Path, words: dict[str, Any], error: type[LabkitError], message: str
+) -> None:
+    write_notebook(folder / "other.ipynb", code("1"), kernel="no-such-kernel")
+    with pytest.raises(error, match=message):
+        plan_run(start=folder, **words)
+
+
+def test_the_default_directory_is_named_by_the_time_and_never_reused(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    write_notebook(tmp_path / "notebooks/00-a.ipynb", code("1"))
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    first = plan_run(start=tmp_path / "notebooks", now=now).directory
+    assert first == tmp_path / "runs/20260102T030405Z"
+    first.mkdir(parents=True)
+    assert plan_run(start=tmp_path, now=now).directory == tmp_path / "runs/20260102T030405Z-2"
+
+
+WITHIN = 120.0
+"""Seconds: how long a busy machine may take."""
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = WITHIN) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_an_interrupted_or_killed_run(tmp_path: Path, number: signal.Signals) -> None:
+    pids = tmp_path / "pids"
+    write_notebook(
+        tmp_path / "notebooks/00-long.ipynb",
+        code("print('kept')"),
+        code(
+            f"{DAEMON}\nimport os, pathlib, time\n"
+            f"part = pathlib.Path({str(pids)!r} + '.part')\n"
+            "part.write_text(f'{os.getpid()} {os.getppid()} {daemon.pid}')\n"
+            f"part.replace({str(pids)!r})\ntime.sleep(1000)"
+        ),
+    )
+    command = [sys.executable, "-m", "labkit", "run", "--output", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as labkit:
+        try:
+            wait_for(pids.exists)
+            started = [int(word) for word in pids.read_text().split()]
+            assert all(map(alive, started))
+            os.kill(labkit.pid, number)
+            _, errors = labkit.communicate(timeout=WITHIN)
+        finally:
+            labkit.kill()
+    wait_for(lambda: not any(map(alive, started)))
+    if number == signal.SIGINT:
+        assert labkit.returncode == 130
+        assert b"Traceback" not in errors
+        run = read_record(tmp_path / "out")
+        assert (run.status, run.chapters[0].status) == ("interrupted", "interrupted")
+        assert executed(run, "00-long")[0]["outputs"][0]["text"] == ["kept\n"]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import DataError, UsageError
+from labkit.runs._source import find_notebooks, load_source
+from tests.runs.notebooks import code, markdown, parameters, write_notebook
+
+
+def test_what_is_known_before_a_run(tmp_path: Path) -> None:
+    path = write_notebook(
+        tmp_path / "03-boot.ipynb",
+        markdown("Some words\n\n# Boot the TDVM #\n"),
+        parameters("memory: int = 2048\nappend = 'quiet'\nsizes = [1, 2]\nlimit = 2 * 3\na, b = 1, 2"),
+        code("not_a_parameter = 1"),
+    )
+    source = load_source(path)
+    assert (source.name, source.title, source.kernel, source.cells) == (
+        "03-boot",
+        "Boot the TDVM",
+        "python3",
+        3,
+    )
+    assert source.parameters == {"memory": 2048, "append": "quiet", "sizes": [1, 2], "limit": ...}
+
+
+def test_parameters_of_a_shell_notebook(tmp_path: Path) -> None:
+    path = write_notebook(
+        tmp_path / "a.ipynb", parameters("name=world\nexport other=1\nif [ a == b ]; then :; fi")
+    )
+    path.write_text(path.read_text().replace('"language": "python"', '"language": "bash"'))
+    assert load_source(path).parameters == {"name": ..., "other": ...}
+
+
+def test_the_guided_chapters_are_in_order_and_flow_is_last(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for name in ("flow", "10-late", "00-start", "02-middle", "notes", "exercises/01-task"):
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", code("1"))
+    inside = tmp_path / "docs"
+    inside.mkdir()
+    assert [path.stem for path in find_notebooks((), inside)] == ["00-start", "02-middle", "10-late", "flow"]
+    assert find_notebooks(("02-middle", "../notebooks/notes.ipynb"), inside) == [
+        tmp_path / "notebooks/02-middle.ipynb",
+        tmp_path / "notebooks/notes.ipynb",
+    ]
+
+
+def test_a_missing_notebook_names_the_nearest(tmp_path: Path) -> None:
+    write_notebook(tmp_path / "notebooks/03-boot-the-tdvm.ipynb", code("1"))
+    with pytest.raises(
+        UsageError, match=r"no notebook 03-boot-the-tdmv\.ipynb.*Did you mean 03-boot-the-tdvm\?"
+    ):
+        find_notebooks(("03-boot-the-tdmv.ipynb",), tmp_path)
+
+
+def test_two_notebooks_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write_notebook(tmp_path / folder / "x.ipynb", code("1"))
+    with pytest.raises(UsageError, match="Two of the notebooks are called x"):
+        find_notebooks(("a/x.ipynb", "b/x.ipynb"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"{}",
+        b'{"nbformat": 3}',
+        b'{"nbformat": 4}',
+        b"\xff\xfe",
+        b'{"nbformat": 4, "cells": 1}',
+    ],
+)
+def test_a_file_that_is_no_notebook(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.ipynb"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.ipynb is no"):
+        load_source(path)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import fcntl
+import threading
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import MissingComponent, StorageError
+from labkit.settings import Settings
+from labkit.toolchain import _provision as provision
+from labkit.toolchain import find_toolchain, install_toolchain
+
+from .stubs import World, build, write_program
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A system without the emulated platform, and package servers that have it."""
+    return build(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(cache_dir=tmp_path / "cache", state_dir=tmp_path / "state")
+
+
+def test_an_ordinary_user_gets_everything_in_the_cache(world: World, settings: Settings) -> None:
+    said: list[str] = []
+    found = install_toolchain(settings, said.append, system=False)
+    assert found.complete
+    tools = find_toolchain(settings)
+    for path in (tools.qemu.path, tools.swtpm_setup.path, tools.kernel, tools.busybox):
+        assert path.is_relative_to(settings.cache_dir / "packages")
+    assert "fetching the package lists" in said
+    assert any(line.startswith("downloading qemu-system-x86") and "1 MB" in line for line in said)
+    assert not [
+        call for call in world.calls(" install ") if "--download-only" not in call and "uris" not in call
+    ]
+
+
+def test_the_c_library_is_never_unpacked(world: World, settings: Settings) -> None:
+    # The stand-in for dpkg-deb has no content for libc6, so that unpacking it would fail.
+    assert install_toolchain(settings, lambda _: None, system=False).complete
+
+
+def test_root_installs_programs_but_only_unpacks_the_guest(world: World, settings: Settings) -> None:
+    said: list[str] = []
+    assert install_toolchain(settings, said.append, system=True).complete
+    tools = find_toolchain(settings)
+    assert tools.qemu.path == world.bin / "qemu-system-x86_64"
+    assert tools.kernel.is_relative_to(settings.cache_dir)
+    installs = world.real_installs()
+    assert len(installs) == 1
+    assert "--no-remove" in installs[0]
+    assert "linux-image" not in installs[0]
+    assert "busybox" not in installs[0]
+    assert any(line.startswith("installing on this system: qemu-system-x86") for line in said)
+
+
+def test_a_complete_platform_asks_no_server(world: World, settings: Settings) -> None:
+    install_toolchain(settings, lambda _: None, system=False)
+    before = world.record.read_text()
+    said: list[str] = []
+    assert install_toolchain(settings, said.append, system=False).complete
+    assert world.record.read_text() == before
+    assert said == []
+
+
+def test_nothing_temporary_stays(world: World, settings: Settings) -> None:
+    install_toolchain(settings, lambda _: None, system=False)
+    assert not list((settings.cache_dir / "packages").glob(".partial*"))
+
+
+def test_a_download_that_broke_off_does_not_count_and_is_repaired(world: World, settings: Settings) -> None:
+    whole = (world.bin / "dpkg-deb").read_text()
+    write_program(world.bin / "dpkg-deb", "/bin/mkdir -p $3/usr/bin; : >$3/usr/bin/swtpm; exit 2")
+    with pytest.raises(MissingComponent):
+        install_toolchain(settings, lambda _: None, system=False)
+    with pytest.raises(MissingComponent, match="not complete"):
+        find_toolchain(settings)
+    (world.bin / "dpkg-deb").write_text(whole)
+    # A process that was killed leaves its half behind.
+    (settings.cache_dir / "packages/.partial-guest-0/usr").mkdir(parents=True)
+    assert install_toolchain(settings, lambda _: None, system=False).complete
+    assert not list((settings.cache_dir / "packages").glob(".partial*"))
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "words"),
+    [
+        ("E: You do not have enough free space in x", StorageError, "The disk is full"),
+        ("cannot copy: No space left on device", StorageError, "Free some space"),
+        (
+            "W: Failed to fetch http://x  Temporary failure resolving x",
+            MissingComponent,
+            "network connection",
+        ),
+        ("E: Could not get lock /var/lib/dpkg/lock", MissingComponent, "Another package manager"),
+        ("E: Unmet dependencies", MissingComponent, "refused the package lists: Unmet dependencies"),
+    ],
+)
+def test_each_failure_of_apt_is_one_sentence_with_a_remedy(
+    world: World, settings: Settings, message: str, kind: type[Exception], words: str
+) -> None:
+    world.break_apt(message)
+    with pytest.raises(kind, match=words):
+        install_toolchain(settings, lambda _: None, system=False)
+
+
+def test_lists_that_did_not_come_are_noticed_though_apt_calls_it_a_warning(
+    world: World, settings: Settings
+) -> None:
+    world.break_apt("W: Failed to fetch http://x", status=0)
+    with pytest.raises(MissingComponent, match="network connection"):
+        install_toolchain(settings, lambda _: None, system=False)
+
+
+def test_a_system_without_apt_is_told_what_it_needs(world: World, settings: Settings) -> None:
+    (world.bin / "apt-get").unlink()
+    with pytest.raises(MissingComponent, match=r"has no apt-get.*Install QEMU"):
+        install_toolchain(settings, lambda _: None, system=False)
+
+
+def test_a_distribution_without_the_kernel_is_told_so(world: World, settings: Settings) -> None:
+    write_program(world.bin / "apt-cache", "exit 100")
+    with pytest.raises(MissingComponent, match="offer none of linux-image-cloud-amd64"):
+        install_toolchain(settings, lambda _: None, system=False)
+
+
+def test_a_kernel_with_modules_apart_is_fetched_with_them(world: World, settings: Settings) -> None:
+    write_program(
+        world.bin / "apt-cache",
+        "for name; do :; done\ncase $name in\n"
+        'linux-image-virtual) echo "Depends: linux-image-6.8.0-9-generic";;\n'
+        'linux-image-6.8.0-9-generic) echo "Depends: kmod, linux-base, linux-modules-6.8.0-9-generic";; esac',
+    )
+    install_toolchain(settings, lambda _: None, system=False)
+    (call,) = [call for call in world.calls(" download ") if "uris" not in call]
+    assert "linux-image-6.8.0-9-generic linux-modules-6.8.0-9-generic busybox-static" in call
+
+
+def test_a_program_that_does_not_start_is_named(world: World, settings: Settings) -> None:
+    programs = world.content / "programs_1_amd64.deb"
+    write_program(programs / "usr/bin/swtpm", "echo 'swtpm: libfoo.so not found' >&2; exit 127")
+    with pytest.raises(MissingComponent, match=r"swtpm was fetched but does not start.*libfoo"):
+        install_toolchain(settings, lambda _: None, system=False)
+
+
+def test_firmware_in_halves_is_put_together(world: World, settings: Settings) -> None:
+    (world.content / "programs_1_amd64.deb/usr/share/ovmf/OVMF.fd").unlink()
+    install_toolchain(settings, lambda _: None, system=False)
+    firmware = find_toolchain(settings).firmware
+    assert firmware.image.read_bytes() == firmware.vars.read_bytes() + firmware.code.read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_is_named(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(cache_dir=tmp_path / "file" / "cache", state_dir=tmp_path)
+    with pytest.raises(StorageError, match=r"cannot be written: Not a directory.*LABKIT_CACHE_DIR"):
+        install_toolchain(settings, lambda _: None, system=False)
+
+
+def test_a_small_disk_is_noticed_before_the_download(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provision, "_ROOM_PROGRAMS", 10**18)
+    with pytest.raises(StorageError, match=r"MB free, but .* MB are needed"):
+        install_toolchain(settings, lambda _: None, system=False)
+    assert not world.record.exists()
+
+
+def test_a_second_process_waits_and_then_finds_everything_done(world: World, settings: Settings) -> None:
+    packages = settings.cache_dir / "packages"
+    packages.mkdir(parents=True)
+    said: list[str] = []
+    waiting = threading.Event()
+
+    def on_progress(line: str) -> None:
+        said.append(line)
+        if "another" in line:
+            waiting.set()
+
+    with (packages / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = threading.Thread(
+            target=install_toolchain, args=(settings, on_progress), kwargs={"system": False}
+        )
+        second.start()
+        assert waiting.wait(30)
+        assert not world.record.exists()
+    second.join(30)
+    assert not second.is_alive()
+    assert find_toolchain(settings).kernel.is_file()
