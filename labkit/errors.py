@@ -12,7 +12,8 @@
     ├── VmError                 a virtual machine did not do its part          exit 70
     │   ├── BootFailed          QEMU ended, or a stage passed its deadline
     │   ├── GuestGone           the guest ended while it was being used
-    │   └── CommandTimeout      a command in the guest ran out of time
+    │   ├── CommandTimeout      a command in the guest ran out of time
+    │   └── NotMeasured         the vTPM's registers are not those of the log     exit 1
     ├── NotModelled             the TDX model leaves this out, and says so     exit 69
     ├── ModuleRefused           the TDX module refused what had to succeed     exit 70
     └── ChapterFailed           a notebook cell raised                         exit 1
@@ -104,6 +105,12 @@ class GuestGone(VmError):
 
 class CommandTimeout(VmError):
     """A command in the guest ran out of time."""
+
+
+class NotMeasured(VmError):
+    """The registers of a vTPM are not what the boot's event log leads to; no evidence is made of that."""
+
+    exit_code = 1
 
 
 class NotModelled(LabkitError):

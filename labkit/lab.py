@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.asterinas import PROFILES, ProfileTable, choose_profile, profile
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
+from labkit.learn import Notebook, make_question, show_panel, waiting
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
     Attestation,
@@ -24,8 +27,51 @@ from labkit.platforms import (
     fresh_nonce,
 )
 from labkit.settings import Settings
+from labkit.show import show_view
 from labkit.toolchain import Inventory, find_toolchain, install_toolchain
 from labkit.vm import LINUX_MEMORY
+
+_PREDICTIONS = Notebook()
+
+
+def predict(
+    id: str,  # noqa: A002
+    question: str,
+    choices: Sequence[object] = (),
+    *,
+    order: Sequence[object] = (),
+    tolerance: float | None = None,
+    unit: str = "",
+    answer: object | None = None,
+) -> None:
+    """Ask for a prediction, and record it: in the notebook and in the learner's folder.
+
+    One of ``choices`` is picked; ``order`` is put in order; with a ``tolerance`` it is a number, in ``unit``;
+    otherwise it is free text. ``answer`` answers in the cell itself, where a front end has no forms.
+
+    Raises:
+        UsageError: ``id`` is no ``chapter.word``, or ``answer`` does not fit.
+    """
+    asked = make_question(id, question, choices, order, tolerance, unit)
+    if answer is None:
+        _PREDICTIONS.ask(asked)
+    else:
+        _PREDICTIONS.pose(asked)
+        show_view(_PREDICTIONS.record(asked, answer))
+
+
+def outcome(id: str, found: object, why: str = "") -> None:  # noqa: A002
+    """Show what was predicted under ``id`` beside what was ``found``, and why it is so.
+
+    Raises:
+        UsageError: nothing was asked under this id.
+    """
+    show_view(_PREDICTIONS.tell(id, found, why))
+
+
+def predictions(chapter: str) -> None:
+    """Show what was predicted in a chapter, and how it came out."""
+    show_view(_PREDICTIONS.summary(chapter))
 
 
 def verify_host() -> HostReport:
@@ -94,7 +140,7 @@ def firmware() -> Path:
 
 def measure(firmware_file: Path | str) -> FirmwareMeasurement:
     """The sections of a TDVF, and its MRTD in both page orders."""
-    return measure_firmware(Path(firmware_file).read_bytes(), str(firmware_file))
+    return measure_firmware(read_named(Path(firmware_file)), str(firmware_file))
 
 
 def boot(
@@ -109,9 +155,20 @@ def boot(
     ``memory`` in MiB; ``append`` is added to the kernel's command line; ``run_dir`` receives a copy
     of the record.
     """
-    chosen = choose_platform(platform, Settings.load())
+    settings = Settings.load()
     request = BootRequest(memory=memory, append=append, cold=cold)
-    return chosen.boot(request, keep_in=Path(run_dir) if run_dir else None)
+    with waiting("Booting a TDVM", f"boot, {'cold' if cold else 'warm'}", settings) as step:
+        chosen = choose_platform(platform, settings)
+        return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
+
+
+def panel(tdvm: Tdvm) -> None:
+    """Show a TDVM: timeline, registers, console, and buttons where a person looks on.
+
+    Raises:
+        VmError: its boot was not measured.
+    """
+    show_panel(tdvm, Settings.load())
 
 
 def event_log(data: bytes) -> LogReport:
@@ -160,7 +217,11 @@ def attest(
     now = int(time.time())
     authority = LabAuthority.open(settings.state_dir, now)
     alternatives = {"the boot that was asked for": chosen.predict(request).inputs}
-    with chosen.boot(request, keep_in=Path(run_dir) if run_dir else None) as tdvm:
+    with (
+        waiting("Booting and attesting a TDVM", "attest", settings) as step,
+        chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
+    ):
+        step("evidence")
         return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
 
 

@@ -12,6 +12,7 @@ import pytest
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
+from tests import vectors
 
 # A busy machine is no failure: no example has a time limit.
 hypothesis.settings.register_profile("labkit", deadline=None)
@@ -30,11 +31,14 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The collected third-party data beside the repository; absent in an ordinary clone."""
+    """The collected third-party data beside the repository, or what ``./lab vectors`` has brought."""
     path = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if not path.is_dir():
-        pytest.skip("the reference data (../shared/data) is not there")
-    return path
+    if path.is_dir():
+        return path
+    fetched = vectors.folder()
+    if all((fetched / vector.file).exists() for vector in vectors.table()):
+        return fetched
+    pytest.skip("the test vectors of other projects are not there: ./lab vectors brings them")
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +70,13 @@ def vm_environment(vm_settings: Settings) -> dict[str, str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests with a container engine were not run, and why: nobody may take them for passed."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if "docker" in report.keywords]
-    if skipped:
-        reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped}
-        terminalreporter.write_line(
-            f"{len(skipped)} tests with a container engine were skipped: {'; '.join(sorted(reasons))}"
-        )
+    """Say how many tests were not run for want of an engine or of vectors, lest they be taken for passed."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    for marker, what in (("docker", "with a container engine"), ("data", "with vectors of other projects")):
+        missing = [report for report in skipped if marker in report.keywords]
+        if missing:
+            reasons = sorted({str(report.longrepr[2]).removeprefix("Skipped: ") for report in missing})
+            terminalreporter.write_line(f"{len(missing)} tests {what} were skipped: {'; '.join(reasons)}")
 
 
 @pytest.fixture(scope="session")

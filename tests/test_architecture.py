@@ -23,7 +23,7 @@ SOURCES = sorted((REPOSITORY / "labkit").rglob("*.py"))
 PACKAGES = sorted(path.parent.name for path in (REPOSITORY / "labkit").glob("*/__init__.py"))
 
 # The packages that may start processes; everybody else goes through labkit.process.
-PROCESS_STARTERS = {"labkit.process", "labkit.vm"}
+PROCESS_STARTERS = {"labkit.process", "labkit.vm", "labkit.course"}
 
 
 @cache

@@ -398,7 +398,7 @@ def choose_profile(
 
 
 # What keeps a container's own QEMU from starting a TD; the host's QEMU and firmware do not matter there.
-_BLOCKING = frozenset({"KVM_INTEL_NOT_LOADED", "DEV_KVM_PERMISSION", "KEYIDS_EXHAUSTED"})
+_BLOCKING = frozenset({"KERNEL_NO_TDX", "KVM_INTEL_NOT_LOADED", "DEV_KVM_PERMISSION", "KEYIDS_EXHAUSTED"})
 
 
 def _ability(host: HostReport | Generation | None) -> tuple[Generation | None, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from labkit.attest._compare import extended_at_run_time
 from labkit.attest._policy import Policy
 from labkit.attest._verify import QuoteVerdict
 from labkit.measure import (
+    RUNTIME_RTMR,
     BootInputs,
     EventLog,
     Explanation,
@@ -48,14 +50,14 @@ class RegisterFinding:
 class Appraisal:
     """The outcome: accepted if there is no finding. ``unchecked`` names what the policy left open.
 
-    lab: a lab authority signed the quote. A quote that was refused has trust none too, but is not emulated.
+    shown_trust: the stamp of it: a refused quote of Intel's root has trust none too, but is not emulated.
     """
 
     findings: tuple[RegisterFinding, ...]
     unchecked: tuple[str, ...]
     trust: Trust
     explanation: Explanation | None = None
-    lab: bool = False
+    shown_trust: Trust = Trust.NONE
 
     @property
     def accepted(self) -> bool:
@@ -66,6 +68,10 @@ class Appraisal:
     def verdict(self) -> str:
         """ACCEPTED or REJECTED."""
         return "ACCEPTED" if self.accepted else "REJECTED"
+
+    def with_findings(self, more: Iterable[RegisterFinding]) -> Appraisal:
+        """The same outcome with findings of another reader; any of them rejects."""
+        return replace(self, findings=(*self.findings, *more))
 
     def to_dict(self) -> dict[str, Any]:
         """Verdict and reasons with the keys of ``labkit attest``."""
@@ -80,17 +86,14 @@ class Appraisal:
         return f"Appraisal({self.verdict}, {[finding.register for finding in self.findings]})"
 
     def __str__(self) -> str:
-        lines = [f"{stamp(self._shown_trust())}{self.verdict}: {self._because()}"]
+        lines = [f"{stamp(self.shown_trust)}{self.verdict}: {self._because()}"]
         if self.findings:
             lines += ["", columns(self._rows())]
         return "\n".join([*lines, *self._open()])
 
     def _repr_html_(self) -> str:
         rows = [*self._rows(), *(("", line) for line in self._open())]
-        return verdict_view(self.verdict, self.accepted, self._shown_trust(), self._because(), rows)
-
-    def _shown_trust(self) -> Trust:
-        return Trust.NONE if self.lab else Trust.HARDWARE
+        return verdict_view(self.verdict, self.accepted, self.shown_trust, self._because(), rows)
 
     def _because(self) -> str:
         if self.accepted:
@@ -135,8 +138,8 @@ def appraise(
         *(_about_log(verdict, log) if log else ()),
         *_about_rtmrs(policy, verdict, explanation),
     ]
-    trust = Trust.NONE if verdict.lab or not verdict.verified else Trust.HARDWARE
-    return Appraisal(tuple(findings), tuple(_unchecked(policy, log)), trust, explanation, verdict.lab)
+    unchecked = tuple(_unchecked(policy, log))
+    return Appraisal(tuple(findings), unchecked, verdict.trust, explanation, verdict.shown_trust)
 
 
 def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[RegisterFinding]:
@@ -151,9 +154,12 @@ def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[RegisterFind
         yield RegisterFinding(
             "TCB", "none of these advisories", ", ".join(bad), "A forbidden advisory applies."
         )
-    if verdict.lab and not policy.allow_lab:
-        why = "A lab authority signed the quote; no TDX hardware stands behind it."
-        yield RegisterFinding("trust", "TDX hardware", "lab authority", why)
+    if verdict.shown_trust is not Trust.HARDWARE and not policy.allow_lab:
+        who = "A lab authority" if verdict.lab else "A root that is not Intel's"
+        why = f"{who} vouches for the quote; no TDX hardware stands behind it."
+        yield RegisterFinding(
+            "trust", "TDX hardware", "lab authority" if verdict.lab else verdict.anchor.value, why
+        )
     if verdict.debug and not policy.allow_debug:
         why = "The VMM can read and change a debug TD; nothing it says can be trusted."
         yield RegisterFinding("ATTRIBUTES", "DEBUG off", "DEBUG on", why)
@@ -184,7 +190,7 @@ def _expected_mrtds(policy: Policy) -> list[bytes]:
 
 def _about_log(verdict: QuoteVerdict, log: EventLog) -> Iterator[RegisterFinding]:
     for number, (replayed, quoted) in enumerate(zip(rtmrs(log), verdict.rtmr, strict=True)):
-        if replayed != quoted:
+        if replayed != quoted and not extended_at_run_time(number, log):
             why = "The event log is not that of the quoted TD: its replay gives another value."
             yield RegisterFinding(f"RTMR{number}", f"{quoted.hex()} (quote)", f"{replayed.hex()} (log)", why)
 
@@ -198,7 +204,14 @@ def _about_rtmrs(
             yield from _about_open_rtmr(policy, number, actual, explanation)
         elif expected != actual:
             first = explanation.first_difference(number) if explanation else None
-            why = first.why if first else "Without a log that differs there is no telling which event it was."
+            if number == RUNTIME_RTMR and not any(expected) and first is None:
+                why = "The guest extended it at run time, which the firmware's log has no entry of."
+            else:
+                why = (
+                    first.why
+                    if first
+                    else "Without a log that differs there is no telling which event it was."
+                )
             event = first.label if first else None
             yield RegisterFinding(f"RTMR{number}", expected.hex(), actual.hex(), why, event)
 

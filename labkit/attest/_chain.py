@@ -21,6 +21,9 @@ _BLOCK = re.compile(re.escape(_BEGIN) + rb"([A-Za-z0-9+/=\n]+)" + re.escape(_END
 _REMEDY = "Fetch the quote again; its certificate chain is damaged or was replaced."
 LAB_FMSPC = b"LAB"
 
+# SHA-256 of Intel's "SGX Root CA" certificate, as DER; it stands in every quote of Intel's platforms.
+INTEL_ROOT_SHA256 = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
+
 
 @dataclass(frozen=True)
 class CertificateChain:
@@ -37,9 +40,14 @@ class CertificateChain:
     subjects: tuple[str, str, str]
 
     @property
+    def intel(self) -> bool:
+        """It ends in the very certificate of Intel's root; that the signatures lead there is not checked."""
+        return self.root_sha256 == INTEL_ROOT_SHA256
+
+    @property
     def lab(self) -> bool:
-        """A lab authority made this chain; it says nothing about hardware."""
-        return self.fmspc.startswith(LAB_FMSPC)
+        """It says itself that a lab authority made it; one that does not say so may be one all the same."""
+        return self.fmspc.startswith(LAB_FMSPC) and not self.intel
 
 
 @lru_cache(maxsize=128)

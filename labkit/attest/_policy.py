@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
+from labkit.files import read_named
 from labkit.measure import (
     BootInputs,
     InitrdWord,
@@ -31,6 +32,7 @@ TCB_STATUSES = (
     "OutOfDate",
     "OutOfDateConfigurationNeeded",
 )
+_LARGEST = 4 << 20
 _REMEDY = "Look at `Policy` in labkit.attest for the keys and their values."
 _RULES = {
     "platform": RegisterKind,
@@ -78,19 +80,36 @@ def load_policy(path: Path) -> Policy:
         DataError: a firmware or kernel it names is none.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = json.loads(
+            read_named(path, _LARGEST).decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number
+        )
+    except UsageError as error:
+        raise UsageError(f"{path} is no policy: {error.message}", error.remedy) from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no policy: {error}.", "Write it as a JSON object.") from error
     return parse_policy(document, lambda name: _read(path.parent / name))
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}.", "Check the paths in the policy."
-        ) from error
+    return read_named(path)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys stand in it once: of two values nobody could tell which is meant.
+
+    Raises:
+        ValueError: a key stands in it twice.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands in it twice")
+    return found
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no value of JSON")
 
 
 def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
@@ -112,22 +131,30 @@ def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
     try:
         return Policy(
             tcb_statuses=tuple(_status(word) for word in _list(document.get("tcb_statuses", ["UpToDate"]))),
-            forbidden_advisories=tuple(str(word) for word in _list(document.get("forbidden_advisories", []))),
+            forbidden_advisories=tuple(
+                _text(word) for word in _list(document.get("forbidden_advisories", []))
+            ),
             allow_debug=_flag(document, "allow_debug"),
             allow_lab=_flag(document, "allow_lab"),
             report_data=_bytes(document.get("report_data"), 64),
             mrtd=tuple(_register(value) for value in _list(document.get("mrtd", []))),
             rtmr=_rtmrs(document.get("rtmr", [None] * 4)),
             prediction=_prediction(document["inputs"], read) if "inputs" in document else None,
-            page_order=PageOrder(document["page_order"]) if document.get("page_order") else None,
+            page_order=PageOrder(document["page_order"]) if document.get("page_order") is not None else None,
             allow_unpredicted=_flag(document, "allow_unpredicted"),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"A value of the policy is wrong: {error}.", _REMEDY) from error
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _status(word: str) -> str:
-    if word not in TCB_STATUSES:
+    if _text(word) not in TCB_STATUSES:
         raise ValueError(f"{word!r} is no TCB status")
     return word
 
@@ -154,10 +181,16 @@ def _integer(value: Any, largest: int) -> int:
 def _bytes(value: str | None, size: int) -> bytes | None:
     if value is None:
         return None
-    data = bytes.fromhex(value)
+    data = bytes.fromhex(_text(value))
     if len(data) != size:
         raise ValueError(f"{len(data)} bytes stand where {size} are needed")
     return data
+
+
+def _line(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the command line is {value!r}, no text")
+    return value
 
 
 def _register(value: str) -> bytes:
@@ -168,27 +201,37 @@ def _register(value: str) -> bytes:
 
 
 def _rtmrs(values: Any) -> tuple[Rtmr, Rtmr, Rtmr, Rtmr]:
-    zero, one, two, three = (_bytes(value, 48) for value in _list(values))
+    if len(_list(values)) != 4:
+        raise ValueError(f"rtmr has {len(values)} values, not 4")
+    zero, one, two, three = (_bytes(value, 48) for value in values)
     return (zero, one, two, three)
 
 
-def _prediction(document: Mapping[str, Any], read: Callable[[str], bytes]) -> Prediction:
+def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
+    if not isinstance(document, dict):
+        raise TypeError("inputs are no JSON object")
     known = {"firmware", "memory_mib", "kernel", "initrd", "command_line", "acpi", "rules"}
     unknown = sorted(set(document) - known)
     if unknown:
         raise ValueError(f"inputs have no key {unknown[0]!r}")
-    files = {key: read(document[key]) for key in ("kernel", "initrd") if key in document}
+    files = {key: read(_text(document[key])) for key in ("kernel", "initrd") if key in document}
     memory = document.get("memory_mib")
     line = document.get("command_line")
     inputs = BootInputs(
-        firmware=read_tdvf(read(document["firmware"])) if "firmware" in document else None,
+        firmware=read_tdvf(read(_text(document["firmware"]))) if "firmware" in document else None,
         memory=_integer(memory, 1 << 32) << 20 if memory is not None else None,
         kernel=files.get("kernel"),
         initrd=files.get("initrd"),
-        command_line=str(line) if line is not None else None,
+        command_line=_line(line) if line is not None else None,
         acpi=tuple(_register(value) for value in _list(document.get("acpi", []))),
     )
-    rules = dict(document.get("rules", {}))
+    rules = document.get("rules", {})
+    if not isinstance(rules, dict):
+        raise TypeError("rules are no JSON object")
+    rules = dict(rules)
+    unknown = sorted(set(rules) - set(_RULES) - {"acpi_events"})
+    if unknown:
+        raise ValueError(f"rules have no key {unknown[0]!r}")
     acpi_events = _integer(rules.pop("acpi_events", 3), 16)
     switches: dict[str, Any] = {key: _RULES[key](value) for key, value in rules.items()}
     return predict(inputs, Rules(**switches, acpi_events=acpi_events))

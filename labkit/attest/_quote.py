@@ -12,11 +12,13 @@ from typing import Any
 from labkit.attest._bits import DEBUG, Bit, names, td_attributes, xfam
 from labkit.attest._chain import CertificateChain, parse_chain
 from labkit.attest._layout import SEAM_FIELDS, TD_FIELDS, FieldView, Layout, as_html, as_text, placed
+from labkit.attest._wrapped import other_than_a_quote
 from labkit.errors import MalformedEvidence
 
 QE_VENDOR_INTEL = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _REMEDY = "Take the quote as the guest's outblob or quote service gave it, unchanged."
 _MAX_QUOTE = 1 << 20
+_FIRST_NONSENSE = 16
 _TD10, _TD15, _TD15_EXTENDED = 2, 3, 4
 
 _TD10_BODY = SEAM_FIELDS + TD_FIELDS + Layout(("report_data", 64))
@@ -117,7 +119,7 @@ class Quote:
 
     @property
     def lab(self) -> bool:
-        """A lab authority signed it; no TDX hardware stands behind it."""
+        """A lab authority signed it, as it says itself; no TDX hardware stands behind it."""
         return self.chain.lab
 
     def encode(self) -> bytes:
@@ -204,6 +206,7 @@ class Quote:
             "debug": self.debug,
             "fmspc": self.chain.fmspc.hex(),
             "certificates": list(self.chain.subjects),
+            "root": "intel" if self.chain.intel else "other",
             "lab": self.lab,
             "padding": self.padding,
         }
@@ -221,6 +224,8 @@ class Quote:
         lines = []
         if self.lab:
             lines.append("[EMULATED] Signed by a lab authority: no TDX hardware stands behind this quote.")
+        elif not self.chain.intel:
+            lines.append("[EMULATED] Its chain does not end in Intel's root: it vouches for no TDX hardware.")
         if self.debug:
             lines.append("DEBUG is set: the VMM could read and change this TD.")
         reserved = [str(bit.number) for bit in (*self.attributes, *self.features) if not bit.known]
@@ -236,12 +241,15 @@ def parse_quote(data: bytes) -> Quote:
         MalformedEvidence: a length, a type or the certificate chain is not exactly as it must be, something
             other than zeros follows the end, or the body is of no known type.
     """
+    if other := other_than_a_quote(data):
+        raise MalformedEvidence(*other)
     if len(data) < 48 + 584 + 4 or len(data) > _MAX_QUOTE:
         raise MalformedEvidence(f"A TDX quote has some thousand bytes; this has {len(data)}.", _REMEDY)
     data = bytes(data)
     version, key_type, tee_type = struct.unpack_from("<HHI", data)
     if version not in (4, 5):
-        raise MalformedEvidence(f"Quote version {version} is none of TDX (4 or 5).", _REMEDY)
+        said = f"version {version}" if version < _FIRST_NONSENSE else "no version at all"
+        raise MalformedEvidence(f"This is no TDX quote, of version 4 or 5: it has {said}.", _REMEDY)
     if tee_type != 0x81 or key_type != 2 or data[12:28] != QE_VENDOR_INTEL:
         raise MalformedEvidence(
             "The header is not that of a TDX quote with an ECDSA P-256 key of Intel's enclave.", _REMEDY

@@ -79,9 +79,18 @@ _REMEDIES = {
     Refusal.COLLATERAL_NOT_YET_VALID: "Verify for a time that is not before the collateral was issued.",
     Refusal.FMSPC_MISMATCH: "Fetch the collateral of this platform's FMSPC.",
     Refusal.NO_TCB_LEVEL: "The platform's firmware is older than any level Intel lists: update it.",
-    Refusal.QUOTE_SIGNATURE: "Header or TD body were changed after the quote was signed.",
-    Refusal.QE_SIGNATURE: "The quoting enclave's report was changed, or another platform's key signed it.",
-    Refusal.QE_KEY_BINDING: "The key that signed the quote is not the one the quoting enclave vouches for.",
+    Refusal.QUOTE_SIGNATURE: "Header or TD body were changed after it was signed: take the quote again.",
+    Refusal.QE_SIGNATURE: "The quoting enclave's report was changed, or is another platform's: quote again.",
+    Refusal.TD_ATTRIBUTES: "Start the TD without attributes that weaken it, such as debug.",
+    Refusal.SERVICE_TD: "Start the TD without a service TD: its migration policy is not judged here.",
+    Refusal.CERTIFICATE_REVOKED: "The platform's certificate was withdrawn: trust nothing that it signs.",
+    Refusal.CERTIFICATE_CHAIN: "A certificate does not fit: fetch quote and collateral again.",
+    Refusal.COLLATERAL_INVALID: "Fetch the collateral again, and keep Intel's replies as they came.",
+    Refusal.TCB_REVOKED: "The platform's firmware is known to be broken: update it, and quote again.",
+    Refusal.QE_IDENTITY: "Fetch TD_QE's identity (not that of SGX' QE), or update the quoting enclave.",
+    Refusal.TDX_MODULE: "Fetch newer collateral, or update the TDX module: Intel does not list it.",
+    Refusal.OTHER: "Fetch quote and collateral again; if it stays, the message is the verifier's own.",
+    Refusal.QE_KEY_BINDING: "The quoting enclave vouches for another key than the one used: quote again.",
 }
 
 
@@ -92,5 +101,5 @@ def reason_of(message: str) -> Refusal:
 
 
 def remedy_of(reason: Refusal) -> str:
-    """What to do about a refusal, one sentence; empty where nothing general can be said."""
-    return _REMEDIES.get(reason, "")
+    """What to do about a refusal, one sentence."""
+    return _REMEDIES[reason]

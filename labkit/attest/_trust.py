@@ -12,8 +12,11 @@ from labkit.show import View, trust_chain
 def chain_of_trust(quote: Quote) -> View:
     """The chain as it stands in a quote; nothing of it is verified by drawing it."""
     leaf, intermediate, root = (_name(subject) for subject in quote.chain.subjects)
-    platform = "no processor: a lab authority" if quote.lab else "a genuine processor of this kind"
-    enclave = "the lab's stand-in for the quoting enclave" if quote.lab else "Intel's quoting enclave"
+    intel = quote.chain.intel
+    other = "no processor: a lab authority" if quote.lab else "no processor that Intel knows"
+    stand_in = "the lab's stand-in" if quote.lab else "a stand-in"
+    platform = "a genuine processor of this kind" if intel else other
+    enclave = "Intel's quoting enclave" if intel else f"{stand_in} for the quoting enclave"
     links = [
         (
             root,
@@ -30,7 +33,7 @@ def chain_of_trust(quote: Quote) -> View:
         ("RTMR0 to RTMR3", "what the firmware started"),
         ("REPORTDATA", f"{quote.report_data.hex()[:16]}…"),
     ]
-    return trust_chain(links, claims, Trust.NONE if quote.lab else Trust.HARDWARE)
+    return trust_chain(links, claims, Trust.HARDWARE if intel else Trust.NONE)
 
 
 def _name(subject: str) -> str:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache, partial
 from multiprocessing import get_context
@@ -18,7 +18,7 @@ from typing import Any
 import dcap_qvl
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from labkit.attest._chain import load_certificate
+from labkit.attest._chain import INTEL_ROOT_SHA256, load_certificate
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Refusal, reason_of, remedy_of
@@ -26,13 +26,11 @@ from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
 from labkit.show import columns, one_line, stamp, verdict_view
 
-# SHA-256 of Intel's "SGX Root CA" certificate, as DER; it stands in every quote of Intel's platforms.
-INTEL_ROOT_SHA256 = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
 _CHUNK = 16
 
 
 class Anchor(StrEnum):
-    """Under which root a quote was verified."""
+    """Under which root a quote was verified: Intel's own, known by its fingerprint, or any other."""
 
     INTEL = "intel"
     CUSTOM_ROOT = "custom-root"
@@ -42,7 +40,9 @@ class Anchor(StrEnum):
 class QuoteVerdict:
     """What verification found. ``reason`` is empty for a verified quote; ``message`` keeps the original text.
 
-    A verified quote may still be out of date: look at ``tcb_status`` and ``advisory_ids``, or appraise it.
+    anchor: the root that was asked. accept: the TCB statuses that are good enough: a verified quote may be of
+    a platform that is out of date. lab: the quote says itself that a lab authority signed it. intel_chain:
+    its chain names Intel's root, which a refused quote may claim without right.
     """
 
     reason: Refusal | None
@@ -54,15 +54,33 @@ class QuoteVerdict:
     rtmr: tuple[bytes, bytes, bytes, bytes]
     report_data: bytes
     debug: bool
-    trust: Anchor
+    anchor: Anchor
     lab: bool
+    intel_chain: bool
     fmspc: str
     padding: int
+    accept: tuple[str, ...] = ("UpToDate",)
 
     @property
     def verified(self) -> bool:
         """Signatures, certificates, revocation, identities and TCB level were all accepted."""
         return self.reason is None
+
+    @property
+    def accepted(self) -> bool:
+        """Verified, and its TCB status is good enough."""
+        return self.verified and self.tcb_status in self.accept
+
+    @property
+    def trust(self) -> Trust:
+        """Hardware if Intel's root vouches for it, and for nothing else: no other root knows the hardware."""
+        return Trust.HARDWARE if self.verified and self.anchor is Anchor.INTEL else Trust.NONE
+
+    @property
+    def shown_trust(self) -> Trust:
+        """The stamp it is shown with: a refused quote of Intel's root has no trust, yet is not emulated."""
+        intel = self.intel_chain and self.anchor is Anchor.INTEL
+        return Trust.HARDWARE if intel else Trust.NONE
 
     @property
     def remedy(self) -> str:
@@ -83,8 +101,11 @@ class QuoteVerdict:
             "rtmr": [value.hex() for value in self.rtmr],
             "report_data": self.report_data.hex(),
             "debug": self.debug,
+            "anchor": self.anchor.value,
             "trust": self.trust.value,
+            "stamp": self.shown_trust.stamp,
             "lab": self.lab,
+            "accepted": self.accepted,
             "fmspc": self.fmspc,
             "padding": self.padding,
         }
@@ -93,24 +114,33 @@ class QuoteVerdict:
         return "\n".join([self._headline(), "", columns(self._rows())])
 
     def __repr__(self) -> str:
-        return f"QuoteVerdict({self._word()}, tcb_status={self.tcb_status!r}, lab={self.lab})"
+        return f"QuoteVerdict({self.word}, tcb_status={self.tcb_status!r}, anchor={self.anchor.value})"
 
     def _repr_html_(self) -> str:
-        trust = Trust.NONE if self.lab else Trust.HARDWARE
-        return verdict_view(self._word(), self.verified, trust, self._because(), self._rows())
+        return verdict_view(self.word, self.accepted, self.shown_trust, self._because(), self._rows())
 
-    def _word(self) -> str:
-        return "VERIFIED" if self.verified else f"REFUSED {self.reason}"
+    @property
+    def word(self) -> str:
+        """VERIFIED, NOT ACCEPTED with the TCB status, or REFUSED with the reason."""
+        if not self.verified:
+            return f"REFUSED {self.reason}"
+        return "VERIFIED" if self.accepted else f"NOT ACCEPTED {self.tcb_status}"
 
     def _headline(self) -> str:
-        return f"{stamp(Trust.NONE if self.lab else Trust.HARDWARE)}{self._word()}: {self._because()}"
+        return f"{stamp(self.shown_trust)}{self.word}: {self._because()}"
 
     def _because(self) -> str:
         if not self.verified:
             return f"{one_line(self.message)}. {self.remedy}".replace("..", ".").rstrip()
-        if self.lab:
-            return "under a lab's root, which says nothing about hardware."
-        return "under Intel's root." if self.trust is Anchor.INTEL else "under the root that was named."
+        if self.anchor is Anchor.INTEL:
+            root = "under Intel's root"
+        else:
+            kind = "a lab's root" if self.lab else "the root that was named"
+            root = f"under {kind}, which is not Intel's: no TDX platform is vouched for"
+        if self.accepted:
+            return f"{root}."
+        good = " or ".join(self.accept)
+        return f"verified {root}, but the TCB status is {self.tcb_status}, not {good}."
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [
@@ -126,16 +156,27 @@ class QuoteVerdict:
         return [*rows, ("padding", f"{self.padding} zero bytes behind the quote")] if self.padding else rows
 
 
-def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | None = None) -> QuoteVerdict:
+def verify_quote(
+    raw: bytes,
+    collateral: Collateral,
+    now: int,
+    root_ca: bytes | None = None,
+    *,
+    accept: tuple[str, ...] = ("UpToDate",),
+) -> QuoteVerdict:
     """Verify a quote for the time ``now`` (seconds since 1970) under Intel's root or ``root_ca`` (DER).
 
     A quote of a lab authority is refused under Intel's root before anything else is asked, and would be
-    refused by its signatures too.
+    refused by its signatures too. accept: the TCB statuses that are good enough.
 
     Raises:
         MalformedEvidence: quote or collateral do not parse.
         UsageError: ``now`` is no time, or ``root_ca`` is no certificate that its own key signed.
     """
+    return replace(_verify(raw, collateral, now, root_ca), accept=accept)
+
+
+def _verify(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | None) -> QuoteVerdict:
     if not 0 <= now < 1 << 63:
         raise UsageError(f"The time {now} is no time of verification.", "Give seconds since 1970.")
     native = collateral.native
@@ -159,6 +200,11 @@ def verify_quote(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | 
     if report.status == "Revoked":
         return _verdict(quote, root_ca, Refusal.TCB_REVOKED, "the TCB level is revoked")
     return _verdict(quote, root_ca, None, "", report.status, tuple(report.advisory_ids))
+
+
+def _anchor(root_ca: bytes | None) -> Anchor:
+    intel = root_ca is None or _root_sha256(root_ca) == INTEL_ROOT_SHA256
+    return Anchor.INTEL if intel else Anchor.CUSTOM_ROOT
 
 
 @lru_cache(maxsize=16)
@@ -195,8 +241,9 @@ def _verdict(
         rtmr=quote.rtmr,
         report_data=quote.report_data,
         debug=quote.debug,
-        trust=Anchor.INTEL if root_ca is None else Anchor.CUSTOM_ROOT,
+        anchor=_anchor(root_ca),
         lab=quote.lab,
+        intel_chain=quote.chain.intel,
         fmspc=quote.chain.fmspc.hex().upper(),
         padding=quote.padding,
     )

@@ -14,19 +14,25 @@ from labkit.errors import LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`. A new verb is a row here and a module beside this one.
 _VERBS = {
+    "assignment": "labkit.cli._assignment",
     "asterinas": "labkit.cli._asterinas",
     "attest": "labkit.cli._attest",
     "boot": "labkit.cli._boot",
     "check": "labkit.cli._check",
+    "course": "labkit.cli._course",
     "eventlog": "labkit.cli._eventlog",
+    "grade": "labkit.cli._grade",
     "kernel": "labkit.cli._kernel",
     "measure": "labkit.cli._measure",
+    "notebooks": "labkit.cli._notebooks",
+    "progress": "labkit.cli._progress",
     "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",
     "refresh": "labkit.cli._refresh",
     "run": "labkit.cli._run",
     "setup": "labkit.cli._setup",
     "stop": "labkit.cli._stop",
+    "submit": "labkit.cli._submit",
     "verify": "labkit.cli._verify",
     "quote": "labkit.cli._quote",
 }

@@ -70,36 +70,58 @@ def command(
 
     Example: labkit attest --append debug
     """
-    from labkit.platforms import BootRequest, check_nonce, fresh_nonce
+    from labkit.attest import load_policy
+    from labkit.platforms import BootRequest, check_nonce
     from labkit.vm import LINUX_MEMORY
 
-    nonce = _bytes(report_data) if report_data is not None else fresh_nonce()
+    demanded = load_policy(policy_file) if policy_file else None
+    nonce = _nonce(report_data, demanded)
     check_nonce(nonce)
     expected = BootRequest(LINUX_MEMORY.given(memory), smp=smp)
     request = replace(expected, append=append, kernel=kernel, initrd=initrd, firmware=firmware)
     if evidence or platform == "hardware":
         if request != expected or debug_td:
             raise UsageError("Nothing is booted here.", "Leave out what describes a boot.")
-        outcome = _shown(
-            evidence, collateral, nonce, partial(_policy, policy_file, platform, expected, nonce)
-        )
+        outcome = _shown(evidence, collateral, nonce, partial(_policy, demanded, platform, expected, nonce))
     elif collateral:
         raise UsageError("The emulated platform brings its collateral itself.", "Leave out --collateral.")
     else:
-        policy = _policy(policy_file, platform, expected, nonce, Trust.NONE)
+        policy = _policy(demanded, platform, expected, nonce, Trust.NONE)
         outcome = _booted(platform, request, nonce, policy, debug_td)
     emit(outcome, as_json)
     context.exit(0 if outcome.accepted else 1)
 
 
-def _policy(file: Path | None, platform: str, expected: BootRequest, nonce: bytes, claimed: Trust) -> Policy:
-    """The policy of the file, or the prediction; for hardware there is none, which the outcome says."""
-    from labkit.attest import Policy, load_policy
+def _nonce(report_data: str | None, demanded: Policy | None) -> bytes:
+    """What is to be quoted: the command line's report data, the policy's, or a fresh nonce.
+
+    Raises:
+        UsageError: command line and policy want two different values.
+    """
+    from labkit.platforms import REPORT_DATA, fresh_nonce
+
+    wanted = demanded.report_data if demanded else None
+    if report_data is None:
+        return wanted if wanted is not None else fresh_nonce()
+    nonce = _bytes(report_data)
+    if wanted is not None and nonce.ljust(REPORT_DATA, b"\0") != wanted:
+        raise UsageError(
+            f"The policy demands other report data ({wanted.hex()}) than --report-data gives.",
+            "Leave one of the two out.",
+        )
+    return nonce
+
+
+def _policy(
+    demanded: Policy | None, platform: str, expected: BootRequest, nonce: bytes, claimed: Trust
+) -> Policy:
+    """The policy that was given, or the prediction; for hardware there is none, which the outcome says."""
+    from labkit.attest import Policy
     from labkit.platforms import REPORT_DATA, choose_platform, emulated_policy
 
     filled = nonce.ljust(REPORT_DATA, b"\0")
-    if file:
-        return replace(load_policy(file), report_data=filled)
+    if demanded:
+        return replace(demanded, report_data=filled)
     if claimed is Trust.HARDWARE or platform == "hardware":
         return Policy(report_data=filled)
     return emulated_policy(choose_platform(platform, Settings.load()).predict(expected), nonce)
@@ -133,9 +155,12 @@ def _shown(
         evidence, why = hardware_evidence(run_here, nonce, given), "the TD that labkit runs in was asked"
         folder = evidence.keep(settings.state_dir / "evidence", now)
         note(f"to judge it again: labkit attest --evidence {folder} --report-data {nonce.hex()}")
-    platform = "emulated" if evidence.trust is Trust.NONE else "hardware"
-    headline = f"{stamp(evidence.trust)}platform {platform}: {why}"
-    return attest_evidence(evidence, policy_for(evidence.trust), now, folder, platform, headline)
+    outcome = attest_evidence(evidence, policy_for(evidence.trust), now, folder, "", "")
+    shown = outcome.appraisal.shown_trust
+    # By the root that the quote names: a refused quote has no trust, whatever its platform.
+    platform = "emulated" if shown is Trust.NONE else "hardware"
+    headline = f"{stamp(shown)}platform {platform}: {why}"
+    return replace(outcome, platform=platform, headline=headline)
 
 
 def _bytes(text: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import click
 
-from labkit.errors import UsageError
+from labkit.files import read_named
 
 
 class Printable(Protocol):
@@ -37,15 +37,6 @@ def read_input(path: Path, limit: int = 256 << 20) -> bytes:
     """The bytes of an input file.
 
     Raises:
-        UsageError: there is no such file, it cannot be read, or it has more than ``limit`` bytes.
+        UsageError: there is no such file, it is no regular one, or it has more than ``limit`` bytes.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
-        ) from error
-    if len(data) > limit:
-        raise UsageError(f"{path} has more than {limit} bytes.", "Give the file that the verb asks for.")
-    return data
+    return read_named(path, limit)

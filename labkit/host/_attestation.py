@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from labkit.host._model import Fact, Missing
+from labkit.host._registration import last_flow
 from labkit.host._tree import Tree
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -58,30 +59,31 @@ def _collateral(tree: Tree) -> dict[str, Fact]:
     fact = tree.fact(_QCNL, "/etc")
     if not isinstance(fact.value, str):
         return {"qcnl.pccs": fact, "qcnl.secure": fact}
-    # The file is JSON with comments in current packages and KEY=value in old ones.
+    # The file is JSON with comments in current packages and KEY=value in old ones, on one line or on many.
+    text = re.sub(r"(?:^|(?<=[\s,{}]))(?://|#).*$|/\*.*?\*/", "", fact.value, flags=re.MULTILINE)
     url = re.search(
-        r'^\s*"?pccs_url"?\s*[:=]\s*"?(https?)://(?:[^/@\s"]*@)?([\w.:\[\]-]+)',
-        fact.value,
-        re.MULTILINE | re.IGNORECASE,
+        r'(?:^|[\s{,])"?pccs_url"?\s*[:=]\s*"?(https?)://(?:[^/@\s"]*@)?([\w.:\[\]-]+)', text, re.IGNORECASE
     )
     secure = re.search(
-        r'^\s*,?\s*"?use_secure_cert"?\s*[:=]\s*"?(true|false)', fact.value, re.MULTILINE | re.IGNORECASE
+        r'(?:^|[\s{,])"?use_secure_cert"?\s*[:=]\s*"?(true|false|yes|no|1|0)\b', text, re.IGNORECASE
     )
     none = Fact(_QCNL, missing=Missing.ABSENT, why="no such line")
     where = f"{url[1]}://{url[2]}" if url else ""
     return {
         "qcnl.pccs": Fact(f"{_QCNL} (pccs_url)", where, where) if url else none,
-        "qcnl.secure": Fact(f"{_QCNL} (use_secure_cert)", secure[1].lower() == "true", secure[1])
+        "qcnl.secure": Fact(
+            f"{_QCNL} (use_secure_cert)", secure[1].lower() in ("true", "yes", "1"), secure[1]
+        )
         if secure
         else none,
     }
 
 
 def _registration(tree: Tree) -> Fact:
-    fact = tree.fact(_REGISTRATION, "/var/log")
+    fact = tree.fact(_REGISTRATION, "/var/log", limit=1 << 20)
     if not isinstance(fact.value, str):
         return fact
-    done = "completed successfully" in fact.value
-    return Fact(
-        _REGISTRATION, done, "completed successfully" if done else "no line says `completed successfully`"
-    )
+    flow = last_flow(fact.value)
+    if flow.registered is None:
+        return Fact(_REGISTRATION, raw=flow.line, missing=Missing.UNKNOWN, why=flow.line)
+    return Fact(_REGISTRATION, flow.registered, flow.line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from labkit.host._finding import Finding, failed, passed, unknown
+from labkit.host._model import CheckStatus, Missing
+from labkit.host._registration import action_for
 from labkit.host._view import FactsView
 
 _FEATURE_CONTROL, _MCHECK, _PLATFORM_INFO = 0x3A, 0xA0, 0xCE
@@ -58,18 +60,31 @@ def pccs(view: FactsView) -> Finding:
     state = view.text("service.pccs")
     if local and state in ("stopped", "not installed"):
         return failed(evidence, f"It is {state}.")
+    checked = view.flag("qcnl.secure") or view.fact("qcnl.secure").missing is Missing.ABSENT
+    if local and where.startswith("https:") and checked:
+        said = "is true" if view.flag("qcnl.secure") else "is not set, which means true"
+        return Finding(
+            CheckStatus.UNKNOWN,
+            tuple(evidence),
+            f"It runs, but use_secure_cert {said}: the certificate that a PCCS makes for itself is then "
+            f"refused, and "
+            "quotes fail with 0xb033 (canonical/tdx#256).",
+            "Set use_secure_cert to false in /etc/sgx_default_qcnl.conf and restart qgsd, or give the PCCS a "
+            "certificate that this host trusts; `curl https://localhost:8081` without -k shows which it has.",
+        )
     return passed(evidence) if local and state == "running" else unknown(evidence)
 
 
 def registered(view: FactsView) -> Finding:
-    """The registration log says so; the tool's last-error query proves nothing, it is 0 while busy."""
-    done, evidence = (
-        view.flag("registration"),
-        view.evidence(("registration", "service.mpa_registration_tool")),
-    )
+    """The registration agent's last run says so; its last-error query proves nothing, it is 0 while busy."""
+    fact, done = view.fact("registration"), view.flag("registration")
+    evidence = view.evidence(("registration", "service.mpa_registration_tool"))
     if done is None:
         return unknown(evidence)
-    return passed(evidence) if done else failed(evidence)
+    if done:
+        return passed(evidence)
+    said = f"The agent says: {fact.raw.rstrip('.')}." if fact.raw else ""
+    return failed(evidence, said, action_for(fact.raw))
 
 
 def production(view: FactsView) -> Finding:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.host._finding import Pair
-from labkit.host._messages import Role
+from labkit.host._message import Role
 from labkit.host._view import FactsView
 
 _TDX_VM = 5  # bit of KVM_CAP_VM_TYPES
@@ -127,9 +127,15 @@ def remarks(view: FactsView) -> tuple[str, ...]:
     runtime = view.roles(Role.RUNTIME)
     if runtime:
         count = sum(event.line.count for event in runtime)
+        calls = {str(call): None for _, call in view.runtime_calls if call.harmless}
+        means = f" It means: {next(iter(calls))}." if calls else ""
         notes.append(
             f"{count} run-time message(s) in the log, as `{runtime[0].line.text[:100]}`: not a failed "
-            f"initialisation."
+            f"initialisation.{means}"
+        )
+    if view.log.unread and (view.find("start") or view.success):
+        notes.append(
+            f"This line has TDX's words in a wrapping that is not understood: {view.log.unread[0].text}"
         )
     if "tdx_pw_mce" in (view.words("cpu.bugs") or ()):
         notes.append(
@@ -143,6 +149,4 @@ def remarks(view: FactsView) -> tuple[str, ...]:
         )
     if view.flag("qcnl.secure") is False:
         notes.append("use_secure_cert=false: the PCCS's certificate is not checked.")
-    if view.find("tme-differs"):
-        notes.append("The kernel says that the TME configuration differs between CPUs.")
     return tuple(notes)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from labkit.host._finding import Finding, Pair, failed, passed, unknown
-from labkit.host._messages import Role
-from labkit.host._model import LogState
+from labkit.host._message import Role
+from labkit.host._model import CheckStatus, LogState
 from labkit.host._seamcall import ERRNO
 from labkit.host._view import FactsView, LogMatch
 
 _TME, _KEYIDS, _SEAMRR = 0x982, 0x87, 0x1401
+UPDATE_MODULE = "Update the TDX module: a BIOS update, or newer module files in \\EFI\\TDX\\; then cold boot."
 # Options that switch off what KVM needs for TDX.
 _CONFLICT = re.compile(
     r"(?:kvm[_-]intel\.(?:ept|enable_apicv|eptad|unrestricted_guest)|kvm\.(?:tdp_mmu|enable_virt_at_load))=(?:0|n|N|off)"
@@ -104,14 +105,14 @@ def kernel(view: FactsView) -> Finding:
     if view.flag("kvm.param.tdx") is not None:
         return passed(evidence)
     upstream = view.version is not None and view.version >= (6, 16)
-    for option in ("INTEL_TDX_HOST", "KVM_INTEL_TDX"):
+    for option in () if view.drives_module else ("INTEL_TDX_HOST", "KVM_INTEL_TDX"):
         if view.flag(f"kernel.config.{option}") is False and (option == "INTEL_TDX_HOST" or upstream):
             return failed(evidence, f"{release} is built without CONFIG_{option}.")
     if view.plain_kernel and not view.success:
         return failed(
             evidence, f"{release} is a distribution kernel of before 6.16: it never starts the TDX module."
         )
-    if view.success or view.flag("kernel.config.KVM_INTEL_TDX"):
+    if view.success or view.drives_module or view.flag("kernel.config.KVM_INTEL_TDX"):
         return passed(evidence)
     return unknown(evidence)
 
@@ -209,19 +210,26 @@ def module_version(view: FactsView) -> Finding:
     version = view.find("version")
     summary = _summary(view, "MODULE_TOO_OLD")
     evidence = view.evidence(("module.version",), [*version, *calls, *said, *summary])
+    module = view.module
+    older = module.older_than if module else ""
+    if view.success and older:
+        return Finding(
+            CheckStatus.UNKNOWN,
+            tuple(evidence),
+            f"It came up, but {module} is older than {older}; with such a module TDs may not start.",
+            UPDATE_MODULE,
+        )
     if view.success:
         return passed(evidence)
     if said or calls or summary:
         detail = str(next(call for _, call in view.seamcalls if call.module_too_old)) if calls else ""
         return failed(evidence, f"{detail}." if detail else "")
-    old = [
-        event
-        for event in version
-        if (event.match["major"], event.match["minor"]) == ("1", "0")
-        or (event.match["dotted"] or event.match["plain"] or "").startswith("1.0.")
-    ]
-    if old:
-        return failed(evidence, "The module is of the 1.0 line.")
+    if module and (module.major, module.minor) == (1, 0):
+        return failed(evidence, f"The module is {module}, of the 1.0 line.")
+    if older:
+        return Finding(
+            CheckStatus.UNKNOWN, tuple(evidence), f"{module} is older than {older}.", UPDATE_MODULE
+        )
     return passed(evidence) if version or proofs(view) else unknown(evidence)
 
 
@@ -316,8 +324,15 @@ def initialised(view: FactsView) -> Finding:
         *view.roles(Role.START, Role.PROGRESS),
         *view.find("failed", "kvm-failed", "notifier", "kvm-keyids"),
     ]
-    evidence = view.evidence(("kvm.param.tdx", "kvm.vm_types"), began)
+    evidence = view.evidence(("kvm.param.tdx", "kvm.vm_types"), [*began, *view.roles(Role.PANIC)])
     hint = _hint(view)
+    if began and view.panic is not None:
+        return failed(
+            evidence,
+            f"The kernel panicked first ({view.panic.rstrip('.')}), so that its silence about TDX says "
+            f"nothing.",
+            "Mend what made the kernel panic; boot again, and run `labkit verify` then.",
+        )
     if view.flag("kvm.param.tdx") is False:
         return failed(
             evidence, f"KVM's parameter is N although it was asked for.{hint}" if view.requested else hint

@@ -10,6 +10,20 @@ from labkit.host._view import FactsView
 _UPSTREAM_QEMU = (10, 1)
 
 
+def kernel_for_cpu(view: FactsView) -> Finding:
+    """A kernel line that brings the module up on this CPU, and cannot start its TDs."""
+    evidence = view.evidence(("kernel.release", "cpu.name"), [*view.find("linux"), *view.find("cpu")])
+    if view.release is None or not (view.xeon_6 or view.tdx_cpu):
+        return unknown(evidence)
+    if view.xeon_6 and re.match(r"6\.8\.\d+-\d+-intel\b", view.release):
+        return failed(
+            evidence,
+            f"Linux {view.release} is of Canonical's 6.8 line, which cannot start TDs on a Xeon 6.",
+            "Boot a kernel that can, and pin it: Canonical's 6.11-intel or later, or upstream from 6.16 on.",
+        )
+    return passed(evidence)
+
+
 def kvm_intel(view: FactsView) -> Finding:
     """/sys/module/kvm_intel is there when it is loaded or built in."""
     loaded = view.flag("kvm.intel_module")

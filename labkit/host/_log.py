@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from labkit.host._formats import as_lines
+from labkit.host._message import Role
 from labkit.host._messages import classify
 from labkit.host._model import KernelLog, LogLine, LogState
+from labkit.host._wrapping import Unwrapped, unwrap
 from labkit.show import clean
 
 MAX_LINE = 4096  # bytes of a line that are looked at; no message of interest is longer
@@ -29,58 +33,19 @@ _WORDS = (
     b"linux version ",
     b"ommand line: ",
     b"smpboot: cpu0",
+    b"tdh",
+    b"kernel panic",
     b"-- boot",
     b"-- reboot",
 )
 _DECISIVE = (b"odule initialized", b"linux version ", b"-- boot", b"-- reboot")
 _CONTENT = re.compile(rb"^[ \t\r]*[^#\s][^\n]*", re.MULTILINE)
 
-_PID_1 = "systemd[1]: "
-
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
-_PREFIX = re.compile(
-    rf"""
-    (?:(?P<record>\d{{1,4}}),\d+,(?P<usec>\d+),[^;]*;)?             # /dev/kmsg record
-    (?:<(?P<priority>\d{{1,4}})>)?                                 # syslog priority
-    (?:kern\s{{0,3}}:\s{{0,3}}\w+\s{{0,4}}:\s{{0,3}})?             # dmesg -x
-    (?:(?P<early>\[\s{{0,12}}\d+\.\d+\])\s                          # journalctl -o short-monotonic
-       (?=\S+\s(?:kernel|systemd\[1\]):\s))?
-    (?P<wall>(?:(?:\w{{3}}\s)?(?:{_MONTH}\s{{1,2}}\d{{1,2}}\s\d\d:\d\d:\d\d(?:\.\d+)?|{_ISO})(?:\s[A-Z]{{3,5}})?\s)
-       (?=\S+\s[\w./-]+(?:\[\d+\])?:\s))?                          # syslog or journal time
-    (?P<ident>(?(wall)\S+\s|(?(early)\S+\s|(?!)))[\w./-]+(?:\[\d+\])?:\s+)?   # host and program
-    (?:\[\s{{0,12}}(?P<seconds>\d+\.\d+)\]
-      |\[\w{{3}}\s{_MONTH}\s{{1,2}}\d{{1,2}}\s\d\d:\d\d:\d\d\s\d{{4}}\]          # dmesg -T
-      |{_ISO}(?=\s))?                                              # dmesg --time-format iso
-    (?:\s{{0,4}}\[\s{{0,8}}[TC]\d+\])?                             # thread or CPU id
-    \s*
-    """,
-    re.VERBOSE,
-)
-
-
-def strip_prefix(line: str) -> tuple[str, float | None, bool]:
-    """A log line without its wrapping: message, seconds since boot, came through syslog or the journal.
-
-    A line of another program keeps that program's name, so that it cannot pass for the kernel's.
-    """
-    match = _PREFIX.match(line)
-    assert match is not None  # every part is optional
-    message = line[match.end() :].rstrip()
-    ident = match["ident"]
-    if ident:
-        program = ident.split(None, 1)[1].rstrip().removesuffix(":")
-        if program.partition("[")[0] != "kernel":
-            message = f"{program}: {message}"
-    facility = int(match["record"] or match["priority"] or 0) >> 3
-    if facility and not message.startswith(_PID_1):
-        message = f"user: {message}"  # a program wrote this into the kernel's buffer
-    seconds = float(match["seconds"]) if match["seconds"] else None
-    if seconds is None and match["early"]:
-        seconds = float(match["early"].strip("[] "))
-    if seconds is None and match["usec"]:
-        seconds = int(match["usec"]) / 1e6
-    return message, seconds, bool(match["wall"])
+# Colours whose escape character was lost in a paste, or written out by a log daemon.
+_LOST_COLOR = re.compile(r"(?:\^\[|\\e|\\033|\\x1b|#033|␛)\[[\d;]{0,16}m|\[\d{1,3}(?:;\d{1,3}){0,4}m")
+_TELLING = re.compile(r"(?:virt/tdx|(?<![\w/])tdx|seam|SEAM|kvm_intel): ")
+_INITIALISATION = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
+_MAX_UNREAD = 3
 
 
 class _Boot:
@@ -91,6 +56,7 @@ class _Boot:
         self.kinds: dict[str, int] = {}
         self.first_seconds: float | None = None
         self.from_boot = False
+        self.unread: dict[str, LogLine] = {}
 
     def time(self, seconds: float | None) -> None:
         if seconds is not None and self.first_seconds is None:
@@ -105,6 +71,12 @@ class _Boot:
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
             self.lines[message] = LogLine(message, seconds)
 
+    def set_aside(self, message: str) -> None:
+        """Keep a line whose words are the kernel's, in a wrapping that is not understood."""
+        known = self.unread.get(message)
+        if known or len(self.unread) < _MAX_UNREAD:
+            self.unread[message] = LogLine(message, count=known.count + 1 if known else 1)
+
 
 def read_log(stream: IO[bytes], source: str) -> KernelLog:
     """Read a kernel log of any size and wrapping; time grows with its length, memory does not.
@@ -112,7 +84,7 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
     Lines that begin with ``#`` are comments. In a log of several boots only the last one counts: a
     success line of an earlier boot proves nothing.
     """
-    reader = _Reader(stream)
+    reader = _Reader(as_lines(stream))
     boot, boots, seen_linux = _Boot(), 1, False
     for raw in reader.lines():
         line = _decoded(raw)
@@ -123,18 +95,20 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
                 boot, boots, seen_linux = _Boot(), boots + 1, False
                 reader.examined = 0
             continue
-        message, seconds, wrapped = strip_prefix(line)
-        found = classify(message)
+        entry = unwrap(line)
+        found = classify(entry.message)
         if found and found[0].id == "linux":
             # A ring buffer holds one boot; a syslog file goes on over a reboot.
-            if seen_linux or (wrapped and boot.lines):
+            if seen_linux or (entry.wrapped and boot.lines):
                 boot, boots = _Boot(), boots + 1
                 reader.examined = 0
             seen_linux = True
             boot.from_boot = True
-        boot.time(seconds)
+        boot.time(entry.seconds)
         if found:
-            boot.add(found[0].id, message, seconds)
+            boot.add(found[0].id, entry.message, entry.seconds)
+        elif _sounds_like_tdx(entry):
+            boot.set_aside(entry.message)
     return KernelLog(
         LogState.READ if reader.content else LogState.EMPTY,
         source,
@@ -143,12 +117,25 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
         first_seconds=boot.first_seconds,
         from_boot=boot.from_boot,
         boots=boots,
+        unread=tuple(boot.unread.values()),
     )
 
 
+def _sounds_like_tdx(entry: Unwrapped) -> bool:
+    """The words of the initialisation stand in a line, behind something that is not understood."""
+    if entry.known:
+        return False
+    for place in _TELLING.finditer(entry.message):
+        found = classify(entry.message[place.start() :].rstrip("\"'` "))
+        if found and found[0].role in _INITIALISATION and found[0].id != "core-other":
+            return True
+    return False
+
+
 def _decoded(raw: bytes) -> str:
-    line = raw.decode("utf-8", "replace").replace("\r", "")
-    return line if line.isprintable() else clean(line)
+    line = raw.decode("utf-8", "replace").replace("\r", "").replace("\ufeff", "")
+    line = line if line.isprintable() else clean(line)
+    return _LOST_COLOR.sub("", line) if "m" in line and "[" in line else line
 
 
 def read_log_text(text: str, source: str) -> KernelLog:
@@ -162,6 +149,9 @@ def read_log_file(path: Path, source: str) -> KernelLog:
     Raises:
         OSError: the file cannot be opened or read.
     """
+    if path.is_fifo() and not path.is_relative_to("/dev"):
+        # Opening it would wait for a writer.
+        raise OSError(errno.EINVAL, "it is a named pipe, no file")
     with path.open("rb") as stream:
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             stream.seek(-MAX_BYTES, os.SEEK_END)  # the last boot stands at the end

@@ -9,92 +9,28 @@ a host name, a CPU model or a command line that merely contains "tdx" proves not
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
-
-class Role(StrEnum):
-    """What a message tells."""
-
-    START = "start"  # the sequence began; no verdict
-    PROGRESS = "progress"  # later in the sequence; no verdict
-    SUCCESS = "success"
-    FAILURE = "failure"
-    GUEST = "guest"
-    MEMORY = "memory"  # TME and MKTME
-    RUNTIME = "runtime"  # after initialisation; never an initialisation failure
-    CONTEXT = "context"  # kernel version, command line, CPU
-
-
-@dataclass(frozen=True)
-class Message:
-    """One wording.
-
-    heads: how the message may begin. body: regular expression of all that follows.
-    reason: the reason code that this line by itself establishes; empty when it needs other facts.
-    past_checks: the kernel was past its KeyID and hibernation checks when it printed this.
-    """
-
-    id: str
-    role: Role
-    heads: tuple[str, ...]
-    body: str
-    meaning: str
-    reason: str = ""
-    past_checks: bool = False
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        # Compiled when a line has one of the heads: most runs meet few of them.
-        return re.compile(self.body)
-
-    def match(self, message: str) -> re.Match[str] | None:
-        """The match of the whole message, or None."""
-        for head in self.heads:
-            if message.startswith(head):
-                found = self._pattern.fullmatch(message, len(head))
-                if found:
-                    return found
-        return None
-
-
-_CORE = ("virt/tdx: ", "tdx: ", "seam: ", "SEAM: ")
-_KVM = ("kvm_intel: tdx: ", "kvm_intel: ", "kvm: tdx: ", "kvm: ")
-
-
-def _row(
-    id_: str,
-    role: Role,
-    text: str,
-    meaning: str,
-    reason: str = "",
-    *,
-    past: bool = False,
-    scope: str | tuple[str, ...] = _CORE,
-) -> Message:
-    heads = (scope,) if isinstance(scope, str) else scope
-    return Message(id_, role, heads, text, meaning, reason, past)
-
+from labkit.host._message import CORE_HEADS, KVM_HEADS, Message, Role, row
 
 MESSAGES: tuple[Message, ...] = (
     # Inside a TD.
-    _row("guest", Role.GUEST, r"Guest detected", "the kernel runs inside a TD"),
-    _row(
+    row("guest", Role.GUEST, r"Guest detected", "the kernel runs inside a TD"),
+    row(
         "guest-cc",
         Role.GUEST,
         r".*\bIntel TDX\b.*",
         "the kernel's encryption is a TD's",
         scope="Memory Encryption Features active: ",
     ),
-    _row(
+    row(
         "guest-idle",
         Role.GUEST,
         r"using TDX aware idle routine",
         "the kernel runs inside a TD",
         scope="process: ",
     ),
-    _row(
+    row(
         "guest-systemd",
         Role.GUEST,
         r"Detected confidential virtualization tdx\.?",
@@ -102,63 +38,63 @@ MESSAGES: tuple[Message, ...] = (
         scope="systemd[1]: ",
     ),
     # Outcome of the initialisation.
-    _row(
+    row(
         "initialized",
         Role.SUCCESS,
         r"(?:TDX[- ][Mm]odule|[Mm]odule) initialized\.?",
         "the TDX module is up",
         past=True,
     ),
-    _row(
+    row(
         "not-supported",
         Role.FAILURE,
         r"TDX not supported by the host platform",
-        "7.1+: printed on every x86 machine without TDX",
+        "7.1+: printed on every x86 machine without TDX whose kernel has CONFIG_INTEL_TDX_HOST",
         "PLATFORM_NOT_TDX",
     ),
-    _row(
+    row(
         "disabled-platform",
         Role.FAILURE,
         r"Cannot enable TDX on TDX disabled platform\.?",
         "MVP era: the platform has no TDX",
         "PLATFORM_NOT_TDX",
     ),
-    _row(
+    row(
         "no-ept-ve",
         Role.FAILURE,
         r"CPU doesn't support EPT violation #VE\.?",
         "MVP era: the CPU (or the VM around it) lacks what TDX needs",
         "PLATFORM_NOT_TDX",
     ),
-    _row(
+    row(
         "few-keyids",
         Role.FAILURE,
         r"initialization failed: too few private KeyIDs available\.?",
         "the key split leaves TDX fewer than two KeyIDs",
         "NO_KEYIDS",
     ),
-    _row(
+    row(
         "hibernation",
         Role.FAILURE,
         r"initialization failed: Hibernation support is enabled\.?",
         "the kernel refuses TDX while it could hibernate",
         "HIBERNATION_ENABLED",
     ),
-    _row(
+    row(
         "bios",
         Role.FAILURE,
         r"(?:\[[Ff]irmware [Bb]ug\]: )?(?:TDX is )?not enabled by BIOS\.?",
         "firmware did not enable TDX",
         "BIOS_NOT_ENABLED",
     ),
-    _row(
+    row(
         "seamrr",
         Role.FAILURE,
         r"SEAMRR is not enabled by BIOS\.?",
         "MVP era: firmware set no SEAM memory range",
         "BIOS_NOT_ENABLED",
     ),
-    _row(
+    row(
         "not-loaded",
         Role.FAILURE,
         r"module not loaded\.?",
@@ -166,21 +102,21 @@ MESSAGES: tuple[Message, ...] = (
         "MODULE_NOT_LOADED",
         past=True,
     ),
-    _row(
+    row(
         "no-module",
         Role.FAILURE,
         r"No TDX module loaded by BIOS\.?",
         "MVP era: no module in memory",
         "MODULE_NOT_LOADED",
     ),
-    _row(
+    row(
         "no-seamldr",
         Role.FAILURE,
         r"No P-SEAMLDR is available\.?",
         "MVP era: no SEAM loader in memory",
         "MODULE_NOT_LOADED",
     ),
-    _row(
+    row(
         "rbp",
         Role.FAILURE,
         r"frame pointer \(RBP\) clobber bug present, upgrade TDX module\.?",
@@ -188,7 +124,7 @@ MESSAGES: tuple[Message, ...] = (
         "MODULE_TOO_OLD",
         past=True,
     ),
-    _row(
+    row(
         "no-rbp-mod",
         Role.FAILURE,
         r"NO_RBP_MOD feature is not supported\.?",
@@ -196,7 +132,7 @@ MESSAGES: tuple[Message, ...] = (
         "MODULE_TOO_OLD",
         past=True,
     ),
-    _row(
+    row(
         "reserved-areas",
         Role.FAILURE,
         r"initialization failed: TDMR \[[^)\]]*\): reserved areas exhausted\.?",
@@ -204,7 +140,7 @@ MESSAGES: tuple[Message, ...] = (
         "TDMR_RESERVED_AREAS_EXHAUSTED",
         past=True,
     ),
-    _row(
+    row(
         "tdmrs",
         Role.FAILURE,
         r"initialization failed: TDMRs exhausted\.?",
@@ -212,7 +148,7 @@ MESSAGES: tuple[Message, ...] = (
         "TDMR_RESERVED_AREAS_EXHAUSTED",
         past=True,
     ),
-    _row(
+    row(
         "seamcall",
         Role.FAILURE,
         r"SEAMCALL \((?P<leaf>0x[0-9a-f]{1,16}|\d{1,9})\) failed: (?P<status>0x[0-9a-f]{1,16}).*",
@@ -220,7 +156,7 @@ MESSAGES: tuple[Message, ...] = (
         "SEAMCALL_FAILED",
         past=True,
     ),
-    _row(
+    row(
         "seamcall-6.5",
         Role.FAILURE,
         r"SEAMCALL failed: CPU \d+: leaf (?P<leaf>\d{1,9}), error (?P<status>0x[0-9a-f]{1,16})\.?.*",
@@ -228,95 +164,95 @@ MESSAGES: tuple[Message, ...] = (
         "SEAMCALL_FAILED",
         past=True,
     ),
-    _row(
+    row(
         "notifier",
         Role.FAILURE,
         r"initialization failed: register_memory_notifier\(\) failed \(-?\d+\)",
         "rare error of the kernel itself",
     ),
-    _row(
+    row(
         "failed",
         Role.FAILURE,
         r"(?:TDX-Module |module )?initialization failed \((?P<errno>-?\d{1,9})\)\.?",
         "summary line: the cause stands above it",
     ),
-    _row(
+    row(
         "kvm-failed",
         Role.FAILURE,
         r"Failed to initialize TDX module\.?",
         "KVM's summary line: the cause stands above it",
-        scope=_KVM,
+        scope=KVM_HEADS,
     ),
     # KVM's requirements: each turns TDX off, and kvm_intel still loads.
-    _row(
+    row(
         "kvm-keyids",
         Role.FAILURE,
         r"no TDX private KeyIDs available\.?",
         "KVM sees no KeyIDs; also printed when hibernation blocked them",
-        scope=_KVM,
+        scope=KVM_HEADS,
     ),
-    _row(
+    row(
         "kvm-required",
         Role.FAILURE,
         r"(?P<what>.+?) (?:is|are) (?:required|reqiured) for TDX\.?",
         "a requirement is not met, TDX is switched off",
         "KVM_PREREQ",
-        scope=(*_CORE, *_KVM),
+        scope=(*CORE_HEADS, *KVM_HEADS),
     ),
-    _row(
+    row(
         "kvm-virt",
         Role.FAILURE,
         r"(?:tdx: )?tdx requires kvm\.(?P<what>enable_virt_at_load)=1\.?",
         "KVM must turn virtualisation on when it loads",
         "KVM_PREREQ",
-        scope=_KVM,
+        scope=KVM_HEADS,
     ),
-    _row(
+    row(
         "kvm-vcpus",
         Role.FAILURE,
         r"Disable TDX: MAX_VCPU_PER_TD \(\d+\) smaller than number of logical CPUs \(\d+\)\.?",
         "more CPUs than this module lets one TD have",
         "KVM_PREREQ",
-        scope=_KVM,
+        scope=KVM_HEADS,
     ),
-    _row(
+    row(
         "kvm-msr",
         Role.FAILURE,
         r"MSR \S+ isn't included by kvm_find_user_return_msr\.?",
         "KVM does not track an MSR that TDX needs",
         "KVM_PREREQ",
-        scope=_KVM,
+        scope=KVM_HEADS,
     ),
     # The way there.
-    _row(
+    row(
         "start",
         Role.START,
         r"BIOS enabled: private KeyID range \[(?P<low>\d{1,9}), ?(?P<high>\d{1,9})\)\.?",
         "the sequence starts; from MSR 0x87",
     ),
-    _row("s3", Role.PROGRESS, r"Disable ACPI S3\b.*", "information, always printed", past=True),
-    _row("kexec", Role.PROGRESS, r"Disable Kexec\..*", "6.6: information", past=True),
-    _row(
+    row("s3", Role.PROGRESS, r"Disable ACPI S3\b.*", "information, always printed", past=True),
+    row("kexec", Role.PROGRESS, r"Disable Kexec\..*", "6.6: information", past=True),
+    row(
         "version",
         Role.PROGRESS,
-        r"(?:TDX module: attributes 0x[0-9a-f]+, vendor_id 0x[0-9a-f]+, major_version (?P<major>\d+), "
-        r"minor_version (?P<minor>\d+), build_date \d+, build_num (?P<build>\d+)"
-        r"|TDX module (?P<dotted>\d[\d.]*), build number \d+, build date [0-9a-f]+"
+        r"(?:TDX module: attributes 0x[0-9a-f]+, vendor_id 0x[0-9a-f]+, major_version (?P<major>\d{1,9}), "
+        r"minor_version (?P<minor>\d{1,9}), build_date \d+, build_num (?P<build>\d{1,9})"
+        r"|TDX module (?P<dotted>\d[\d.]*), build number (?P<number>\d{1,9}), build date [0-9a-f]+"
         r"|(?:TDX module version|[Mm]odule ver(?:sion|son)): (?P<plain>\d[\d.]*))",
         "the module answered once; not yet success",
         past=True,
     ),
-    _row("cmr", Role.PROGRESS, r"CMR: \[.*", "a convertible memory region", past=True),
-    _row(
+    row("cmr", Role.PROGRESS, r"CMR: \[.*", "a convertible memory region", past=True),
+    row(
         "pamt",
         Role.PROGRESS,
         r"(?P<kb>\d+) KBs? allocated for PAMT\.?",
-        "about 1/256 of RAM; far less with Dynamic PAMT",
+        "about 1/256 of RAM; far less with Dynamic PAMT, which was under review in 2026",
         past=True,
     ),
-    _row("dynamic-pamt", Role.PROGRESS, r"Enable Dynamic PAMT\.?", "the PAMT grows on demand", past=True),
-    _row("numa", Role.PROGRESS, r".*unable to find local NUMA node for PAMT.*", "a warning", past=True),
-    _row(
+    row("dynamic-pamt", Role.PROGRESS, r"Enable Dynamic PAMT\.?", "the PAMT grows on demand", past=True),
+    row("numa", Role.PROGRESS, r".*unable to find local NUMA node for PAMT.*", "a warning", past=True),
+    row(
         "tdmr-limit",
         Role.PROGRESS,
         r"consumed TDMRs reaching limit:.*",
@@ -324,16 +260,16 @@ MESSAGES: tuple[Message, ...] = (
         past=True,
     ),
     # TME, which TDX stands on.
-    _row("tme-on", Role.MEMORY, r"enabled by BIOS", "memory encryption is on", scope="x86/tme: "),
-    _row("tme-off", Role.MEMORY, r"not enabled by BIOS", "memory encryption is off", scope="x86/tme: "),
-    _row(
+    row("tme-on", Role.MEMORY, r"enabled by BIOS", "memory encryption is on", scope="x86/tme: "),
+    row("tme-off", Role.MEMORY, r"not enabled by BIOS", "memory encryption is off", scope="x86/tme: "),
+    row(
         "tme-differs",
         Role.MEMORY,
         r"configuration is inconsistent between CPUs",
         "packages differ",
         scope="x86/tme: ",
     ),
-    _row(
+    row(
         "mktme",
         Role.MEMORY,
         r"(?:enabled by BIOS|\d+ KeyIDs available)",
@@ -341,36 +277,80 @@ MESSAGES: tuple[Message, ...] = (
         scope="x86/mktme: ",
     ),
     # After the initialisation.
-    _row(
+    row(
         "run-seamcall",
         Role.RUNTIME,
-        r"0x[0-9a-f]+\) failed: 0x[0-9a-f]+.*",
+        r"SEAMCALL(?: failed: CPU \d+: leaf )?[ :]?\s?[\[(]?"
+        r"(?P<leaf>0x[0-9a-f]{1,16}|\d{1,9}|[Tt][Dd][Hh][_.][\w.]{1,40}?)[\])]?(?: failed: |, error )"
+        r"(?P<status>0x[0-9a-f]{1,16})\b.*",
         "a SEAMCALL failed at run time; the host is up",
-        scope="SEAMCALL (",
+        needle="SEAMCALL",
+        scope=(*KVM_HEADS, ""),
     ),
-    _row(
+    row(
+        "run-tdh",
+        Role.RUNTIME,
+        r".{0,80}?\b(?P<leaf>TDH[_.][A-Za-z][\w.]{1,40}?)\b[()]{0,2}[: ].{0,60}?"
+        r"(?P<status>0x[0-9a-f]{9,16})\b.*",
+        "a hypervisor says that a SEAMCALL failed",
+        needle="TDH",
+        scope=("vmkernel: ", *KVM_HEADS, ""),
+    ),
+    row(
+        "esxi-unsupported",
+        Role.FAILURE,
+        r".{0,80}?\bTDX: Unsupported on CPU\b.*",
+        "ESXi: the CPU has no TDX, or firmware left it off",
+        "PLATFORM_NOT_TDX",
+        scope="vmkernel: ",
+    ),
+    row(
+        "run-exit",
+        Role.RUNTIME,
+        r"(?:[\w./-]{1,60}(?:\[\d+\])?: )?KVM: unknown exit, hardware reason "
+        r"(?P<reason>(?:0x)?[0-9a-f]{1,16})",
+        "KVM met an exit of a TD that it does not know",
+        needle="KVM: unknown exit",
+        scope="",
+    ),
+    row(
+        "run-init",
+        Role.RUNTIME,
+        r"(?:[\w./-]{1,60}(?:\[\d+\])?: )?(?P<call>KVM_TDX_\w{1,40}) failed: ?(?P<why>.{1,80})",
+        "QEMU says that KVM refused to build a TD",
+        needle="KVM_TDX_",
+        scope="",
+    ),
+    row(
+        "panic",
+        Role.PANIC,
+        r"(?P<why>.*)",
+        "the kernel stopped",
+        scope="Kernel panic - not syncing: ",
+    ),
+    row(
         "run-tdp",
         Role.RUNTIME,
         r" +Please enable TDP MMU for TDX\.",
         "run-time message of Canonical's 6.8",
         scope="TDX requires TDP MMU.",
     ),
-    _row("run-aug", Role.RUNTIME, r".*\btdx_\w+.*", "run-time warning of KVM", scope="WARNING: "),
-    _row(
+    row("run-aug", Role.RUNTIME, r".*\btdx_\w+.*", "run-time warning of KVM", scope="WARNING: "),
+    row(
         "run-offline",
         Role.RUNTIME,
         r"to have an online CPU\..*",
         "a CPU was refused to go offline",
         scope=("TDX requires all packages ", "kvm_intel: TDX requires all packages "),
     ),
-    _row(
+    row(
         "run-poison",
         Role.RUNTIME,
         r".*TDX private memory error\. Possible kernel bug\.",
         "poison was consumed",
         scope="mce: ",
     ),
-    _row(
+    row(
         "run-kexec",
         Role.RUNTIME,
         r"Not allowed on platform with tdx_pw_mce bug.*",
@@ -378,15 +358,15 @@ MESSAGES: tuple[Message, ...] = (
         scope="kexec: ",
     ),
     # What the log says about the machine.
-    _row("linux", Role.CONTEXT, r"(?P<release>\S+).*", "kernel release", scope="Linux version "),
-    _row(
+    row("linux", Role.CONTEXT, r"(?P<release>\S+).*", "kernel release", scope="Linux version "),
+    row(
         "cmdline",
         Role.CONTEXT,
         r"(?P<cmdline>.*)",
         "kernel command line",
         scope=("Command line: ", "Kernel command line: "),
     ),
-    _row(
+    row(
         "cpu",
         Role.CONTEXT,
         r"CPU0: (?P<name>.*?) \(family: (?P<family>0x[0-9a-f]{1,8}), model: (?P<model>0x[0-9a-f]{1,8}).*",
@@ -394,15 +374,15 @@ MESSAGES: tuple[Message, ...] = (
         scope="smpboot: ",
     ),
     # Last: any other line of TDX's own code still shows that the sequence began.
-    _row("core-other", Role.PROGRESS, r".*", "another line of the kernel's TDX code"),
+    row("core-other", Role.PROGRESS, r".*", "another line of the kernel's TDX code"),
 )
 
 
 @lru_cache(maxsize=1024)
 def classify(message: str) -> tuple[Message, re.Match[str]] | None:
     """The first row of the table that the whole message matches, with its match."""
-    for row in MESSAGES:
-        match = row.match(message)
+    for entry in MESSAGES:
+        match = entry.match(message)
         if match:
-            return row, match
+            return entry, match
     return None

@@ -83,6 +83,7 @@ class KernelLog:
     first_seconds: time stamp of the first line of this boot that has one.
     from_boot: the log reaches back to the kernel's first lines.
     boots: boots found in the log; only the last one is kept.
+    unread: lines with the kernel's words about TDX in a wrapping that was not understood; no proof.
     """
 
     state: LogState
@@ -93,6 +94,7 @@ class KernelLog:
     first_seconds: float | None = None
     from_boot: bool = False
     boots: int = 1
+    unread: tuple[LogLine, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The log as JSON data."""
@@ -104,8 +106,13 @@ class KernelLog:
             "first_seconds": self.first_seconds,
             "from_boot": self.from_boot,
             "boots": self.boots,
-            "lines": [[line.seconds, line.text, line.count] for line in self.lines],
+            "lines": _rows(self.lines),
+            "unread": _rows(self.unread),
         }
+
+
+def _rows(lines: tuple[LogLine, ...]) -> list[list[Any]]:
+    return [[line.seconds, line.text, line.count] for line in lines]
 
 
 UNREAD_LOG = KernelLog(LogState.UNREADABLE, "kernel log", why="not looked at")

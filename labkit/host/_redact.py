@@ -108,7 +108,15 @@ def _options(cmdline: str) -> str:
 def _log(log: KernelLog, patterns: _Patterns) -> KernelLog:
     source = log.source if log.source.startswith("/dev/") else PurePath(log.source).name
     lines = tuple(replace(line, text=_line(line, patterns)) for line in log.lines)
-    return replace(log, source=_scrub(source, patterns), why=_scrub(log.why, patterns), lines=lines)
+    unread = tuple(replace(line, text=_scrub(_tail(line.text), patterns)) for line in log.unread)
+    return replace(
+        log, source=_scrub(source, patterns), why=_scrub(log.why, patterns), lines=lines, unread=unread
+    )
+
+
+def _tail(text: str) -> str:
+    """Without what stands before the kernel's words: it may name anybody."""
+    return re.sub(r"^.*?(?=(?:virt/tdx|tdx|seam|SEAM|kvm_intel): )", "… ", text)
 
 
 def _line(line: LogLine, patterns: _Patterns) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
+from labkit.host._concerns import Concern
 from labkit.host._contradictions import Contradiction
 from labkit.host._model import CheckStatus, Facts, HostVerdict
 from labkit.host._remedies import Remedy
@@ -35,6 +36,8 @@ class RenderedReport(Protocol):
     @property
     def contradictions(self) -> tuple[Contradiction, ...]: ...
     @property
+    def concerns(self) -> tuple[Concern, ...]: ...
+    @property
     def remarks(self) -> tuple[str, ...]: ...
     @property
     def remedies(self) -> tuple[Remedy, ...]: ...
@@ -59,6 +62,7 @@ def tree(report: RenderedReport, *, verbose: bool, color: bool) -> str:
         parts += ["", f"{title}  {word}{f' {verdict.reason}' if verdict.reason else ''}"]
         nodes = _nodes(report, track, None, verbose=verbose, html=False)
         parts.append(tree_text(nodes if verbose else _folded(nodes), color))
+    parts += _concerns(report)
     parts += _contradictions(report)
     if report.remarks:
         parts += ["", "Remarks:", *(f"  {clean(remark)}" for remark in report.remarks)]
@@ -67,6 +71,14 @@ def tree(report: RenderedReport, *, verbose: bool, color: bool) -> str:
         parts += [f"  {number}. {step}" for number, step in enumerate(remedy.steps, 1)]
         parts += [f"  {link}" for link in (remedy.links if verbose else remedy.links[:1])]
     return "\n".join(parts)
+
+
+def _concerns(report: RenderedReport) -> list[str]:
+    lines = ["", "What may keep a TD from running:"] if report.concerns else []
+    for entry in report.concerns:
+        lines += [f"  {clean(entry.text)}", f"    Next: {clean(entry.action)}"]
+        lines += [f"    {clean(pair[0])}: {_short(pair[1])}" for pair in entry.evidence]
+    return lines
 
 
 def _contradictions(report: RenderedReport) -> list[str]:
@@ -93,6 +105,8 @@ def html(report: RenderedReport) -> str:
         status = {"READY": "PASS", "NOT_READY": "FAIL"}.get(verdict.verdict.value, "UNKNOWN")
         root = TreeNode(status, f"{_TRACKS[track]} {summary}", children=nodes)
         parts.append(tree_html([root]))
+    if report.concerns:
+        parts.append(fold("What may keep a TD from running", (entry.text for entry in report.concerns)))
     if report.contradictions:
         parts.append(
             fold("These facts contradict each other", (entry.text for entry in report.contradictions))

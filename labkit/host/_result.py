@@ -28,7 +28,7 @@ class CheckResult:
     @property
     def track(self) -> str:
         """``host``, ``launch`` or ``attestation``."""
-        return REASONS[self.check.reason].track
+        return self.check.track or REASONS[self.check.reason].track
 
     def to_dict(self) -> dict[str, Any]:
         """The check with the contract's keys, and `track`, `detail`, `rule_source` beside them."""

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import DataError
+from labkit.errors import DataError, UsageError
+from labkit.files import read_named
 from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing
 
 _FORMAT = "labkit-host-facts/1"
@@ -31,10 +32,12 @@ def load(path: Path | str) -> Facts:
         DataError: the file is too large or not what `save` writes.
         OSError: the file cannot be read.
     """
-    with Path(path).open("rb") as stream:
-        data = stream.read(_MAX_SIZE + 1)
-    if len(data) > _MAX_SIZE:
-        raise DataError(f"{path} is too large for the facts of one host.", _REMEDY)
+    try:
+        data = read_named(Path(path), _MAX_SIZE)
+    except UsageError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise DataError(f"{path} does not hold the facts of a host: {error.message}", _REMEDY) from error
     try:
         return _facts(json.loads(data))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -78,18 +81,22 @@ def _text(name: str, value: object) -> str:
 
 
 def _log(entry: dict[str, Any]) -> KernelLog:
-    lines = tuple(
-        LogLine(_text("log", text), None if seconds is None else float(seconds), int(count))
-        for seconds, text, count in entry["lines"]
-    )
     first = entry.get("first_seconds")
     return KernelLog(
         LogState(entry["state"]),
         _text("log", entry["source"]),
-        lines,
+        _lines(entry["lines"]),
         why=_text("log", entry.get("why", "")),
         total_lines=int(entry["total_lines"]),
         first_seconds=None if first is None else float(first),
         from_boot=entry.get("from_boot") is True,
         boots=int(entry.get("boots", 1)),
+        unread=_lines(entry.get("unread", [])),
+    )
+
+
+def _lines(rows: list[Any]) -> tuple[LogLine, ...]:
+    return tuple(
+        LogLine(_text("log", text), None if seconds is None else float(seconds), int(count))
+        for seconds, text, count in rows
     )

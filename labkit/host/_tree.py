@@ -76,13 +76,13 @@ class Tree:
         except OSError:
             return []
 
-    def fact(self, path: str, anchor: str) -> Fact:
+    def fact(self, path: str, anchor: str, limit: int = _LIMIT) -> Fact:
         """The stripped text of a small file as a fact.
 
         Absent means: the file is not there although ``anchor`` is. Without the anchor nobody can tell.
         """
         try:
-            raw = self.read(path).strip()
+            raw = self.read(path, limit).strip()
         except OSError as error:
             return self.missing(path, anchor, error)
         return Fact(path, raw, raw)

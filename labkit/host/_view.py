@@ -8,18 +8,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from labkit.host._messages import Message, Role, classify
+from labkit.host._message import CORE_HEADS, Message, Role
+from labkit.host._messages import classify
 from labkit.host._model import Fact, Facts, LogLine, LogState
+from labkit.host._module import ModuleVersion, of_match, of_text
 from labkit.host._seamcall import Seamcall, decode
 
 # Models that exist with TDX, by CPU family. "None" for a family: any model of it may have TDX.
 # Diamond Rapids is family 19; 06_DD (Clearwater Forest) is unverified.
 TDX_MODELS: dict[int, frozenset[int] | None] = {6: frozenset({0x8F, 0xCF, 0xAD, 0xAE, 0xAF, 0xDD}), 19: None}
 _FIRST_TDX_MODEL = 0x8F
+_XEON_6 = ((6, 0xAD), (6, 0xAE), (6, 0xAF))
 _CLIENT = re.compile(r"\b(?:Core|Celeron|Pentium|Atom|Processor N\d+)\b")
 # Distribution kernels without vendor patches; Canonical's TDX kernels end in -intel or -intel-opt.
+_VENDOR = re.compile(r"(?i)mvp|tdx|bkc")
 _PLAIN_RELEASE = re.compile(r"\d+\.\d+\.\d+\S*(?:-generic|-lowlatency|-amd64|\.fc\d+\S*|-arch\d+-\d+)$")
 _OPTION = "kvm_intel.tdx"
+_HOST_ROLES = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
+_FIRST_HOST_CODE = (6, 8)
+_FIRST_LINES = (
+    "start",
+    "s3",
+    "kexec",
+    "few-keyids",
+    "hibernation",
+    "notifier",
+    "core-other",
+    "not-supported",
+)
 
 
 @dataclass(frozen=True)
@@ -130,8 +146,48 @@ class FactsView:
 
     @cached_property
     def plain_kernel(self) -> bool:
-        """A distribution kernel of before 6.16, when KVM had no TDX upstream."""
-        return bool(self.version and self.version < (6, 16) and _PLAIN_RELEASE.fullmatch(self.release or ""))
+        """A distribution kernel of before 6.16, when KVM had no TDX upstream.
+
+        A name alone is weak: MVP kernels and those of vendors are called ``-generic`` and ``-amd64`` too.
+        """
+        release = self.release or ""
+        plain = _PLAIN_RELEASE.fullmatch(release) and not _VENDOR.search(release)
+        return bool(plain and self.version and self.version < (6, 16) and not self.drives_module)
+
+    @cached_property
+    def drives_module(self) -> bool:
+        """The kernel's own words show code that starts the module.
+
+        Plain kernels have none before 6.8, and up to 6.15 only the first lines (KeyIDs, hibernation, S3).
+        """
+        events = [e for e in self.events if e.message.role in _HOST_ROLES and e.message.heads == CORE_HEADS]
+        if any(not event.line.text.startswith("virt/") for event in events):
+            return True  # `tdx:` and `seam:` are of kernels from outside
+        if self.version and self.version < _FIRST_HOST_CODE:
+            return bool(events)
+        return any(event.message.id not in _FIRST_LINES for event in events)
+
+    @cached_property
+    def runtime_calls(self) -> list[tuple[LogMatch, Seamcall]]:
+        """SEAMCALLs that failed after the initialisation, decoded."""
+        events = self.find("run-seamcall", "run-tdh")
+        if self.success:
+            events += self.find("seamcall", "seamcall-6.5")
+        return [(event, decode(event.match["leaf"], event.match["status"])) for event in events]
+
+    @cached_property
+    def module(self) -> ModuleVersion | None:
+        """The version that the module reports, from the log or from sysfs."""
+        found = self.find("version")
+        if found:
+            return of_match(found[-1].match)
+        return of_text(self.text("module.version") or "")
+
+    @cached_property
+    def panic(self) -> str | None:
+        """Why the kernel panicked in this boot."""
+        found = self.roles(Role.PANIC)
+        return str(found[0].match["why"]) if found else None
 
     @cached_property
     def cmdline(self) -> str | None:
@@ -185,12 +241,23 @@ class FactsView:
         return self.text("cpu.name") or self._context("cpu", "name") or ""
 
     @cached_property
-    def tdx_cpu(self) -> bool | None:
-        """Whether this CPU model exists with TDX; None when the model says nothing."""
+    def cpu_model(self) -> tuple[int | None, int | None]:
+        """CPU family and model, from facts or else from the log."""
         family, model = self.number("cpu.family"), self.number("cpu.model")
         if (family is None or model is None) and self.find("cpu"):
             match = self.find("cpu")[-1].match
             family, model = int(match["family"], 16), int(match["model"], 16)
+        return family, model
+
+    @cached_property
+    def xeon_6(self) -> bool:
+        """A Xeon 6 (Granite Rapids, Sierra Forest), by model or by name."""
+        return self.cpu_model in _XEON_6 or bool(re.search(r"\bXeon\(R\) 6\d{3}[EP]", self.cpu_name))
+
+    @cached_property
+    def tdx_cpu(self) -> bool | None:
+        """Whether this CPU model exists with TDX; None when the model says nothing."""
+        family, model = self.cpu_model
         if self.vendor not in (None, "Intel"):
             return False
         if _CLIENT.search(self.cpu_name):

@@ -9,6 +9,7 @@ from labkit.host import _attestation_rules as attestation
 from labkit.host import _host_rules as host
 from labkit.host import _launch_rules as launch
 from labkit.host._finding import Finding
+from labkit.host._reasons import LAUNCH
 from labkit.host._view import FactsView
 
 
@@ -21,6 +22,7 @@ class Check:
     reason: the code a FAIL stands for; its summary, fix and remedies are in the table of reasons.
     settle: the command that would settle an UNKNOWN.
     source: where the rule comes from.
+    track: of the check, where it is not that of its reason.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Check:
     reason: str
     settle: str
     source: str
+    track: str = ""
 
 
 _TDX_C = "Linux arch/x86/virt/vmx/tdx/tdx.c"
@@ -182,6 +185,17 @@ CHECKS: tuple[Check, ...] = (
         "INIT_NOT_CONFIRMED",
         _LOG,
         _TDX_C,
+    ),
+    Check(
+        "kernel-cpu",
+        "The kernel starts TDs on this CPU",
+        ("platform", "kernel"),
+        launch.kernel_for_cpu,
+        "on a Xeon 6 a newer line than Canonical's 6.8",
+        "KERNEL_NO_TDX",
+        "uname -r; lscpu",
+        "canonical/tdx#286; TUM-DSE/doctor-cluster-config#371",
+        LAUNCH,
     ),
     Check(
         "kvm-intel",

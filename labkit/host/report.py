@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.host import _render
+from labkit.host._concerns import Concern, concerns
 from labkit.host._contradictions import Contradiction, contradictions, remarks
 from labkit.host._host_rules import log_reason
 from labkit.host._model import CheckStatus, Facts, HostVerdict
@@ -16,13 +17,16 @@ from labkit.host._result import CheckResult, Track
 from labkit.host._view import FactsView
 from labkit.host.checks import CHECKS, Check
 
+_MOST_WORRIES = 3
+
 
 @dataclass(frozen=True)
 class HostReport:
     """The verdict about a host: exactly one reason when it is not READY, and everything it stands on.
 
     host: whether the TDX module is up. launch: whether a TD can be started. attestation: whether its quotes
-    can be made. The verdict is that of host and launch together; attestation is apart.
+    can be made. The verdict is that of host and launch together; attestation is apart. concerns: what may
+    keep a TD from running although the module is up, or says why nothing is proved.
     """
 
     verdict: HostVerdict
@@ -32,6 +36,7 @@ class HostReport:
     checks: tuple[CheckResult, ...]
     contradictions: tuple[Contradiction, ...]
     remarks: tuple[str, ...]
+    concerns: tuple[Concern, ...]
     host: Track
     launch: Track
     attestation: Track
@@ -59,6 +64,7 @@ class HostReport:
             "launch": self.launch.to_dict(),
             "contradictions": [entry.to_dict() for entry in self.contradictions],
             "remarks": list(self.remarks),
+            "concerns": [entry.to_dict() for entry in self.concerns],
             "remedies": [
                 {"problem": entry.title, "steps": list(entry.steps), "links": list(entry.links)}
                 for entry in self.remedies
@@ -93,15 +99,21 @@ def diagnose(facts: Facts) -> HostReport:
     launch, attestation = _track(checks, LAUNCH, None), _track(checks, ATTESTATION, None)
     blocked = host.verdict is not HostVerdict.NOT_READY and launch.verdict is HostVerdict.NOT_READY
     overall = launch if blocked else host
+    found, worries = contradictions(view), concerns(view)
     summary, action = _words(overall, checks, host)
+    if overall.verdict is HostVerdict.READY:
+        summary, action = _ready(worries, contradicted=bool(found))
+    elif overall.verdict is HostVerdict.INDETERMINATE:
+        summary, action = _unproved(view, summary, action, worries)
     return HostReport(
         overall.verdict,
         overall.reason,
         summary,
         action,
         checks,
-        contradictions(view),
+        found,
         remarks(view),
+        worries,
         host,
         launch,
         attestation,
@@ -118,7 +130,7 @@ def _run(check: Check, view: FactsView, done: Mapping[str, CheckResult]) -> Chec
     if finding.status is CheckStatus.FAIL:
         fix = finding.action or REASONS[check.reason].next_action
     elif finding.status is CheckStatus.UNKNOWN:
-        fix = f"To settle it: {check.settle}"
+        fix = finding.action or f"To settle it: {check.settle}"
     return CheckResult(check, finding.status, finding.evidence, finding.detail.strip(), fix)
 
 
@@ -133,15 +145,45 @@ def _track(checks: tuple[CheckResult, ...], track: str, unproved: str | None) ->
     return Track(HostVerdict.INDETERMINATE, unproved)
 
 
+def _ready(worries: tuple[Concern, ...], *, contradicted: bool) -> tuple[str, str | None]:
+    """READY in words: that nothing stands in the way is said only where that is so."""
+    up = "The TDX module is initialised"
+    if worries:
+        said = " ".join(worry.text for worry in worries[:_MOST_WORRIES])
+        return f"{up}, but what was read may keep a TD from running. {said}", worries[0].action
+    if contradicted:
+        return f"{up}; some of the facts below contradict each other.", None
+    return f"{up}, and nothing that was read stands in the way of a TD.", None
+
+
+def _unproved(
+    view: FactsView, summary: str, action: str | None, worries: tuple[Concern, ...]
+) -> tuple[str, str | None]:
+    """Nothing is proved: lines that could not be read, a panic, or errors at run time say why."""
+    if view.log.unread:
+        line = view.log.unread[0]
+        return (
+            f"The kernel log has TDX's words in a wrapping that labkit cannot read, so nothing is proved: "
+            f"{line.text}",
+            "Take away what stands before the kernel's own words: "
+            r"`sed -E 's#^.*((virt/)?tdx: )#\1#' LOG | labkit verify --kernel-log -`.",
+        )
+    if worries:
+        return f"{summary} {' '.join(worry.text for worry in worries[:_MOST_WORRIES])}", worries[0].action
+    return summary, action
+
+
 def _words(overall: Track, checks: tuple[CheckResult, ...], host: Track) -> tuple[str, str | None]:
     if overall.reason is None:
-        return "The TDX module is initialised, and nothing that was read stands in the way of a TD.", None
+        return "", None
     row = REASONS[overall.reason]
     failures = [
         entry for entry in checks if entry.check.reason == row.code and entry.status is CheckStatus.FAIL
     ]
-    up = row.track == LAUNCH and host.verdict is HostVerdict.READY
-    lead = f"The TDX module is initialised, but a TD cannot be started. {row.summary}" if up else row.summary
+    track = failures[0].track if failures else row.track
+    said = row.summary if track == row.track else ""
+    up = track == LAUNCH and host.verdict is HostVerdict.READY
+    lead = f"The TDX module is initialised, but a TD cannot be started. {said}" if up else said
     if not failures:
-        return lead, row.next_action
-    return f"{lead} {failures[0].detail}".strip(), failures[0].fix
+        return lead.strip(), row.next_action
+    return f"{lead.strip()} {failures[0].detail}".strip(), failures[0].fix

@@ -17,6 +17,7 @@ from labkit.kernel import _guest, _magics, _rich
 from labkit.kernel._history import History
 from labkit.kernel._output import INTERVAL, Publisher
 from labkit.kernel._start import Starting
+from labkit.learn import Notebook
 from labkit.settings import Ui
 from labkit.show import clean
 
@@ -57,6 +58,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         self._base: Any = self  # the base class has no types
         self._guest: Starting = cast(Any, self.parent).starting
         self._cells = History()
+        self._predictions = Notebook(self._guest.session.settings)
         self._lost = 0
         self._greeted = False
         self._interrupts = 0
@@ -82,7 +84,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
     ) -> dict[str, Any]:
         """Run one cell; whatever happens, one reply."""
         publisher = Publisher(self._publish(silent), self._guest.session.settings.output_limit, self._log)
-        context = _magics.Context(self._guest.session, publisher)
+        context = _magics.Context(self._guest.session, publisher, self._predictions)
         self._cell, self._interrupts = context, 0
         error: tuple[str, str, list[str]] | None = None
         outcome = _magics.CellOutcome()
@@ -211,8 +213,6 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
 
     def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.CellOutcome:
         magic = _magics.find(code)
-        if magic is not None:
-            return _magics.call(magic, context)
         publisher = context.publisher
         if name := _guest.untranslatable(code):
             session = self._guest.session
@@ -233,6 +233,10 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                 return None
             # A guest may ask for "Password for root@host:", and the person should know who asks.
             return self._input(f"The TDVM asks: {prompt}", hidden, parent, ident, context.interrupted)
+
+        if magic is not None:
+            context.ask = ask if allow_stdin else None
+            return _magics.call(magic, context)
 
         def display(mime: str, data: bytes) -> None:
             shown, refused = _rich.bundle(mime, data)

@@ -14,6 +14,8 @@ from labkit import process
 from labkit.errors import UsageError
 from labkit.kernel._output import Publisher
 from labkit.kernel._session import GuestSession
+from labkit.learn import Kind, Notebook, make_question
+from labkit.show import View as Shown
 from labkit.show import clean, join, pre
 
 _LOG_SHOWN = 60_000
@@ -45,10 +47,12 @@ class MagicCall:
 
 @dataclass
 class Context:
-    """What a magic may use."""
+    """What a magic may use. ask: asks the person in front for a line; None where nobody can answer."""
 
     session: GuestSession
     publisher: Publisher
+    predictions: Notebook = field(default_factory=Notebook)
+    ask: Callable[[str, bool], str | None] | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
 
 
@@ -94,8 +98,9 @@ def _attest(magic: MagicCall, context: Context) -> CellOutcome:
         ) from error
     measured, attested = context.session.attest(nonce)
     quote = f"quote {attested.verdict}".partition("\n")[0]
-    text = f"{attested.headline}\n{measured}\n\n{quote}\n{attested.appraisal}"
-    html = join([pre(attested.headline), measured._repr_html_(), attested._repr_html_()])
+    # The verdict first: registers are long, and what is below them is not read.
+    text = f"{attested.headline}\n{attested.appraisal}\n\n{quote}\n{measured}"
+    html = join([pre(attested.headline), attested._repr_html_(), measured._repr_html_()])
     return CellOutcome(data={"text/plain": text, "text/html": html})
 
 
@@ -118,6 +123,37 @@ def _console(magic: MagicCall, context: Context) -> CellOutcome:
     return CellOutcome()
 
 
+def _predict(magic: MagicCall, context: Context) -> CellOutcome:
+    head, *choices = [word.strip() for word in magic.argument.split("|")]
+    name, _, text = head.partition(" ")
+    question = make_question(name, text.strip(), choices)
+    view = context.predictions.pose(question)
+    if context.ask is None:
+        return _shown(view)
+    context.publisher.add("display_data", {"data": _shown(view).data, "metadata": {}, "transient": {}})
+    offered = f" (1 to {len(choices)})" if choices else ""
+    said = (context.ask(f"Your prediction{offered}: ", False) or "").strip()
+    if not said:
+        return CellOutcome()
+    if question.kind is Kind.CHOICE and said.isdecimal() and 1 <= int(said) <= len(choices):
+        said = choices[int(said) - 1]
+    return _shown(context.predictions.record(question, said))
+
+
+def _outcome(magic: MagicCall, context: Context) -> CellOutcome:
+    head, _, why = magic.argument.partition("|")
+    name, _, found = head.strip().partition(" ")
+    return _shown(context.predictions.tell(name, found.strip(), why.strip()))
+
+
+def _predictions(magic: MagicCall, context: Context) -> CellOutcome:
+    return _shown(context.predictions.summary(_name(magic)))
+
+
+def _shown(view: Shown) -> CellOutcome:
+    return CellOutcome(data={"text/plain": view.text, "text/html": str(view.html)})
+
+
 def _help(magic: MagicCall, context: Context) -> CellOutcome:
     return CellOutcome(page=help_text())
 
@@ -136,6 +172,9 @@ MAGICS = {
     "%snapshot": _Magic("%snapshot NAME", "save the TDVM's state under a name", _snapshot),
     "%restore": _Magic("%restore NAME", "go back to a saved state", _restore),
     "%console": _Magic("%console", "the boot log, as the TDVM printed it", _console),
+    "%predict": _Magic("%predict ID TEXT | A | B", "ask for a prediction, of A or B or in words", _predict),
+    "%outcome": _Magic("%outcome ID FOUND | WHY", "show the prediction beside what was found", _outcome),
+    "%predictions": _Magic("%predictions CHAPTER", "what was predicted in a chapter", _predictions),
     "%tdvm": _Magic("%tdvm", "this list", _help),
 }
 """Every magic, with its percent signs."""
@@ -143,15 +182,15 @@ MAGICS = {
 
 def help_text() -> str:
     """The magics, one a line, and what else a cell can use."""
-    rows = [f"{magic.use:<16}{magic.help}" for magic in MAGICS.values()]
+    rows = [f"{magic.use:<26}{magic.help}" for magic in MAGICS.values()]
     return "\n".join(
         [
             "Cells run in the shell of a TDVM, one shell for all cells. Besides shell commands there are:",
             "",
             *rows,
             "",
-            "display TYPE [FILE]        shows image/png, image/jpeg, application/json or text/plain",
-            "read [-s] [-p TEXT] NAME   asks you, where the front end lets you answer",
+            "display TYPE [FILE]       shows image/png, image/jpeg, application/json or text/plain",
+            "read [-s] [-p TEXT] NAME  asks you, where the front end lets you answer",
         ]
     )
 

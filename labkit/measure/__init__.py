@@ -7,7 +7,8 @@ from labkit.measure._describe import DataCheck
 from labkit.measure._explain import Agreement, Explanation, Row, explain, page_order_of
 from labkit.measure._hob import td_hob_list
 from labkit.measure._kernel import authenticode, patch_header
-from labkit.measure._log import EventLog, LogEvent, LogFormat, LogHeader, parse_log
+from labkit.measure._locate import FoundLog, Memory, find_logs
+from labkit.measure._log import RUNTIME_RTMR, EventLog, LogEvent, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure._names import EventType
 from labkit.measure._predict import (
@@ -26,9 +27,11 @@ from labkit.measure._predict import (
 )
 from labkit.measure._replay import LogReport, Rtmrs, extend, replay_pcrs, report_log, rtmrs
 from labkit.measure._tdvf import SectionAttribute, SectionType, Tdvf, TdvfSection, join_firmware, read_tdvf
+from labkit.measure._wrapping import from_text, json_document, plain_bytes, values_of
 
 __all__ = [
     "ACPI_BLOBS",
+    "RUNTIME_RTMR",
     "Agreement",
     "BootInputs",
     "CcelTable",
@@ -38,12 +41,14 @@ __all__ = [
     "ExpectedEvent",
     "Explanation",
     "FirmwareMeasurement",
+    "FoundLog",
     "InitrdWord",
     "KernelHeader",
     "LogEvent",
     "LogFormat",
     "LogHeader",
     "LogReport",
+    "Memory",
     "PageOrder",
     "Part",
     "Prediction",
@@ -60,17 +65,22 @@ __all__ = [
     "authenticode",
     "explain",
     "extend",
+    "find_logs",
+    "from_text",
     "join_firmware",
+    "json_document",
     "measure_firmware",
     "mrtd",
     "page_order_of",
     "parse_ccel_table",
     "parse_log",
     "patch_header",
+    "plain_bytes",
     "predict",
     "read_tdvf",
     "replay_pcrs",
     "report_log",
     "rtmrs",
     "td_hob_list",
+    "values_of",
 ]

@@ -6,7 +6,7 @@ Source: TCG PC Client Platform Firmware Profile 1.05, section 10; UEFI 2.10, sec
 
 from __future__ import annotations
 
-import json
+import hashlib
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,12 +15,18 @@ from typing import Any
 from labkit.errors import MalformedEventLog
 from labkit.measure._describe import DataCheck, data_check, describe
 from labkit.measure._names import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
+from labkit.measure._wrapping import json_document, plain_bytes, values_of
 from labkit.show import columns, details, event_table, hex_map, join, spans
 
 _SIGNATURE = b"Spec ID Event03\0"
 _MAX_LOG = 16 << 20
 _MAX_PCR = 23
+_LOG_NAMES = frozenset({"event_log", "eventlog", "cc_eventlog", "ccel", "td_eventlog"})
 _REMEDY = "Read it as the guest gives it: binary_bios_measurements of the TPM, or the CCEL table's data."
+
+
+RUNTIME_RTMR = 3
+"""The register that the guest extends at run time; a log of the firmware has no entry of it."""
 
 
 class LogFormat(StrEnum):
@@ -100,8 +106,24 @@ class EventLog:
 
     def register_name(self, event: LogEvent) -> str:
         """The TDX register that an event belongs to: ``MRTD`` or ``RTMR0`` to ``RTMR3``."""
-        number = rtmr_of_pcr(event.register) if self.format is LogFormat.TCG else event.register - 1
-        return "MRTD" if number is None or number < 0 else f"RTMR{number}"
+        number = self.rtmr_of(event)
+        return "MRTD" if number is None else f"RTMR{number}"
+
+    def rtmr_of(self, event: LogEvent) -> int | None:
+        """The RTMR that an event belongs to; None for MRTD, which no event can extend."""
+        if self.format is LogFormat.TCG:
+            return rtmr_of_pcr(event.register)
+        return event.register - 1 if event.register >= 1 else None
+
+    @property
+    def has_runtime_events(self) -> bool:
+        """Some event went into RTMR3. The firmware makes none: without one, RTMR3 is the guest's affair."""
+        return any(event.extends and self.rtmr_of(event) == RUNTIME_RTMR for event in self.events)
+
+    @property
+    def banks(self) -> tuple[tuple[str, int], ...]:
+        """Name and digest size in bytes of every bank of digests."""
+        return tuple((ALGORITHMS[number][0], size) for number, size in self.header.algorithms)
 
     @property
     def derived_from(self) -> str | None:
@@ -143,6 +165,8 @@ def _cells(row: dict[str, Any], digits: int) -> tuple[str, ...]:
 def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  # noqa: A002
     """Read a binary TCG or CCEL log strictly, or a JSON list of events as dstack writes it.
 
+    It may be wrapped: in hexadecimal, base64, or a JSON document that has it under ``event_log``.
+
     Without ``format``, a log whose only bank is SHA-384 and whose registers are all below 5 is a CCEL:
     a TPM's log always has separators in PCRs 5 to 7. Padding (0x00 or 0xFF) after the last record is kept
     apart.
@@ -153,8 +177,9 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
     """
     if len(data) > _MAX_LOG:
         raise MalformedEventLog(f"The log has {len(data)} bytes, more than any firmware reserves.", _REMEDY)
-    if data[:1] == b"[":
-        return _parse_json(data)
+    if (document := json_document(data)) is not None:
+        return _parse_json(document)
+    data = plain_bytes(data)
     header, position = _parse_header(data)
     sizes = dict(header.algorithms)
     events: list[LogEvent] = []
@@ -169,6 +194,37 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
                 f"Event {event.index} names register {event.register}, which does not exist.", _REMEDY
             )
     return EventLog(kind, header, tuple(events), bytes(data[position:]))
+
+
+def parse_log_head(data: bytes) -> int:
+    """How many bytes of ``data`` are a binary log: header and records, up to where no record follows.
+
+    For a log in memory, where its end is not marked. A record ends the log if it is of another shape than the
+    header announces, or is not whole.
+
+    Raises:
+        MalformedEventLog: there is not even a header with one record.
+    """
+    header, start = _parse_header(data)
+    sizes, end, count = dict(header.algorithms), start, 0
+    while end < len(data):
+        try:
+            if _is_padding_head(data, end):
+                break
+            event, following = _parse_event(data, end, count + 1, sizes)
+        except MalformedEventLog:
+            break
+        if event.register > _MAX_PCR:
+            break
+        end, count = following, count + 1
+    if not count:
+        raise MalformedEventLog("No event follows the header of the log.", _REMEDY)
+    return end
+
+
+def _is_padding_head(data: bytes, position: int) -> bool:
+    head = data[position : position + 12]
+    return head.count(0x00) == len(head) or head.count(0xFF) == len(head)
 
 
 def _guess(header: LogHeader, events: list[LogEvent]) -> LogFormat:
@@ -257,25 +313,63 @@ def _encode_event(event: LogEvent) -> bytes:
     return b"".join([*parts, struct.pack("<I", len(event.data)), event.data])
 
 
-def _parse_json(data: bytes) -> EventLog:
-    try:
-        events = tuple(_json_event(index, row) for index, row in enumerate(json.loads(data)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MalformedEventLog(f"The JSON list is no event log: {error!r}.", _REMEDY) from error
+def _parse_json(document: Any) -> EventLog:
+    """A list of events, or a document that has one, or a wrapped binary log, inside.
+
+    Raises:
+        MalformedEventLog: it has none, or an event is none.
+    """
+    if isinstance(document, dict):
+        inner = next(values_of(document, _LOG_NAMES), None)
+        if isinstance(inner, str):
+            packed = inner.strip().encode("utf-8", "replace")
+            inner = json_document(packed)
+            if inner is None:
+                return parse_log(plain_bytes(packed))
+        document = inner
+    if not isinstance(document, list):
+        raise MalformedEventLog("The JSON document has no event log in it.", _REMEDY)
+    events = tuple(_json_event(index, row) for index, row in enumerate(document))
     return EventLog(LogFormat.CCEL, LogHeader(register=1), events)
 
 
-def _json_event(index: int, row: dict[str, Any]) -> LogEvent:
-    register, kind, digest = row["imr"], row["event_type"], bytes.fromhex(row["digest"])
-    if not (
-        isinstance(register, int) and 0 <= register <= 3 and isinstance(kind, int) and 0 <= kind < 1 << 32
+def _json_event(index: int, row: Any) -> LogEvent:
+    """One event as dstack writes it; a run-time event without its digest is given the one it must have."""
+    if not isinstance(row, dict):
+        raise MalformedEventLog(f"Event {index} of the JSON list is no object.", _REMEDY)
+    register, kind, name = row.get("imr"), row.get("event_type"), row.get("event", "")
+    if (
+        type(register) is not int
+        or not 0 <= register <= 3
+        or type(kind) is not int
+        or not 0 <= kind < 1 << 32
     ):
-        raise ValueError(f"event {index} has register {register!r} and type {kind!r}")
+        raise MalformedEventLog(f"Event {index} of the JSON list has no register (imr) and type.", _REMEDY)
+    digest, payload = (_hex_field(index, row, field) for field in ("digest", "event_payload"))
+    if not isinstance(name, str):
+        raise MalformedEventLog(f"Event {index} of the JSON list has a name that is no text.", _REMEDY)
+    content = f"{name}:".encode() + payload if kind == EventType.DSTACK_EVENT else payload
+    if not digest and kind == EventType.DSTACK_EVENT:
+        digest = hashlib.sha384(kind.to_bytes(4, "little") + b":" + content).digest()
     if len(digest) != 48:
-        raise ValueError(f"event {index} has a digest of {len(digest)} bytes")
-    payload = bytes.fromhex(row["event_payload"])
-    content = f"{row['event']}:".encode() + payload if kind == EventType.DSTACK_EVENT else payload
+        raise MalformedEventLog(
+            f"Event {index} of the JSON list has a digest of {len(digest)} bytes.", _REMEDY
+        )
     return LogEvent(index, register + 1, kind, ((SHA384, digest),), content)
+
+
+def _is_number(value: Any, end: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
+
+
+def _hex_field(index: int, row: dict[str, Any], field: str) -> bytes:
+    value = row.get(field, "")
+    try:
+        return bytes.fromhex(value.removeprefix("0x"))
+    except (ValueError, AttributeError):
+        raise MalformedEventLog(
+            f"Event {index} of the JSON list has a {field} that is not hexadecimal.", _REMEDY
+        ) from None
 
 
 def event_rows(log: EventLog) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from labkit.errors import DataError, UsageError
 from labkit.measure._describe import DataCheck
 from labkit.measure._log import EventLog, LogFormat, event_rows
-from labkit.measure._names import ALGORITHM_NUMBERS, ALGORITHMS, SHA384, rtmr_of_pcr
+from labkit.measure._names import ALGORITHM_NUMBERS, ALGORITHMS, SHA384
 from labkit.show import columns, join, section_table
 
 Rtmrs = tuple[bytes, bytes, bytes, bytes]
@@ -59,8 +59,8 @@ def rtmrs(log: EventLog) -> Rtmrs:
     """
     values = [bytes(48)] * 4
     for event in log.events:
-        number = rtmr_of_pcr(event.register) if log.format is LogFormat.TCG else event.register - 1
-        if number is None or number < 0 or not event.extends:
+        number = log.rtmr_of(event)
+        if number is None or not event.extends:
             continue
         digest = event.digest(SHA384)
         if digest is None:
@@ -109,7 +109,8 @@ class LogReport:
     def _origin(self) -> str:
         if self.log.derived_from:
             return "RTMRs derived from a vTPM log; no TD measured them."
-        return "RTMRs replayed from the CCEL; compare them with those of a quote."
+        runtime = "" if self.log.has_runtime_events else " RTMR3 is extended at run time: no entry of it."
+        return f"RTMRs replayed from the CCEL; compare them with those of a quote (--quote).{runtime}"
 
     def _doubts(self) -> list[str]:
         wrong = [event for event in self.log.events if event.data_check is DataCheck.DIFFERS]

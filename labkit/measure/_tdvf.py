@@ -1,7 +1,8 @@
 """The TDVF descriptor inside a firmware file: which pages a VMM adds to a TD before it runs.
 
 Source of the layout: Intel TDX Virtual Firmware Design Guide (TDVF descriptor); the table of GUIDs at the
-end of the image is edk2's (``OvmfPkg/ResetVector``).
+end of the image is edk2's (``OvmfPkg/ResetVector``). td-shim has no such table: its descriptor is found by a
+number at 4 GiB - 0x20, and has section types of its own (td-shim specification, "TDX Metadata").
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class SectionType(IntEnum):
     PERM_MEM = 4
     PAYLOAD = 5
     PAYLOAD_PARAM = 6
+    TD_INFO = 7
+    TD_PARAMS = 8
 
 
 class SectionAttribute(IntFlag):
@@ -208,7 +211,8 @@ def join_firmware(code: bytes, variables: bytes) -> bytes:
 def _read_table(data: bytes) -> tuple[int, tuple[TdvfSection, ...]]:
     if len(data) > _MAX_IMAGE:
         raise NotATdvf(f"The file has {len(data)} bytes, too many for a firmware image.", _REMEDY)
-    distance = _descriptor_distance(data)
+    shim = _shim_descriptor(data)
+    distance = _descriptor_distance(data) if shim is None else len(data) - shim
     offset = len(data) - distance
     if not 16 <= offset <= len(data) - 16:
         raise NotATdvf(f"The TDVF offset {distance:#x} points outside the file.", _REMEDY)
@@ -221,8 +225,17 @@ def _read_table(data: bytes) -> tuple[int, tuple[TdvfSection, ...]]:
         raise NotATdvf(f"The TDVF descriptor says {length} bytes for {count} sections.", _REMEDY)
     rows = _ROW.iter_unpack(data[offset + 16 : offset + length])
     sections = tuple(_section(number, row) for number, row in enumerate(rows))
-    _check_table(sections)
+    _check_table(sections, shim=shim is not None)
     return offset, sections
+
+
+def _shim_descriptor(data: bytes) -> int | None:
+    """Where td-shim's descriptor stands: its offset in the file is a number 0x20 bytes before the end."""
+    if len(data) < 4 * _RESET_VECTOR or data[-_RESET_VECTOR - 16 : -_RESET_VECTOR] == _FOOTER_GUID:
+        return None
+    offset = int.from_bytes(data[-_RESET_VECTOR : -_RESET_VECTOR + 4], "little")
+    found = 16 <= offset <= len(data) - 16 and data[offset - 16 : offset] == _DESCRIPTOR_GUID
+    return offset if found and data[offset : offset + 4] == b"TDVF" else None
 
 
 def _descriptor_distance(data: bytes) -> int:
@@ -238,7 +251,10 @@ def _guided_entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The GUIDed table that ends before the reset vector, last entry first."""
     end = len(data) - _RESET_VECTOR
     if end < 18 or data[end - 16 : end] != _FOOTER_GUID:
-        raise NotATdvf("The file ends without OVMF's table of GUIDs: it is no TDX firmware.", _REMEDY)
+        raise NotATdvf(
+            "The file ends without OVMF's table of GUIDs and without td-shim's: it is no TDX firmware.",
+            _REMEDY,
+        )
     total = int.from_bytes(data[end - 18 : end - 16], "little")
     if not 18 <= total <= end:
         raise NotATdvf("OVMF's table of GUIDs has an impossible length.", _REMEDY)
@@ -257,9 +273,10 @@ def _section(number: int, row: tuple[int, ...]) -> TdvfSection:
         raise NotATdvf(
             f"TDVF section {number} has unknown type {kind} or attributes {attributes:#x}.", _REMEDY
         )
-    if gpa % PAGE or memory_size % PAGE or memory_size == 0 or gpa + memory_size > 1 << 52:
+    in_memory = kind not in (SectionType.TD_INFO, SectionType.TD_PARAMS)
+    if gpa % PAGE or memory_size % PAGE or gpa + memory_size > 1 << 52 or (in_memory and memory_size == 0):
         raise NotATdvf(f"TDVF section {number} is not a range of whole pages.", _REMEDY)
-    if raw_size > memory_size:
+    if raw_size > memory_size and (in_memory or memory_size):
         raise NotATdvf(f"TDVF section {number} has more data than memory.", _REMEDY)
     section = TdvfSection(
         SectionType(kind), gpa, memory_size, data_offset, raw_size, SectionAttribute(attributes)
@@ -271,9 +288,9 @@ def _section(number: int, row: tuple[int, ...]) -> TdvfSection:
     return section
 
 
-def _check_table(sections: tuple[TdvfSection, ...]) -> None:
+def _check_table(sections: tuple[TdvfSection, ...], *, shim: bool) -> None:
     kinds = [section.type for section in sections]
-    if kinds.count(SectionType.TD_HOB) != 1 or SectionType.BFV not in kinds:
+    if kinds.count(SectionType.TD_HOB) not in ((0, 1) if shim else (1,)) or SectionType.BFV not in kinds:
         raise NotATdvf("A TDVF has exactly one TD_HOB section and at least one BFV; this has not.", _REMEDY)
     if sum(section.memory_size for section in sections if section.added) > _MAX_ADDED:
         raise NotATdvf("The TDVF sections add more than 1 GiB of memory, which no firmware does.", _REMEDY)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.platforms._choose import PlatformName, choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
-from labkit.platforms._measurements import Comparison, Measurements, compare, parse_measurements
+from labkit.platforms._measurements import (
+    Comparison,
+    Measurements,
+    Told,
+    compare,
+    parse_told,
+    read_measurements,
+)
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._request import BootPlan, BootRequest
 from labkit.platforms._tdvm import Tdvm
@@ -37,6 +44,7 @@ __all__ = [
     "PlatformName",
     "Tdvm",
     "TdvmPlatform",
+    "Told",
     "TsmReport",
     "attest_evidence",
     "attest_tdvm",
@@ -47,7 +55,8 @@ __all__ = [
     "fresh_nonce",
     "hardware_evidence",
     "load_evidence",
-    "parse_measurements",
+    "parse_told",
+    "read_measurements",
     "read_tsm",
     "run_here",
     "td_spec",

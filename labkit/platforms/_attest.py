@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, appraise
+from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, RegisterFinding, appraise
 from labkit.measure import BootInputs, PageOrder, Prediction
 from labkit.platforms._evidence import REPORT_DATA, Evidence
 from labkit.platforms._tdvm import Tdvm
@@ -50,7 +50,8 @@ class Attestation:
         return {
             "platform": self.platform,
             **self.appraisal.to_dict(),
-            "stamp": self.evidence.trust.stamp,
+            "stamp": self.appraisal.shown_trust.stamp,
+            "anchor": self.verdict.anchor.value,
             "quote": self.verdict.to_dict(),
             "evidence": self.evidence.to_dict(),
             "run_dir": str(self.run_dir),
@@ -60,8 +61,7 @@ class Attestation:
         return f"Attestation({self.appraisal.verdict}, trust={self.trust.value}, {list(self.registers)})"
 
     def __str__(self) -> str:
-        quote = "VERIFIED" if self.verdict.verified else f"REFUSED {self.verdict.reason}"
-        return f"{self.headline}\nquote {quote}\n{self.appraisal}\nrun directory: {self.run_dir}"
+        return f"{self.headline}\nquote {self.verdict.word}\n{self.appraisal}\nrun directory: {self.run_dir}"
 
     def _repr_html_(self) -> str:
         return join([self.appraisal._repr_html_(), self.verdict._repr_html_()])
@@ -99,10 +99,20 @@ def attest_tdvm(
     Raises:
         UsageError: the nonce has more than 64 bytes.
         VmError: the guest does not do its part.
-        MalformedEventLog: the guest's event log does not parse.
+        NotMeasured: the vTPM's registers are not those of the boot's log.
     """
     evidence = tdvm.evidence(nonce, authority, now, debug=debug)
-    return attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, alternatives)
+    outcome = attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, alternatives)
+    told = [
+        RegisterFinding(
+            "guest's word",
+            "what was read outside the guest",
+            "something else",
+            f"{words[0].upper()}{words[1:]}.",
+        )
+        for words in tdvm.measurements.untruths()
+    ]
+    return replace(outcome, appraisal=outcome.appraisal.with_findings(told))
 
 
 def attest_evidence(
@@ -120,6 +130,6 @@ def attest_evidence(
         MalformedEvidence, MalformedEventLog: a part of it does not parse.
         UsageError: there is no collateral to verify it with.
     """
-    verdict = evidence.verify(now)
+    verdict = replace(evidence.verify(now), accept=policy.tcb_statuses)
     appraisal = appraise(policy, verdict, evidence.event_log, alternatives)
     return Attestation(platform, headline, evidence, verdict, appraisal, folder)

@@ -55,18 +55,18 @@ class EmulatedPlatform(TdvmPlatform):
         machine, timeline = boot(
             planned.spec, accelerator, toolchain, self.settings, request.cold, on_progress
         )
-        why = f"{self.why}; {accelerator.kind.value} because {accelerator.why}"
         measured = _measured(planned.firmware) if planned.firmware else None
         return Tdvm(
             machine,
             timeline,
             self.name,
             self.trust,
-            why,
+            self.why,
             measured,
             keep_in,
             recognized=planned.recognized,
             unmeasured=planned.unmeasured,
+            request=request,
         )
 
     def predict(self, request: BootRequest) -> Prediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import time
@@ -21,7 +22,8 @@ from labkit.attest import (
     verify_quote,
 )
 from labkit.console import CommandResult
-from labkit.errors import StorageError, UsageError, VmError
+from labkit.errors import DataError, StorageError, UsageError, VmError
+from labkit.files import read_below
 from labkit.measure import EventLog, parse_log
 from labkit.platforms._measurements import Measurements
 from labkit.settings import Trust
@@ -45,6 +47,7 @@ class Evidence:
 
     quote, log: the raw bytes; a guest without a log leaves it empty. root: the certificate (DER) to name for
     verification; None means Intel's. report: the TDREPORT behind the quote, where it is known.
+    trust: what the evidence claims, by the root that its quote names; only verification says what is true.
     """
 
     quote: bytes
@@ -143,10 +146,10 @@ def load_evidence(folder: Path, lab_root: bytes, collateral: Collateral | None =
         UsageError: there is no quote, or a file cannot be read.
         MalformedEvidence: quote or collateral do not parse.
     """
-    mark = f".{Trust.NONE.stamp}" if (folder / f"quote.{Trust.NONE.stamp}.bin").exists() else ""
+    mark = f".{Trust.NONE.stamp}" if os.path.lexists(folder / f"quote.{Trust.NONE.stamp}.bin") else ""
     quote = _read(folder / f"quote{mark}.bin")
-    log = _read(folder / f"eventlog{mark}.bin") if (folder / f"eventlog{mark}.bin").exists() else b""
-    if collateral is None and (folder / "collateral.json").exists():
+    log = _read(folder / f"eventlog{mark}.bin") if os.path.lexists(folder / f"eventlog{mark}.bin") else b""
+    if collateral is None and os.path.lexists(folder / "collateral.json"):
         collateral = parse_collateral(_read(folder / "collateral.json"))
     return evidence_of(quote, log, collateral, lab_root)
 
@@ -159,24 +162,23 @@ def evidence_of(
     Raises:
         MalformedEvidence: the quote does not parse.
     """
-    lab = parse_quote(quote).lab
+    intel = parse_quote(quote).chain.intel
     return Evidence(
         quote=quote,
         log=log,
         collateral=collateral,
-        root=lab_root if lab else None,
+        root=None if intel else lab_root,
         report=None,
-        trust=Trust.NONE if lab else Trust.HARDWARE,
+        trust=Trust.HARDWARE if intel else Trust.NONE,
     )
 
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            return stream.read(_LARGEST)
-    except OSError as error:
+        return read_below(path.parent, path.name, _LARGEST)
+    except DataError as error:
         raise UsageError(
-            f"There is no evidence in {path.parent}: {path.name} cannot be read ({error.strerror}).",
+            f"There is no evidence in {path.parent}: {error.message}",
             "Name the run directory that labkit attest printed.",
         ) from error
 

@@ -1,16 +1,21 @@
-"""The measured boot of an emulated TDVM: its vTPM's registers against the replay of its event log."""
+"""The measured boot of an emulated TDVM, read from outside: its vTPM's registers, and its log in memory.
+
+What the guest says of its own boot is heard too, but only compared: whoever booted something else would have
+it say what is expected.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from labkit.errors import VmError
-from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, Rtmrs, parse_log, replay_pcrs, rtmrs
+from labkit.errors import NotMeasured, VmError
+from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, Rtmrs, find_logs, replay_pcrs, rtmrs
 from labkit.show import columns, join, pre, section_table, table
+from labkit.vm import VirtualMachine
 
 BANKS = ("sha256", "sha384")
 
@@ -24,37 +29,87 @@ for bank in sha256 sha384; do
 done"""
 """The command that prints the event log in base64, then each PCR as ``bank number hex``."""
 
-# PCR 10 is extended by Linux's own integrity subsystem, whose log is another one.
-_NOT_FIRMWARES = frozenset({10})
+# PCR 10 is extended by Linux's own integrity subsystem, whose log is another one; 16 to 23 are for debugging,
+# late launch and applications, and may be reset (TCG PC Client Platform TPM Profile, section 4.6.2).
+_LOGGED = tuple(number for number in range(16) if number != 10)
+
+Pcrs = Mapping[str, Mapping[int, bytes]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a guest says of its own boot: its log, empty where it shows none, and PCRs; none of it proven."""
+
+    raw_log: bytes
+    pcrs: Pcrs
 
 
 @dataclass(frozen=True)
 class Measurements:
     """What was measured, by whom, and whether the parts agree.
 
-    pcrs: by bank and number, as the guest's vTPM reports them.
-    mrtd: computed from the firmware file; rtmr: replayed from the log, derived from a vTPM.
+    pcrs: by bank and number, asked of the vTPM itself. raw_log, log: from the guest's memory, ``where`` says
+    from which place of it. mrtd: computed from the firmware file; rtmr: replayed from the log, derived from a
+    vTPM. told: what the guest says; None where it was not asked.
     """
 
     firmware: FirmwareMeasurement
     raw_log: bytes
     log: EventLog
-    pcrs: Mapping[str, Mapping[int, bytes]]
+    pcrs: Pcrs
     rtmr: Rtmrs
+    where: str
+    told: Told | None = None
 
     def differences(self) -> list[tuple[str, int]]:
-        """The (bank, PCR) pairs whose replayed value is not the one that the vTPM reports."""
+        """The (bank, PCR) pairs whose replayed value is not the one that the vTPM has.
+
+        A register that the log does not name must be as it was at power-on.
+        """
         found = []
         for bank in BANKS:
-            for number, value in replay_pcrs(self.log, bank).items():
-                if number not in _NOT_FIRMWARES and self.pcrs[bank].get(number) != value:
+            replayed = replay_pcrs(self.log, bank)
+            for number in _LOGGED:
+                value = self.pcrs[bank].get(number, b"")
+                if value != replayed.get(number, bytes(len(value))):
                     found.append((bank, number))
         return found
 
     @property
     def replay_matches(self) -> bool:
-        """The log accounts for every PCR that it touches, in both banks."""
+        """The log accounts for every PCR of the boot, in both banks."""
         return not self.differences()
+
+    def untruths(self) -> list[str]:
+        """Where what the guest says is not what was read outside it; empty for an honest or silent guest."""
+        if self.told is None:
+            return []
+        found = []
+        if not self.told.raw_log:
+            found.append("the guest shows no event log")
+        elif self.told.raw_log != self.raw_log:
+            found.append("the event log that the guest shows is not the one in its memory")
+        for bank in BANKS:
+            shown = self.told.pcrs[bank]
+            wrong = [number for number in _LOGGED if shown.get(number) != self.pcrs[bank].get(number)]
+            if wrong:
+                numbers = ", ".join(map(str, wrong))
+                found.append(f"the guest shows other values than the vTPM for {bank} PCR {numbers}")
+        return found
+
+    def check(self) -> None:
+        """Refuse what no evidence may be made of.
+
+        Raises:
+            NotMeasured: the log does not lead to the vTPM's registers.
+        """
+        if wrong := self.differences():
+            named = ", ".join(f"{bank} PCR {number}" for bank, number in wrong)
+            raise NotMeasured(
+                "REJECTED: the event log in the guest's memory does not lead to the vTPM's registers "
+                f"({named}).",
+                "Something in the guest extended a register or changed the log; boot again to start afresh.",
+            )
 
     def registers(self) -> dict[str, bytes]:
         """MRTD (in the order of upstream KVM) and RTMR0 to RTMR3, by name."""
@@ -69,10 +124,12 @@ class Measurements:
             "rtmr": [value.hex() for value in self.rtmr],
             "derived_from": "vtpm",
             "replay_matches_tpm": self.replay_matches,
+            "log_read_from": self.where,
+            "guest_differs": self.untruths(),
         }
 
     def __repr__(self) -> str:
-        return f"Measurements(replay_matches={self.replay_matches})"
+        return f"Measurements(replay_matches={self.replay_matches}, guest_differs={bool(self.untruths())})"
 
     def __str__(self) -> str:
         return f"{columns(self._rows())}\n{self._verdict()}"
@@ -85,10 +142,43 @@ class Measurements:
 
     def _verdict(self) -> str:
         origin = "MRTD is computed from the firmware file; the RTMRs are derived from a vTPM's log."
+        told = "".join(f" The guest is not to be believed: {words}." for words in self.untruths())
         if self.replay_matches:
-            return f"The replayed log equals the vTPM's PCRs in both banks. {origin}"
+            return f"The replayed log equals the vTPM's PCRs in both banks. {origin}{told}"
         wrong = ", ".join(f"{bank} PCR {number}" for bank, number in self.differences())
-        return f"The replayed log differs from the vTPM in: {wrong}. {origin}"
+        return f"The replayed log differs from the vTPM in: {wrong}. {origin}{told}"
+
+
+def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) -> Measurements:
+    """Measurements of a running machine with a vTPM, read while it is paused; the guest is not asked.
+
+    Of the logs in its memory the first that leads to the vTPM's registers is taken; if none does, the
+    likeliest, and ``differences`` has the registers.
+
+    Raises:
+        VmError: QEMU or the vTPM is gone, or there is no event log in the guest's memory.
+        DataError: the log has no SHA-384 bank.
+    """
+    first = None
+    with machine.paused() as memory:
+        pcrs = machine.vtpm_registers()
+        for found in find_logs(memory):
+            if set(BANKS) <= {name for name, _ in found.log.banks}:
+                known = Measurements(firmware, found.data, found.log, pcrs, rtmrs(found.log), found.where)
+                if known.replay_matches:
+                    return known
+                first = first or known
+    if first is None:
+        raise VmError(
+            "There is no event log of the firmware in the guest's memory.",
+            "Its kernel may have overwritten it; boot again with --cold.",
+        )
+    return first
+
+
+def heard(measured: Measurements, output: str) -> Measurements:
+    """The measurements with what the guest said: the output of ``READ_MEASUREMENTS``, all of it untrusted."""
+    return replace(measured, told=parse_told(output))
 
 
 @dataclass(frozen=True)
@@ -126,13 +216,8 @@ def compare(before: Measurements, after: Measurements) -> Comparison:
     return Comparison(before, after)
 
 
-def parse_measurements(output: str, firmware: FirmwareMeasurement) -> Measurements:
-    """Read what ``READ_MEASUREMENTS`` printed in the guest; every byte of it is untrusted.
-
-    Raises:
-        VmError: there is no event log in it.
-        MalformedEventLog: the log does not parse.
-    """
+def parse_told(output: str) -> Told:
+    """What ``READ_MEASUREMENTS`` printed in a guest; nonsense is taken as no log and no register."""
     pcrs: dict[str, dict[int, bytes]] = {bank: {} for bank in BANKS}
     encoded = []
     for line in output.splitlines():
@@ -144,7 +229,4 @@ def parse_measurements(output: str, firmware: FirmwareMeasurement) -> Measuremen
         raw = base64.b64decode("".join(encoded), validate=True)
     except ValueError:
         raw = b""
-    if not raw:
-        raise VmError("The guest shows no event log.", "Its kernel needs a TPM driver and securityfs.")
-    log = parse_log(raw)
-    return Measurements(firmware, raw, log, pcrs, rtmrs(log))
+    return Told(raw, pcrs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labkit.errors import UsageError
+from labkit.files import check_named
 from labkit.platforms._plan_linux import plan_linux
 from labkit.platforms._request import BootPlan, BootRequest
 from labkit.settings import Settings
@@ -27,6 +28,9 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
         )
     if request.initrd and not request.initrd.is_file():
         raise UsageError(f"There is no initrd {request.initrd}.", "Name a file, or leave it out.")
+    for path in (request.kernel, request.initrd, request.iso):
+        if path and path.exists():
+            check_named(path)
     if request.iso or request.kernel or request.profile:
         # Most boots name no image, and need not wait for what is known of Asterinas.
         from labkit.platforms._image import plan_image

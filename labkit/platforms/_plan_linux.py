@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from labkit.files import read_named
 from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, is_own_initramfs
 from labkit.platforms._request import BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
 from labkit.vm import LINUX_MEMORY, BootSpec, MachineConfig, Port
+
+_LARGEST_INITRD = 1 << 30
 
 
 def plan_linux(
@@ -30,16 +33,16 @@ def plan_linux(
         memory=LINUX_MEMORY.given(request.memory),
         cpus=request.smp,
     )
-    if request.initrd and not is_own_initramfs(request.initrd.read_bytes()):
+    if request.initrd and not is_own_initramfs(read_named(request.initrd, _LARGEST_INITRD)):
         return _foreign_initrd(request.initrd, BootPlan(spec, firmware))
     return BootPlan(spec, firmware)
 
 
 def _foreign_initrd(initrd: Path, own: BootPlan) -> BootPlan:
     """A Linux with somebody else's root file system: its shell is where its console is."""
-    spec = replace(own.spec, tpm=False, board=MachineConfig(shell=Port.TTYS0), profile=SHELL_PROMPT)
+    spec = replace(own.spec, board=MachineConfig(shell=Port.TTYS0), profile=SHELL_PROMPT)
     words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
-    return unmeasured(spec, own.firmware, words)
+    return BootPlan(spec, own.firmware, words)
 
 
 def unmeasured(spec: BootSpec, firmware: Firmware | None, recognized: str) -> BootPlan:

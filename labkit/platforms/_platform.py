@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from labkit.errors import NotATdvf
+from labkit.errors import NotATdvf, UsageError
+from labkit.files import read_named
 from labkit.measure import Prediction, SectionType, read_tdvf
 from labkit.platforms._plan import plan
 from labkit.platforms._request import BootPlan, BootRequest
@@ -17,6 +18,8 @@ from labkit.settings import Settings, Trust
 from labkit.show import stamp
 from labkit.toolchain import Firmware, Toolchain, find_toolchain
 from labkit.vm import Snapshot
+
+_LARGEST_FIRMWARE = 64 << 20
 
 
 class TdvmPlatform(ABC):
@@ -73,9 +76,9 @@ class TdvmPlatform(ABC):
         """Split one firmware file into its two flash drives, which QEMU wants apart."""
         remedy = "Name a TDVF, such as OVMF.fd."
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise NotATdvf(f"{path} cannot be read: {error.strerror}.", remedy) from error
+            data = read_named(path, _LARGEST_FIRMWARE)
+        except UsageError as error:
+            raise NotATdvf(error.message, remedy) from error
         variables = read_tdvf(data).of_type(SectionType.CFV)
         if len(variables) != 1 or variables[0].data_offset != 0:
             raise NotATdvf(f"{path} does not begin with its variable store.", remedy)

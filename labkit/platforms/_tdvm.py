@@ -13,7 +13,7 @@ from labkit.bootlog import Timeline
 from labkit.console import CommandResult
 from labkit.errors import GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
-from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, parse_measurements
+from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
 from labkit.vm import VirtualMachine
@@ -21,6 +21,7 @@ from labkit.vm import VirtualMachine
 if TYPE_CHECKING:
     from labkit.attest import LabAuthority
     from labkit.platforms._evidence import Evidence
+    from labkit.platforms._request import BootRequest
 
 _MEASURED = "Boot labkit's own guest, or a bzImage of Linux, for measurements."
 _KEPT_FILES = ("argv.json", "console.log", "eventlog.bin", "qemu.log", "result.json", "shell.log")
@@ -41,23 +42,32 @@ class Tdvm:
         *,
         recognized: str = "",
         unmeasured: str | None = None,
+        request: BootRequest | None = None,
     ) -> None:
         """Take over a booted machine; its record is copied below ``keep_in`` when it ends.
 
         recognized: what the image was taken for, and why. unmeasured: why there are no registers.
+        request: what was asked for.
         """
         self.machine = machine
         self.timeline = timeline
         self.platform = platform
         self.trust = trust
-        self.why = why
+        self._chosen = why
         self.recognized = recognized
         self.unmeasured = unmeasured
+        self.request = request
         self._firmware = firmware
         self.commands: list[CommandResult] = []
         self.keep_in = keep_in
         self._closed = False
         self._evidence: list[str] = []
+
+    @property
+    def why(self) -> str:
+        """Why this platform and this accelerator were chosen, with all that is known."""
+        accelerator = self.machine.accelerator
+        return f"{self._chosen}; {accelerator.kind.value} because {accelerator.why}"
 
     @property
     def run_dir(self) -> Path:
@@ -98,25 +108,32 @@ class Tdvm:
             timeline,
             self.platform,
             self.trust,
-            self.why,
+            self._chosen,
             self._firmware,
             self.keep_in,
             recognized=self.recognized,
             unmeasured=self.unmeasured,
+            request=self.request,
         )
+
+    def go_back(self, earlier: Tdvm) -> None:
+        """Go on as ``earlier``, which was resumed from a snapshot of this one; the present machine ends."""
+        self.machine.close()
+        self.machine, self.timeline = earlier.machine, earlier.timeline
+        self.__dict__.pop("measurements", None)
 
     @cached_property
     def measurements(self) -> Measurements:
-        """What the firmware measured into the vTPM, read in the guest and replayed outside it.
+        """What the firmware measured into the vTPM, read from outside; what labkit's guest says is compared.
 
         Raises:
-            VmError: the boot was not measured, or the guest shows no event log.
-            MalformedEventLog: its event log does not parse.
+            VmError: the boot was not measured, or there is no event log in the guest's memory.
         """
         if self.unmeasured:
             raise VmError(self.unmeasured, _MEASURED)
-        output = self.machine.console.run(READ_MEASUREMENTS, timeout=60).output
-        measurements = parse_measurements(output, self.firmware)
+        measurements = read_measurements(self.machine, self.firmware)
+        if self.machine.spec.profile.reseeds:
+            measurements = heard(measurements, self.machine.console.run(READ_MEASUREMENTS, timeout=60).output)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
         return measurements
 
@@ -128,10 +145,11 @@ class Tdvm:
         Raises:
             UsageError: the nonce has more than 64 bytes.
             VmError: the guest does not do its part.
-            MalformedEventLog: the guest's event log does not parse.
+            NotMeasured: the vTPM's registers are not those of the boot's log.
         """
         from labkit.platforms._evidence import emulated_evidence, report_data_of
 
+        self.measurements.check()
         report_data = report_data_of(lambda line: self.machine.console.run(line, 60), nonce)
         evidence = emulated_evidence(self.measurements, report_data, authority, now, debug=debug)
         evidence.save(self.run_dir)
@@ -218,7 +236,8 @@ class Tdvm:
     def headline(self) -> str:
         """One line: the platform, what it may be trusted for, and why it was chosen."""
         registers = "; not measured" if self.unmeasured else ""
-        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {self.why}{registers}"
+        because = f"{self._chosen}; {self.machine.accelerator.brief}"
+        return f"{stamp(self.trust)}platform {self.platform}, trust {self.trust.value}: {because}{registers}"
 
     def _repr_html_(self) -> str:
         return join([badge(self.trust), pre(self.headline), table(self._rows())])

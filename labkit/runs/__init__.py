@@ -10,6 +10,8 @@ from labkit.runs._refresh import Refreshed, read_patterns, refresh
 from labkit.runs._runner import CELL_TIMEOUT, RunPlan, plan_run, run_plan
 from labkit.runs._site import publish
 from labkit.runs._source import find_notebooks, repository
+from labkit.runs._statement import digest as statement_digest
+from labkit.runs._statement import encode as encode_statement
 
 if TYPE_CHECKING:
     from labkit.runs._attested import attest_run
@@ -26,6 +28,7 @@ __all__ = [
     "RunPlan",
     "attest_run",
     "check_run",
+    "encode_statement",
     "find_notebooks",
     "plan_run",
     "publish",
@@ -34,6 +37,7 @@ __all__ = [
     "refresh",
     "repository",
     "run_plan",
+    "statement_digest",
 ]
 
 # Loaded on first use: every notebook's process imports this package, and few need attestation.

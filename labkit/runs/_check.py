@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.attest import (
+    Anchor,
     Policy,
     QuoteVerdict,
     appraise,
@@ -20,6 +21,7 @@ from labkit.attest import (
     verify_quote,
 )
 from labkit.errors import DataError, LabkitError, UsageError
+from labkit.files import entries, printable
 from labkit.measure import parse_log
 from labkit.runs._statement import (
     FOLDER,
@@ -70,6 +72,7 @@ class RunCheck:
     alterations: tuple[Alteration, ...]
     root_sha256: str
     named: bool
+    anchor: Anchor | None
     trust: Trust
     attested: int | None
 
@@ -86,6 +89,7 @@ class RunCheck:
             "attested": self.attested,
             "root_sha256": self.root_sha256,
             "root": "named" if self.named else "from the directory",
+            "anchor": self.anchor.value if self.anchor else None,
             "trust": self.trust.value,
             "stamp": self.trust.stamp,
             "run_dir": str(self.directory),
@@ -118,7 +122,8 @@ class RunCheck:
         if not self.named:
             notes.append("It came with the directory: compare it with what the author published elsewhere.")
         if self.trust is Trust.NONE:
-            notes.append("No TDX hardware stands behind this: trust none.")
+            other = "" if self.anchor is Anchor.INTEL else " The root is not Intel's."
+            notes.append(f"No TDX hardware stands behind this: trust none.{other}")
         return notes
 
 
@@ -140,6 +145,7 @@ def check_run(directory: Path, root: bytes | None = None, now: int | None = None
         alterations=tuple(check.found),
         root_sha256=check.root_sha256,
         named=root is not None,
+        anchor=check.anchor,
         trust=check.trust,
         attested=check.attested,
     )
@@ -152,6 +158,7 @@ class _Check:
         self.directory = directory
         self.found: list[Alteration] = []
         self.root_sha256 = ""
+        self.anchor: Anchor | None = None
         self.trust = Trust.NONE
         self.attested: int | None = None
 
@@ -178,10 +185,15 @@ class _Check:
             self._verify(evidence, boot, digest(text), root or own, now)
 
     def _add(self, where: str, what: str) -> None:
-        self.found.append(Alteration(where, what))
+        # A name is one line, whatever was put into it.
+        self.found.append(Alteration(printable(where), printable(what)))
 
     def _evidence(self) -> dict[str, bytes]:
-        there = {path.name for path in (self.directory / FOLDER).iterdir()}
+        try:
+            there = {entry.name for entry in entries(self.directory / FOLDER)}
+        except DataError as error:
+            self._add(FOLDER, error.message)
+            there = set()
         for name in sorted(there - _NAMES):
             self._add(f"{FOLDER}/{name}", "was added")
         evidence = {}
@@ -273,7 +285,7 @@ class _Check:
         except LabkitError as error:
             self._add(_QUOTE, error.message)
             return
-        self.trust = outcome.trust
+        self.anchor, self.trust = verdict.anchor, outcome.trust
         for finding in outcome.findings:
             self._add(_QUOTE, f"{finding.register}: {finding.why}")
         for what in _loose_ends(verdict, evidence["tdreport.EMULATED.bin"], evidence["quote.EMULATED.bin"]):

@@ -1,9 +1,9 @@
 """Provenance of a run: what ran where, when, on which platform with which trust; kept in ``run.json``.
 
 A chapter reports its platform through a file: ``result.json`` anywhere below the run directory (at most
-three folders deep), a JSON object with the keys ``platform``, ``trust`` (``hardware`` or ``none``) and
-``accelerator``, and optionally ``versions``, an object of names and texts. Files that are new or changed
-when a chapter ends are that chapter's. What is not reported is recorded as null and never guessed.
+three folders deep), a JSON object with the keys ``platform``, ``trust`` and ``accelerator``, and optionally
+``versions``, an object of names and texts. Files that are new or changed when a chapter ends are that
+chapter's. What is not reported is recorded as null and never guessed; a claim of hardware is not believed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from labkit import __version__, process
 from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
+from labkit.files import plain_parts, printable, read_below, write_below
 from labkit.runs._execute import CellFailure
 from labkit.settings import Settings, Trust
 from labkit.show import clean, columns, stamp
@@ -31,6 +33,12 @@ RESULT = "result.json"
 _PACKAGES = ("papermill", "nbclient", "nbconvert", "ipykernel", "jupyterlab", "cryptography", "dcap-qvl")
 _TEXT_LIMIT = 200
 _RESULT_LIMIT = 1 << 20
+_RECORD_LIMIT = 16 << 20
+_STATES = frozenset({"running", "passed", "failed", "interrupted"})
+
+EMULATED = "emulated"
+CLAIMED = "unproven"
+"""What a platform is called that a file claims and nothing proves."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class Chapter:
     content_sha256: of the executed notebook without times and the run directory's name, so that it is
     the same for two runs that had the same results. output_sha256: of the file.
     results: the ``result.json`` files it left. left_behind: names of processes it did not end itself.
+    host_cells: places of the cells that ran on the host, in a notebook whose cells run in a TDVM.
     """
 
     name: str
@@ -87,6 +96,7 @@ class Chapter:
     results: tuple[str, ...] = ()
     failure: CellFailure | None = None
     left_behind: tuple[str, ...] = ()
+    host_cells: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields under their names, the report's among them."""
@@ -96,13 +106,32 @@ class Chapter:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Chapter:
-        """The inverse of ``to_dict``."""
+        """The inverse of ``to_dict`` for a record that may come from anywhere; its trust is never hardware.
+
+        Raises:
+            ValueError, TypeError, KeyError: a value is not what labkit writes.
+            DataError: a name leads out of the run's directory.
+        """
         words = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
-        words["reported"] = Reported(
-            data.get("platform"), Trust(data["trust"]) if data.get("trust") else None, data.get("accelerator")
-        )
+        if (
+            not isinstance(words["name"], str)
+            or len(plain_parts(words["name"])) != 1
+            or words["name"][0] == "."
+        ):
+            raise ValueError(f"{printable(words['name'])} is no name of a chapter")
+        for key in ("title", "source", "source_sha256", "kernel", "started"):
+            if not isinstance(words[key], str):
+                raise TypeError(f"{key} is no text")
+        words["status"] = _word(words["status"])
+        words["seconds"] = float(words["seconds"])
+        for key in ("cells_run", "cells"):
+            words[key] = int(words.get(key, 0))
+        words["parameters"] = dict(words["parameters"])
+        words["output"] = _below(words["output"]) if words.get("output") else None
+        words["reported"] = believed(data.get("platform"), data.get("trust"), data.get("accelerator"))
         words["failure"] = CellFailure(**data["failure"]) if data.get("failure") else None
-        words["results"] = tuple(data.get("results", ()))
+        words["results"] = tuple(_below(name) for name in data.get("results", ()))
+        words["host_cells"] = tuple(int(number) for number in data.get("host_cells", ()))
         words["left_behind"] = tuple(data.get("left_behind", ()))
         return cls(**words)
 
@@ -176,10 +205,12 @@ class Run:
 
 def write_record(run: Run) -> None:
     """Write ``run.json`` in one step: a reader finds the old one or the new one."""
-    path = run.directory / RECORD
-    draft = path.with_suffix(".json.new")
-    draft.write_text(json.dumps(run.to_dict(), indent=2) + "\n")
-    draft.replace(path)
+    write_below(run.directory, RECORD, record_bytes(run))
+
+
+def record_bytes(run: Run) -> bytes:
+    """The record as it stands in ``run.json``."""
+    return (json.dumps(run.to_dict(), indent=2) + "\n").encode("ascii")
 
 
 def read_record(directory: Path) -> Run:
@@ -187,29 +218,28 @@ def read_record(directory: Path) -> Run:
 
     Raises:
         UsageError: the directory holds no run.
-        DataError: the record is damaged.
+        DataError: the record is damaged, or names what is not below the directory.
     """
-    try:
-        text = (directory / RECORD).read_text()
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(directory / RECORD):
         raise UsageError(
             f"There is no run in {directory}.", f"Name a directory with a {RECORD}, as `labkit run` makes."
-        ) from None
+        )
+    text = read_below(directory, RECORD, _RECORD_LIMIT)
     try:
         data = json.loads(text)
         return Run(
             directory=directory.resolve(),
-            status=data["status"],
-            started=data["started"],
-            finished=data["finished"],
+            status=_word(data["status"]),
+            started=_time(data["started"]),
+            finished=_time(data["finished"]) if data["finished"] else None,
             seconds=float(data["seconds"]),
             host=dict(data["host"]),
-            versions=dict(data["versions"]),
-            git=data["git"],
+            versions={str(name): str(value) for name, value in data["versions"].items()},
+            git=dict(data["git"]) if data["git"] else None,
             chapters=tuple(Chapter.from_dict(chapter) for chapter in data["chapters"]),
-            site=data["site"],
+            site=_below(data["site"]) if data["site"] else None,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{directory / RECORD} is damaged: {type(error).__name__}: {error}.", "Run the chapters again."
         ) from None
@@ -220,7 +250,7 @@ def result_files(directory: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for pattern in ("*/", "*/*/", "*/*/*/"):
         for path in sorted(directory.glob(pattern + RESULT)):
-            status = path.stat()
+            status = path.lstat()
             found[str(path.relative_to(directory))] = (status.st_mtime_ns, status.st_size)
     return found
 
@@ -230,24 +260,31 @@ def read_results(directory: Path, names: Iterable[str]) -> tuple[Reported, dict[
     reports: list[Reported] = []
     versions: dict[str, str] = {}
     for name in names:
-        path = directory / name
-        if path.stat().st_size > _RESULT_LIMIT:
-            continue
         try:
-            data = json.loads(path.read_bytes())
-        except ValueError:
+            data = json.loads(read_below(directory, name, _RESULT_LIMIT))
+        except (ValueError, RecursionError, DataError):
             continue
         if not isinstance(data, dict):
             continue
-        word = data.get("trust")
-        trust = Trust(word) if isinstance(word, str) and word in {item.value for item in Trust} else None
-        reports.append(Reported(_text(data.get("platform")), trust, _text(data.get("accelerator"))))
+        reports.append(believed(data.get("platform"), data.get("trust"), data.get("accelerator")))
         known = data.get("versions")
         for key, value in known.items() if isinstance(known, dict) else ():
             text = _text(value)
             if text is not None:
                 versions[clean(str(key), _TEXT_LIMIT)] = text
     return Reported.merge(reports), versions
+
+
+def believed(platform: object, trust: object, accelerator: object) -> Reported:
+    """What a file says of the platform, as far as it may be believed.
+
+    A cell can write any file. That something was emulated needs no proof; that it was hardware is proven by a
+    verified quote and never by a file, so that whatever claims it has no trust.
+    """
+    name = _text(platform)
+    known = name if name in (None, EMULATED) else CLAIMED
+    said = isinstance(trust, str) and trust in {item.value for item in Trust}
+    return Reported(known, Trust.NONE if said or name else None, _text(accelerator))
 
 
 def collect_versions() -> dict[str, str]:
@@ -307,6 +344,25 @@ def finish(run: Run, status: str, finished: str, seconds: float) -> Run:
 
 def _side_by_side(words: Iterable[str | None]) -> str | None:
     return ", ".join(dict.fromkeys(word for word in words if word)) or None
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str) or value not in _STATES:
+        raise ValueError(f"{value!r} is no state of a run")
+    return value
+
+
+def _time(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no time")
+    return datetime.fromisoformat(value).isoformat(timespec="seconds")
+
+
+def _below(value: object) -> str:
+    """A name that stays below the run's directory."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name of a file")
+    return "/".join(plain_parts(value))
 
 
 def _text(value: object) -> str | None:

@@ -1,13 +1,14 @@
 """A run becomes a static site: plain HTML that needs no script and nothing from the network.
 
 nbconvert renders the cells with its bare ``basic`` template; everything around them is ``labkit.show``.
-What a cell's output could fetch or run is taken out and named in its place.
+What a cell's output could fetch or run is taken out and named in its place. The run may have been sent by
+somebody: nothing is read or written outside its directory.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from labkit.runs._record import RECORD, Chapter, Run, write_record
-from labkit.runs._source import read_notebook
-from labkit.show import Link, chapter_page, run_index
+from labkit.files import read_below
+from labkit.runs._record import RECORD, Chapter, Run, record_bytes, write_record
+from labkit.runs._source import parse_notebook
+from labkit.show import Link, chapter_page, run_index, sanitize
 
 INDEX = "site/index.html"
 
@@ -48,7 +50,8 @@ _ACTIVE = frozenset(
         "source",
     ]
 )
-_FETCHES = re.compile(r"url\(\s*['\"]?\s*(?!data:|#)|@import", re.IGNORECASE)
+_MARKUP = ("text/html", "image/svg+xml")
+_LARGEST = 128 << 20
 
 
 def publish(run: Run) -> Run:
@@ -62,8 +65,8 @@ def publish(run: Run) -> Run:
         draft = Path(name) / "site"
         _write_pages(run, draft)
         write_record(run)
-        shutil.copyfile(run.directory / RECORD, draft / RECORD)
-        if final.exists():
+        (draft / RECORD).write_bytes(record_bytes(run))
+        if os.path.lexists(final):
             final.rename(Path(name) / "old")
         draft.rename(final)
     return run
@@ -102,31 +105,38 @@ def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> st
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    notebook = read_notebook(directory / chapter.output)
+    notebook = parse_notebook(directory / chapter.output, read_below(directory, chapter.output, _LARGEST))
     # The state of widgets would be written as a script.
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if chapter.failure is not None and cell.get("id") == chapter.failure.cell_id:
             cell.metadata["tags"] = [*cell.metadata.get("tags", ()), _FAILED]
         for output in cell.get("outputs", ()):
-            # Inline, so that a picture follows the page's colours.
-            if "image/svg+xml" in output.get("data", {}):
-                output.data.setdefault("text/html", output.data["image/svg+xml"])
-    source = Path(notebook.metadata.get("papermill", {}).get("input_path", ""))
+            # Each by itself, so that no output ends the box of its cell; inline, for the page's colours.
+            data = output.get("data", {})
+            for kind in _MARKUP:
+                if kind in data:
+                    data[kind] = make_inert(_text(data[kind]), pages)
+            if "image/svg+xml" in data:
+                data.setdefault("text/html", data["image/svg+xml"])
     exporter = HTMLExporter(
         template_name="basic",
-        embed_images=True,
         config=Config({"NbConvertBase": {"display_data_priority": _SHOWN}}),
     )
-    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(source.parent)}})
+    body, _ = exporter.from_notebook_node(notebook)
     return make_inert(body, pages)
 
 
+def _text(value: Any) -> str:
+    """An output's data: text, or its lines."""
+    return "".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def make_inert(body: str, pages: dict[str, str]) -> str:
-    """Take out of markup what runs or fetches; links to other notebooks lead to their pages.
+    """Foreign markup without what runs, fetches or covers; links to other notebooks lead to their pages.
 
     An absolute link stays, since only a person follows it; a relative one to a file that is not in
-    the site becomes plain text.
+    the site becomes plain text. What is left out is named in its place.
     """
     from bs4 import BeautifulSoup
 
@@ -134,16 +144,13 @@ def make_inert(body: str, pages: dict[str, str]) -> str:
     for tag in soup.find_all(True):
         if tag.decomposed:
             continue
-        if tag.name in _ACTIVE or (tag.name == "style" and _FETCHES.search(tag.get_text())):
+        if tag.name in _ACTIVE:
             _leave_out(soup, tag, tag.name)
         elif tag.name in ("img", "image", "use") and not _local(tag):
             _leave_out(soup, tag, f"image: {tag.get('alt') or 'without description'}")
-        else:
-            for name in [name for name in tag.attrs if _is_active(name, str(tag[name]))]:
-                del tag[name]
-            if tag.name == "a" and tag.has_attr("href"):
-                _lead(tag, pages)
-    return str(soup)
+        elif tag.name == "a" and not _leads(str(tag.get("href", "")), pages):
+            tag.unwrap()
+    return sanitize(str(soup), lambda address: _lead(address, pages))
 
 
 def _leave_out(soup: Any, tag: Any, what: str) -> None:
@@ -158,22 +165,24 @@ def _local(tag: Any) -> bool:
     return all(source.startswith(("data:image/", "#")) for source in sources)
 
 
-def _is_active(name: str, value: str) -> bool:
-    lower = name.lower()
-    fetches = lower in ("style", "fill", "stroke", "filter", "mask", "clip-path") and _FETCHES.search(value)
-    return lower.startswith("on") or lower in ("background", "ping", "srcset", "action") or bool(fetches)
+def _leads(address: str, pages: dict[str, str]) -> bool:
+    """Whether a link leads anywhere; one that does not becomes plain text."""
+    parts = urlsplit(address)
+    return (
+        parts.scheme in ("http", "https", "mailto") or address.startswith("#") or bool(_lead(address, pages))
+    )
 
 
-def _lead(tag: Any, pages: dict[str, str]) -> None:
-    href = str(tag["href"])
-    parts = urlsplit(href)
-    if parts.scheme in ("http", "https", "mailto") or href.startswith("#"):
-        return
+def _lead(address: str, pages: dict[str, str]) -> str | None:
+    """Where a relative link leads in the site; None for a file that is not in it."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
     target = Path(unquote(parts.path))
-    if not parts.scheme and target.suffix == ".ipynb" and target.stem in pages:
-        tag["href"] = pages[target.stem] + (f"#{parts.fragment}" if parts.fragment else "")
-    else:
-        tag.unwrap()
+    if target.suffix != ".ipynb" or target.stem not in pages:
+        return None
+    return pages[target.stem] + (f"#{parts.fragment}" if parts.fragment else "")
 
 
 def _page_name(chapter: str) -> str:
@@ -187,7 +196,7 @@ def _download(run: Run, chapter: Chapter, site: Path) -> Link | None:
     trust = chapter.reported.trust
     stamp = f".{trust.stamp}" if trust is not None and trust.stamp else ""
     name = f"{chapter.name}{stamp}.ipynb"
-    shutil.copyfile(run.directory / chapter.output, site / "notebooks" / name)
+    (site / "notebooks" / name).write_bytes(read_below(run.directory, chapter.output, _LARGEST))
     return Link(f"notebooks/{quote(name)}", name)
 
 

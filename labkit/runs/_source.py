@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import difflib
 import hashlib
 import json
@@ -16,7 +15,10 @@ from types import EllipsisType
 from typing import Any
 
 from labkit.errors import DataError, UsageError
+from labkit.files import read_named
+from labkit.learn import course_folder, work_folder
 
+_LARGEST = 128 << 20
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 
@@ -53,7 +55,7 @@ def read_notebook(path: Path) -> Any:
         UsageError: there is no such file.
         DataError: the file is no valid notebook.
     """
-    return _parse(path, _read(path))
+    return parse_notebook(path, _read(path))
 
 
 def load_source(path: Path) -> NotebookSource:
@@ -64,7 +66,7 @@ def load_source(path: Path) -> NotebookSource:
         DataError: the file is no valid notebook.
     """
     data = _read(path)
-    notebook = _parse(path, data)
+    notebook = parse_notebook(path, data)
     spec = notebook.metadata.get("kernelspec", {})
     info = notebook.metadata.get("language_info", {})
     language = str(spec.get("language") or info.get("name") or "")
@@ -81,18 +83,11 @@ def load_source(path: Path) -> NotebookSource:
 
 
 def notebooks_folder(start: Path) -> Path:
-    """The ``notebooks`` folder of the repository around ``start``, else that of labkit's own checkout.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The notebooks that belong to ``start``: a learner's copies, a repository's, else those labkit ships."""
+    if work := work_folder(start):
+        return work
     here = repository(start) or start
-    for root in (here, Path(__file__).resolve().parents[2]):
-        if (root / "notebooks").is_dir():
-            return root / "notebooks"
-    raise UsageError(
-        f"There is no folder `notebooks` in {here}.", "Name the notebooks, or go to labkit's repository."
-    )
+    return here / "notebooks" if (here / "notebooks").is_dir() else course_folder()
 
 
 def repository(start: Path) -> Path | None:
@@ -135,9 +130,7 @@ def _find(word: str, start: Path) -> Path:
     path = start / word
     if path.is_file():
         return path.resolve()
-    known: dict[str, Path] = {}
-    with contextlib.suppress(UsageError):
-        known = {path.stem: path for path in sorted(notebooks_folder(start).rglob("*.ipynb"))}
+    known = {path.stem: path for path in sorted(notebooks_folder(start).rglob("*.ipynb"))}
     name = word.removesuffix(".ipynb")
     if name in known:
         return known[name].resolve()
@@ -145,13 +138,17 @@ def _find(word: str, start: Path) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"There is no notebook {path}.", "Check the path.") from None
+    if path.is_dir() or not path.exists():
+        raise UsageError(f"There is no notebook {path}.", "Check the path.")
+    return read_named(path, _LARGEST)
 
 
-def _parse(path: Path, data: bytes) -> Any:
+def parse_notebook(path: Path, data: bytes) -> Any:
+    """A validated version 4 notebook from its bytes; ``path`` is what it is called in errors.
+
+    Raises:
+        DataError: it is no valid notebook.
+    """
     import nbformat
 
     try:
@@ -165,7 +162,7 @@ def _parse(path: Path, data: bytes) -> Any:
             warnings.simplefilter("ignore")
             nbformat.validate(raw)
             notebook = nbformat.reads(data.decode(), as_version=4)
-    except (ValueError, nbformat.ValidationError) as error:
+    except (ValueError, RecursionError, nbformat.ValidationError) as error:
         reason = str(getattr(error, "message", error)).partition("\n")[0]
         raise DataError(
             f"{path} is no valid notebook: {reason[:200]}.", "Repair it, or name another file."

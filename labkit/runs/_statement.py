@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError
+from labkit.files import entries, printable, read_below
 from labkit.runs._record import Run
 
 FOLDER = "attestation"
@@ -21,6 +21,9 @@ FOLDER = "attestation"
 
 STATEMENT = f"{FOLDER}/statement.json"
 TAG = b"labkit attested run, version 1\0"
+LARGEST = 256 << 20
+"""Bytes of the largest file of a run that is looked at; notebooks, logs and evidence are far smaller."""
+
 _REMEDY = "Take an untouched copy of the run."
 _TIMES = ("papermill", "execution")
 
@@ -90,16 +93,19 @@ def canonical_notebook(data: bytes) -> str:
 def digest_files(directory: Path) -> dict[str, str]:
     """SHA-256 of every file of a run, by relative path; that of the evidence is made later.
 
+    A folder that holds nothing is there as well, with a slash behind its name and no digest.
+
     Raises:
-        DataError: there is a link, a socket or the like, or a file that cannot be read.
+        DataError: there is a link, a socket or the like, or a file that cannot be read or is far too large.
     """
     found = {}
-    for folder, folders, names in os.walk(directory):
-        base = Path(folder)
-        for name in sorted([*names, *(name for name in folders if (base / name).is_symlink())]):
-            relative = (base / name).relative_to(directory).as_posix()
-            if not relative.startswith(f"{FOLDER}/"):
-                found[relative] = hashlib.sha256(read_file(directory, relative)).hexdigest()
+    for entry in entries(directory, skip=FOLDER):
+        if entry.empty:
+            found[f"{entry.name}/"] = ""
+        elif entry.kind:
+            raise DataError(f"{printable(entry.name)} is {entry.kind}, no regular file.", _REMEDY)
+        else:
+            found[entry.name] = hashlib.sha256(read_file(directory, entry.name)).hexdigest()
     return found
 
 
@@ -109,13 +115,7 @@ def read_file(directory: Path, relative: str) -> bytes:
     Raises:
         DataError: it is missing, no regular file, or not to be read.
     """
-    path = directory / relative
-    if path.is_symlink() or not path.is_file():
-        raise DataError(f"{relative} is missing or no regular file.", _REMEDY)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{relative} cannot be read: {error.strerror}.", _REMEDY) from error
+    return read_below(directory, relative, LARGEST)
 
 
 def _lasting(metadata: Mapping[str, Any]) -> dict[str, Any]:

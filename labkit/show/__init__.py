@@ -5,8 +5,12 @@ from __future__ import annotations
 from labkit.show import _tdx as tdx
 from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
-from labkit.show._html import badge, details, element, escape, join, page, pre, table
-from labkit.show._measure import diff_view, event_table, section_table
+from labkit.show._front_end import Place, is_live, show_view
+from labkit.show._html import badge, code, details, element, escape, join, page, pre, table
+from labkit.show._learn import outcome_view, predictions_view, question_view
+from labkit.show._measure import diff_view, event_table, scrolled, section_table
+from labkit.show._progress import done_view, progress_view
+from labkit.show._sanitize import sanitize
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._svg import bars
@@ -18,15 +22,18 @@ from labkit.show._view import View
 __all__ = [
     "FieldSpan",
     "Link",
+    "Place",
     "TreeNode",
     "View",
     "badge",
     "bars",
     "chapter_page",
     "clean",
+    "code",
     "columns",
     "details",
     "diff_view",
+    "done_view",
     "element",
     "escape",
     "event_table",
@@ -34,14 +41,22 @@ __all__ = [
     "field_view",
     "fold",
     "hex_map",
+    "is_live",
     "join",
     "one_line",
+    "outcome_view",
     "page",
     "paint",
     "pre",
+    "predictions_view",
+    "progress_view",
+    "question_view",
     "register_fold",
     "run_index",
+    "sanitize",
+    "scrolled",
     "section_table",
+    "show_view",
     "spans",
     "stamp",
     "stepper",

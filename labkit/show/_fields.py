@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labkit.show._html import Markup, details, element, join, table
+from labkit.show._html import Markup, code, details, element, join, table
 
 _HUES = (210, 35, 140, 280, 0, 180, 55, 320, 100, 245)
 _ROW = 32
@@ -41,7 +41,7 @@ def field_table(fields: Sequence[FieldSpan]) -> Markup:
             len(span.value),
             span.name,
             # Broken anywhere, so that the meaning stays in sight.
-            element("div", element("code", _short(span.value), style="word-break:break-all"), style=_VALUE),
+            element("div", code(_short(span.value)), style=_VALUE),
             element("div", span.note, style="min-width:10em") if span.note else "",
         )
         for number, span in enumerate(fields)

@@ -17,6 +17,10 @@ code, pre { font-family: ui-monospace, monospace; font-size: .875em; } pre { ove
 """
 
 
+_VOID = ("img", "br", "hr")
+_CELL = "text-align:left;vertical-align:top"
+
+
 class Markup(str):
     """Text that is markup already; everything else is escaped when it is put into an element."""
 
@@ -41,19 +45,32 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
     )
-    return Markup(f"<{name}{words}>{join(children)}</{name}>")
+    return Markup(f"<{name}{words}/>" if name in _VOID else f"<{name}{words}>{join(children)}</{name}>")
 
 
 def pre(text: str) -> Markup:
-    """Preformatted, escaped text."""
-    return element("pre", text)
+    """Preformatted, escaped text; long lines are broken."""
+    return element("pre", text, style="white-space:pre-wrap;overflow-wrap:anywhere")
+
+
+def code(text: object) -> Markup:
+    """A value in a fixed-width face, broken anywhere, so that a long digest pushes nothing out of sight."""
+    return element("code", text, style="white-space:pre-wrap;word-break:break-all")
+
+
+def table_row(cells: Iterable[object], name: str = "td", **attributes: object) -> Markup:
+    """A row of a table. JupyterLab aligns cells to the right unless each says otherwise."""
+    return element("tr", *(element(name, cell, style=_CELL) for cell in cells), **attributes)
+
+
+def table_of(rows: Iterable[Markup]) -> Markup:
+    """A table of finished rows, at the left, which scrolls where there is no room."""
+    return element("div", element("table", *rows, style="margin-left:0"), style="overflow-x:auto")
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[object] = ()) -> Markup:
     """A table of escaped cells."""
-    parts = [element("tr", *(element("th", cell) for cell in head))] if head else []
-    parts += [element("tr", *(element("td", cell) for cell in row)) for row in rows]
-    return element("table", *parts)
+    return table_of([*([table_row(head, "th")] if head else []), *(table_row(row) for row in rows)])
 
 
 def details(summary: object, *body: object) -> Markup:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from labkit.show._html import Markup, element, join, table
+from labkit.show._html import Markup, code, element, join, table, table_of, table_row
 
+_SHORT = 12  # rows that need no box
 _HEX = re.compile(r"(?:0x)?[0-9a-f]{3,}(?:…|\+0x[0-9a-f]+)?\Z")
 
 
@@ -16,12 +17,23 @@ def section_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> M
 
 
 def event_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
-    """A long table of events in a box that scrolls."""
-    return element("div", section_table(head, rows), style="max-height:32em;overflow:auto")
+    """A long table of events in a box that scrolls and says so; on paper it is whole."""
+    listed = list(rows)
+    body = section_table(head, listed)
+    if len(listed) <= _SHORT:
+        return body
+    note = element("div", element("small", f"{len(listed)} rows: scroll to see all of them."))
+    return join([note, scrolled(body)])
+
+
+def scrolled(body: object) -> Markup:
+    """A long thing in a box that shows that it scrolls."""
+    frame = "max-height:32em;overflow-y:scroll;border:1px solid #8c959f;border-radius:4px;padding:0 .5em"
+    return element("div", body, class_="labkit-scroll", style=frame)
 
 
 def _cell(cell: object) -> object:
-    return element("code", cell) if _HEX.match(str(cell)) else cell
+    return code(cell) if _HEX.match(str(cell)) else cell
 
 
 def diff_view(
@@ -29,8 +41,8 @@ def diff_view(
 ) -> Markup:
     """Two columns, expected and found, each row tinted by its mark: differs, missing or extra."""
     tints = {"differs": "0 80% 50% / .18", "missing": "35 90% 50% / .2", "extra": "210 80% 50% / .18"}
-    body = [element("tr", *(element("th", cell) for cell in head))]
+    body = [table_row(head, "th")]
     for row, mark in zip(rows, marks, strict=True):
         style = f"background:hsl({tints[mark]})" if mark in tints else ""
-        body.append(element("tr", *(element("td", _cell(cell)) for cell in row), style=style))
-    return join([element("p", element("b", headline)), element("table", *body)])
+        body.append(table_row((_cell(cell) for cell in row), style=style))
+    return join([element("p", element("b", headline)), table_of(body)])

@@ -46,7 +46,7 @@ def chapter_page(
             "main",
             element("p", *_facts(chapter), *([_link(download)] if download else []), class_="facts"),
             _failure(failure, "") if failure else "",
-            Markup(body),
+            element("div", Markup(body), class_="cells"),
             _bar("end", previous, following),
         ),
     )
@@ -135,10 +135,13 @@ def _where(entry: Mapping[str, Any]) -> list[object]:
 
 
 def _facts(chapter: Mapping[str, Any]) -> list[Markup]:
+    on_host = chapter.get("host_cells") or ()
+    cells = ", ".join(map(str, on_host))
     return [
         _status(chapter["status"]),
         element("span", *_where(chapter), " ", _badge(chapter)),
         element("span", f"{chapter['cells_run']} of {chapter['cells']} code cells ran"),
+        *([element("span", f"on the host, not in the TDVM: cells {cells}")] if on_host else []),
         element("span", f"{chapter['seconds']:.1f} s"),
     ]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from labkit.settings import Ui
+from labkit.show._front_end import is_live
 from labkit.show._html import details, join
 from labkit.show._view import View
 
@@ -17,12 +18,11 @@ def storyboard(frames: Sequence[View]) -> View:
 
 
 def stepper(frames: Sequence[View], ui: Ui = Ui.AUTO) -> Any:
-    """Step through views: an ipywidgets box where the mode is live, otherwise the storyboard.
+    """Step through views: an ipywidgets box where a person looks on, otherwise the storyboard.
 
-    In mode ``auto`` the storyboard is shown too: only a front end knows that it can run widgets, and asks
-    for ``live``. The box ends, by its button, as the storyboard.
+    The box ends, by its button, as the storyboard.
     """
-    if ui is not Ui.LIVE or not frames:
+    if not is_live(ui) or not frames:
         return storyboard(frames)
     # Imported here: outside of notebooks nothing needs the widget machinery.
     import ipywidgets as widgets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from labkit.show._html import Markup, details, element, join
+from labkit.show._html import Markup, code, details, element, join, table
 from labkit.show._text import clean
 
 _MARKS = {"PASS": "✔", "FAIL": "✘", "UNKNOWN": "?", "SKIP": "–"}
@@ -71,11 +71,8 @@ def tree_html(nodes: Iterable[TreeNode]) -> Markup:
         title = join((mark, " ", node.title, " ", element("small", node.status)))
         body = [element("div", line) for line in node.lines]
         if node.rows:
-            cells = [
-                element("tr", element("td", source), element("td", element("code", value)))
-                for source, value in node.rows
-            ]
-            body.append(element("table", *cells, style="font-size:.9em;margin-left:1em"))
+            rows = table((source, code(value)) for source, value in node.rows)
+            body.append(element("div", rows, style="font-size:.9em;margin-left:1em"))
         head: Markup = title
         if body:
             head = element("details", element("summary", title), *body, **({"open": ""} if node.open else {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labkit.vm._accel import choose_accelerator
 from labkit.vm._boot import NOT_RESEEDED, boot, resume
 from labkit.vm._fwcfg import fw_cfg_files
+from labkit.vm._guest_memory import GuestMemory
 from labkit.vm._launch import Snapshot
 from labkit.vm._machine import VirtualMachine
 from labkit.vm._memory import FOREIGN_MEMORY, LINUX_MEMORY, MemoryNeed, check_memory, free_memory
@@ -19,6 +20,7 @@ __all__ = [
     "Accel",
     "Accelerator",
     "BootSpec",
+    "GuestMemory",
     "MachineConfig",
     "MemoryNeed",
     "Port",

@@ -68,7 +68,7 @@ def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerato
             machine.wait_booted()
     except VmError as error:
         why = textwrap.shorten(_ORIGIN.sub("", error.message), 100, placeholder=" ...")
-        return Accelerator(Accel.TCG, f"a guest did not boot under /dev/kvm ({why})")
+        return Accelerator(Accel.TCG, f"KVM did not work here ({why})")
     return Accelerator(Accel.KVM, "a guest has booted under it")
 
 

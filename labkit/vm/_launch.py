@@ -16,6 +16,7 @@ from labkit.toolchain import Program, Toolchain
 from labkit.vm._guard import Guard
 from labkit.vm._qemu import Sockets, qemu_arguments
 from labkit.vm._spec import Accel, BootSpec
+from labkit.vm._vtpm import Spawn
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Launched:
-    """A QEMU that has been started, and our ends of its wires."""
+    """A QEMU that has been started, and our ends of its wires.
+
+    tpm_control: a second descriptor of QEMU's end of the vTPM's control connection.
+    """
 
     argv: tuple[str, ...]
     qemu: subprocess.Popen[bytes]
@@ -37,6 +41,7 @@ class Launched:
     shell: socket.socket
     control: socket.socket
     variables: Path
+    tpm_control: socket.socket | None = None
 
     def reap(self) -> None:
         """Wait for the processes to end."""
@@ -83,8 +88,14 @@ def launch(
         arguments = qemu_arguments(spec, accel, wires, variables, name=run_dir.name, resume=resuming)
         argv = toolchain.qemu.argv(*arguments)
         qemu = _spawn(toolchain.qemu, arguments, wires.numbers(), run_dir / "qemu.log", guard)
+        tpm_control = tpm.dup() if tpm else None
         ours.pop_all()
-    return Launched(argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables)
+    return Launched(argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables, tpm_control)
+
+
+def copy_of_vtpm(toolchain: Toolchain, guard: Guard) -> Spawn:
+    """How a second swtpm is started in the group of a machine's own."""
+    return lambda arguments, descriptors, log: _spawn(toolchain.swtpm, arguments, descriptors, log, guard)
 
 
 def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +21,12 @@ from labkit.settings import Settings
 from labkit.show import clean
 from labkit.toolchain import Toolchain
 from labkit.vm._guard import Guard
-from labkit.vm._launch import Launched, Snapshot, launch
+from labkit.vm._guest_memory import GuestMemory, low_memory
+from labkit.vm._launch import Launched, Snapshot, copy_of_vtpm, launch
 from labkit.vm._qmp import Qmp
 from labkit.vm._rundir import RunDir, RunningVm
 from labkit.vm._spec import Accelerator, BootSpec
+from labkit.vm._vtpm import Pcrs, Spawn, read_pcrs
 
 _HANDSHAKE = 30.0
 _LAST_WORDS = 1 << 16
@@ -56,6 +58,7 @@ class VirtualMachine:
         output_limit: int,
         *,
         resumed: bool = False,
+        copy_vtpm: Spawn | None = None,
     ) -> None:
         """Take over launched processes; ``start`` is the usual way here."""
         self.spec = spec
@@ -69,6 +72,7 @@ class VirtualMachine:
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
         self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console)
         self._qmp = Qmp(launched.control)
+        self._copy_vtpm = copy_vtpm
 
     @classmethod
     def start(
@@ -103,6 +107,7 @@ class VirtualMachine:
                     watch,
                     settings.output_limit,
                     resumed=resume is not None,
+                    copy_vtpm=copy_of_vtpm(toolchain, guard) if spec.tpm else None,
                 )
             )
             run.write_json("argv.json", launched.argv)
@@ -179,6 +184,30 @@ class VirtualMachine:
         finally:
             self._qmp.execute("cont")
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[GuestMemory]:
+        """The guest stands still inside the block, and its memory can be read.
+
+        Raises:
+            VmError: QEMU is gone.
+        """
+        self._qmp.execute("stop")
+        try:
+            yield GuestMemory(self._qmp, self._guard.work, low_memory(self.spec.memory << 20))
+        finally:
+            self._qmp.execute("cont")
+
+    def vtpm_registers(self) -> Pcrs:
+        """The PCRs of both banks as the vTPM has them; the guest is not asked. It must be ``paused``.
+
+        Raises:
+            VmError: the machine has no vTPM, or the vTPM is gone.
+        """
+        control = self._launched.tpm_control
+        if control is None or self._copy_vtpm is None:
+            raise VmError("This machine has no vTPM.", "Boot through a firmware, on the emulated platform.")
+        return read_pcrs(control, self._copy_vtpm, self._guard.work)
+
     def power_off(self, timeout: float = 10.0) -> None:
         """Have the guest power off; QEMU is told to quit where that takes over ``timeout`` seconds."""
         with contextlib.suppress(OSError):
@@ -199,6 +228,8 @@ class VirtualMachine:
         self._boot_log.join()
         self._shell.close()
         self._qmp.close()
+        if self._launched.tpm_control is not None:
+            self._launched.tpm_control.close()
         self.run.close()
 
     def __enter__(self) -> VirtualMachine:

@@ -25,6 +25,13 @@ class Accelerator:
     kind: Accel
     why: str
 
+    @property
+    def brief(self) -> str:
+        """What a person wants to know: fast or slow, and the reason without what some program said."""
+        if self.kind is Accel.KVM:
+            return "hardware virtualization (KVM)"
+        return f"software emulation (TCG): {self.why.partition(' (')[0]}"
+
 
 class Port(StrEnum):
     """Where the guest's shell is; the boot log is on ttyS0 in any case."""

@@ -104,3 +104,54 @@ def test_other_documents_are_refused() -> None:
     inputs = {"kernel": "initrd.img", "initrd": "initrd.img", "memory_mib": 512, "command_line": ""}
     with pytest.raises(NotAKernel):
         parse_policy({"inputs": inputs}, FILES.__getitem__)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"allow_lab": true, "allow_lab": false}',
+        '{"mrtd": [], "mrtd": []}',
+        '{"inputs": {"memory_mib": 256, "memory_mib": 512}}',
+        '{"inputs": {"memory_mib": NaN}}',
+    ],
+)
+def test_a_key_that_stands_in_it_twice_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is no policy: .*(twice|no value)"):
+        load_policy(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"forbidden_advisories": [1]},
+        {"forbidden_advisories": [None]},
+        {"forbidden_advisories": [["INTEL-SA-1"]]},
+        {"tcb_statuses": [None]},
+        {"tcb_statuses": [True]},
+        {"mrtd": [5]},
+        {"mrtd": [None]},
+        {"rtmr": [None, None, None]},
+        {"rtmr": [0, None, None, None]},
+        {"rtmr": [None, None, None, False]},
+        {"report_data": 0},
+        {"report_data": False},
+        {"page_order": 0},
+        {"page_order": ""},
+        {"allow_lab": None},
+        {"inputs": []},
+        {"inputs": {"command_line": 7}},
+        {"inputs": {"kernel": 7}},
+        {"inputs": {"firmware": None}},
+        {"inputs": {"memory_mib": True}},
+        {"inputs": {"rules": [["platform", 1]]}},
+        {"inputs": {"rules": {"separators": None}}},
+        {"inputs": {"rules": {"unknown": 1}}},
+        {"inputs": {"acpi": "00"}},
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused_wherever_it_stands(change: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="A value of the policy is wrong") as refusal:
+        parse_policy(change, FILES.__getitem__)
+    assert refusal.value.exit_code == 64

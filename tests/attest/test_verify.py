@@ -21,6 +21,7 @@ from labkit.attest import (
     verify_quote,
 )
 from labkit.errors import MalformedEvidence, UsageError
+from labkit.settings import Trust
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
 
 DAY = 86_400
@@ -33,7 +34,7 @@ def test_a_lab_quote_verifies_under_its_own_root(
     assert verdict.verified
     assert verdict.reason is None
     assert (verdict.tcb_status, verdict.advisory_ids) == ("UpToDate", ())
-    assert (verdict.trust, verdict.lab) == (Anchor.CUSTOM_ROOT, True)
+    assert (verdict.anchor, verdict.lab, verdict.trust) == (Anchor.CUSTOM_ROOT, True, Trust.NONE)
     assert verdict.rtmr == report().rtmr
     assert "[EMULATED] VERIFIED" in str(verdict)
     assert "EMULATED" in verdict._repr_html_()
@@ -43,7 +44,7 @@ def test_a_lab_quote_never_verifies_under_intels_root(quote: bytes, collateral: 
     verdict = verify_quote(quote, collateral, NOW)
     assert verdict.reason is Refusal.LAB_QUOTE
     assert not verdict.verified
-    assert verdict.trust is Anchor.INTEL
+    assert (verdict.anchor, verdict.trust) == (Anchor.INTEL, Trust.NONE)
 
 
 def test_another_labs_root_does_not_do(quote: bytes, authority: LabAuthority, collateral: Collateral) -> None:
@@ -131,7 +132,8 @@ def test_the_verdict_has_the_keys_of_the_contract(
         *("verdict", "reason", "tcb_status", "advisory_ids", "version", "tee", "mrtd", "rtmr"),
         *("report_data", "debug", "trust", "lab"),
     }
-    assert (document["verdict"], document["trust"], document["tee"]) == ("VERIFIED", "custom-root", "tdx")
+    assert (document["verdict"], document["anchor"], document["tee"]) == ("VERIFIED", "custom-root", "tdx")
+    assert (document["trust"], document["stamp"], document["accepted"]) == ("none", "EMULATED", True)
     assert json.loads(json.dumps(document)) == document
 
 
@@ -224,7 +226,8 @@ def _vector(folder: Path, name: str) -> bytes:
 @pytest.mark.data
 def test_every_recorded_verdict_is_reached(shared_data: Path) -> None:
     folder = shared_data / "vectors"
-    rows = list(csv.DictReader((folder / "verdicts.csv").read_text(encoding="utf-8").splitlines()))
+    table = Path(__file__).parents[1] / "verdicts.csv"
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 22
     for row in rows:
         root = _vector(folder, row["custom_root"]) if row["custom_root"] else None
@@ -276,7 +279,8 @@ def test_a_quote_of_real_hardware_verifies_under_intels_root(shared_data: Path) 
     collateral = parse_collateral(_vector(folder, "phala-b0c06f/collateral.json"))
     verdict = verify_quote(_vector(folder, "phala-b0c06f/quote.bin"), collateral, 1_751_624_191)
     assert verdict.verified
-    assert (verdict.trust, verdict.lab, verdict.padding) == (Anchor.INTEL, False, 70)
+    assert (verdict.anchor, verdict.lab, verdict.padding) == (Anchor.INTEL, False, 70)
+    assert verdict.trust is Trust.HARDWARE
     assert "EMULATED" not in str(verdict)
     assert "70 zero bytes" in str(verdict)
     assert hashlib.sha256(verdict.mrtd).digest() != bytes(32)

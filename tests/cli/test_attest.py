@@ -15,6 +15,7 @@ from labkit.measure import KernelHeader
 from labkit.platforms import BootRequest, EmulatedPlatform
 from labkit.settings import Settings
 from tests.cli.test_boot import labkit
+from tests.schemas import validate
 
 MEMORY = "256"
 
@@ -39,7 +40,9 @@ def attest(vm_environment: dict[str, str]) -> Callable[..., Outcome]:
     def run(*words: str | Path) -> Outcome:
         done = labkit("attest", "--json", "--memory", MEMORY, *map(str, words), env=vm_environment)
         assert done.stdout, done.stderr
-        return Outcome(done.returncode, json.loads(done.stdout))
+        document = json.loads(done.stdout)
+        validate("attest", document)
+        return Outcome(done.returncode, document)
 
     return run
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.schemas import validate
+
 
 def labkit(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -21,6 +23,7 @@ def test_commands_run_in_the_guest_and_the_last_status_is_ours(vm_environment: d
     done = labkit("boot", "--json", "--exec", "uname -a", "--exec", "exit 7", env=vm_environment)
     assert done.returncode == 7, done.stderr
     document = json.loads(done.stdout)
+    validate("boot", document)
     assert [command["exit_status"] for command in document["commands"]] == [0, 7]
     assert document["commands"][0]["stdout"].startswith("Linux tdvm ")
     assert (document["platform"], document["trust"], document["stamp"]) == ("emulated", "none", "EMULATED")
@@ -34,6 +37,7 @@ def test_commands_run_in_the_guest_and_the_last_status_is_ours(vm_environment: d
     assert json.loads(again.stdout)["cold"] is False
     assert [stage["name"] for stage in json.loads(again.stdout)["stages"]] == ["restore", "shell"]
     listed = labkit("ps", "--json", env=vm_environment)
+    validate("ps", json.loads(listed.stdout))
     assert json.loads(listed.stdout) == []
 
 

@@ -39,7 +39,7 @@ def test_verify_accepts_under_the_named_root(
     )
     assert run(monkeypatch, *words, "--root-ca", files / root) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["verdict"], document["lab"], document["trust"]) == ("VERIFIED", True, "custom-root")
+    assert (document["verdict"], document["lab"], document["anchor"]) == ("VERIFIED", True, "custom-root")
     assert run(monkeypatch, *words) == 1
     document = json.loads(capsys.readouterr().out)
     assert (document["verdict"], document["reason"]) == ("REFUSED", "LAB_QUOTE")

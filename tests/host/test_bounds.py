@@ -14,6 +14,7 @@ import pytest
 from labkit.host import Facts, KernelLog, LogState, collect, diagnose
 from labkit.host import _log as logs
 from labkit.host._log import read_log, read_log_file
+from labkit.host._wrapping import Unwrapped, unwrap
 
 SIZE = 50 << 20
 BLOCK = 1 << 20
@@ -67,13 +68,12 @@ def test_a_log_of_50_mb_is_read_to_its_end_in_bounded_memory(kind: str) -> None:
 
 def test_only_so_many_lines_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
     examined: list[str] = []
-    strip = logs.strip_prefix
 
-    def counted(line: str) -> tuple[str, float | None, bool]:
+    def counted(line: str) -> Unwrapped:
         examined.append(line)
-        return strip(line)
+        return unwrap(line)
 
-    monkeypatch.setattr(logs, "strip_prefix", counted)
+    monkeypatch.setattr(logs, "unwrap", counted)
     read_log(Stream(lines(b"[%12d.000001] virt/tdx: CMR: [0x0, 0x%x)\n")), "log")  # type: ignore[arg-type]
     assert logs.MAX_EXAMINED <= len(examined) <= logs.MAX_EXAMINED + 200
 
@@ -100,3 +100,26 @@ def test_a_folder_or_nothing_in_the_place_of_a_log_is_unreadable(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     log: KernelLog = collect(tmp_path / "empty", tmp_path / "nothing").log
     assert (log.state, log.why) == (LogState.UNREADABLE, "No such file or directory")
+
+
+def test_no_more_than_the_limit_of_a_log_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(logs, "MAX_BYTES", 3 * BLOCK)
+
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, size: int = -1) -> bytes:
+            Endless.given += BLOCK
+            assert Endless.given < 20 * BLOCK
+            return next(KINDS["other subsystems"])
+
+    log = read_log(Endless(), "log")  # type: ignore[arg-type]
+    assert log.state is LogState.READ
+    assert Endless.given <= 6 * BLOCK
+
+
+def test_of_an_overlong_file_the_end_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(logs, "MAX_BYTES", 4096)
+    path = tmp_path / "kern.log"
+    path.write_bytes(b"[    1.000000] virt/tdx: module not loaded\n" + b"[    2.000000] usb\n" * 1000 + UP)
+    assert [line.text for line in read_log_file(path, "log").lines] == ["virt/tdx: module initialized"]

@@ -44,3 +44,14 @@ def image(
     tail = guid + table + entries + struct.pack("<H", len(entries) + 18) + FOOTER + bytes(0x20)
     body = bytes((i * 7 + i // 251) & 0xFF for i in range(size - len(tail)))
     return body + tail
+
+
+def shim(rows: tuple[Row, ...] = ROWS, size: int = 0x4000, *, guid: bytes = DESCRIPTOR) -> bytes:
+    """A td-shim image: no table of GUIDs, but the descriptor's offset 0x20 bytes before the end."""
+    table = struct.pack("<4sIII", b"TDVF", 16 + 32 * len(rows), 1, len(rows))
+    table += b"".join(struct.pack("<IIQQII", *row) for row in rows)
+    at = size - 0x400
+    body = bytearray((i * 5 + i // 253) & 0xFF for i in range(size))
+    body[at - 16 : at + len(table)] = guid + table
+    body[-0x20:] = struct.pack("<I", at) + bytes(28)
+    return bytes(body)

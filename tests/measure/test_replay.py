@@ -8,7 +8,7 @@ import pytest
 
 from labkit.errors import DataError, UsageError
 from labkit.measure import EventType, LogEvent, parse_log, replay_pcrs, report_log, rtmrs
-from tests.measure.logs import SHA256, ccel, tcg_log
+from tests.measure.logs import SHA256, ccel, event, tcg_log
 
 ZERO = bytes(48)
 
@@ -154,3 +154,12 @@ def test_changed_logs_move_the_right_registers(name: str, moved: set[int], share
 def test_a_truncated_real_log_is_refused(shared_data: Path) -> None:
     with pytest.raises(DataError, match="cut off"):
         parse_log((shared_data / "vectors/negatives/ccel-truncated.bin").read_bytes())
+
+
+@pytest.mark.parametrize("register", [0])
+def test_no_event_of_a_ccel_extends_mrtd_or_any_rtmr_in_its_place(register: int) -> None:
+    """Register 0 of a CCEL is MRTD, which nothing can extend: such an event leaves every RTMR as it was."""
+    log = replace(ccel(), events=(event(1, register, EventType.EV_SEPARATOR, bytes(4)),))
+    assert rtmrs(log) == (bytes(48),) * 4
+    assert log.register_name(log.events[0]) == "MRTD"
+    assert not log.has_runtime_events

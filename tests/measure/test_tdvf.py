@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import NotATdvf
-from labkit.measure import SectionType, join_firmware, read_tdvf
-from tests.measure.firmware import DESCRIPTOR, ROWS, TD_HOB, TEMP_MEM, Row, image
+from labkit.measure import SectionType, join_firmware, mrtd, read_tdvf
+from tests.measure.firmware import DESCRIPTOR, ROWS, TD_HOB, TEMP_MEM, Row, image, shim
 
 DEBIAN_OVMF = Path("/usr/share/OVMF")
 
@@ -174,3 +175,24 @@ def test_debians_other_files_are_refused(name: str, words: str) -> None:
         pytest.skip("not Debian 12")
     with pytest.raises(NotATdvf, match=words):
         read_tdvf(path.read_bytes())
+
+
+def test_a_td_shim_image_is_a_tdx_firmware() -> None:
+    """Its descriptor is found by a number; it has types of its own, and may do without a TD HOB."""
+    info, parameters = (0, 0x100, 0, 0, 7, 0), (0x100, 0x100, 0, 0, 8, 0)
+    tdvf = read_tdvf(shim((ROWS[0], *ROWS[2:], info, parameters)))
+    assert [section.type.name for section in tdvf.sections] == [
+        "BFV",
+        "TEMP_MEM",
+        "TD_HOB",
+        "TD_INFO",
+        "TD_PARAMS",
+    ]
+    assert mrtd(tdvf, "single-pass") == mrtd(replace(tdvf, sections=tdvf.sections[:3]), "single-pass")
+    assert len(read_tdvf(shim((ROWS[0],))).sections) == 1
+    with pytest.raises(NotATdvf, match="exactly one TD_HOB"):
+        read_tdvf(image((ROWS[0],)))
+    with pytest.raises(NotATdvf, match="no TDX firmware"):
+        read_tdvf(shim(guid=bytes(16)))
+    with pytest.raises(NotATdvf, match="whole pages"):
+        read_tdvf(shim(((0x1000, 0x3000, 0xFFFFD000, 0, 0, 1), ROWS[3])))

@@ -4,13 +4,14 @@ import re
 
 from labkit.settings import Trust
 from labkit.show import register_fold, trust_chain
+from tests.show.pictures import drawn
 
 LINKS = [("<root>", "you know it", "signs"), ("leaf", "a processor", "says of")]
 CLAIMS = [("MRTD", "firmware"), ("REPORTDATA", "64 bytes")]
 
 
 def texts(markup: str) -> list[str]:
-    return re.findall(r"<text[^>]*>([^<]*)</text>", markup)
+    return re.findall(r"<text[^>]*>([^<]*)</text>", drawn(markup))
 
 
 def test_a_chain_of_trust_names_everybody_in_picture_and_text() -> None:
@@ -36,8 +37,8 @@ def test_a_chain_without_hardware_is_stamped_and_drawn_otherwise() -> None:
     view = trust_chain(LINKS, CLAIMS, Trust.NONE)
     assert view.text.startswith("[EMULATED] ")
     assert "EMULATED" in view.html
-    assert "stroke-dasharray" in view.html
-    assert "stroke-dasharray" not in trust_chain(LINKS, CLAIMS, Trust.HARDWARE).html
+    assert "stroke-dasharray" in drawn(str(view.html))
+    assert "stroke-dasharray" not in drawn(str(trust_chain(LINKS, CLAIMS, Trust.HARDWARE).html))
 
 
 def test_a_fold_shows_every_event_and_the_value_after_it() -> None:

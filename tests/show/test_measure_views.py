@@ -64,9 +64,20 @@ def test_a_field_table_names_offset_size_and_meaning() -> None:
 
 def test_hexadecimal_cells_are_code_and_others_are_not() -> None:
     markup = str(section_table(("a",), [("0xffe20000",), ("plain words",), ("deadbeef…",), ("<b>",)]))
-    assert markup.count("<code>") == 2
+    assert markup.count("<code ") == 2
     assert "<b>" not in markup
-    assert "overflow" in str(event_table(("a",), [("x",)]))
+
+
+def test_a_long_table_of_events_says_that_it_scrolls_and_a_short_one_does_not() -> None:
+    long = str(event_table(("a",), [(str(number),) for number in range(40)]))
+    assert "40 rows: scroll" in long
+    assert "overflow-y:scroll" in long
+    assert "scroll to see" not in str(event_table(("a",), [("x",)]))
+
+
+def test_every_cell_says_that_it_stands_at_the_left() -> None:
+    markup = str(section_table(("a", "b"), [("1", "2"), ("3", "4")]))
+    assert re.findall(r"<t[dh]\b", markup) == re.findall(r"<t[dh]\b(?= style=\"text-align:left)", markup)
 
 
 def test_a_diff_tints_what_differs() -> None:

@@ -1,0 +1,224 @@
+"""Grade a class: find the submissions, grade what is new, look for copies, and say what came out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from labkit.course._copies import find_copies
+from labkit.course._course import Course, refusing
+from labkit.course._engine import ResultStore, grade_jobs
+from labkit.course._grading import Graded, GradingJob
+from labkit.course._model import AnswerMark, Exercise
+from labkit.course._notebook import student_notebook
+from labkit.course._sandbox import Limits, require_bubblewrap
+from labkit.course._submissions import Submission, find_submissions
+
+COLUMNS = ("id", "assignment", "score", "max_score", "flags")
+
+
+@dataclass(frozen=True)
+class StudentRow:
+    """The mark of one student. problem: why there is none, in a sentence; empty where there is."""
+
+    student: str
+    assignment: str
+    marks: tuple[AnswerMark, ...]
+    flags: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    void: str = ""
+    problem: str = ""
+
+    @property
+    def score(self) -> int:
+        """The points; none for a submission that is void."""
+        return 0 if self.void else sum(entry.points for entry in self.marks)
+
+    @property
+    def max_score(self) -> int:
+        """The most that could be had."""
+        return sum(entry.max_points for entry in self.marks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "id": self.student,
+            "assignment": self.assignment,
+            "score": self.score,
+            "max_score": self.max_score,
+            "flags": list(self.flags),
+            "void": self.void,
+            "problem": self.problem,
+            "notes": list(self.notes),
+            "marks": [entry.to_dict() for entry in self.marks],
+        }
+
+    def explain(self) -> str:
+        """Each mark with its reason."""
+        head = f"{self.student}: {self.score} of {self.max_score}"
+        lines = [f"{head}  {' '.join(self.flags)}".rstrip()]
+        lines += [f"  {text}" for text in (self.problem, self.void, *self.notes) if text]
+        lines += [
+            f"  {entry.question}: {entry.points} of {entry.max_points}. {entry.why}" for entry in self.marks
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ClassGrades:
+    """The marks of a class for one assignment. kept: how many results were there from an earlier run."""
+
+    assignment: str
+    rows: tuple[StudentRow, ...]
+    kept: int = 0
+
+    @property
+    def failed(self) -> tuple[StudentRow, ...]:
+        """The submissions that could not be graded."""
+        return tuple(row for row in self.rows if row.problem)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``labkit grade --json``."""
+        return {
+            "assignment": self.assignment,
+            "graded": len(self.rows) - len(self.failed),
+            "failed": len(self.failed),
+            "kept": self.kept,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def __str__(self) -> str:
+        counts: dict[str, int] = {}
+        for row in self.rows:
+            for flag in row.flags:
+                word = flag.partition(":")[0]
+                counts[word] = counts.get(word, 0) + 1
+        full = sum(row.score == row.max_score for row in self.rows)
+        flags = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+        lines = [
+            f"{row.student:24} {row.score:3} of {row.max_score:3}  {' '.join(row.flags)}".rstrip()
+            for row in self.rows
+        ]
+        lines += [
+            "",
+            f"{self.assignment}: {len(self.rows)} students, {full} with full marks. {flags}".rstrip(),
+        ]
+        lines += [f"{row.student} could not be graded: {row.problem}" for row in self.failed]
+        return "\n".join(lines)
+
+    def explain(self) -> str:
+        """Every mark of everybody with its reason."""
+        return "\n\n".join(row.explain() for row in self.rows)
+
+    def csv(self) -> str:
+        """The rows as CSV with the columns ``COLUMNS``; flags are separated by spaces."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            cells = (row.student, row.assignment, row.score, row.max_score, " ".join(row.flags))
+            writer.writerow([_cell(cell) for cell in cells])
+        return text.getvalue()
+
+    def junit(self) -> bytes:
+        """A JUnit report: a case for each question of each student."""
+        suite = ElementTree.Element("testsuite", name=self.assignment)
+        count = failures = errors = 0
+        for row in self.rows:
+            for entry in row.marks:
+                count += 1
+                case = ElementTree.SubElement(
+                    suite, "testcase", classname=_xml(row.student), name=f"{entry.question}"
+                )
+                if row.problem:
+                    errors += 1
+                    ElementTree.SubElement(case, "error", message=_xml(row.problem))
+                elif row.void or not entry.full:
+                    failures += 1
+                    ElementTree.SubElement(case, "failure", message=_xml(row.void or entry.why))
+        suite.attrib |= {"tests": str(count), "failures": str(failures), "errors": str(errors)}
+        return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def _cell(value: object) -> object:
+    """Spreadsheets take text that begins like this for a formula."""
+    text = str(value)
+    return f"'{text}" if text[:1] in "=+-@\t\r" and not isinstance(value, int) else value
+
+
+def _xml(text: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)[:500]
+
+
+def grade_class(
+    course: Course,
+    exercise: Exercise,
+    place: Path,
+    workers: int = 1,
+    scheduler: str | None = None,
+    rerun: bool = True,
+    limits: Limits | None = None,
+    on_progress: Callable[[int, int, str], None] = lambda _done, _all, _text: None,
+) -> ClassGrades:
+    """Grade everything below ``place`` for one assignment; a student without a submission gets a row too.
+
+    Raises:
+        UsageError: there is no such place.
+        MissingComponent: bubblewrap is needed for this assignment, or the scheduler does not answer.
+        StorageError: results cannot be kept.
+    """
+    if exercise.code:
+        require_bubblewrap()
+    found = {entry.student: entry for entry in find_submissions(place, exercise.name, course.students)}
+    with refusing(course.folder):
+        released = student_notebook(exercise.name, course.notebooks)
+
+    def job(student: str) -> GradingJob:
+        return GradingJob(
+            exercise.name,
+            course.seed,
+            course.identity,
+            student,
+            found.get(student),
+            released,
+            course.due.get(exercise.name),
+            rerun,
+            limits or Limits(),
+        )
+
+    done = kept = 0
+
+    def tell(result: Graded, before: bool) -> None:
+        nonlocal done, kept
+        done, kept = done + 1, kept + before
+        on_progress(done, len(course.students), result.student)
+
+    store = ResultStore(course.folder / "grades" / exercise.name)
+    results = grade_jobs([job(student) for student in course.students], store, workers, scheduler, tell)
+    copies = find_copies(results)
+    rows = [
+        _row(result, copies.flags.get(result.student, ()), copies.void.get(result.student, ""))
+        for result in results
+    ]
+    rows += [
+        _stranger(exercise, found[student]) for student in sorted(found) if student not in course.students
+    ]
+    return ClassGrades(exercise.name, tuple(rows), kept)
+
+
+def _row(result: Graded, flags: tuple[str, ...], void: str) -> StudentRow:
+    every = (*flags, *(flag for flag in result.flags if flag not in flags))
+    return StudentRow(
+        result.student, result.assignment, result.marks, every, result.notes, void, result.problem
+    )
+
+
+def _stranger(exercise: Exercise, submission: Submission) -> StudentRow:
+    why = f"{submission.student} is not in the roster."
+    marks = tuple(AnswerMark(question.key, 0, question.points, why) for question in exercise.questions)
+    return StudentRow(submission.student, exercise.name, marks, ("unknown-student",), problem=why)

@@ -1,0 +1,234 @@
+"""A course on the disk: its name, its secret seed, its roster; nothing else is needed to grade."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labkit.course._model import canonical
+from labkit.errors import DataError, StorageError, UsageError
+
+COURSE_VARIABLE = "LABKIT_COURSE"
+"""The environment variable that names the course of this shell."""
+
+_FILE, _SEED, _ROSTER = "course.json", "seed", "roster.csv"
+_ID = re.compile(r"\w[\w.@+-]{0,63}")
+_LARGEST = 4 << 20
+_NBGRADER = """\
+# nbgrader runs in this folder: its settings for labkit's assignments.
+c = get_config()
+c.CourseDirectory.root = "."
+c.CourseDirectory.course_id = {course!r}
+# What stands in the place of a solution; `bash` is the language of the kernel tdvm.
+c.ClearSolutions.code_stub = {{"python": "# YOUR CODE HERE", "bash": "# YOUR CODE HERE"}}
+# Boots and hidden checks take longer than ordinary cells.
+c.ExecutePreprocessor.timeout = 300
+"""
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course. ``seed`` decides every variant: who has it has all right answers.
+
+    due: by assignment, seconds since 1970 after which a submission is late.
+    """
+
+    folder: Path
+    name: str
+    identity: str
+    seed: bytes = field(repr=False)
+    students: tuple[str, ...] = ()
+    due: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def notebooks(self) -> Path:
+        """Where the assignments' notebooks are kept as they are released."""
+        return self.folder / "assignments"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The course for programs; never its seed."""
+        return {
+            "course": self.name,
+            "id": self.identity,
+            "folder": str(self.folder),
+            "students": len(self.students),
+            "due": self.due,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"Course {self.name}: {len(self.students)} students, in {self.folder}.\n"
+            f"Its seed is {self.folder / _SEED}: keep it from students, and keep a copy."
+        )
+
+    def set_due(self, assignment: str, due: float) -> None:
+        """Write down until when an assignment is to be handed in."""
+        document = _document(self.folder / _FILE)
+        document.setdefault("due", {})[assignment] = due
+        _write(self.folder / _FILE, canonical(document, indent=1))
+
+
+def course_folder(given: Path | None) -> Path:
+    """The folder that was named, else that of ``LABKIT_COURSE``, else the current one."""
+    return given or Path(os.environ.get(COURSE_VARIABLE) or ".")
+
+
+def init_course(roster: Path, folder: Path) -> Course:
+    """Make a course in ``folder``, or give an existing one another roster; its seed stays.
+
+    Raises:
+        UsageError: the roster cannot be read.
+        DataError: it has no column ``id``, an id twice, or one that is no name for a folder.
+        StorageError: the folder cannot be written.
+    """
+    students = read_roster(roster)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / _FILE).exists():
+            name = folder.absolute().name or "course"
+            if not (folder / _SEED).exists():
+                (folder / _SEED).touch(mode=0o600)
+                (folder / _SEED).write_text(secrets.token_hex(32) + "\n")
+            document = {"format": "labkit-course/1", "name": name, "id": secrets.token_hex(8)}
+            _write(folder / _FILE, canonical(document, indent=1))
+        if not (folder / "nbgrader_config.py").exists():
+            name = _document(folder / _FILE)["name"]
+            _write(folder / "nbgrader_config.py", _NBGRADER.format(course=name).encode())
+        rows = "".join(f"{student}\n" for student in ["id", *students])
+        _write(folder / _ROSTER, rows.encode())
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written: {error.strerror}.", "Name another folder with --course."
+        ) from error
+    return open_course(folder)
+
+
+def open_course(folder: Path) -> Course:
+    """The course in a folder.
+
+    Raises:
+        UsageError: there is none, or its seed cannot be read.
+        DataError: a file of it is damaged, or others can read its seed.
+    """
+    if not (folder / _FILE).is_file():
+        raise UsageError(
+            f"There is no course in {folder.absolute()}.",
+            "Make one with `labkit course init ROSTER.csv --course DIR`, or name it with --course DIR.",
+        )
+    document = _document(folder / _FILE)
+    seed_file = folder / _SEED
+    try:
+        if seed_file.stat().st_mode & 0o077:
+            raise DataError(f"Others can read the seed {seed_file}.", f"Run: chmod 600 {seed_file}")
+        seed = bytes.fromhex(seed_file.read_text().strip())
+    except OSError as error:
+        raise UsageError(
+            f"The seed of the course, {seed_file}, cannot be read: {error.strerror}.",
+            "Only its teacher can; students use `labkit grade --self`.",
+        ) from error
+    except ValueError:
+        seed = b""
+    if len(seed) < 16:
+        raise DataError(f"The seed {seed_file} is damaged.", "Bring it back from your copy.")
+    due = {str(name): float(when) for name, when in document.get("due", {}).items()}
+    return Course(
+        folder, str(document["name"]), str(document["id"]), seed, read_roster(folder / _ROSTER), due
+    )
+
+
+def read_roster(path: Path) -> tuple[str, ...]:
+    """The ids of a roster, in its order.
+
+    Raises:
+        UsageError: the file cannot be read.
+        DataError: it has no column ``id``, an id twice, or one that is no name for a folder.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}.", "Name a CSV file with a column `id`."
+        ) from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8.", "Save it as CSV (UTF-8).") from error
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    column = next((name for name in rows.fieldnames or () if name.strip().lower() == "id"), None)
+    if column is None:
+        raise DataError(
+            f"{path} has no column `id`.", "Its first line must name the columns, one of them id."
+        )
+    ids = [student for row in rows if (student := (row[column] or "").strip())]
+    if not ids:
+        raise DataError(f"{path} names no student.", "Write one id on each line.")
+    seen: set[str] = set()
+    for student in ids:
+        if not _ID.fullmatch(student):
+            raise DataError(
+                f"The id {student[:80]!r} in {path} cannot be the name of a folder.",
+                "Use letters, digits and . _ @ + - (at most 64).",
+            )
+        # Folders of some file systems do not keep A and a apart.
+        if student.casefold() in seen:
+            raise DataError(f"The id {student!r} stands twice in {path}.", "Give each student an id.")
+        seen.add(student.casefold())
+    return tuple(ids)
+
+
+def parse_time(text: str) -> float:
+    """A moment in ISO 8601, or seconds since 1970, as seconds since 1970.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        if text.strip().replace(".", "", 1).isdigit():
+            return float(text)
+        moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
+    except ValueError:
+        raise UsageError(f"{text!r} is no moment.", "Write it as 2027-03-01T18:00+01:00.") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Turn an OSError inside into a sentence about ``folder``."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written: {error.strerror}.", "Name another folder with --output."
+        ) from error
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != "labkit-course/1":
+            raise ValueError("another format")
+        _ = document["name"], document["id"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged ({error}).", "Bring it back from your copy.") from error
+    assert isinstance(document, dict)
+    return document
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all: a course must survive a kill at any moment."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(data)
+    draft.replace(path)

@@ -1,0 +1,265 @@
+"""Run a submission's code where it can harm nobody: a fresh process in bubblewrap, without network, bounded.
+
+Inside, only the Python that runs, its packages and labkit are there, read-only, and an empty folder in
+memory. The course's seed, other submissions and the home folder are not there. As root the process becomes an
+ordinary user first, so that its limit of processes counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import labkit
+from labkit.errors import MissingComponent
+
+_LONGEST_LINE = 4 << 20
+_LOOPBACK_UID = 230_000
+_HOME = "/submission"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What code may use. seconds: wall time of the whole run. memory: bytes of address space of a process.
+
+    processes, files: how many at once. disk: bytes that may be written, in memory.
+    """
+
+    seconds: float = 30.0
+    memory: int = 1 << 30
+    processes: int = 16
+    files: int = 64
+    disk: int = 64 << 20
+
+
+class SandboxTimeout(Exception):
+    """The code did not end in time."""
+
+
+class SandboxDied(Exception):
+    """The code ended without the answer that was waited for; what it did is in the message."""
+
+
+def bubblewrap() -> str | None:
+    """The bwrap of this machine, if there is one."""
+    return shutil.which("bwrap")
+
+
+def require_bubblewrap() -> str:
+    """The bwrap of this machine.
+
+    Raises:
+        MissingComponent: there is none.
+    """
+    found = bubblewrap()
+    if found is None:
+        raise MissingComponent(
+            "Code of students is only run inside bubblewrap, which is not installed.",
+            "Run: apt-get install bubblewrap",
+        )
+    return found
+
+
+@lru_cache(maxsize=1)
+def _read_only() -> tuple[str, ...]:
+    """Folders that the Python inside needs; nothing of a home folder but the environment that runs."""
+    wanted = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), str(Path(labkit.__file__).parent)}
+    wanted |= set(site.getsitepackages())
+    wanted |= {str(Path(sys.executable).resolve().parent), "/usr", "/lib", "/lib64", "/bin", "/sbin"}
+    wanted |= {"/etc/ld.so.cache", "/etc/ssl", "/etc/alternatives", "/etc/localtime"}
+    present = sorted(path for path in wanted if Path(path).exists())
+    return tuple(
+        path
+        for path in present
+        if not any(path.startswith(f"{other}/") for other in present if other != path)
+    )
+
+
+def command(limits: Limits, role: str) -> list[str]:
+    """The command line of a sandbox that runs ``labkit.course._inside`` in a role."""
+    arguments = [require_bubblewrap(), "--die-with-parent", "--new-session", "--unshare-ipc"]
+    arguments += ["--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    arguments += ["--clearenv", "--hostname", "sandbox"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    for folder in ("/tmp", _HOME):
+        arguments += ["--perms", "1777", "--size", str(limits.disk), "--tmpfs", folder]
+    # After the folders in memory: an environment may lie below /tmp.
+    bound = _read_only()
+    # What leads to them anybody may pass through: the user inside is another one.
+    for above in sorted({str(parent) for path in bound for parent in Path(path).parents} - {"/", "/tmp"}):
+        arguments += ["--perms", "0755", "--dir", above]
+    for path in bound:
+        if Path(path).is_symlink():
+            arguments += ["--symlink", str(Path(path).readlink()), path]
+        else:
+            arguments += ["--ro-bind", path, path]
+    if os.geteuid() == 0:
+        # An ordinary user's processes are counted, root's are not; a number of its own keeps runs apart.
+        uid = _LOOPBACK_UID + os.getpid() % 60_000 * 8 + threading.get_ident() % 8
+        arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        uid = 0
+        arguments += ["--unshare-user"]
+    for name, value in {
+        "PATH": "/usr/bin:/bin",
+        "HOME": _HOME,
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "OPENBLAS_NUM_THREADS": "1",
+    }.items():
+        arguments += ["--setenv", name, value]
+    settings = json.dumps(
+        {
+            "memory": limits.memory,
+            "processes": limits.processes,
+            "files": limits.files,
+            "disk": limits.disk,
+            "cpu": int(limits.seconds) + 5,
+            "uid": uid,
+        }
+    )
+    arguments += ["--chdir", _HOME, "--", sys.executable, "-m", "labkit.course._inside", role, settings]
+    return arguments
+
+
+class Conversation:
+    """Lines of JSON to and from the code inside, until the time is up."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.timed_out = False
+
+    def send(self, document: Any) -> None:
+        """Write one document.
+
+        Raises:
+            SandboxTimeout, SandboxDied: nobody reads it.
+        """
+        stream = self._process.stdin
+        assert stream is not None
+        try:
+            stream.write(json.dumps(document).encode() + b"\n")
+            stream.flush()
+        except (OSError, ValueError):
+            raise self._ended() from None
+
+    def receive(self) -> Any:
+        """Read one document.
+
+        Raises:
+            SandboxTimeout, SandboxDied: none comes, or it is no JSON.
+        """
+        stream = self._process.stdout
+        assert stream is not None
+        line = _line(stream)
+        if not line.endswith(b"\n"):
+            raise self._ended()
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError):
+            raise SandboxDied("it wrote something that is no answer") from None
+
+    def _ended(self) -> Exception:
+        if self.timed_out:
+            return SandboxTimeout()
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return SandboxDied("it closed its output")
+        names = {137: "it was killed, for memory or processes", 153: "it wrote too much"}
+        return SandboxDied(names.get(status, f"it ended with status {status}"))
+
+
+def _line(stream: IO[bytes]) -> bytes:
+    return stream.readline(_LONGEST_LINE)
+
+
+@contextmanager
+def sandbox(limits: Limits, role: str) -> Iterator[Conversation]:
+    """A sandbox for one conversation; whatever is left of it is killed at the end.
+
+    Raises:
+        MissingComponent: bubblewrap is not installed.
+    """
+    process = subprocess.Popen(
+        command(limits, role),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    talk = Conversation(process)
+
+    def expire() -> None:
+        talk.timed_out = True
+        _kill(process)
+
+    timer = threading.Timer(limits.seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield talk
+    finally:
+        timer.cancel()
+        _kill(process)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Bubblewrap is the first process of its namespace: with it, everything inside ends."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            process.kill()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What running a notebook's code came to: the answers it wrote, and the first error if there was one."""
+
+    answers: Mapping[str, Any]
+    error: str = ""
+
+
+def run_cells(
+    code: list[str], files: Mapping[str, bytes], limits: Limits, answers_name: str = "answers.json"
+) -> Ran:
+    """Run code cells one after the other, as a notebook would, and take the answers that they write.
+
+    Raises:
+        SandboxTimeout: they did not end in time.
+        SandboxDied: they ended without an answer.
+        MissingComponent: bubblewrap is not installed.
+    """
+    packed = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    with sandbox(limits, "cells") as talk:
+        talk.send({"files": packed, "cells": code, "answers": answers_name})
+        document = talk.receive()
+    if not isinstance(document, dict):
+        raise SandboxDied("it wrote something that is no answer")
+    answers = document.get("answers")
+    return Ran(answers if isinstance(answers, dict) else {}, str(document.get("error", ""))[:500])
+
+
+Reply = Callable[[Any], Any]

@@ -1,0 +1,295 @@
+"""Submissions as they lie on the disk: folders and zip files, read bounded and never unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from labkit.course._course import parse_time, refusing
+from labkit.course._model import ANSWERS, CHALLENGE, EVIDENCE, canonical
+from labkit.errors import LabkitError, UsageError
+
+MANIFEST = "submission.json"
+_TIMESTAMP = "timestamp.txt"
+_MOST_FILES = 400
+_MOST_BYTES = 24 << 20
+_DEEPEST = 4
+_SKIP = frozenset({"__pycache__", ".ipynb_checkpoints", ".git"})
+_MARKER = (CHALLENGE, ANSWERS)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What one student handed in. problem: why it cannot be read, in a sentence; empty where it can.
+
+    submitted: seconds since 1970, as the submission says; None where it does not.
+    """
+
+    student: str
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    submitted: float | None = None
+    problem: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What the submission is, as a hash over names and contents."""
+        parts = [[name, hashlib.sha256(self.files[name]).hexdigest()] for name in sorted(self.files)]
+        return hashlib.sha256(canonical([self.student, parts, self.problem])).hexdigest()
+
+
+class Unreadable(Exception):
+    """A submission that cannot be read, and why in a sentence."""
+
+
+def find_submissions(place: Path, assignment: str, students: Iterable[str]) -> list[Submission]:
+    """The submissions for an assignment below ``place``, one for each student, in the order of names.
+
+    ``ID/NAME/``, ``ID/NAME.zip``, ``ID/*.zip`` and ``*.zip`` are looked at; of several by one student the
+    latest counts.
+
+    Raises:
+        UsageError: there is no such place.
+    """
+    if not place.exists():
+        raise UsageError(f"There is no {place}.", "Name the folder with the submissions.")
+    roster = {student.casefold(): student for student in students}
+    found: dict[str, Submission] = {}
+    for submission in _all(place, assignment, roster):
+        other = found.get(submission.student)
+        if other is None or _better(submission, other):
+            found[submission.student] = submission
+    return [found[student] for student in sorted(found)]
+
+
+def _better(one: Submission, other: Submission) -> bool:
+    return (not one.problem, one.submitted or 0.0) > (not other.problem, other.submitted or 0.0)
+
+
+def _all(place: Path, assignment: str, roster: Mapping[str, str]) -> Iterator[Submission]:
+    if place.is_file():
+        yield _from_zip(place, assignment, roster, None)
+        return
+    for entry in sorted(place.iterdir()):
+        if entry.is_symlink() or entry.name.startswith("."):
+            continue
+        if entry.is_file() and entry.suffix.lower() == ".zip":
+            yield _from_zip(entry, assignment, roster, None)
+        elif entry.is_dir():
+            student = roster.get(entry.name.casefold(), entry.name)
+            yield from _of_student(entry, assignment, student, roster)
+
+
+def _of_student(
+    folder: Path, assignment: str, student: str, roster: Mapping[str, str]
+) -> Iterator[Submission]:
+    inner = folder / assignment
+    if inner.is_dir() and not inner.is_symlink():
+        yield _from_folder(inner, student)
+    elif any((folder / name).is_file() for name in _MARKER):
+        yield _from_folder(folder, student)
+    for entry in sorted(folder.glob("*.zip")):
+        if entry.is_file() and not entry.is_symlink():
+            yield _from_zip(entry, assignment, roster, student)
+
+
+def _from_folder(folder: Path, student: str) -> Submission:
+    try:
+        files = read_folder(folder)
+    except Unreadable as error:
+        return Submission(student, problem=str(error))
+    return Submission(student, files, _submitted(files))
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The files below a folder by their path in it; links are not followed.
+
+    Raises:
+        Unreadable: there are too many, they are too large, or one cannot be read.
+    """
+    files: dict[str, bytes] = {}
+    total = 0
+    for path in _walk(folder, 0):
+        if len(files) >= _MOST_FILES:
+            raise Unreadable(f"it has more than {_MOST_FILES} files")
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(_MOST_BYTES + 1)
+        except OSError as error:
+            raise Unreadable(f"{path.name} cannot be read: {error.strerror}") from error
+        total += len(data)
+        if total > _MOST_BYTES:
+            raise Unreadable(f"it has more than {_MOST_BYTES >> 20} MiB")
+        files[path.relative_to(folder).as_posix()] = data
+    return files
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise Unreadable(f"{folder.name} cannot be read: {error.strerror}") from error
+    for entry in entries:
+        if entry.is_symlink() or entry.name in _SKIP:
+            continue
+        if entry.is_file():
+            yield entry
+        elif entry.is_dir() and depth < _DEEPEST:
+            yield from _walk(entry, depth + 1)
+
+
+def _from_zip(path: Path, assignment: str, roster: Mapping[str, str], student: str | None) -> Submission:
+    """A zip's owner is whose folder it lies in, else whom its name or its content names."""
+    stem = path.stem.removeprefix(f"{assignment}-")
+    owner = student or roster.get(stem.casefold())
+    try:
+        named, files = read_zip(path.read_bytes(), assignment)
+    except (Unreadable, OSError) as error:
+        return Submission(owner or stem, problem=f"{path.name} cannot be read: {error}")
+    return Submission(owner or named or stem, files, _submitted(files))
+
+
+def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]]:
+    """The student that a zip names, and its files without the ``ID/NAME/`` before them.
+
+    Raises:
+        Unreadable: it is no zip, too large, or has names that lead out of it.
+    """
+    files: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = [info for info in archive.infolist() if not info.is_dir()]
+            if len(entries) > _MOST_FILES or sum(info.file_size for info in entries) > _MOST_BYTES:
+                raise Unreadable(f"it unpacks to more than {_MOST_FILES} files or {_MOST_BYTES >> 20} MiB")
+            for info in entries:
+                parts = PurePosixPath(info.filename).parts
+                if not parts or parts[0] == "/" or ".." in parts or "\\" in info.filename:
+                    raise Unreadable(f"a name in it leads elsewhere: {info.filename[:80]!r}")
+                if _SKIP.isdisjoint(parts):
+                    with archive.open(info) as stream:
+                        files["/".join(parts)] = stream.read(_MOST_BYTES)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise Unreadable(f"it is no zip file, or a damaged one ({error})") from error
+    prefix = _prefix(files, assignment)
+    student = PurePosixPath(prefix).parts[-2] if len(PurePosixPath(prefix).parts) > 1 else None
+    return student, {name.removeprefix(prefix): files[name] for name in files if name.startswith(prefix)}
+
+
+def _prefix(files: Mapping[str, bytes], assignment: str) -> str:
+    """The folder inside a zip where the submission is, with a slash at its end."""
+    places = {
+        name.removesuffix(marker) for name in files for marker in _MARKER if name.endswith(f"/{marker}")
+    }
+    places |= {"" for marker in _MARKER if marker in files}
+    places |= {
+        name.removesuffix(f"{assignment}.ipynb") for name in files if name.endswith(f"{assignment}.ipynb")
+    }
+    named = [place for place in places if place.endswith(f"{assignment}/")]
+    return min(named or places or [""], key=lambda place: (place.count("/"), place))
+
+
+def _submitted(files: Mapping[str, bytes]) -> float | None:
+    try:
+        if _TIMESTAMP in files:
+            return parse_time(files[_TIMESTAMP].decode("utf-8")[:100])
+        if MANIFEST in files:
+            return float(json.loads(files[MANIFEST])["submitted"])
+    except (LabkitError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A submission that was written."""
+
+    file: Path
+    student: str
+    assignment: str
+    files: tuple[str, ...]
+    answered: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "file": str(self.file),
+            "student": self.student,
+            "assignment": self.assignment,
+            "files": list(self.files),
+            "answered": self.answered,
+        }
+
+    def __str__(self) -> str:
+        what = f"{self.answered} answers of {self.student} to {self.assignment}"
+        return f"{self.file}: {what}, {len(self.files)} files."
+
+
+def pack(work: Path, assignment: str, output: Path | None = None, now: float | None = None) -> Packed:
+    """Write a student's work folder into a zip that ``grade`` takes.
+
+    Raises:
+        UsageError: the folder is not that of a student's assignment, or is too large.
+        StorageError: the zip cannot be written.
+    """
+    folder = next(
+        (place for place in (work, work / assignment) if _owner(place, assignment) is not None), None
+    )
+    if folder is None:
+        raise UsageError(
+            f"{work.absolute()} is no folder of the assignment {assignment}: it has no {CHALLENGE} for it.",
+            "Go to the folder that your teacher gave you, or name it with --work.",
+        )
+    student = _owner(folder, assignment)
+    assert student is not None
+    try:
+        files = {
+            name: data
+            for name, data in read_folder(folder).items()
+            if name != MANIFEST and not name.endswith(".zip")
+        }
+    except Unreadable as error:
+        raise UsageError(
+            f"{folder} cannot be handed in: {error}.", "Leave out what you were not asked for."
+        ) from error
+    moment = time.time() if now is None else now
+    files[MANIFEST] = canonical(
+        {
+            "format": "labkit-submission/1",
+            "student": student,
+            "assignment": assignment,
+            "submitted": moment,
+            "time": datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds"),
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        },
+        indent=1,
+    )
+    target = output or Path(f"{assignment}-{student}.zip")
+    with refusing(target):
+        draft = target.with_name(f".{target.name}.part")
+        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in sorted(files):
+                archive.writestr(f"{student}/{assignment}/{name}", files[name])
+        draft.replace(target)
+    return Packed(target, student, assignment, tuple(sorted(files)), _answered(files))
+
+
+def _owner(folder: Path, assignment: str) -> str | None:
+    try:
+        document = json.loads((folder / CHALLENGE).read_bytes())
+        return str(document["student"]) if document["assignment"] == assignment else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _answered(files: Mapping[str, bytes]) -> int:
+    try:
+        given = json.loads(files[ANSWERS])["answers"]
+        return sum(value not in (None, "", "?", [], {}) for value in given.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return sum(name.startswith(f"{EVIDENCE}/quote") for name in files)

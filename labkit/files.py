@@ -1,0 +1,274 @@
+"""The one way to read what a user names or was sent: regular files, bounded, never a surprise.
+
+A path may lead to a device that never ends, to a pipe that never answers, or to a link out of the folder
+that it seems to be in. Nothing here waits for a file, follows a link below a folder, or reads more than was
+agreed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import DataError, LabkitError, StorageError, UsageError
+
+LARGEST = 256 << 20
+"""Bytes of the largest file that is read whole, unless a reader says otherwise."""
+
+MOST_FILES = 20_000
+"""How many files and folders a folder that was sent may hold."""
+
+DEEPEST = 32
+"""How deep its folders may be nested."""
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+_FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW
+_PIECE = 1 << 20
+_REMEDY = "Take an untouched copy."
+_PIPED = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+"""Where a shell puts the pipe that a user made on purpose (`<(…)`, `|`); it has a writer."""
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def read_named(path: Path, limit: int = LARGEST) -> bytes:
+    """The bytes of the regular file that a user names; links are followed, for the user chose them.
+
+    What the user's shell pipes to us is read as well.
+
+    Raises:
+        UsageError: there is none, it cannot be read, is no regular file, or has more than ``limit`` bytes.
+    """
+    try:
+        if str(path).startswith(_PIPED):
+            with _opened(os.fspath(path), _READ & ~os.O_NONBLOCK) as descriptor:
+                return _bounded(descriptor, str(path), limit, UsageError)
+        with _opened(os.fspath(path), _READ) as descriptor:
+            return _whole(descriptor, str(path), limit, UsageError)
+    except (OSError, ValueError) as error:
+        raise _unreadable(str(path), error) from error
+
+
+def check_named(path: Path) -> None:
+    """Refuse, without reading it, what a program of ours would only hang on.
+
+    Raises:
+        UsageError: there is no such file, it cannot be opened, or it is no regular file.
+    """
+    try:
+        with _opened(os.fspath(path), _READ) as descriptor:
+            _require_regular(descriptor, str(path), UsageError)
+    except (OSError, ValueError) as error:
+        raise _unreadable(str(path), error) from error
+
+
+def read_below(folder: Path, name: str, limit: int = LARGEST) -> bytes:
+    """The bytes of a regular file below a folder, by its relative name; no link is followed on the way.
+
+    Raises:
+        DataError: the name leads out of the folder, or there is no regular file of at most ``limit`` bytes.
+    """
+    parts = plain_parts(name)
+    shown = printable(name)
+    try:
+        with contextlib.ExitStack() as stack:
+            parent = stack.enter_context(_opened(os.fspath(folder), _FOLDER & ~os.O_NOFOLLOW))
+            for part in parts[:-1]:
+                parent = stack.enter_context(_opened(part, _FOLDER, parent))
+            descriptor = stack.enter_context(_opened(parts[-1], _READ | os.O_NOFOLLOW, parent))
+            return _whole(descriptor, shown, limit, DataError)
+    except OSError as error:
+        words = (
+            "is missing or no regular file"
+            if error.errno in _NOT_THERE
+            else f"cannot be read: {error.strerror}"
+        )
+        raise DataError(f"{shown} {words}.", _REMEDY) from error
+
+
+_NOT_THERE = (2, 20, 40)
+"""ENOENT, ENOTDIR, ELOOP: the last two are what a link on the way gives."""
+
+
+def write_below(folder: Path, name: str, data: bytes) -> None:
+    """Write a file below a folder in one step; no link is followed, folders on the way are made.
+
+    Raises:
+        DataError: the name leads out of the folder, or a part of the way is no folder.
+        StorageError: it cannot be written.
+    """
+    parts = plain_parts(name)
+    draft = f".{secrets.token_hex(8)}.new"
+    try:
+        with contextlib.ExitStack() as stack:
+            parent = stack.enter_context(_opened(os.fspath(folder), _FOLDER & ~os.O_NOFOLLOW))
+            for part in parts[:-1]:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=parent)
+                parent = stack.enter_context(_opened(part, _FOLDER, parent))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(draft, flags, 0o644, dir_fd=parent)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(data)
+                os.replace(draft, parts[-1], src_dir_fd=parent, dst_dir_fd=parent)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(draft, dir_fd=parent)
+                raise
+    except OSError as error:
+        if error.errno in _NOT_THERE or isinstance(error, IsADirectoryError):
+            raise DataError(
+                f"{printable(name)} cannot be written: a part of it is no folder of its own.",
+                _REMEDY,
+            ) from error
+        raise StorageError(
+            f"{printable(name)} cannot be written: {error.strerror}.",
+            "Free some space, or name another folder.",
+        ) from error
+
+
+def plain_parts(name: str) -> list[str]:
+    """The parts of a relative name that stays where it is.
+
+    Raises:
+        DataError: it is absolute, empty, climbs, or holds what no file of labkit's is called.
+    """
+    parts = name.split("/") if isinstance(name, str) else [""]
+    if any(
+        part in ("", ".", "..") or not part.isprintable() or "\\" in part or len(part) > 255 for part in parts
+    ):
+        raise DataError(f"{printable(name)} is no name of a file below its folder.", _REMEDY)
+    return parts
+
+
+def printable(name: object) -> str:
+    """A file name for people: one line, whatever it holds."""
+    text = str(name)
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text
+    )
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
+@dataclass(frozen=True)
+class FolderEntry:
+    """Something below a folder: its relative name, and what is no regular file says what it is instead.
+
+    empty: a folder that holds nothing.
+    """
+
+    name: str
+    kind: str = ""
+    empty: bool = False
+
+
+def entries(folder: Path, skip: str = "") -> Iterator[FolderEntry]:
+    """Every regular file below a folder, and whatever else is neither file nor filled folder.
+
+    skip: a folder directly below that is left out. No link is followed.
+
+    Raises:
+        DataError: there are too many, they are nested too deep, or a folder cannot be read.
+    """
+    count = 0
+    waiting = [("", 0)]
+    while waiting:
+        inside, depth = waiting.pop()
+        found = _listed(folder, inside)
+        if not found and inside:
+            yield FolderEntry(inside, "an empty folder", empty=True)
+        deeper = []
+        for name, mode in found:
+            count += 1
+            relative = f"{inside}/{name}" if inside else name
+            if relative == skip:
+                continue
+            if count > MOST_FILES:
+                raise DataError(f"There are more than {MOST_FILES} files.", _REMEDY)
+            if stat.S_ISDIR(mode):
+                if depth + 1 >= DEEPEST:
+                    raise DataError(
+                        f"Folders are nested more than {DEEPEST} deep: {printable(relative)}.",
+                        _REMEDY,
+                    )
+                deeper.append((relative, depth + 1))
+            else:
+                yield FolderEntry(relative, "" if stat.S_ISREG(mode) else _kind(mode))
+        waiting += reversed(deeper)
+
+
+def _listed(folder: Path, inside: str) -> list[tuple[str, int]]:
+    """Names and modes in one folder, which is reached without following links."""
+    try:
+        with contextlib.ExitStack() as stack:
+            parent = stack.enter_context(_opened(os.fspath(folder), _FOLDER & ~os.O_NOFOLLOW))
+            for part in inside.split("/") if inside else ():
+                parent = stack.enter_context(_opened(part, _FOLDER, parent))
+            with os.scandir(parent) as listing:
+                found: list[tuple[str, int]] = []
+                for entry in listing:
+                    if len(found) > MOST_FILES:
+                        break
+                    found.append((entry.name, entry.stat(follow_symlinks=False).st_mode))
+                return sorted(found)
+    except OSError as error:
+        raise DataError(
+            f"{printable(inside or folder)} cannot be read: {error.strerror}.", _REMEDY
+        ) from error
+
+
+@contextlib.contextmanager
+def _opened(name: str, flags: int, parent: int | None = None) -> Iterator[int]:
+    descriptor = os.open(name, flags, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _whole(descriptor: int, shown: str, limit: int, refusal: type[LabkitError]) -> bytes:
+    _require_regular(descriptor, shown, refusal)
+    return _bounded(descriptor, shown, limit, refusal)
+
+
+def _bounded(descriptor: int, shown: str, limit: int, refusal: type[LabkitError]) -> bytes:
+    pieces, left = [], limit + 1
+    while left > 0 and (piece := os.read(descriptor, min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    if left <= 0:
+        raise refusal(
+            f"{printable(shown)} has more than {limit} bytes, too many for what it is to be.",
+            "Give the file that is asked for.",
+        )
+    return b"".join(pieces)
+
+
+def _require_regular(descriptor: int, shown: str, refusal: type[LabkitError]) -> None:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        raise refusal(
+            f"{printable(shown)} is {_kind(mode)}, no regular file.",
+            "Give a file; copy a stream into one first.",
+        )
+
+
+def _kind(mode: int) -> str:
+    return next((word for test, word in _KINDS if test(mode)), "no regular file")
+
+
+def _unreadable(shown: str, error: OSError | ValueError) -> UsageError:
+    reason = (error.strerror or "it cannot be opened") if isinstance(error, OSError) else "it is no path"
+    return UsageError(f"{printable(shown)} cannot be read: {reason}.", "Check the path and its permissions.")

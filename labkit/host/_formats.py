@@ -1,0 +1,121 @@
+"""Kernel logs that are no lines of text: documents of ``dmesg --json`` and the journal, other encodings."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from labkit.host._wrapping import Unwrapped, of_journal
+
+MAX_DOCUMENT = 64 << 20
+"""Bytes of a document that are read; one that is cut there is read as far as it goes."""
+
+_HEAD = 4096
+_VERBOSE = re.compile(r"^\S.{0,80} \[s=[0-9a-f]+;", re.MULTILINE)
+
+
+def as_lines(stream: IO[bytes]) -> IO[bytes]:
+    """The stream, or where it begins as such a document, its messages as lines of a kernel log."""
+    head = stream.read(_HEAD)
+    form = _form(head)
+    if form is None:
+        return _Rest(head, stream)  # type: ignore[return-value]
+    data = head + stream.read(MAX_DOCUMENT)
+    return io.BytesIO(form(data))
+
+
+class _Rest(io.RawIOBase):
+    """What was read already, then the rest."""
+
+    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
+        self._head, self._stream = head, stream
+
+    def read(self, size: int = -1) -> bytes:
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        return self._stream.read(size)
+
+
+def _form(head: bytes) -> Callable[[bytes], bytes] | None:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return lambda data: data.decode("utf-16", "replace").encode()
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if re.match(rb'\{\s*"dmesg"\s*:', text):
+        return _dmesg
+    if re.match(rb'\{\s*\n\s*"', text):
+        return _journal_json
+    if text.startswith(b"__CURSOR="):
+        return _journal_export
+    if _VERBOSE.match(text.decode("utf-8", "replace")):
+        return _journal_verbose
+    return None
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8-sig", "replace")
+
+
+def _dmesg(data: bytes) -> bytes:
+    """``dmesg --json``: an object an entry, with the syslog priority (and so the facility) as a number."""
+    lines = []
+    for entry in _objects(_text(data)[_text(data).find("[") + 1 :]):
+        priority = entry.get("pri")
+        other = (isinstance(priority, int) and priority > 7) or entry.get("fac") not in (None, "kern")
+        stamp = entry.get("time")
+        seconds = f"[{stamp}] " if isinstance(stamp, int | float) else ""
+        lines.append(f"{'<13>' if other else ''}{seconds}{_first(entry.get('msg'))}")
+    return _joined(lines)
+
+
+def _journal_json(data: bytes) -> bytes:
+    return _entries(_objects(_text(data)))
+
+
+def _journal_export(data: bytes) -> bytes:
+    return _entries(_fields(part.splitlines()) for part in re.split(r"\n\s*\n", _text(data)))
+
+
+def _journal_verbose(data: bytes) -> bytes:
+    parts = _VERBOSE.split(_text(data))
+    return _entries(_fields(part.splitlines()[1:]) for part in parts)
+
+
+def _fields(lines: list[str]) -> dict[str, object]:
+    pairs = (line.strip().partition("=") for line in lines)
+    return {key: value for key, equals, value in pairs if equals}
+
+
+def _entries(entries: Iterator[dict[str, object]]) -> bytes:
+    return _joined([_line(of_journal(entry)) for entry in entries if "MESSAGE" in entry])
+
+
+def _line(entry: Unwrapped) -> str:
+    stamp = f"[{entry.seconds:.6f}] " if entry.seconds is not None else ""
+    return f"{'<13>' if entry.foreign else ''}{stamp}{entry.message}"
+
+
+def _objects(text: str) -> Iterator[dict[str, object]]:
+    """The objects of a text that follow one another; what is none ends them."""
+    decoder, position = json.JSONDecoder(), 0
+    gap = re.compile(r"[\s,\x1e]*")
+    while True:
+        position = gap.match(text, position).end()  # type: ignore[union-attr]
+        try:
+            entry, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(entry, dict):
+            return
+        yield entry
+
+
+def _first(message: object) -> str:
+    return str(message if isinstance(message, str) else "").partition("\n")[0]
+
+
+def _joined(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")

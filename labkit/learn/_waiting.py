@@ -1,0 +1,78 @@
+"""A sign of life while something takes time, where a person waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from labkit.settings import Settings
+from labkit.show import Place, done_view, is_live, progress_view
+
+_TICK = 0.5
+"""Seconds between two pictures of the progress."""
+
+_FILE = "durations.json"
+_MARK = re.compile(r" \(\d+\.\d s\)$")
+
+
+@contextlib.contextmanager
+def waiting(title: str, key: str, settings: Settings) -> Iterator[Callable[[str], None]]:
+    """Show progress in the running cell until the block ends; yields what takes a step's name.
+
+    Where nobody looks on, nothing is shown. ``key`` names what is timed: the next time, that is expected.
+    """
+    if not is_live(settings.ui):
+        yield lambda _text: None
+        return
+    place, steps, began = Place(), list[str](), time.monotonic()
+    expected = _durations(settings).get(key)
+    ended = threading.Event()
+
+    def passed() -> float:
+        return time.monotonic() - began
+
+    def draw() -> None:
+        while not ended.wait(_TICK):
+            place.show(progress_view(title, steps, passed(), expected))
+
+    place.show(progress_view(title, steps, 0.0, expected))
+    painter = threading.Thread(target=draw, name="labkit-progress", daemon=True)
+    painter.start()
+    well = False
+    try:
+        yield lambda text: steps.append(_MARK.sub("", text))
+        well = True
+    finally:
+        ended.set()
+        painter.join()
+        place.show(done_view(title, passed(), well))
+    _remember(settings, key, passed())
+
+
+def _file(settings: Settings) -> Path:
+    return settings.cache_dir / _FILE
+
+
+def _durations(settings: Settings) -> dict[str, float]:
+    try:
+        known = json.loads(_file(settings).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {str(key): float(value) for key, value in known.items() if isinstance(value, int | float)}
+
+
+def _remember(settings: Settings, key: str, seconds: float) -> None:
+    """Keep how long it took; the cache may be gone or full, and then nothing is expected."""
+    with contextlib.suppress(OSError):
+        file = _file(settings)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{threading.get_ident()}")
+        partial.write_text(json.dumps({**_durations(settings), key: round(seconds, 1)}))
+        partial.replace(file)

@@ -1,0 +1,59 @@
+"""The wrappings in which people have quotes and logs: hexadecimal, base64, a JSON document around them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+_TEXT = re.compile(rb"[\t\n\r\x20-\x7e]*")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_DEEPEST = 4
+_SHORTEST = 32
+
+
+def plain_bytes(data: bytes) -> bytes:
+    """Binary data as it is, and text that is hexadecimal (with or without ``0x``) or base64, decoded."""
+    text = data.strip()
+    if len(text) < _SHORTEST or not _TEXT.fullmatch(text):
+        return data
+    word = "".join(text.decode("ascii").split())
+    return from_text(word) or data
+
+
+def from_text(word: str) -> bytes | None:
+    """The bytes that a word of hexadecimal or base64 stands for; None where it is neither."""
+    bare = word[2:] if word[:2] in ("0x", "0X") else word
+    if _HEX.fullmatch(bare):
+        return bytes.fromhex(bare)
+    if _BASE64.fullmatch(word):
+        try:
+            padded = word + "=" * (-len(word) % 4)
+            return base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)
+        except binascii.Error:
+            return None
+    return None
+
+
+def json_document(data: bytes) -> Any:
+    """The JSON object or list that ``data`` is; None where it is none."""
+    if data.lstrip()[:1] not in (b"{", b"["):
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def values_of(document: Any, names: Collection[str], depth: int = 0) -> Iterator[Any]:
+    """What stands under any of ``names`` in a JSON document, nearest to its top first."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(document, dict):
+        yield from (value for name, value in document.items() if name.lower() in names)
+        for value in document.values():
+            yield from values_of(value, names, depth + 1)

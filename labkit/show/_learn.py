@@ -1,0 +1,74 @@
+"""Views of predictions: the question, the prediction beside the outcome, and the list of a chapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labkit.show._html import element, join, table
+from labkit.show._text import columns
+from labkit.show._view import View
+
+_ASK, _GOOD, _BAD, _DIM = "#0969da", "#1a7f37", "#cf222e", "#6e7781"
+_MARKS = {"right": ("✔", _GOOD), "wrong": ("✘", _BAD), "open": ("–", _DIM)}
+_WORDS = {
+    "right": "Predicted rightly.",
+    "wrong": "Not as predicted: this is where something is to be learned.",
+    "open": "Compare the two yourself.",
+    "none": "No prediction was recorded.",
+}
+
+
+def _box(colour: str, *body: object) -> object:
+    frame = f"border-left:4px solid {colour};padding:.2em .8em;margin:.4em 0"
+    return element("div", *body, style=frame)
+
+
+def question_view(question: str, offers: Sequence[str], hint: str, answer: str | None, note: str) -> View:
+    """A question, what may be answered, and the answer if there is one.
+
+    hint: how to answer where nothing is offered. note: what to do next, or where the answer is kept.
+    """
+    body: list[object] = [element("b", "Predict: "), question]
+    lines = [f"Predict: {question}"]
+    if offers:
+        body.append(element("ul", *(element("li", offer) for offer in offers), style="margin:.2em 0"))
+        lines += [f"  - {offer}" for offer in offers]
+    elif hint:
+        body.append(element("div", element("small", hint)))
+        lines.append(f"  ({hint})")
+    if answer is not None:
+        body.append(element("div", "Your prediction: ", element("b", answer)))
+        lines.append(f"Your prediction: {answer}")
+    if note:
+        body.append(element("div", element("small", note)))
+        lines.append(note)
+    return View(join([_box(_ASK, *body)]), "\n".join(lines))
+
+
+def outcome_view(question: str, answer: str | None, outcome: str, judged: str, why: str) -> View:
+    """A prediction beside its outcome. judged: right, wrong, open (to be compared by the reader) or none."""
+    mark, colour = _MARKS.get(judged, ("", _DIM))
+    verdict = f"{mark} {_WORDS[judged]}".strip()
+    rows = [("predicted", answer if answer is not None else "nothing"), ("outcome", outcome)]
+    body: list[object] = [
+        element("div", element("small", question)),
+        table((name, element("b", value)) for name, value in rows),
+        element("div", verdict, style=f"color:{colour}"),
+    ]
+    lines = [question, *(f"  {name:<9}  {value}" for name, value in rows), verdict]
+    if why:
+        body.append(element("div", why))
+        lines.append(why)
+    return View(join([_box(colour, *body)]), "\n".join(lines))
+
+
+def predictions_view(title: str, rows: Sequence[tuple[str, str, str]]) -> View:
+    """The predictions of a chapter: question, answer, and right, wrong, open or none."""
+    right = sum(1 for _, _, judged in rows if judged == "right")
+    made = sum(1 for _, _, judged in rows if judged != "none")
+    total = f"{title}: {made} of {len(rows)} predictions made, {right} of them right."
+    cells = [
+        (_MARKS[judged][0] if judged in _MARKS else "", question, answer) for question, answer, judged in rows
+    ]
+    html = join([element("p", element("b", total)), table(cells, ("", "question", "your prediction"))])
+    return View(html, f"{total}\n{columns(cells)}")

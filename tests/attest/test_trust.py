@@ -1,0 +1,127 @@
+"""Hardware is what Intel's root vouches for, by its fingerprint, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labkit.attest import (
+    Anchor,
+    LabAuthority,
+    Policy,
+    QuoteVerdict,
+    Refusal,
+    _authority,
+    _pki,
+    appraise,
+    chain_of_trust,
+    parse_collateral,
+    parse_quote,
+    verify_quote,
+)
+from labkit.attest._reasons import remedy_of
+from labkit.platforms._evidence import evidence_of
+from labkit.settings import Trust
+from tests.attest.conftest import NOW, report
+
+INTEL_SECONDS = 1_751_624_191
+
+
+@pytest.fixture
+def stranger(monkeypatch: pytest.MonkeyPatch) -> LabAuthority:
+    """A copy of labkit that gives itself an FMSPC of Intel's kind and names like Intel's."""
+    monkeypatch.setattr(_authority, "LAB_FMSPC", bytes.fromhex("90c06f"))
+    name = _pki.subject
+
+    def like_intel(common_name: str) -> object:
+        from cryptography import x509
+        from cryptography.x509.oid import NameOID
+
+        words = common_name.replace("Lab Root", "Intel SGX Root").replace("Lab", "Intel SGX")
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.COUNTRY_NAME, "US"),
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Intel Corporation"),
+                x509.NameAttribute(NameOID.COMMON_NAME, words),
+            ]
+        )
+
+    monkeypatch.setattr(_pki, "subject", like_intel)
+    assert name("x") != like_intel("x")
+    return LabAuthority.create(NOW)
+
+
+def everywhere(verdict: QuoteVerdict) -> str:
+    return f"{verdict} {verdict!r} {verdict._repr_html_()} {json.dumps(verdict.to_dict())}"
+
+
+def test_a_strangers_pki_is_never_hardware(stranger: LabAuthority) -> None:
+    quote = stranger.quote(report())
+    assert not parse_quote(quote).lab, "the stranger does not look like Intel"
+    verdict = verify_quote(quote, stranger.collateral(NOW), NOW, stranger.root_der)
+    assert verdict.verified
+    assert (verdict.anchor, verdict.trust) == (Anchor.CUSTOM_ROOT, Trust.NONE)
+    document = verdict.to_dict()
+    assert (document["anchor"], document["trust"], document["stamp"]) == ("custom-root", "none", "EMULATED")
+    assert str(verdict).startswith("[EMULATED] VERIFIED: under the root that was named, which is not Intel's")
+    assert "hardware" not in everywhere(verdict).replace("no TDX hardware", "")
+    assert "EMULATED" in verdict._repr_html_()
+
+
+def test_a_policy_for_hardware_rejects_a_strangers_quote(stranger: LabAuthority) -> None:
+    quote = stranger.quote(report())
+    verdict = verify_quote(quote, stranger.collateral(NOW), NOW, stranger.root_der)
+    outcome = appraise(Policy(), verdict)
+    assert [finding.register for finding in outcome.findings] == ["trust"]
+    assert (outcome.trust, outcome.shown_trust) == (Trust.NONE, Trust.NONE)
+    lenient = appraise(Policy(allow_lab=True), verdict)
+    assert (lenient.accepted, lenient.trust) == (True, Trust.NONE)
+    assert "EMULATED" in str(lenient)
+    assert "EMULATED" in lenient._repr_html_()
+
+
+def test_no_picture_of_a_strangers_quote_speaks_of_a_genuine_processor(stranger: LabAuthority) -> None:
+    quote = parse_quote(stranger.quote(report()))
+    assert "EMULATED" in str(quote)
+    assert quote.to_dict()["root"] == "other"
+    html = chain_of_trust(quote)._repr_html_()
+    assert "EMULATED" in html
+    assert "genuine" not in html
+
+
+def test_a_strangers_evidence_claims_nothing(stranger: LabAuthority) -> None:
+    evidence = evidence_of(stranger.quote(report()), b"", stranger.collateral(NOW))
+    assert evidence.trust is Trust.NONE
+    assert "quote.EMULATED.bin" in evidence.files()
+    verdict = evidence.verify(NOW)
+    assert (verdict.reason, verdict.trust) == (Refusal.WRONG_ROOT, Trust.NONE)
+    assert verdict.to_dict()["stamp"] == "EMULATED"
+
+
+@pytest.mark.data
+def test_intels_root_is_known_by_its_fingerprint_however_it_is_named(shared_data: Path) -> None:
+    folder = shared_data / "vectors/phala-b0c06f"
+    quote = (folder / "quote.bin").read_bytes()
+    collateral = parse_collateral((folder / "collateral.json").read_bytes())
+    root = parse_quote(quote).chain.root
+    for named in (None, root):
+        verdict = verify_quote(quote, collateral, INTEL_SECONDS, named)
+        assert (verdict.anchor, verdict.trust) == (Anchor.INTEL, Trust.HARDWARE)
+        assert (verdict.to_dict()["trust"], verdict.to_dict()["stamp"]) == ("hardware", "")
+        assert "EMULATED" not in everywhere(verdict)
+    late = verify_quote(quote, collateral, 1_784_000_000)
+    assert (late.verified, late.trust, late.to_dict()["stamp"]) == (False, Trust.NONE, "")
+
+
+def test_a_lab_quote_that_names_intels_root_is_not_believed(authority: LabAuthority) -> None:
+    verdict = verify_quote(authority.quote(report()), authority.collateral(NOW), NOW, authority.root_der)
+    assert verdict.trust is Trust.NONE
+    assert replace(verdict, reason=Refusal.WRONG_ROOT, anchor=Anchor.INTEL).trust is Trust.NONE
+
+
+@pytest.mark.parametrize("reason", Refusal)
+def test_every_refusal_has_a_remedy(reason: Refusal) -> None:
+    assert remedy_of(reason).endswith(".")

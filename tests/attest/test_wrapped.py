@@ -1,0 +1,180 @@
+"""Quotes and logs in the wrappings in which people have them, and things that are taken for quotes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.attest import (
+    LabAuthority,
+    Policy,
+    appraise,
+    compare_log,
+    make_tdreport,
+    parse_quote,
+    unwrap_quote,
+    verify_quote,
+)
+from labkit.errors import LabkitError, MalformedEventLog, MalformedEvidence
+from labkit.measure import parse_log, report_log
+from tests.attest.conftest import NOW, report
+from tests.measure.logs import ccel
+
+QUOTE = LabAuthority.create(NOW).quote(report())
+LOG = ccel().encode()
+WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
+    "binary": lambda data: data,
+    "hex": lambda data: data.hex().encode(),
+    "0x": lambda data: b"0x" + data.hex().upper().encode() + b"\n",
+    "0X": lambda data: b"0X" + data.hex().encode(),
+    "hex in lines": lambda data: b"\n".join(
+        data.hex().encode()[at : at + 64] for at in range(0, 2 * len(data), 64)
+    ),
+    "base64": base64.b64encode,
+    "base64 in lines": base64.encodebytes,
+    "base64url": lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
+def test_a_quote_is_found_in_its_wrapping(wrap: Callable[[bytes], bytes]) -> None:
+    assert unwrap_quote(wrap(QUOTE)) == QUOTE
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
+def test_a_log_is_found_in_its_wrapping(wrap: Callable[[bytes], bytes]) -> None:
+    assert parse_log(wrap(LOG)).encode() == LOG
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"quote": QUOTE.hex(), "event_log": "[]", "report_data": "00"},
+        {"quote": "0x" + QUOTE.hex()},
+        {"data": {"tdx_quote": base64.b64encode(QUOTE).decode()}},
+        {"Quote": base64.b64encode(QUOTE).decode()},
+    ],
+)
+def test_a_quote_is_found_in_a_document(document: object) -> None:
+    assert unwrap_quote(json.dumps(document).encode()) == QUOTE
+
+
+def header(version: int, key: int, tee: int) -> bytes:
+    return struct.pack("<HHI", version, key, tee) + bytes(1000)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (report().encode(), "TDREPORT"),
+        (report().encode().hex().encode(), "TDREPORT"),
+        (header(3, 2, 0), "SGX quote of version 3"),
+        (header(4, 2, 0), "SGX quote of version 4"),
+        (header(2, 1, 0), "EPID"),
+        (
+            struct.pack("<HHI", 5, 2, 0x81) + bytes(40) + struct.pack("<HI", 1, 384) + bytes(900),
+            "SGX quote of version 5",
+        ),
+        (LOG, "event log"),
+        (b"\x02\0\0\0" + bytes(1180), "AMD SEV-SNP"),
+        (bytes(432), "report of an SGX enclave"),
+        (b"HCLA" + bytes(2000), "Azure"),
+        (b"\xffTCG\x80\x18" + bytes(200), "TPM's quote"),
+        (b"eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln", "token"),
+        (json.dumps({"tcb_info": "{}"}).encode(), "collateral"),
+        (json.dumps({"something": 1}).encode(), "no quote in it"),
+    ],
+)
+def test_what_is_no_quote_is_called_what_it_is(data: bytes, words: str) -> None:
+    with pytest.raises(MalformedEvidence, match=words) as refusal:
+        parse_quote(unwrap_quote(data))
+    assert refusal.value.remedy
+
+
+def test_hexadecimal_text_is_never_a_version() -> None:
+    with pytest.raises(MalformedEvidence) as refusal:
+        parse_quote(unwrap_quote(b"0x" + b"zz" * 5000))
+    assert "30768" not in str(refusal.value)
+    assert "no TDX quote" in str(refusal.value)
+
+
+@given(st.binary(max_size=1500))
+def test_nothing_else_than_a_clear_error_comes_of_anything_else(data: bytes) -> None:
+    with pytest.raises(LabkitError):
+        parse_quote(unwrap_quote(data))
+
+
+def runtime(name: str, payload: str, digest: str = "") -> dict[str, object]:
+    return {"imr": 3, "event_type": 0x08000001, "digest": digest, "event": name, "event_payload": payload}
+
+
+def test_a_runtime_event_without_its_digest_is_computed() -> None:
+    digest = hashlib.sha384(struct.pack("<I", 0x08000001) + b":app-id:" + b"\x12\x34").digest()
+    log = parse_log(json.dumps([runtime("app-id", "1234")]).encode())
+    assert log.events[0].digest() == digest
+    same = parse_log(json.dumps([runtime("app-id", "1234", digest.hex())]).encode())
+    assert report_log(log).rtmr == report_log(same).rtmr
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        1,
+        [],
+        {"imr": 3},
+        {"imr": 4, "event_type": 1, "digest": "00" * 48},
+        {"imr": True, "event_type": 1, "digest": "00" * 48},
+        {"imr": 0, "event_type": "1", "digest": "00" * 48},
+        {"imr": 0, "event_type": 4, "digest": "", "event": "", "event_payload": ""},
+        {"imr": 0, "event_type": 4, "digest": "zz"},
+        {"imr": 0, "event_type": 4, "digest": 5},
+        {"imr": 3, "event_type": 0x08000001, "digest": "", "event": 7, "event_payload": ""},
+    ],
+)
+def test_a_damaged_json_log_is_refused_in_a_sentence(row: object) -> None:
+    with pytest.raises(MalformedEventLog, match=r"^Event 0 of the JSON list") as refusal:
+        parse_log(json.dumps([row]).encode())
+    assert "Error" not in str(refusal.value)
+
+
+def test_a_register_that_the_guest_extended_at_run_time_is_said_and_left_to_the_policy() -> None:
+    whole = ccel()
+    log = replace(whole, events=tuple(event for event in whole.events if event.register < 4))
+    assert not log.has_runtime_events
+    replayed = report_log(log).rtmr
+    authority = LabAuthority.create(NOW)
+    made = make_tdreport(
+        mrtd=bytes(48), rtmr=(*replayed[:3], b"\x77" * 48), report_data=bytes(64), td_attributes=1 << 28
+    )
+    quote = authority.quote(made)
+    compared = compare_log(report_log(log), parse_quote(quote))
+    assert compared.states == ("equal", "equal", "equal", "extended at run time")
+    assert compared.equal
+    verdict = verify_quote(quote, authority.collateral(NOW), NOW, authority.root_der)
+    assert appraise(Policy(allow_lab=True), verdict, log).accepted
+    demanding = Policy(allow_lab=True, rtmr=(None, None, None, bytes(48)))
+    assert [item.register for item in appraise(demanding, verdict, log).findings] == ["RTMR3"]
+    wrong = make_tdreport(
+        mrtd=bytes(48), rtmr=(b"\x01" * 48, *replayed[1:]), report_data=bytes(64), td_attributes=1 << 28
+    )
+    other = compare_log(report_log(log), parse_quote(authority.quote(wrong)))
+    assert (other.states[0], other.equal) == ("differs", False)
+    assert "RTMR0" in str(other).splitlines()[0]
+    told = compare_log(report_log(whole), parse_quote(quote))
+    assert (told.states[3], told.equal) == ("differs", False), "a log that speaks of RTMR3 is held to it"
+
+
+@pytest.mark.data
+def test_dstacks_answer_holds_both_and_they_agree(shared_data: Path) -> None:
+    data = (shared_data / "vectors/dstack-quote-report/quote-report.json").read_bytes()
+    compared = compare_log(report_log(parse_log(data)), parse_quote(unwrap_quote(data)))
+    assert compared.states == ("equal",) * 4

@@ -1,0 +1,367 @@
+"""A small class from release to marks, through the package's own verbs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from labkit.course import (
+    ClassGrades,
+    Course,
+    Limits,
+    exercise,
+    grade_class,
+    init_course,
+    merge,
+    open_course,
+    pack,
+    release,
+)
+from labkit.course._engine import ResultStore
+from labkit.course._grading import Graded, GradingJob, grade
+from labkit.course._sandbox import bubblewrap
+from labkit.errors import DataError, StorageError, UsageError
+
+STUDENTS = ("ada", "bob", "cyd", "dan", "eve", "fay")
+sandboxed = pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
+
+
+@pytest.fixture(autouse=True)
+def serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grade in this process; the engine has its own tests."""
+
+    def grade_jobs(
+        jobs: Sequence[GradingJob],
+        store: ResultStore,
+        workers: int,
+        scheduler: str | None,
+        tell: Callable[[Graded, bool], None],
+    ) -> list[Graded]:
+        results = []
+        for job in jobs:
+            kept = store.load(job)
+            result = kept or grade(job)
+            if kept is None and not result.problem:
+                store.save(job, result)
+            tell(result, kept is not None)
+            results.append(result)
+        return results
+
+    monkeypatch.setattr("labkit.course._class.grade_jobs", grade_jobs)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with two assignments, released with and without solutions."""
+    folder = tmp_path_factory.mktemp("course")
+    (folder / "roster.csv").write_text("name,id\n" + "".join(f"N,{student}\n" for student in STUDENTS))
+    course = init_course(folder / "roster.csv", folder / "course")
+    for name in ("mrtd", "own-rtmr2", "hosts"):
+        release(course, exercise(name), folder / "released")
+        release(course, exercise(name), folder / "solutions", solutions=True)
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil."""
+    shutil.copytree(made, tmp_path / "class")
+    return tmp_path / "class"
+
+
+def graded(place: Path, name: str = "mrtd", where: str = "solutions", **options: object) -> ClassGrades:
+    course = open_course(place / "course")
+    settings: dict[str, object] = {"rerun": False, **options}
+    return grade_class(course, exercise(name), place / where, 1, **settings)  # type: ignore[arg-type]
+
+
+def scores(grades: ClassGrades) -> dict[str, int]:
+    return {row.student: row.score for row in grades.rows}
+
+
+def flags(grades: ClassGrades) -> dict[str, tuple[str, ...]]:
+    return {row.student: row.flags for row in grades.rows if row.flags}
+
+
+def test_solutions_get_full_marks_stubs_none_and_nobody_is_suspected(place: Path) -> None:
+    for name in ("mrtd", "own-rtmr2", "hosts"):
+        full = exercise(name).points
+        done = graded(place, name)
+        assert scores(done) == dict.fromkeys(STUDENTS, full)
+        assert flags(done) == {}
+        assert set(scores(graded(place, name, "released")).values()) == {0}
+
+
+def test_csv_and_junit_say_the_same(place: Path) -> None:
+    shutil.rmtree(place / "solutions" / "bob")
+    done = graded(place)
+    rows = list(csv.DictReader(io.StringIO(done.csv())))
+    assert list(rows[0]) == ["id", "assignment", "score", "max_score", "flags"]
+    assert [row["id"] for row in rows] == list(STUDENTS)
+    assert rows[1] == {"id": "bob", "assignment": "mrtd", "score": "0", "max_score": "6", "flags": "missing"}
+    suite = ElementTree.fromstring(done.junit())
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("18", "3", "0")
+
+
+def replace_folder(place: Path, thief: str, victim: str, name: str) -> Path:
+    target = place / "solutions" / thief / name
+    shutil.rmtree(target)
+    shutil.copytree(place / "solutions" / victim / name, target)
+    return target
+
+
+@pytest.mark.parametrize("name", ["mrtd", "own-rtmr2", "hosts"])
+def test_a_copied_folder_gets_nothing_and_names_its_source(place: Path, name: str) -> None:
+    replace_folder(place, "eve", "ada", name)
+    done = graded(place, name)
+    assert flags(done)["eve"][0] == "copied:ada"
+    assert scores(done)["eve"] == 0
+    assert "ada" not in flags(done)
+    assert scores(done)["ada"] == exercise(name).points
+
+
+@pytest.mark.parametrize("name", ["mrtd", "own-rtmr2", "hosts"])
+def test_copied_answers_beside_the_own_challenge_are_found(place: Path, name: str) -> None:
+    own = (place / "released" / "eve" / name / "challenge.json").read_bytes()
+    target = replace_folder(place, "eve", "ada", name)
+    (target / "challenge.json").write_bytes(own)
+    done = graded(place, name)
+    assert "copied:ada" in flags(done)["eve"]
+    assert scores(done)["eve"] == 0
+
+
+def test_the_source_of_a_copy_need_not_have_handed_in(place: Path) -> None:
+    replace_folder(place, "eve", "ada", "mrtd")
+    shutil.rmtree(place / "solutions" / "ada")
+    assert flags(graded(place)) == {"ada": ("missing",), "eve": ("copied:ada",)}
+
+
+def test_a_repeated_signing_key_names_both(place: Path) -> None:
+    from labkit.course import Claims
+    from labkit.course.exercises._booted import bound_answers
+
+    course = open_course(place / "course")
+    from labkit.attest import LabAuthority
+
+    authority = LabAuthority.create(1_800_000_000)
+    found = exercise("own-rtmr2")
+    for student in ("ada", "bob"):
+        task = found.task(course.seed, course.identity, student)
+        from labkit.attest import make_tdreport
+        from labkit.measure import parse_log, rtmrs
+
+        claims: Claims = found.solve(task)
+        log = parse_log(claims.files["evidence/eventlog.EMULATED.bin"])
+        bound = bound_answers(claims, ("command_line", "rtmr2"))
+        report = make_tdreport(
+            mrtd=bytes(48),
+            rtmr=rtmrs(log),
+            report_data=task.challenge.report_data(bound),
+            td_attributes=1 << 28,
+        )
+        folder = place / "solutions" / student / "own-rtmr2"
+        for name, data in {
+            "quote.EMULATED.bin": authority.quote(report),
+            "collateral.json": authority.collateral(1_800_000_000).text.encode(),
+            "root.der": authority.root_der,
+            "eventlog.EMULATED.bin": log.encode(),
+        }.items():
+            (folder / "evidence" / name).write_bytes(data)
+        (folder / "answers.json").write_text(json.dumps({"answers": claims.answers}))
+    done = graded(place, "own-rtmr2")
+    assert flags(done) == {"ada": ("same-key:bob",), "bob": ("same-key:ada",)}
+    assert scores(done)["ada"] == scores(done)["bob"] == 6
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def forge_quote(folder: Path) -> None:
+    flip(folder / "evidence" / "quote.EMULATED.bin", 400)
+
+
+def forge_log(folder: Path) -> None:
+    flip(folder / "evidence" / "eventlog.EMULATED.bin", 90)
+
+
+def forge_challenge(folder: Path) -> None:
+    path = folder / "challenge.json"
+    document = json.loads(path.read_text())
+    document["parameters"]["append"] = "quiet"
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("forge", [forge_quote, forge_log, forge_challenge])
+def test_forgeries_are_flagged_and_get_nothing(place: Path, forge: Callable[[Path], None]) -> None:
+    forge(place / "solutions" / "dan" / "own-rtmr2")
+    done = graded(place, "own-rtmr2")
+    assert flags(done) == {"dan": ("forged",)}
+    assert scores(done)["dan"] == 0
+
+
+def test_edited_cells_are_flagged_and_change_no_mark(place: Path) -> None:
+    path = place / "released" / "dan" / "mrtd" / "mrtd.ipynb"
+    document = json.loads(path.read_text())
+    for cell in document["cells"]:
+        if cell["metadata"]["nbgrader"]["grade"]:
+            cell["metadata"]["nbgrader"]["points"] = 500
+            cell["source"] = "pass"
+    path.write_text(json.dumps(document))
+    done = graded(place, "mrtd", "released")
+    assert flags(done) == {"dan": ("edited",)}
+    assert scores(done)["dan"] == 0
+
+
+def test_late_is_flagged_by_the_time_of_the_submission(place: Path) -> None:
+    open_course(place / "course").set_due("mrtd", 1000.0)
+    for student, moment in (("ada", "900"), ("bob", "1100")):
+        (place / "solutions" / student / "mrtd" / "timestamp.txt").write_text(moment)
+    done = graded(place)
+    assert flags(done) == {"bob": ("late",)}
+    assert scores(done)["bob"] == 6
+
+
+def test_zip_files_are_graded_like_folders(place: Path) -> None:
+    inbox = place / "inbox"
+    inbox.mkdir()
+    for student in STUDENTS[:3]:
+        pack(place / "solutions" / student / "mrtd", "mrtd", inbox / f"{student}.zip")
+    (inbox / "dan").mkdir()
+    pack(place / "solutions" / "ada" / "mrtd", "mrtd", inbox / "dan" / "mrtd.zip")
+    (inbox / "eve.zip").write_bytes(b"PK not a zip")
+    with zipfile.ZipFile(inbox / "fay.zip", "w") as archive:
+        archive.writestr("../../escape.txt", "x")
+    (inbox / "zoe.zip").write_bytes((inbox / "ada.zip").read_bytes())
+    done = graded(place, "mrtd", "inbox")
+    assert {name: score for name, score in scores(done).items() if score} == {"ada": 6, "bob": 6, "cyd": 6}
+    assert flags(done)["dan"] == ("copied:ada",)
+    assert flags(done)["eve"] == flags(done)["fay"] == ("unreadable",)
+    assert {row.student for row in done.failed} == {"eve", "fay"}
+
+
+def test_an_unknown_student_is_named_and_could_not_be_graded(place: Path) -> None:
+    shutil.copytree(place / "solutions" / "ada", place / "solutions" / "mallory")
+    done = graded(place)
+    assert [row.student for row in done.failed] == ["mallory"]
+    assert flags(done)["mallory"] == ("unknown-student",)
+
+
+def test_a_second_run_grades_nothing_again_and_says_the_same(place: Path) -> None:
+    first, second = graded(place), graded(place)
+    assert (first.kept, second.kept) == (0, len(STUDENTS))
+    assert first.csv() == second.csv()
+    (place / "solutions" / "bob" / "mrtd" / "answers.json").write_text("{")
+    third = graded(place)
+    assert third.kept == len(STUDENTS) - 1
+    assert scores(third)["bob"] == 0
+
+
+def test_a_damaged_result_is_graded_anew(place: Path) -> None:
+    graded(place)
+    for path in (place / "course" / "grades" / "mrtd").iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+    assert graded(place).kept == 0
+
+
+@sandboxed
+@pytest.mark.parametrize(
+    ("cell", "flag"),
+    [("while True:\n    pass", "timeout"), ("import os\nos._exit(1)", None), ("raise SystemExit", None)],
+)
+def test_code_that_hangs_or_ends_early(place: Path, cell: str, flag: str | None) -> None:
+    path = place / "solutions" / "dan" / "mrtd" / "mrtd.ipynb"
+    document = json.loads(path.read_text())
+    document["cells"][3]["source"] = cell
+    path.write_text(json.dumps(document))
+    done = graded(place, rerun=True, limits=Limits(seconds=6.0))
+    assert flags(done).get("dan") == ((flag,) if flag else None)
+    assert scores(done) == {student: 0 if student == "dan" and flag else 6 for student in STUDENTS}
+
+
+@sandboxed
+def test_a_notebook_without_answers_is_run_again_for_them(place: Path) -> None:
+    for student in STUDENTS:
+        (place / "solutions" / student / "mrtd" / "answers.json").unlink()
+    assert set(scores(graded(place, rerun=True)).values()) == {6}
+    assert set(scores(graded(place, rerun=False)).values()) == {0}
+
+
+def test_marks_are_merged_into_nbgraders_gradebook(place: Path) -> None:
+    from nbgrader.api import Gradebook
+
+    replace_folder(place, "eve", "ada", "mrtd")
+    course = open_course(place / "course")
+    grades = graded(place)
+    url = f"sqlite:///{place / 'gradebook.db'}"
+    for _ in range(2):  # merged twice, nothing is counted twice
+        merge(course, exercise("mrtd"), grades, url)
+    with Gradebook(url) as book:
+        found = {entry.student.id: entry.score for entry in book.assignment_submissions("mrtd")}
+        assert book.find_assignment("mrtd").max_score == 6
+    assert found == {student: 0.0 if student == "eve" else 6.0 for student in STUDENTS}
+
+
+def test_a_release_leaves_a_students_work_alone(place: Path) -> None:
+    course = open_course(place / "course")
+    notebook = place / "released" / "ada" / "mrtd" / "mrtd.ipynb"
+    notebook.write_text("my work")
+    shutil.rmtree(place / "released" / "bob")
+    release(course, exercise("mrtd"), place / "released")
+    assert notebook.read_text() == "my work"
+    assert (place / "released" / "bob" / "mrtd" / "challenge.json").is_file()
+    with pytest.raises(StorageError, match="not from this release"):
+        release(course, exercise("mrtd"), place / "released", solutions=True)
+
+
+def test_a_new_roster_keeps_the_seed(place: Path) -> None:
+    before = open_course(place / "course").seed
+    (place / "more.csv").write_text("\ufeffid;name\nada;A\nnew;N\n", encoding="utf-8")
+    after = init_course(place / "more.csv", place / "course")
+    assert (after.seed, after.students) == (before, ("ada", "new"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("name\nx\n", "no column `id`"),
+        ("id\n", "names no student"),
+        ("id\na/../b\n", "cannot be the name of a folder"),
+        ("id\n..\n", "cannot be the name of a folder"),
+        ("id\nAda\nada\n", "stands twice"),
+    ],
+)
+def test_a_bad_roster_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "roster.csv").write_text(text)
+    with pytest.raises(DataError, match=what):
+        init_course(tmp_path / "roster.csv", tmp_path / "course")
+
+
+def test_a_seed_that_others_can_read_is_refused(place: Path) -> None:
+    (place / "course" / "seed").chmod(0o644)
+    with pytest.raises(DataError, match="Others can read the seed"):
+        open_course(place / "course")
+
+
+def test_submit_refuses_a_folder_that_is_no_assignments(place: Path) -> None:
+    with pytest.raises(UsageError, match="no folder of the assignment mrtd"):
+        pack(place, "mrtd")
+    with pytest.raises(UsageError, match="no folder of the assignment hosts"):
+        pack(place / "released" / "ada" / "mrtd", "hosts")
+
+
+def test_a_course_shows_no_seed(place: Path) -> None:
+    course: Course = open_course(place / "course")
+    shown = f"{course!r} {course} {json.dumps(course.to_dict())}"
+    assert course.seed.hex() not in shown
+    assert repr(course.seed) not in shown

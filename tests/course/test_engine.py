@@ -1,0 +1,191 @@
+"""The engine: a class on dask.distributed, whose workers and whose grader are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from labkit.course import exercise, grade_class, init_course, open_course, release
+from labkit.course._engine import ResultStore
+from labkit.course._grading import GradingJob, grade
+from labkit.errors import MissingComponent
+
+STUDENTS = tuple(f"s{number:02d}" for number in range(24))
+DEADLINE = 120.0
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("engine")
+    (folder / "roster.csv").write_text("id\n" + "".join(f"{student}\n" for student in STUDENTS))
+    course = init_course(folder / "roster.csv", folder / "course")
+    release(course, exercise("refusals"), folder / "solutions", solutions=True)
+    # Two who copied: their flags follow from all results together, whenever each was made.
+    for thief, victim in (("s05", "s02"), ("s17", "s03")):
+        for path in (folder / "solutions" / victim / "refusals").iterdir():
+            (folder / "solutions" / thief / "refusals" / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def command(place: Path, csv: Path, *more: str) -> list[str]:
+    words = [sys.executable, "-m", "labkit", "grade", "refusals", str(place / "solutions")]
+    return [*words, "--course", str(place / "course"), "--no-rerun", "--csv", str(csv), *more]
+
+
+def results(place: Path) -> list[Path]:
+    return list((place / "course" / "grades" / "refusals").glob("*.json"))
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started, and theirs."""
+    found: list[int] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        if int(text.rpartition(")")[2].split()[1]) == pid:
+            child = int(stat.parent.name)
+            found += [child, *children(child)]
+    return found
+
+
+def cmdline(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def wait_for(what: Callable[..., bool], *arguments: object) -> None:
+    end = time.monotonic() + DEADLINE
+    while not what(*arguments):
+        assert time.monotonic() < end, "the deadline passed"
+        time.sleep(0.01)
+
+
+def graded_or_over(place: Path, count: int, process: subprocess.Popen[bytes]) -> bool:
+    return len(results(place)) >= count or process.poll() is not None
+
+
+def over(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
+
+
+def nobody_left(family: list[int]) -> bool:
+    return not any("spawn_main" in cmdline(pid) for pid in family)
+
+
+@contextmanager
+def grading(place: Path, csv: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command(place, csv, "-j", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def marks(place: Path) -> str:
+    """What a grader that nobody disturbs says, computed in this process."""
+    from labkit.course._class import ClassGrades, _row
+    from labkit.course._copies import find_copies
+    from labkit.course._notebook import student_notebook
+    from labkit.course._submissions import find_submissions
+
+    course = open_course(place / "course")
+    found = {entry.student: entry for entry in find_submissions(place / "solutions", "refusals", STUDENTS)}
+    released = student_notebook("refusals", course.notebooks)
+    rows = [
+        grade(GradingJob("refusals", course.seed, course.identity, s, found[s], released, None, False))
+        for s in STUDENTS
+    ]
+    copies = find_copies(rows)
+    return ClassGrades(
+        "refusals",
+        tuple(_row(r, copies.flags.get(r.student, ()), copies.void.get(r.student, "")) for r in rows),
+    ).csv()
+
+
+def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Path, tmp_path: Path) -> None:
+    """Ten kills, half of a worker and half of the grader itself, each after some more results are there."""
+    expected = marks(place)
+    chance = random.Random(15)
+    csv = tmp_path / "marks.csv"
+    kills = 0
+    while kills < 10:
+        with grading(place, csv) as process:
+            before = len(results(place))
+            target = min(before + chance.randrange(1, 4), len(STUDENTS))
+            wait_for(graded_or_over, place, target, process)
+            if process.poll() is not None:
+                for path in results(place)[: chance.randrange(4, 12)]:
+                    path.unlink()
+                continue
+            workers = [pid for pid in children(process.pid) if "spawn_main" in cmdline(pid)]
+            if kills % 2 and workers:
+                os.kill(chance.choice(workers), signal.SIGKILL)
+                kills += 1
+                wait_for(over, process)
+                assert process.returncode == 0
+                assert csv.read_text() == expected
+                for path in results(place):
+                    path.unlink()
+            else:
+                family = children(process.pid)
+                process.kill()
+                process.wait()
+                kills += 1
+                wait_for(nobody_left, family)
+    done = subprocess.run(command(place, csv), capture_output=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr
+    assert csv.read_text() == expected
+    assert "copied:s02" in expected
+    assert "copied:s03" in expected
+
+
+def test_a_scheduler_that_exists_is_used(place: Path) -> None:
+    from distributed import LocalCluster
+
+    for path in results(place):
+        path.unlink()
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
+    ) as cluster:
+        course = open_course(place / "course")
+        done = grade_class(
+            course, exercise("refusals"), place / "solutions", 1, cluster.scheduler_address, rerun=False
+        )
+    assert done.csv() == marks(place)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.course._engine._PATIENCE", 1)
+    for path in results(place):
+        path.unlink()
+    course = open_course(place / "course")
+    with pytest.raises(MissingComponent, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        grade_class(course, exercise("refusals"), place / "solutions", 1, "tcp://127.0.0.1:9", rerun=False)
+
+
+def test_a_result_is_kept_whole_or_not_at_all(place: Path, tmp_path: Path) -> None:
+    course = open_course(place / "course")
+    store = ResultStore(tmp_path)
+    job = GradingJob("refusals", course.seed, course.identity, "s00", None, b"")
+    assert store.load(job) is None
+    store.save(job, grade(job))
+    assert store.load(job) == grade(job)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-20])
+    assert store.load(job) is None

@@ -1,0 +1,146 @@
+"""Every exercise: solutions get full marks, nothing gets none, variants are each student's own and stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from labkit.course import Claims, Exercise, Task, all_exercises, exercise
+from labkit.course._draw import Draw
+from labkit.course._notebook import Returned, make_notebook, source_path
+from labkit.course._work import PRACTICE
+
+SEED = b"a seed for tests, 32 bytes long."
+STUDENTS = [f"student-{number}" for number in range(6)]
+each = pytest.mark.parametrize("found", all_exercises(), ids=lambda found: found.name)
+
+
+def tasks(found: Exercise, count: int = len(STUDENTS)) -> list[Task]:
+    return [found.task(SEED, "course", student) for student in STUDENTS[:count]]
+
+
+@each
+def test_the_worked_solution_gets_full_marks(found: Exercise) -> None:
+    for task in tasks(found):
+        wrong = [mark for mark in task.marks(found.solve(task)) if not mark.full]
+        assert wrong == []
+
+
+@each
+def test_nothing_gets_no_marks(found: Exercise) -> None:
+    for claims in (Claims({}), Claims({question.key: "" for question in found.questions})):
+        assert all(mark.points == 0 for mark in tasks(found, 1)[0].marks(claims))
+
+
+@each
+def test_a_neighbours_answers_do_not_pass(found: Exercise) -> None:
+    one, other = tasks(found, 2)
+    marks = one.marks(found.solve(other))
+    assert sum(mark.points for mark in marks) < found.points / 2
+
+
+HOSTILE: list[Any] = [0, -1, 1 << 80, True, None, "x", "ff" * 48, [], [[]], {}, {"a": {}}, [None] * 5, 1e300]
+
+
+@each
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: str(value)[:12])
+def test_hostile_answers_get_no_marks_and_break_nothing(found: Exercise, value: Any) -> None:
+    task = tasks(found, 1)[0]
+    claims = Claims({question.key: value for question in found.questions})
+    try:
+        marks = task.marks(claims)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # the grader gives no marks for it
+    lucky = sum(mark.points for mark in marks if not mark.full)
+    assert lucky == 0
+    assert sum(mark.points for mark in marks) < found.points
+
+
+@each
+def test_a_variant_follows_from_seed_course_student_and_nothing_else(found: Exercise) -> None:
+    first, again = tasks(found, 1)[0], tasks(found, 1)[0]
+    assert first.challenge_file() == again.challenge_file()
+    lasting = first.variant.files.keys() - first.variant.signed
+    assert {name: first.variant.files[name] for name in lasting} == {
+        name: again.variant.files[name] for name in lasting
+    }
+    assert first.variant.files.keys() == again.variant.files.keys()
+    assert dict(first.variant.expected) == dict(again.variant.expected)
+    others = [
+        found.task(SEED, "course", "student-1"),
+        found.task(SEED, "another", "student-0"),
+        found.task(SEED[::-1], "course", "student-0"),
+    ]
+    assert first.challenge_file() not in [other.challenge_file() for other in others]
+
+
+@each
+def test_what_students_get_has_no_answer_in_it(found: Exercise) -> None:
+    task = tasks(found, 1)[0]
+    given = task.challenge_file() + b"".join(task.variant.files.values())
+    for question in found.questions:
+        if question.unique and question.key in task.variant.expected:
+            value = question.form.read(task.variant.expected[question.key])
+            if isinstance(value, bytes):
+                assert value.hex().encode() not in given
+
+
+@each
+def test_questions_have_points_hints_and_a_form(found: Exercise) -> None:
+    assert found.points == sum(question.points for question in found.questions) > 0
+    for question in found.questions:
+        assert question.hints, question.key
+        assert question.form.about
+
+
+@each
+def test_the_notebook_is_nbgraders_and_has_a_cell_for_each_question(found: Exercise) -> None:
+    cells = json.loads(source_path(found.name).read_text())["cells"]
+    about = [cell["metadata"]["nbgrader"] for cell in cells]
+    points = {entry["grade_id"]: entry["points"] for entry in about if entry["grade"]}
+    assert points == {f"check-{question.key}": question.points for question in found.questions}
+    assert len({entry["grade_id"] for entry in about}) == len(about)
+
+
+@each
+def test_students_get_neither_solutions_nor_hidden_tests(found: Exercise) -> None:
+    for solutions in (False, True):
+        text = make_notebook(found.name, solutions).decode()
+        assert "HIDDEN TESTS" not in text
+        assert "hidden_check" not in text
+        assert ("BEGIN SOLUTION" in text) is solutions
+        assert '"outputs": []' in text
+    assert Returned(make_notebook(found.name, True)).differs_from(Returned(make_notebook(found.name)))
+    assert not Returned(make_notebook(found.name, True)).edited(Returned(make_notebook(found.name)))
+
+
+@each
+def test_the_practice_variant_can_be_solved(found: Exercise) -> None:
+    task = found.task(PRACTICE, "practice", "practice")
+    assert all(mark.full for mark in task.marks(found.solve(task)))
+
+
+def test_there_is_no_such_assignment() -> None:
+    from labkit.errors import UsageError
+
+    with pytest.raises(UsageError, match="no assignment 'mrdt'") as refused:
+        exercise("mrdt")
+    assert "mrtd" in refused.value.remedy
+
+
+def test_draws_stay_the_same() -> None:
+    """Pinned: if these move, every variant of every course moves."""
+    draw = Draw(b"seed", "a", "b")
+    assert draw.bytes(4).hex() == Draw(b"seed", "a", "b").bytes(4).hex()
+    assert [draw.below(10) for _ in range(8)] == [9, 5, 7, 2, 9, 5, 1, 4]
+    assert sorted(draw.shuffle(range(5))) == [0, 1, 2, 3, 4]
+    assert Draw(b"seed", "ab").bytes(8) != Draw(b"seed", "a", "b").bytes(8)
+
+
+def test_exercises_are_plain_data() -> None:
+    for found in all_exercises():
+        assert dataclasses.is_dataclass(found)
+        json.dumps(found.task(SEED, "course", "x").variant.parameters)

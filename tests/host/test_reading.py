@@ -1,0 +1,123 @@
+"""Reads of a host's files and of saved facts: what is no regular file, or does not fit, is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import DataError
+from labkit.host import CheckStatus, Facts, LogState, collect, diagnose, load, save, verify_log
+from labkit.host._log import read_log_text
+from labkit.host._tree import Tree
+from tests.host.hosts import S3, START, UP, Host, build, log
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "folder"])
+def test_what_is_no_regular_file_is_not_read(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "proc/sys").mkdir(parents=True)
+    path = tmp_path / "proc/cmdline"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        monkeypatch.chdir(path.parent)
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind("cmdline")
+    else:
+        path.mkdir()
+    with pytest.raises(OSError, match=r"regular|No such device|directory"):
+        Tree(tmp_path).read("/proc/cmdline")
+    fact = collect(tmp_path).get("kernel.cmdline")
+    assert (fact.value, fact.missing) == (None, "unknown")
+
+
+def document(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "good.json"
+    save(collect(build(Host("h", "READY", None, {}), tmp_path / "host")), path)
+    return dict(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "labkit-host-facts/2"},
+        {"format": None},
+        {"facts": {"a": {"source": "s", "value": 1, "missing": "absent"}}},
+        {"facts": {"a": {"source": "s"}}},
+        {"facts": {"a": {"source": "s", "value": {"x": 1}}}},
+        {"facts": {"a": {"source": "s", "value": 1.5}}},
+        {"facts": {"a": {"source": 3, "value": 1}}},
+        {"facts": {"a": {"value": 1}}},
+        {"facts": {"msr.0x982": {"source": "s", "value": "0x1"}}},
+        {"facts": {"msr.0x982": {"source": "s", "value": []}}},
+        {"facts": {"msr.0x982": {"source": "s", "value": ["0x1ffffffffffffffff"]}}},
+        {"facts": {"msr.0x982": {"source": "s", "value": ["-1"]}}},
+        {"facts": []},
+        {"log": {"state": "read"}},
+    ],
+)
+def test_facts_that_contradict_the_format_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps({**document(tmp_path), **change}))
+    with pytest.raises(DataError, match="does not hold the facts"):
+        load(path)
+
+
+def test_facts_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    facts = Facts(log=read_log_text(f"[    1.0] {UP}\nx%%virt/tdx: module not loaded\n", "log"))
+    save(facts, tmp_path / "facts.json")
+    assert load(tmp_path / "facts.json") == facts
+    assert load(tmp_path / "facts.json").log.unread
+
+
+def test_facts_of_an_earlier_labkit_are_read(tmp_path: Path) -> None:
+    old = document(tmp_path)
+    del old["log"]["unread"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert diagnose(load(tmp_path / "old.json")).verdict == "READY"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (log(UP) + log(START, UP), "The log holds 2 boots; only the last one counts."),
+        (f"[   95.4] usb 1-1: x\n[  100.0] {UP}\n", "The log starts 95 s after boot"),
+    ],
+)
+def test_remarks_about_the_log(text: str, said: str) -> None:
+    assert any(said in remark for remark in verify_log(text).remarks)
+
+
+def test_a_whole_log_of_one_boot_needs_no_remark() -> None:
+    assert verify_log(log(START, S3, UP)).remarks == ()
+    assert verify_log(log(START, S3, UP)).facts.log.state is LogState.READ
+
+
+def test_failed_checks_show_their_evidence_and_others_only_when_asked() -> None:
+    report = verify_log(log(START, "virt/tdx: module not loaded"))
+    assert report.check("module-loaded").status is CheckStatus.FAIL
+    short, long = report.text(), report.text(verbose=True)
+    assert "kernel log: virt/tdx: module not loaded" in short
+    passed = "kernel log: virt/tdx: BIOS enabled"
+    assert (passed in short, passed in long) == (False, True)
+    assert ("skipped: they need what failed" in short, "needs module-loaded" in long) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("virt/tdx: initialization failed: TDMRs exhausted.", "TDMR_RESERVED_AREAS_EXHAUSTED"),
+        ("virt/tdx: initialization failed: register_memory_notifier() failed (-12)", "INIT_NOT_CONFIRMED"),
+        ("tdx: SEAMCALL failed: CPU 94: leaf 33, error 0xc000092100000122.", "SEAMCALL_FAILED"),
+        ("virt/tdx: SEAMCALL (34) failed: 0xc000050500000000", "MODULE_TOO_OLD"),
+        ("virt/tdx: SEAMCALL (0x22) failed: 0xc000050500000000", "MODULE_TOO_OLD"),
+    ],
+)
+def test_each_failure_line_has_its_reason(line: str, reason: str) -> None:
+    assert verify_log(log(START, line)).reason == reason

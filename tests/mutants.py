@@ -1,0 +1,202 @@
+"""How strong the tests are: ``./lab mutants [PACKAGE...]`` changes lines at random and runs the tests.
+
+A mutant is one small change of one line: a comparison turned, a number off by one, a condition negated, an
+operator or a constant exchanged, a ``raise``, ``continue`` or ``break`` taken away. It is killed when a test
+fails. The sample is drawn by a fixed seed, at most one a line. Survivors are printed with their line and the
+change, to be judged by a person: equivalent, only wording, or a missing test. Each mutant is tried in a copy
+of the repository, so that a run that is cut short leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = (
+    "console",
+    "bootlog",
+    "host",
+    "measure",
+    "attest",
+    "kernel",
+    "runs",
+    "vm",
+    "asterinas",
+    "container",
+    "tdx",
+)
+_SECONDS = 240
+_COMPARISONS = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+_ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: the file, the line, and the line's expression before and after."""
+
+    path: Path
+    line: int
+    start: int
+    end_line: int
+    end: int
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.before}  →  {self.after}"
+
+    def apply(self, text: str) -> str:
+        """The source with the change."""
+        lines = text.splitlines(keepends=True)
+        first = lines[self.line - 1].encode()
+        last = lines[self.end_line - 1].encode()
+        new = first[: self.start] + self.after.encode() + last[self.end :]
+        return "".join([*lines[: self.line - 1], new.decode(), *lines[self.end_line :]])
+
+
+def _changed(node: ast.AST) -> str | None:
+    """The source of a changed node; None where there is nothing to change."""
+    match node:
+        case ast.Compare(left=left, ops=[operator], comparators=[right]) if type(operator) in _COMPARISONS:
+            return ast.unparse(ast.Compare(left, [_COMPARISONS[type(operator)]()], [right]))
+        case ast.BoolOp(op=operator, values=values):
+            other = ast.Or() if isinstance(operator, ast.And) else ast.And()
+            return f"({ast.unparse(ast.BoolOp(other, values))})"
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return f"({ast.unparse(operand)})"
+        case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _ARITHMETIC:
+            if not isinstance(left, ast.JoinedStr) and not isinstance(right, ast.JoinedStr):
+                return f"({ast.unparse(ast.BinOp(left, _ARITHMETIC[type(operator)](), right))})"
+        case ast.Constant(value=bool() as value):
+            return str(not value)
+        case ast.Constant(value=int() as value):
+            return str(value + 1)
+        case ast.Raise() | ast.Continue() | ast.Break():
+            return "pass"
+    return None
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those of annotations and docstrings."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.AnnAssign):
+            yield from _nodes(ast.Module([ast.Expr(node.value)] if node.value else [], []))
+            continue
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            continue
+        yield node
+        yield from _nodes(node)
+
+
+def mutants(path: Path) -> list[Mutant]:
+    """Every change of a file that this module knows."""
+    text = (REPOSITORY / path).read_text()
+    found = []
+    for node in _nodes(ast.parse(text)):
+        after = _changed(node)
+        if after is None or not hasattr(node, "lineno"):
+            continue
+        before = ast.get_source_segment(text, node) or ""
+        assert isinstance(node, ast.expr | ast.stmt)
+        if node.end_lineno and node.end_col_offset and before:
+            place = (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
+            found.append(Mutant(path, *place, before=" ".join(before.split()), after=after))
+    return found
+
+
+def sample(package: str, count: int, seed: int) -> list[Mutant]:
+    """``count`` mutants of a package, at most one a line."""
+    chance = random.Random(f"{seed} {package}")
+    by_line: dict[tuple[Path, int], list[Mutant]] = {}
+    for path in sorted((REPOSITORY / "labkit" / package).glob("*.py")):
+        for mutant in mutants(path.relative_to(REPOSITORY)):
+            by_line.setdefault((mutant.path, mutant.line), []).append(mutant)
+    lines = chance.sample(sorted(by_line), min(count, len(by_line)))
+    return [chance.choice(by_line[line]) for line in lines]
+
+
+def survives(mutant: Mutant, copy: Path, tests: list[str]) -> bool:
+    """No test fails with the change, or all of them are run in vain."""
+    path = copy / mutant.path
+    original = path.read_text()
+    path.write_text(mutant.apply(original))
+    quick = "not vm and not docker and not browser"
+    argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", quick, *tests]
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=copy,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        path.write_text(original)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Print the survivors and a row a package; 1 where a package is below nine in ten."""
+    parser = argparse.ArgumentParser(prog="./lab mutants", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(PACKAGES)}; all by default"
+    )
+    parser.add_argument("-n", type=int, default=30, dest="count", help="mutants of each package (default 30)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--tests", action="append", metavar="PATH", help="tests to run instead of the package's own"
+    )
+    given = parser.parse_args()
+    if unknown := set(given.packages) - set(PACKAGES):
+        parser.error(f"there is no package {', '.join(sorted(unknown))}: take one of {', '.join(PACKAGES)}")
+    status = 0
+    with tempfile.TemporaryDirectory(prefix="labkit-mutants-") as folder:
+        copy = Path(folder) / "labkit-copy"
+        ignored = shutil.ignore_patterns(
+            ".venv", ".git", "runs", "site", "__pycache__", ".*_cache", ".hypothesis"
+        )
+        shutil.copytree(REPOSITORY, copy, ignore=ignored, symlinks=True)
+        # Only the folder directly below the repository may be called runs.
+        for package_folder in ("labkit/runs", "tests/runs"):
+            shutil.copytree(REPOSITORY / package_folder, copy / package_folder, dirs_exist_ok=True)
+        for package in given.packages or PACKAGES:
+            tests = given.tests or [f"tests/{package}"]
+            drawn = sample(package, given.count, given.seed)
+            alive = []
+            for mutant in drawn:
+                if survives(mutant, copy, tests):
+                    alive.append(mutant)
+                    print(f"survives  {mutant}", flush=True)
+            killed = len(drawn) - len(alive)
+            print(f"{package:12} {killed} of {len(drawn)} killed", flush=True)
+            status |= killed < 0.9 * len(drawn)
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
