@@ -52,6 +52,10 @@ class Guest(Protocol):
         """The command that ends the machine."""
 
     @property
+    def patience(self) -> float:
+        """What every deadline is multiplied by."""
+
+    @property
     def reseeds(self) -> bool:
         """The guest can take new randomness and the time after it was resumed."""
 

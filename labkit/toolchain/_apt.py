@@ -33,7 +33,7 @@ _NO_NETWORK = re.compile(
     r"Temporary failure|Could not resolve|Failed to fetch|Unable to connect|Could not connect"
     r"|[Tt]imed out|unreachable|Connection refused"
 )
-_CERTIFICATE = re.compile(r"[Cc]ertificate verif|CERTIFICATE_VERIFY|certificate is (?:NOT|not) trusted|handshake failed")
+_CERTIFICATE = re.compile(r"[Cc]ertificate verif|CERTIFICATE_VERIFY|certificate is (?:NOT|not) trusted")
 _BUSY = re.compile(r"Could not get lock|Unable to acquire the dpkg")
 _SIZE = re.compile(r"^'[^']*' \S+ (\d+)", re.MULTILINE)
 # A kernel's packages need each other in exactly its version, or are named after its release. Which of them
@@ -216,9 +216,9 @@ def _refusal(what: str, done: Completed) -> LabkitError:
         )
     if _CERTIFICATE.search(output):
         return MissingComponent(
-            f"The certificate of the package server was not accepted while labkit fetched {what}.",
-            "Something between it and this machine, a proxy for one, signs in its place: install its certificate "
-            "(/usr/local/share/ca-certificates, then `update-ca-certificates`).",
+            f"The package server's certificate was not accepted while labkit fetched {what}.",
+            "A proxy that signs in its place needs its certificate in /usr/local/share/ca-certificates, and "
+            "`update-ca-certificates`.",
         )
     if done.timed_out or _NO_NETWORK.search(output):
         return MissingComponent(

@@ -313,9 +313,20 @@ def assembled_image(settings: Settings, whole: bytes) -> Path:
 
 def _guest(trees: Sequence[Path]) -> _Guest | None:
     """The newest unpacked kernel and what came with it; the system's own kernel is its own business."""
-    kernels = [path for tree in trees for path in tree.glob("boot/vmlinuz-*")]
-    for kernel in sorted(kernels, key=_version, reverse=True):
-        tree, release = kernel.parents[1], kernel.name.removeprefix("vmlinuz-")
+    # In /boot until Debian 13; from 14 on beside the modules, from where it is copied when it is installed.
+    kernels = [
+        *(
+            (path, tree, path.name.removeprefix("vmlinuz-"))
+            for tree in trees
+            for path in tree.glob("boot/vmlinuz-*")
+        ),
+        *(
+            (path, tree, path.parent.name)
+            for tree in trees
+            for path in tree.glob("usr/lib/modules/*/vmlinuz")
+        ),
+    ]
+    for kernel, tree, release in sorted(kernels, key=lambda found: _version(found[2]), reverse=True):
         programs = (tree / folder / "busybox" for folder in ("usr/bin", "bin"))
         folders = (tree / folder / release for folder in ("usr/lib/modules", "lib/modules"))
         if busybox := next(filter(Path.is_file, programs), None):
@@ -329,5 +340,5 @@ def _bash(own: Path, trees: Sequence[Path]) -> Path | None:
     return next(filter(Path.is_file, places), None)
 
 
-def _version(kernel: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", kernel.name)]
+def _version(release: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", release)]

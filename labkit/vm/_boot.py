@@ -59,7 +59,7 @@ def boot(
         try:
             return resume(spec, accelerator, toolchain, settings, saved, on_progress)
         except BootFailed as error:
-            # Nothing was read of the snapshot: whatever is in the way (too little memory, say) is not its fault.
+            # Nothing was read of it: what is in the way (too little memory, say) is not its fault.
             on_progress(f"The snapshot was not resumed ({error.message}); booting from power-on.")
         except VmError as error:
             on_progress(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")

@@ -117,7 +117,9 @@ def _tpm(
         place = state if "," not in str(state) else state.relative_to(guard.work)
         arguments = ["socket", "--tpm2", "--terminate", "--tpmstate", f"dir={place}"]
         arguments += ["--ctrl", f"type=unixio,clientfd={swtpms.fileno()}"]
-        swtpm = _spawn(toolchain.swtpm, arguments, [swtpms.fileno()], run_dir / "swtpm.log", guard, guard.work)
+        swtpm = _spawn(
+            toolchain.swtpm, arguments, [swtpms.fileno()], run_dir / "swtpm.log", guard, guard.work
+        )
     return swtpm, qemus
 
 

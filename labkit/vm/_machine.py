@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -89,7 +89,8 @@ class VirtualMachine:
             BootFailed: QEMU or swtpm does not start.
             StorageError: the run directory cannot be written.
         """
-        watch = spec.profile.resumed() if resume else spec.profile.watch()
+        patient = replace(spec.profile, patience=spec.profile.patience * settings.patience)  # type: ignore[type-var]
+        watch = patient.resumed() if resume else patient.watch()
         with contextlib.ExitStack() as undo:
             run = RunDir.create(settings)
             undo.callback(run.close)

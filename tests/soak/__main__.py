@@ -1,4 +1,4 @@
-"""``./lab soak --minutes N``: boots, restores, kernels and runs, killed at random, on a full disk, short of memory.
+"""``./lab soak --minutes N``: boots, restores, kernels and runs, killed at random, short of disk and memory.
 
 At the end no process, socket or file is left, and every error was a sentence. Prints counts and findings.
 """
@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import click
 from jupyter_client.manager import KernelManager
 
 from .world import World
@@ -52,9 +53,7 @@ def killed_run(world: World, random: Random) -> None:
         ["labkit", "papermill", "guard of a run", "kernel", "QEMU", "vTPM", "guard of a machine"]
     )
     output = world.folder / "run"
-    done = world.labkit(
-        "run", "shell.ipynb", "--output", str(output), kill=kind, after=random.uniform(0, 3)
-    )
+    done = world.labkit("run", "shell.ipynb", "--output", str(output), kill=kind, after=random.uniform(0, 3))
     world.judge("run", done)
     shutil.rmtree(output, ignore_errors=True)
 
@@ -147,9 +146,9 @@ def main() -> int:
             world.count(what)
             world.look(what)
             for finding in world.findings[before:]:
-                print(f"soak: {finding}", file=sys.stderr, flush=True)
-        print(world.report())
-    print(f"seed {options.seed}", file=sys.stderr)
+                click.echo(f"soak: {finding}", err=True)
+        click.echo(world.report())
+    click.echo(f"seed {options.seed}", err=True)
     return 1 if world.findings else 0
 
 
