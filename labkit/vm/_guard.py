@@ -15,7 +15,7 @@ from pathlib import Path
 _SCRIPT = """trap '' INT TERM HUP QUIT
 read -r _
 rm -rf -- "$1"
-kill -KILL -- "-${2:-$$}"
+kill -s KILL -- "-${2:-$$}"
 rm -rf -- "$1"
 """
 _PATIENCE = 10.0
