@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from labkit.asterinas import PROFILES, ProfileTable, choose_profile, profile
 from labkit.attest import Appraisal, LabAuthority, Policy
@@ -27,7 +29,8 @@ from labkit.platforms import (
     fresh_nonce,
 )
 from labkit.settings import Settings
-from labkit.show import show_view
+from labkit.show import View, show_view
+from labkit.show import record as record_value
 from labkit.toolchain import Inventory, find_toolchain, install_toolchain
 from labkit.vm import LINUX_MEMORY
 
@@ -228,3 +231,31 @@ def attest(
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:
     """Judge evidence that was verified earlier by another policy."""
     return appraise_verdict(policy, attested.verdict, attested.evidence.event_log)
+
+
+def record(name: str, value: Any) -> None:
+    """Record a value of this run under a name: a sweep puts it into its table, scrapbook reads it."""
+    record_value(name, value)
+
+
+def sweep(
+    notebook: Path | str,
+    over: Sequence[Mapping[str, Any]] | Path | str | None = None,
+    output: Path | str | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    retry: bool = False,
+    **axes: Sequence[Any],
+) -> View:
+    """Run a notebook once for each row of ``over``, and show a table that grows meanwhile.
+
+    over: rows of parameters, or a CSV file. axes: values of a parameter each; every combination is run.
+    The rest as in `labkit sweep`; what was finished in ``output`` before is not run again.
+    """
+    # The one verb that stands on packages above this one: looked up when it is called.
+    studies = import_module("labkit.studies")
+    table = Path(over) if isinstance(over, str | Path) else over
+    design, folder = studies.plan(str(notebook), table, axes, Path(output) if output else None)
+    options = studies.SweepOptions(jobs=jobs, scheduler=scheduler, retry=retry)
+    results: View = studies.sweep_live(design, folder, options)
+    return results

@@ -32,6 +32,7 @@ _VERBS = {
     "run": "labkit.cli._run",
     "setup": "labkit.cli._setup",
     "stop": "labkit.cli._stop",
+    "sweep": "labkit.cli._sweep",
     "submit": "labkit.cli._submit",
     "verify": "labkit.cli._verify",
     "quote": "labkit.cli._quote",

@@ -41,7 +41,11 @@ class _Self:
 @click.option("--explain", is_flag=True, help="Say for every mark why.")
 @click.option("--gradebook", metavar="URL", help="Merge into this gradebook of nbgrader, or `none`.")
 @click.option(
-    "--timeout", type=float, default=30.0, show_default=True, help="Seconds for a submission's code."
+    "--timeout",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Seconds of work that the code of a submission may take.",
 )
 @click.option(
     "--no-rerun", is_flag=True, help="Grade what was handed in, without running the notebooks again."

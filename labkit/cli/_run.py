@@ -24,6 +24,11 @@ from labkit.runs import CELL_TIMEOUT, plan_run, publish, run_plan
 @click.option(
     "--attest", is_flag=True, help="Bind what the run leaves to a quote of a TDVM; see labkit check."
 )
+@click.option(
+    "--allow-host",
+    is_flag=True,
+    help="Let cells that say %%host run on this machine, outside of the TDVM; read them first.",
+)
 @json_option
 def command(
     notebooks: tuple[str, ...],
@@ -31,14 +36,17 @@ def command(
     output: Path | None,
     timeout: float,
     attest: bool,
+    allow_host: bool,
     as_json: bool,
 ) -> None:
     """Run notebooks through papermill, one process each, and publish them as a site.
 
     NOTEBOOK is a path or the name of a chapter; without any, the guided chapters run in order.
     A chapter that fails keeps its partial notebook, and the chapters after it still run.
+
+    A notebook runs code on this machine, with your rights: run one that somebody sent only after reading it.
     """
-    plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout)
+    plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout, allow_host=allow_host)
     run = publish(run_plan(plan, on_progress=lambda text: click.echo(text, err=True, nl=False)))
     if attest:
         from labkit.attest import LabAuthority

@@ -33,6 +33,19 @@ def _given(log: Path | None) -> Path | None:
 @click.option(
     "--redact", "redacted", is_flag=True, help="Take names, UUIDs, addresses and serial numbers out."
 )
+@click.option(
+    "--fleet",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR|HOSTS",
+    help="Many hosts as one table: a folder of facts files, or a file with a host a line to ask over ssh.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "html", "prometheus", "nagios"]),
+    help="How a fleet is printed.",
+)
+@click.option("--collector", is_flag=True, help="Print the one-file collector for hosts without labkit.")
 @click.option("--short", is_flag=True, help="One line.")
 @click.option("--verbose", is_flag=True, help="Every check with its evidence, expected value and source.")
 @json_option
@@ -44,17 +57,31 @@ def command(
     source: Path | None,
     target: Path | None,
     redacted: bool,
+    fleet: Path | None,
+    form: str | None,
+    collector: bool,
     short: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Verify that this machine can host TDs, and name the one thing to fix.
+    """Verify that this machine can host TDs, and name the one thing to fix; or many machines at once.
 
     Reads only: nothing is changed, installed or asked of the network. The exit status is 0 for READY, 1 for
     NOT_READY, 2 for INDETERMINATE.
 
     Example: labkit verify --redact --save facts.json
     """
+    if collector:
+        from labkit.fleet import collector_source
+
+        click.echo(collector_source(), nl=False)
+        return
+    if fleet:
+        if source or root or kernel_log or redacted:
+            raise UsageError("A fleet is read from its own facts files.", "Drop the other sources.")
+        context.exit(_fleet(fleet, target, "json" if as_json else form or "text"))
+    if form:
+        raise UsageError("--format is for a fleet.", "Name one with --fleet, or use --json.")
     if source and (root or kernel_log):
         raise UsageError(
             "Saved facts already hold the host's files and log.", "Drop --root and --kernel-log."
@@ -73,3 +100,26 @@ def command(
         color = not os.environ.get("NO_COLOR")
         click.echo(report.text(short=short, verbose=verbose, color=color))
     context.exit(report.verdict.exit_code)
+
+
+def _fleet(where: Path, target: Path | None, form: str) -> int:
+    """Print a fleet; its exit status. A file of hosts is asked over ssh first, into the folder ``target``."""
+    from labkit.fleet import collect_hosts, make_report, read_fleet, read_hosts
+
+    if where.is_file():
+        if target is None:
+            raise UsageError("The hosts' facts need a folder.", "Name one with --save FOLDER.")
+        lost = collect_hosts(read_hosts(where), target, note)
+        report = make_report([*read_fleet(target), *lost])
+    else:
+        report = make_report(read_fleet(where))
+    if form == "nagios":
+        line, status = report.nagios()
+        click.echo(line)
+        return status
+    if form == "json":
+        emit(report, as_json=True)
+    else:
+        texts = {"text": report.__str__, "html": report.page, "prometheus": report.prometheus}
+        click.echo(texts[form](), nl=form == "text")
+    return report.exit_code

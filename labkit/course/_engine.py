@@ -135,10 +135,10 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         with client:
             yield client
         return
-    quiet = {"logging.distributed": "critical", "distributed.worker.memory.terminate": False}
     with (
         TemporaryDirectory(prefix="labkit-grade-") as scratch,
-        dask.config.set(quiet),
+        # A submission's memory is bounded in its sandbox; a worker need not be ended for it.
+        dask.config.set({"distributed.worker.memory.terminate": False, "temporary-directory": scratch}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -250,7 +250,7 @@ class _Grader:
             ran = run_cells(returned.code, files, self.job.limits)
         except SandboxTimeout:
             self.flags.append("timeout")
-            self.void = f"Its code did not end within {self.job.limits.seconds:g} seconds."
+            self.void = f"Its code did not end within {self.job.limits.seconds:g} seconds of work."
             return answers
         except SandboxDied as death:
             self.notes.append(f"Its code ended early: {death}.")

@@ -25,10 +25,11 @@ def _limit(settings: dict[str, int]) -> None:
         (resource.RLIMIT_NPROC, settings["processes"]),
         (resource.RLIMIT_NOFILE, settings["files"]),
         (resource.RLIMIT_FSIZE, settings["disk"]),
-        (resource.RLIMIT_CPU, settings["cpu"]),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(kind, (value, value))
+    # The first limit says why it ends, the second ends what does not listen.
+    resource.setrlimit(resource.RLIMIT_CPU, (settings["cpu"], settings["cpu"] + 1))
 
 
 def _channel() -> tuple[IO[bytes], IO[bytes]]:

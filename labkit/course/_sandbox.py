@@ -30,11 +30,12 @@ from labkit.errors import MissingComponent
 _LONGEST_LINE = 4 << 20
 _LOOPBACK_UID = 230_000
 _HOME = "/submission"
+_OUT_OF_TIME = 128 + signal.SIGXCPU
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What code may use. seconds: wall time of the whole run. memory: bytes of address space of a process.
+    """What code may use. seconds: processor time of a process. memory: bytes of its address space.
 
     processes, files: how many at once. disk: bytes that may be written, in memory.
     """
@@ -44,6 +45,11 @@ class Limits:
     processes: int = 16
     files: int = 64
     disk: int = 64 << 20
+
+    @property
+    def wall(self) -> float:
+        """Seconds until a run is ended, whatever it waits for; a busy machine must not fail honest code."""
+        return 3 * self.seconds + 10
 
 
 class SandboxTimeout(Exception):
@@ -129,7 +135,7 @@ def command(limits: Limits, role: str) -> list[str]:
             "processes": limits.processes,
             "files": limits.files,
             "disk": limits.disk,
-            "cpu": int(limits.seconds) + 5,
+            "cpu": max(1, int(limits.seconds)),
             "uid": uid,
         }
     )
@@ -181,6 +187,8 @@ class Conversation:
             status = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             return SandboxDied("it closed its output")
+        if status == _OUT_OF_TIME:
+            return SandboxTimeout()
         names = {137: "it was killed, for memory or processes", 153: "it wrote too much"}
         return SandboxDied(names.get(status, f"it ended with status {status}"))
 
@@ -210,7 +218,7 @@ def sandbox(limits: Limits, role: str) -> Iterator[Conversation]:
         talk.timed_out = True
         _kill(process)
 
-    timer = threading.Timer(limits.seconds, expire)
+    timer = threading.Timer(limits.wall, expire)
     timer.daemon = True
     timer.start()
     try:

@@ -56,7 +56,12 @@ class Fact:
         document = {"source": self.source, "value": value, "raw": self.raw, "why": self.why}
         if self.missing:
             document["missing"] = self.missing.value
-        return {key: entry for key, entry in document.items() if entry not in (None, "")}
+        # An empty value is a value: /sys/power/state of a machine that cannot sleep.
+        return {
+            key: entry
+            for key, entry in document.items()
+            if entry is not None and (entry != "" or key == "value")
+        }
 
 
 class LogState(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labkit.kernel._host import ALLOW, REFUSAL
 from labkit.kernel._install import DISPLAY_NAME, NAME, Installed, install, kernelspec
 
-__all__ = ["DISPLAY_NAME", "NAME", "Installed", "install", "kernelspec"]
+__all__ = ["ALLOW", "DISPLAY_NAME", "NAME", "REFUSAL", "Installed", "install", "kernelspec"]

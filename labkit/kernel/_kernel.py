@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -15,6 +16,7 @@ from labkit.console import Listener, open_documents
 from labkit.errors import LabkitError, UsageError
 from labkit.kernel import _guest, _magics, _rich
 from labkit.kernel._history import History
+from labkit.kernel._host import HostPermission
 from labkit.kernel._output import INTERVAL, Publisher
 from labkit.kernel._start import Starting
 from labkit.learn import Notebook
@@ -58,6 +60,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         self._base: Any = self  # the base class has no types
         self._guest: Starting = cast(Any, self.parent).starting
         self._cells = History()
+        self._host_permission = HostPermission(os.environ)
         self._predictions = Notebook(self._guest.session.settings)
         self._lost = 0
         self._greeted = False
@@ -84,7 +87,9 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
     ) -> dict[str, Any]:
         """Run one cell; whatever happens, one reply."""
         publisher = Publisher(self._publish(silent), self._guest.session.settings.output_limit, self._log)
-        context = _magics.Context(self._guest.session, publisher, self._predictions)
+        context = _magics.Context(
+            self._guest.session, publisher, self._predictions, permission=self._host_permission
+        )
         self._cell, self._interrupts = context, 0
         error: tuple[str, str, list[str]] | None = None
         outcome = _magics.CellOutcome()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from labkit import process
 from labkit.errors import UsageError
+from labkit.kernel._host import HostPermission
 from labkit.kernel._output import Publisher
 from labkit.kernel._session import GuestSession
 from labkit.learn import Kind, Notebook, make_question
@@ -43,6 +44,7 @@ class MagicCall:
     name: str
     argument: str
     body: str
+    code: str = ""
 
 
 @dataclass
@@ -54,13 +56,14 @@ class Context:
     predictions: Notebook = field(default_factory=Notebook)
     ask: Callable[[str, bool], str | None] | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
+    permission: HostPermission = field(default_factory=lambda: HostPermission(os.environ))
 
 
 def find(code: str) -> MagicCall | None:
     """The magic that a cell calls; None where the cell is for the guest's shell."""
     first, _, body = code.lstrip("\n").partition("\n")
     if match := re.fullmatch(r"%%(\w+)[ \t]*(.*)", first.rstrip()):
-        return MagicCall(match[1], match[2], body) if f"%%{match[1]}" in MAGICS else None
+        return MagicCall(match[1], match[2], body, code) if f"%%{match[1]}" in MAGICS else None
     if (match := re.fullmatch(r"%(\w+)[ \t]*(.*)", first.rstrip())) and not body.strip():
         return MagicCall(match[1], match[2], "") if f"%{match[1]}" in MAGICS else None
     return None
@@ -77,6 +80,7 @@ def call(magic: MagicCall, context: Context) -> CellOutcome:
 
 
 def _host(magic: MagicCall, context: Context) -> CellOutcome:
+    context.permission.require(magic.code, context.ask)
     words = ["bash", "-c", magic.body, "bash", *magic.argument.split()]
     done = process.run(words, timeout=86400.0, env=os.environ, cancelled=context.interrupted)
     context.publisher.output(done.stdout)

@@ -5,11 +5,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from labkit.runs._record import Chapter, Reported, Run, read_record
+from labkit.runs._execute import CellFailure, Execution
+from labkit.runs._parameters import RUN_DIR, assign
+from labkit.runs._record import (
+    Chapter,
+    Reported,
+    Run,
+    collect_host,
+    collect_versions,
+    read_record,
+    read_results,
+    result_files,
+    write_record,
+)
 from labkit.runs._refresh import Refreshed, read_patterns, refresh
-from labkit.runs._runner import CELL_TIMEOUT, RunPlan, plan_run, run_plan
+from labkit.runs._runner import (
+    CELL_TIMEOUT,
+    RunPlan,
+    check_kernels,
+    complete,
+    execute_guarded,
+    plan_run,
+    run_plan,
+)
 from labkit.runs._site import publish
-from labkit.runs._source import find_notebooks, repository
+from labkit.runs._source import NotebookSource, find_notebooks, load_source, repository
 from labkit.runs._statement import digest as statement_digest
 from labkit.runs._statement import encode as encode_statement
 
@@ -19,25 +39,39 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CELL_TIMEOUT",
+    "RUN_DIR",
     "Alteration",
+    "CellFailure",
     "Chapter",
+    "Execution",
+    "NotebookSource",
     "Refreshed",
     "Reported",
     "Run",
     "RunCheck",
     "RunPlan",
+    "assign",
     "attest_run",
+    "check_kernels",
     "check_run",
+    "collect_host",
+    "collect_versions",
+    "complete",
     "encode_statement",
+    "execute_guarded",
     "find_notebooks",
+    "load_source",
     "plan_run",
     "publish",
     "read_patterns",
     "read_record",
+    "read_results",
     "refresh",
     "repository",
+    "result_files",
     "run_plan",
     "statement_digest",
+    "write_record",
 ]
 
 # Loaded on first use: every notebook's process imports this package, and few need attestation.

@@ -28,7 +28,7 @@ from labkit.runs._statement import (
     STATEMENT,
     canonical_notebook,
     digest,
-    digest_files,
+    digest_entry,
     encode,
     read_file,
 )
@@ -214,6 +214,7 @@ class _Check:
                 and all(isinstance(value, str) for value in statement["files"].values())
                 and all(isinstance(value, str) for value in statement["boot"]["evidence"].values())
                 and len(statement["boot"]["rtmr"]) == 4
+                and isinstance(statement["chapters"], list)
             )
             attested = int(statement["attested"])
             policy_of(statement["boot"], bytes(64))
@@ -227,16 +228,12 @@ class _Check:
         return dict(statement)
 
     def _files(self, statement: Mapping[str, Any]) -> None:
-        try:
-            there = digest_files(self.directory)
-        except DataError as error:
-            self._add("files", error.message)
-            return
+        there, odd = self._digests()
         expected = statement["files"]
         canonical = {part["notebook"]: part["canonical_sha256"] for part in statement["chapters"]}
         # Of several files with one content the first in order gives the name.
         swapped = {value: name for name, value in sorted(expected.items(), reverse=True)}
-        for name in sorted(expected.keys() | there.keys()):
+        for name in sorted((expected.keys() | there.keys()) - odd):
             if name not in there:
                 self._add(name, "is missing")
             elif name not in expected:
@@ -245,6 +242,21 @@ class _Check:
                 other = swapped.get(there[name])
                 what = f"is now a copy of {other}" if other else self._changed(name, canonical.get(name))
                 self._add(name, what)
+
+    def _digests(self) -> tuple[dict[str, str], set[str]]:
+        """Digests of all files, and the names of what has none; each of those is a finding by itself."""
+        there: dict[str, str] = {}
+        odd = set()
+        try:
+            for entry in entries(self.directory, skip=FOLDER):
+                try:
+                    there |= digest_entry(self.directory, entry)
+                except DataError as error:
+                    self._add(entry.name, error.message)
+                    odd.add(entry.name)
+        except DataError as error:
+            self._add("files", error.message)
+        return there, odd
 
     def _changed(self, name: str, canonical: str | None) -> str:
         if canonical is None:

@@ -210,10 +210,14 @@ def _tags(cell: Any) -> list[str]:
     return list(cell.metadata.get("tags", ()))
 
 
+def spare_iri_grammar() -> None:
+    """Have jsonschema go without its grammar of IRIs: 3 s of every start, and no notebook holds one."""
+    sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))
+
+
 def main(argv: list[str]) -> int:
     """Run the job whose file is ``argv[0]``; what the kernel says on its own goes to the job's log."""
-    # jsonschema would build a grammar of IRIs, half of papermill's import time; no notebook holds one.
-    sys.modules["rfc3987_syntax"] = cast(ModuleType, None)
+    spare_iri_grammar()
     # The guard above this process ends what it leaves; without one this process ends, and the kernel with it.
     die_with_parent()
     job = Job(**json.loads(Path(argv[0]).read_text()))

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,9 @@ from typing import Any
 
 from labkit import process
 from labkit.errors import MissingComponent, StorageError, UsageError
-from labkit.runs._execute import CellFailure, Execution, Job
+from labkit.kernel import ALLOW, REFUSAL
+from labkit.kernel import NAME as KERNEL_NAME
+from labkit.runs._execute import CellFailure, Execution, Job, judge
 from labkit.runs._parameters import assign
 from labkit.runs._record import (
     Chapter,
@@ -53,6 +56,7 @@ class RunPlan:
     directory: Path
     timeout: float
     start: Path
+    allow_host: bool = False
 
 
 def plan_run(
@@ -63,13 +67,15 @@ def plan_run(
     timeout: float = CELL_TIMEOUT,
     start: Path | None = None,
     now: datetime | None = None,
+    allow_host: bool = False,
 ) -> RunPlan:
     """Check a request to run notebooks; writes nothing.
 
     notebooks: paths or chapter names; none means the guided chapters in order.
     parameters: each goes to the notebooks that have it; text is parsed as ``-p`` does.
     output: the run directory, which must be new or empty; ``runs/<UTC time>`` by default.
-    timeout: seconds a cell may take. start: the folder that paths are relative to.
+    timeout: seconds a cell may take. start: the folder that paths are relative to. allow_host: cells of a
+    notebook for the TDVM may run on the host (``%%host``); otherwise only those of labkit's own notebooks.
 
     Raises:
         UsageError: a notebook is missing, a parameter unknown, the directory in use.
@@ -83,7 +89,7 @@ def plan_run(
     check_kernels(sources)
     directory = _directory(output, here, now or datetime.now(UTC))
     values = assign(sources, parameters or {}, directory)
-    return RunPlan(sources, values, directory, timeout, here)
+    return RunPlan(sources, values, directory, timeout, here, allow_host)
 
 
 def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: None) -> Run:
@@ -140,6 +146,7 @@ def _run_chapter(plan: RunPlan, source: NotebookSource) -> tuple[Chapter, dict[s
             log=plan.directory / "logs" / f"{source.name}.log",
             scratch=plan.directory,
             timeout=plan.timeout,
+            allow_host=plan.allow_host,
         )
         status = "passed" if outcome.failure is None else "failed"
     except KeyboardInterrupt:
@@ -166,6 +173,7 @@ def _run_chapter(plan: RunPlan, source: NotebookSource) -> tuple[Chapter, dict[s
         results=names,
         failure=outcome.failure,
         left_behind=left,
+        host_cells=host_cells(data) if data is not None and source.kernel == KERNEL_NAME else (),
     )
     return chapter, versions
 
@@ -178,13 +186,18 @@ def execute_guarded(
     log: Path,
     scratch: Path,
     timeout: float,
+    allow_host: bool = False,
+    deadline: float | None = None,
+    cancelled: threading.Event | None = None,
 ) -> tuple[Execution, tuple[str, ...]]:
     """Run one notebook in its own guarded process; also returns the names of processes it left behind.
 
     log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed, and
     where the record of the kernel's own TDVM is left, if it has one.
-    timeout: seconds a cell may take.
+    timeout: seconds a cell may take. deadline: seconds the whole notebook may take.
+    cancelled: another thread ends the notebook by it; what it came to is then of no use.
     """
+    longest = min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST)
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=scratch) as name:
         folder = Path(name)
         job = Job(
@@ -200,20 +213,42 @@ def execute_guarded(
         guard = [*python, "labkit.runs._guard", str(os.getpid())]
         done = process.run(
             [*guard, *python, "labkit.runs._execute", folder / "job.json"],
-            timeout=min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST),
-            env={**os.environ, **_environment(folder, scratch)},
+            timeout=longest if deadline is None else min(deadline, longest),
+            env={**os.environ, **_environment(folder, scratch), **({ALLOW: "1"} if allow_host else {})},
             grace=_GRACE,
+            cancelled=cancelled,
         )
         left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
         outcome = _read_json(folder / "outcome.json")
         if outcome is not None:
             return Execution.from_dict(outcome), left
+    if done.timed_out and deadline is not None:
+        stopped = ("DeadlineExceeded", f"The notebook took longer than {deadline:g} s.")
+        if _read_json(output) is not None:
+            return judge(job, stopped), left
+        return Execution(0, 0, CellFailure(None, None, "", *stopped)), left
     if shutil.disk_usage(scratch).free < _LEAST_SPACE:
         raise StorageError(f"The disk that holds {scratch} is full.", "Free some space, and run again.")
     with log.open("ab") as more:
         more.write(done.stderr)
     why = f"its process ended with status {done.status}; the log {log.name} may say why"
     return Execution(0, 0, CellFailure(None, None, "", "ProcessEnded", why)), left
+
+
+def complete(source: NotebookSource, output: Path) -> Execution | None:
+    """The outcome of a notebook that ran to its end though nobody lived to say so; None where it did not."""
+    notebook = _read_json(output)
+    if notebook is None:
+        return None
+    states = [
+        cell.get("metadata", {}).get("papermill", {}).get("status")
+        for cell in notebook.get("cells", ())
+        if cell.get("cell_type") == "code"
+    ]
+    if not states or any(state != "completed" for state in states):
+        return None
+    outcome = judge(Job(str(source.path), str(output), "", "", {}, 0.0), None)
+    return outcome if outcome.failure is None and outcome.cells_run == outcome.cells else None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -236,6 +271,19 @@ def _environment(folder: Path, records: Path) -> dict[str, str]:
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
     }
+
+
+def host_cells(data: bytes) -> tuple[int, ...]:
+    """Places (from 0) of the cells of an executed notebook for the TDVM that ran on the host instead."""
+    found = []
+    for place, cell in enumerate(json.loads(data)["cells"]):
+        source = cell.get("source", "")
+        text = "".join(source) if isinstance(source, list) else str(source)
+        refused = any(str(output.get("evalue", "")).startswith(REFUSAL) for output in cell.get("outputs", ()))
+        ran = cell.get("cell_type") == "code" and cell.get("execution_count") is not None
+        if ran and not refused and text.lstrip("\n").startswith("%%host"):
+            found.append(place)
+    return tuple(found)
 
 
 def content_digest(data: bytes, directory: Path) -> str:

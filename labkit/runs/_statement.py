@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError
-from labkit.files import entries, printable, read_below
+from labkit.files import FolderEntry, entries, printable, read_below
 from labkit.runs._record import Run
 
 FOLDER = "attestation"
@@ -98,15 +98,23 @@ def digest_files(directory: Path) -> dict[str, str]:
     Raises:
         DataError: there is a link, a socket or the like, or a file that cannot be read or is far too large.
     """
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries(directory, skip=FOLDER):
-        if entry.empty:
-            found[f"{entry.name}/"] = ""
-        elif entry.kind:
-            raise DataError(f"{printable(entry.name)} is {entry.kind}, no regular file.", _REMEDY)
-        else:
-            found[entry.name] = hashlib.sha256(read_file(directory, entry.name)).hexdigest()
+        found |= digest_entry(directory, entry)
     return found
+
+
+def digest_entry(directory: Path, entry: FolderEntry) -> dict[str, str]:
+    """Name and SHA-256 of one thing below a run's directory, as ``digest_files`` has them.
+
+    Raises:
+        DataError: it is a link, a socket or the like, or a file that cannot be read or is far too large.
+    """
+    if entry.empty:
+        return {f"{entry.name}/": ""}
+    if entry.kind:
+        raise DataError(f"{printable(entry.name)} is {entry.kind}, no regular file.", _REMEDY)
+    return {entry.name: hashlib.sha256(read_file(directory, entry.name)).hexdigest()}
 
 
 def read_file(directory: Path, relative: str) -> bytes:

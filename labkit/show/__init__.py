@@ -6,13 +6,15 @@ from labkit.show import _tdx as tdx
 from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show._front_end import Place, is_live, show_view
-from labkit.show._html import badge, code, details, element, escape, join, page, pre, table
+from labkit.show._html import Markup, badge, code, details, element, escape, join, page, pre, table
 from labkit.show._learn import outcome_view, predictions_view, question_view
 from labkit.show._measure import diff_view, event_table, scrolled, section_table
 from labkit.show._progress import done_view, progress_view
+from labkit.show._recorded import record, recorded
 from labkit.show._sanitize import sanitize
 from labkit.show._site import Link, chapter_page, run_index
 from labkit.show._stepper import stepper, storyboard
+from labkit.show._study import failure_bars, move_table, study_page, study_table, time_bars
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
@@ -22,6 +24,7 @@ from labkit.show._view import View
 __all__ = [
     "FieldSpan",
     "Link",
+    "Markup",
     "Place",
     "TreeNode",
     "View",
@@ -37,12 +40,14 @@ __all__ = [
     "element",
     "escape",
     "event_table",
+    "failure_bars",
     "field_table",
     "field_view",
     "fold",
     "hex_map",
     "is_live",
     "join",
+    "move_table",
     "one_line",
     "outcome_view",
     "page",
@@ -51,6 +56,8 @@ __all__ = [
     "predictions_view",
     "progress_view",
     "question_view",
+    "record",
+    "recorded",
     "register_fold",
     "run_index",
     "sanitize",
@@ -61,8 +68,11 @@ __all__ = [
     "stamp",
     "stepper",
     "storyboard",
+    "study_page",
+    "study_table",
     "table",
     "tdx",
+    "time_bars",
     "tree_html",
     "tree_text",
     "trust_chain",

@@ -125,6 +125,6 @@ def _style(text: str) -> str:
         name, colon, value = declaration.partition(":")
         name, value = name.strip().lower(), value.strip()
         good = colon and name in _STYLES and _VALUE.fullmatch(value)
-        if good and not (name.startswith("margin") and _NEGATIVE.search(value)):
+        if good and not _NEGATIVE.search(value):
             kept.append(declaration.strip())
     return ";".join(kept)

@@ -120,6 +120,26 @@ def _status(word: str) -> Markup:
     return element("span", _WORDS.get(word, word), class_=f"status {word}")
 
 
+def document(title: str, *body: object) -> Markup:
+    """A page of the site: no script, nothing from the network."""
+    return _page(title, "", *body)
+
+
+def link_to(link: Link) -> Markup:
+    """A link as markup."""
+    return _link(link)
+
+
+def status_word(word: str) -> Markup:
+    """What became of a chapter or row, as a mark and a word."""
+    return _status(word)
+
+
+def badge_of(entry: Mapping[str, Any]) -> Markup:
+    """The stamp of what a record reports; nothing where it reports none."""
+    return _badge(entry)
+
+
 def _badge(entry: Mapping[str, Any]) -> Markup:
     return badge(Trust(entry["trust"])) if entry.get("trust") else Markup()
 

@@ -11,19 +11,41 @@ from collections.abc import Callable
 
 from labkit.tdx import _params
 from labkit.tdx._machine import Call, GuestExit, GuestFault, Machine, Refused, SeamMachineCheck, not_modelled
-from labkit.tdx._mng import FIELD_TD_CTLS, TD_CTLS_PENDING_VE_DISABLE, read_td_field
+from labkit.tdx._metadata import (
+    NO_FIELD,
+    SYS_FIELDS,
+    TD_CTLS,
+    TD_CTLS_PENDING_VE_DISABLE,
+    TD_FIELDS,
+    Accessor,
+    find_field,
+    next_field,
+    readable_field,
+    same_field,
+    sys_value,
+    td_value,
+    write_masked,
+)
 from labkit.tdx._objects import Tdvps, VeInfo
 from labkit.tdx._phys import Key
 from labkit.tdx._report import REPORT_SIZE, mac_ok, make_report
 from labkit.tdx._sept import entry_page, entry_state, make_entry
 from labkit.tdx._states import SEPT_ALLOWED, TRAITS, Septe
 from labkit.tdx._status import Operand, Status
-from labkit.tdx._sys import read_field
-from labkit.tdx._vp import EEQ_ACCEPT, EEQ_PENDING, EXIT_EPT_VIOLATION, EXIT_EXCEPTION, EXIT_TDCALL, GPRS
-from labkit.tdx._vp import ept_violation as _ept_violation
+from labkit.tdx._vp import (
+    EEQ_ACCEPT,
+    EEQ_PENDING,
+    EXIT_EPT_VIOLATION,
+    EXIT_EXCEPTION,
+    EXIT_TDCALL,
+    GPRS,
+    ept_violation,
+    external_interrupt,
+)
 
 _MACHINE_CHECK = 0x80000312
 _MASK_NEVER = 1 << 0 | 1 << 1 | 1 << 4
+_READ, _WRITE = 1, 2
 
 
 def translate(m: Machine, vp: Tdvps, gpa: int, write: bool) -> tuple[int, Key]:
@@ -37,8 +59,14 @@ def translate(m: Machine, vp: Tdvps, gpa: int, write: bool) -> tuple[int, Key]:
     width = tdcs.gpa_width
     if gpa >> width:
         raise GuestFault("#PF", gpa)
-    if gpa >> width - 1:
-        return _translate_shared(m, vp, gpa, write)
+    return _walk(m, vp, gpa, write, _WRITE if write else _READ)
+
+
+def _walk(m: Machine, vp: Tdvps, gpa: int, write: bool, access: int) -> tuple[int, Key]:
+    """Translate an address of the guest's width; access is what a violation reports."""
+    tdcs = vp.tdr.tdcs
+    if gpa >> tdcs.gpa_width - 1:
+        return _translate_shared(m, vp, gpa, access)
     assert vp.tdr.key is not None
     hit = vp.tlb.get(gpa >> 12)
     if hit is not None and (hit[1] or not write):
@@ -49,36 +77,36 @@ def translate(m: Machine, vp: Tdvps, gpa: int, write: bool) -> tuple[int, Key]:
     entry = page.entries[index]
     traits = TRAITS[entry_state(entry)]
     if traits.writable or (traits.readable and not write):
-        first = entry_page(entry) & m.pa_mask >> 12
+        first = entry_page(entry)
         pfn = first + (gpa >> 12 & (1 << 9 * level) - 1)
         vp.tlb[gpa >> 12] = pfn, traits.writable
         return pfn << 12 | gpa & 0xFFF, vp.tdr.key
     if traits.acceptable and not tdcs.pending_ve_disable:
-        raise_ve(vp, gpa, write)
-    raise _ept_violation(gpa, write, EEQ_PENDING if traits.acceptable else 0)
+        raise_ve(vp, gpa, access)
+    raise ept_violation(gpa, access, EEQ_PENDING if traits.acceptable else 0)
 
 
-def _translate_shared(m: Machine, vp: Tdvps, gpa: int, write: bool) -> tuple[int, Key]:
+def _translate_shared(m: Machine, vp: Tdvps, gpa: int, access: int) -> tuple[int, Key]:
     tdcs = vp.tdr.tdcs
     target = tdcs.shared_ept.get((gpa & (1 << tdcs.gpa_width - 1) - 1) >> 12)
     if target is None:
-        raise _ept_violation(gpa, write)
+        raise ept_violation(gpa, access)
     keyid = target >> m.hkid_shift
     if m.is_private(keyid):
         # A private KeyID in the shared tables is reserved bits there: EPT misconfiguration in the host.
-        raise _ept_violation(gpa, write)
+        raise ept_violation(gpa, access)
     return target & m.pa_mask | gpa & 0xFFF, m.shared_key(keyid)
 
 
-def raise_ve(vp: Tdvps, gpa: int, write: bool) -> None:
-    """Give the guest a #VE for an EPT violation; a second one before the first was read is fatal to it.
+def raise_ve(vp: Tdvps, gpa: int, access: int) -> None:
+    """Give the guest a #VE for an EPT violation; before the last one was read it gets a #DF instead.
 
     Raises:
         GuestFault: always.
     """
     if vp.ve_info is not None:
         raise GuestFault("#DF", gpa)
-    vp.ve_info = VeInfo(EXIT_EPT_VIOLATION, 2 if write else 1, gpa, gpa)
+    vp.ve_info = VeInfo(EXIT_EPT_VIOLATION, access, gpa, gpa)
     raise GuestFault("#VE", gpa)
 
 
@@ -119,18 +147,26 @@ def machine_check(vp: Tdvps, gpa: int) -> None:
     raise GuestExit(code, rcx=0, rdx=0, r8=gpa & ~0xFFF, r9=_MACHINE_CHECK)
 
 
-def _module_load(m: Machine, call: Call, gpa: int, size: int) -> bytes:
-    address, key = translate(m, call.vp, gpa, write=False)
+def _module_load(m: Machine, call: Call, gpa: int, size: int, operand: int) -> bytes:
+    address, key = _module_translate(m, call, gpa, _READ, operand)
     read = m.memory.read(address, size, key)
     if read.poison:
         raise SeamMachineCheck
     return read.data
 
 
-def _module_store(m: Machine, call: Call, gpa: int, data: bytes) -> None:
-    address, key = translate(m, call.vp, gpa, write=True)
+def _module_store(m: Machine, call: Call, gpa: int, data: bytes, operand: int) -> None:
+    # The module maps the page for reading and writing, and a violation reports both.
+    address, key = _module_translate(m, call, gpa, _READ | _WRITE, operand)
     if m.memory.write(address, data, key):
         raise SeamMachineCheck
+
+
+def _module_translate(m: Machine, call: Call, gpa: int, access: int, operand: int) -> tuple[int, Key]:
+    """Translate an address that the guest gave to the module."""
+    if gpa >> call.tdcs.gpa_width:
+        raise Refused(Status.OPERAND_INVALID | operand)
+    return _walk(m, call.vp, gpa, bool(access & _WRITE), access)
 
 
 def vp_vmcall(_: Machine, call: Call) -> None:
@@ -153,7 +189,8 @@ def vp_info(_: Machine, call: Call) -> None:
     """VP.INFO: RCX width, RDX attributes, R8 vCPUs (now, at most), R9 this one's index."""
     tdcs = call.tdcs
     counts = tdcs.num_vcpus | tdcs.params.max_vcpus << 32
-    call.out.update(rcx=tdcs.gpa_width, rdx=tdcs.params.attributes, r8=counts, r9=call.vp.index, r10=0, r11=0)
+    # R10 bit 0: this module has SYS.RD and its kin.
+    call.out.update(rcx=tdcs.gpa_width, rdx=tdcs.params.attributes, r8=counts, r9=call.vp.index, r10=1, r11=0)
 
 
 def rtmr_extend(m: Machine, call: Call) -> None:
@@ -161,7 +198,7 @@ def rtmr_extend(m: Machine, call: Call) -> None:
     if call.rcx & 0x3F:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
     m.private_gpa(call.tdcs, call.rcx)
-    data = _module_load(m, call, call.rcx, 48)
+    data = _module_load(m, call, call.rcx, 48, Operand.RCX)
     if call.rdx > 3:
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
     m.busy(Operand.RTMR, "RTMR", call.tdr.pfn << 12)
@@ -174,17 +211,17 @@ def mr_report(m: Machine, call: Call) -> None:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
     if call.rdx & 0x3F:
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
-    data = _module_load(m, call, call.rdx, 64)
+    data = _module_load(m, call, call.rdx, 64, Operand.RDX)
     if call.r8:
         raise Refused(Status.OPERAND_INVALID | Operand.R8)
-    _module_store(m, call, call.rcx, make_report(call.tdcs, data, m.report_key))
+    _module_store(m, call, call.rcx, make_report(call.tdcs, data, m.report_key), Operand.RCX)
 
 
 def mr_verifyreport(m: Machine, call: Call) -> None:
     """MR.VERIFYREPORT: whether the REPORTMACSTRUCT at RCX was made on this platform."""
     if call.rcx & 0xFF:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
-    structure = _module_load(m, call, call.rcx, 256)
+    structure = _module_load(m, call, call.rcx, 256, Operand.RCX)
     if any(structure[16:32]):
         raise Refused(Status.INVALID_CPUSVN)
     if not mac_ok(structure, m.report_key):
@@ -201,7 +238,11 @@ def veinfo_get(_: Machine, call: Call) -> None:
 
 
 def page_accept(m: Machine, call: Call) -> None:
-    """MEM.PAGE.ACCEPT: zero an offered page and map it; an absent one is a TD exit, not an error."""
+    """MEM.PAGE.ACCEPT: zero an offered page and map it; an absent one is a TD exit, not an error.
+
+    2 MiB are zeroed page by page, and an interrupt for the host comes in between: the guest's instruction is
+    then not over, and runs again when the guest does.
+    """
     gpa, level = m.split_gpa(call, 0, 1)
     sept = call.tdcs.sept
     page, index, at = sept.walk(gpa, level)
@@ -212,19 +253,29 @@ def page_accept(m: Machine, call: Call) -> None:
     if at != level:
         if TRAITS[state].readable:
             raise Refused(Status.PAGE_ALREADY_ACCEPTED | at)
-        raise _ept_violation(gpa, True, EEQ_ACCEPT)
+        raise _not_acceptable(gpa, level, at, state)
     m.busy(Operand.RCX, "SEPT_ENTRY", gpa)
     if state in (Septe.NL_MAPPED, Septe.NL_BLOCKED):
         raise Refused(Status.PAGE_SIZE_MISMATCH | at)
     if TRAITS[state].readable:
         raise Refused(Status.PAGE_ALREADY_ACCEPTED | at)
     if state not in SEPT_ALLOWED[call.leaf.name]:
-        raise _ept_violation(gpa, True, EEQ_ACCEPT)
-    first = entry_page(entry) & m.pa_mask >> 12
+        raise _not_acceptable(gpa, level, at, state)
+    first = entry_page(entry)
     for pfn in range(first, first + (1 << 9 * level)):
         m.memory.clear_page(pfn, call.tdr.key)
+        if level and call.lp.interrupt:
+            call.lp.interrupt = False
+            raise external_interrupt()
     accepted = Septe.MAPPED if state is Septe.PENDING else Septe.EXPORTED_DIRTY
-    sept.set(page, index, make_entry(accepted, entry_page(entry)))
+    sept.set(page, index, make_entry(accepted, first))
+
+
+def _not_acceptable(gpa: int, level: int, at: int, state: Septe) -> GuestExit:
+    """The exit of an ACCEPT: the level that was asked for, level and state of the entry that was found."""
+    traits = TRAITS[state]
+    info = level | at << 3 | traits.public << 6 | traits.leaf << 14
+    return ept_violation(gpa, _WRITE, EEQ_ACCEPT, info)
 
 
 def page_attr(m: Machine, call: Call) -> None:
@@ -233,31 +284,42 @@ def page_attr(m: Machine, call: Call) -> None:
     m.private_gpa(call.tdcs, gpa)
     page, index, _ = call.tdcs.sept.walk(gpa, 0)
     if entry_state(page.entries[index]) not in SEPT_ALLOWED[call.leaf.name]:
-        raise _ept_violation(gpa, False)
+        raise ept_violation(gpa, _READ)
     raise not_modelled(call.leaf.name)
 
 
 def vm_rd(_: Machine, call: Call) -> None:
-    """VM.RD: a TD-scope field; RDX names it."""
-    call.out.update(rdx=call.rdx, r8=read_td_field(call.tdcs, call.rdx))
+    """VM.RD: a TD-scope field, named by RDX; version 1 also gives the next one in RDX."""
+    call.out["r8"] = 0
+    if call.rcx:
+        raise Refused(Status.OPERAND_INVALID | Operand.RCX)
+    field = readable_field(TD_FIELDS, call.rdx, Accessor.GUEST)
+    if call.version:
+        call.out["rdx"] = next_field(field, Accessor.GUEST)
+    call.out["r8"] = td_value(call.tdcs, call.rdx)
 
 
 def vm_wr(_: Machine, call: Call) -> None:
-    """VM.WR: TD_CTLS bit 0, where TD_PARAMS made it flexible; R8 the value, R9 the mask."""
+    """VM.WR: TD_CTLS bit 0, which may change where TD_PARAMS made it flexible; R8 the value, R9 the mask."""
     tdcs = call.tdcs
-    old = read_td_field(tdcs, call.rdx)
-    flexible = tdcs.params.config_flags & _params.CONFIG_FLEXIBLE_PENDING_VE
-    if call.rdx != FIELD_TD_CTLS or not flexible:
-        raise Refused(Status.METADATA_FIELD_NOT_WRITABLE)
-    if call.r8 & call.r9 & ~TD_CTLS_PENDING_VE_DISABLE:
+    call.out["r8"] = 0
+    if call.rcx:
+        raise Refused(Status.OPERAND_INVALID | Operand.RCX)
+    find_field(TD_FIELDS, call.rdx)
+    writable = TD_CTLS_PENDING_VE_DISABLE if same_field(call.rdx, TD_CTLS) else 0
+    old = td_value(tdcs, call.rdx)
+    new = write_masked(old, call.r8, call.r9, writable)
+    if new != old and not tdcs.params.config_flags & _params.CONFIG_FLEXIBLE_PENDING_VE:
         raise Refused(Status.METADATA_FIELD_VALUE_NOT_VALID)
-    tdcs.pending_ve_disable = bool((old & ~call.r9 | call.r8 & call.r9) & TD_CTLS_PENDING_VE_DISABLE)
+    tdcs.pending_ve_disable = bool(new & TD_CTLS_PENDING_VE_DISABLE)
     call.out["r8"] = old
 
 
-def sys_rd(_: Machine, call: Call) -> None:
-    """SYS.RD: a field of the module; RDX names it."""
-    call.out.update(rdx=call.rdx, r8=read_field(call.rdx))
+def sys_rd(m: Machine, call: Call) -> None:
+    """SYS.RD: a field of the module, named by RDX; RDX then names the next one."""
+    call.out.update(rdx=NO_FIELD, r8=0)
+    field = readable_field(SYS_FIELDS, call.rdx, Accessor.GUEST)
+    call.out.update(r8=sys_value(m, call.rdx), rdx=next_field(field, Accessor.GUEST))
 
 
 HANDLERS: dict[str, Callable[[Machine, Call], None]] = {

@@ -268,7 +268,7 @@ class HostileVmm(Vmm):
         if result.status >> 32:
             return log.end(Verdict.DETECTED, "address and key are part of the MAC")
         moved = "the guest read the secret" if seen == repr(SECRET) else "the guest read noise"
-        return log.end(Verdict.POSSIBLE, f"{moved} in the other page and was not told: Li has no MAC")
+        return log.end(Verdict.POSSIBLE, f"{moved} in the other page and was not told: the owner bit fits")
 
     def replay_on_bus(self) -> Attack:
         """Put an old line back at its own address."""
@@ -280,7 +280,19 @@ class HostileVmm(Vmm):
         log.add("the guest writes a new value", "a newer secret")
         memory.bus_write(old)
         _, seen = self._look(log, "the interposer puts the old line back; the guest reads", read_plain)
-        why = "the MAC covers address and key but no counter; it takes hardware on the memory bus"
+        why = "owner bit and MAC fit the old line too, no counter tells its age; it takes a probe on the bus"
+        return log.end(Verdict.POSSIBLE if seen == repr(SECRET) else Verdict.DETECTED, why)
+
+    def drop_on_bus(self) -> Attack:
+        """Let a write of the guest get lost."""
+        log = Log("drop on the bus", "let the guest believe that its old secret is gone")
+        memory = self.platform.memory
+        memory.dropped.add(self.physical(DATA))
+        log.add("an interposer drops what is written to the secret's line", "the DIMM keeps the old line")
+        self.run(self.td, overwrite(bytes(len(SECRET))))
+        log.add("the guest overwrites its secret with zeros", "the write completes")
+        _, seen = self._look(log, "the guest reads it again", read_plain)
+        why = "the old line is whole, with its owner bit and MAC: nothing says that it should be a newer one"
         return log.end(Verdict.POSSIBLE if seen == repr(SECRET) else Verdict.DETECTED, why)
 
     # What TDX does not try to stop.
@@ -335,7 +347,7 @@ ATTACKS: tuple[str, ...] = (
     "alias", "steal", "remap", "remove_without_block", "skip_track", "add_after_finalize", "measure_again",
     "run_before_finalize", "change_firmware", "pass_off_debug", "debug_read", "read_memory",
     "use_private_keyid", "corrupt", "corrupt_tables", "reuse_keyid", "free_keyid_early", "reclaim_early",
-    "enter_elsewhere", "swap_on_bus", "replay_on_bus", "lie", "refuse_service", "trace_pages",
+    "enter_elsewhere", "swap_on_bus", "replay_on_bus", "drop_on_bus", "lie", "refuse_service", "trace_pages",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from labkit.errors import UsageError
 from labkit.tdx._platform import Platform
 from labkit.tdx._replay import steps
 from labkit.tdx._sept import entry_page, entry_state
-from labkit.tdx._states import TRAITS, Septe
+from labkit.tdx._states import TRAITS, PageType, Septe
 from labkit.tdx._trace import Event, Trace
 
 _LEVELS = ("4 KiB", "2 MiB", "1 GiB", "512 GiB", "256 TiB")
@@ -41,7 +41,7 @@ def sept_walk(platform: Platform, tdr: int, gpa: int) -> list[dict[str, Any]]:
             return rows
         entry = page.entries[index]
         state = entry_state(entry)
-        target = (entry_page(entry) & platform.pa_mask >> 12) << 12
+        target = entry_page(entry) << 12
         rows.append(
             {
                 "level": level,
@@ -90,6 +90,7 @@ def _entries(platform: Platform) -> list[tuple[int, int, str, int]]:
         (pfn << 9 * level, 1 << 9 * level, entry.type.name, entry.owner << 12)
         for level, size in enumerate(platform.pamt.sizes)
         for pfn, entry in size.items()
+        if entry.type is not PageType.NDA
     )
 
 

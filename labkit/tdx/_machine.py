@@ -10,10 +10,11 @@ from typing import Any
 
 from labkit.errors import NotModelled, UsageError
 from labkit.tdx._leaves import Leaf
+from labkit.tdx._locks import Locks
 from labkit.tdx._objects import MIN_TDCX, KotEntry, Lp, Pamt, Tdcs, Tdr, Tdvps
 from labkit.tdx._params import GIB, Tdmr
 from labkit.tdx._phys import Integrity, Key, PhysicalMemory, Read
-from labkit.tdx._sept import SeptPage, entry_state
+from labkit.tdx._sept import SeptPage, entry_state, shown_entry
 from labkit.tdx._states import SEPT_ALLOWED, TRACKING_STATES, TRAITS, LifeCycle, PageType, Septe, SysState
 from labkit.tdx._status import Operand, Status
 
@@ -43,7 +44,7 @@ class GuestExit(Exception):
 
 
 class GuestFault(Exception):
-    """Inside the module: the guest gets an exception, #VE or #PF."""
+    """Inside the module: the guest gets an exception, #VE, #DF or #PF."""
 
     def __init__(self, kind: str, gpa: int) -> None:
         super().__init__(kind, gpa)
@@ -55,21 +56,24 @@ class GuestFault(Exception):
 class PlatformConfig:
     """What kind of machine to model.
 
-    max_pa: physical address bits; keyid_bits of them, at the top, hold the KeyID; private KeyIDs start at
-    private_keyid. cmrs and seamrr are (base, size) pairs in bytes. seed drives everything that hardware draws
-    at random, so that a run can be repeated. partial_write_poisons is the erratum X86_BUG_TDX_PW_MCE.
+    max_pa: physical address bits, 52 on every machine that the module starts on; keyid_bits of them, at the
+    top, hold the KeyID; private KeyIDs start at private_keyid. cmrs and seamrr are (base, size) pairs in
+    bytes. integrity: logical, as most hosts are set up, or cryptographic. cpu_signature is CPUID(1).EAX.
+    seed drives everything that hardware draws at random, so that a run can be repeated.
+    partial_write_poisons is the erratum X86_BUG_TDX_PW_MCE.
     """
 
     packages: int = 1
     lps_per_package: int = 2
-    max_pa: int = 46
+    max_pa: int = 52
     keyid_bits: int = 6
     private_keyid: int = 32
     cmrs: tuple[tuple[int, int], ...] = ((0x100000, 0x7DF00000), (4 * GIB, 4 * GIB))
     seamrr: tuple[int, int] = (0x7E000000, 0x2000000)
-    integrity: Integrity = Integrity.CRYPTOGRAPHIC
+    integrity: Integrity = Integrity.LOGICAL
     partial_write_poisons: bool = False
     cache_sub_blocks: int = 4
+    cpu_signature: int = 0x806F8
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,7 +142,9 @@ class Machine:
         self.writeback: dict[int, tuple[int, set[int]]] = {}
         self.tdrs: dict[int, Tdr] = {}
         self.vps: dict[int, Tdvps] = {}
-        self.held: set[tuple[Any, ...]] = set()
+        self.locks = Locks()
+        # Pages that the call under way has locked: the TDR or TDVPR it names.
+        self.taken: tuple[int, ...] = ()
         self.tainted: set[int] = set()
 
     # Randomness and keys.
@@ -170,36 +176,51 @@ class Machine:
     # Locks that another processor may hold while it is inside the module.
 
     @contextmanager
-    def hold(self, *lock: Any) -> Iterator[None]:
+    def hold(self, *lock: Any, shared: bool = False) -> Iterator[None]:
         """Hold a lock as if another processor were in the middle of a call.
 
-        Locks: ("PAGE", page number); ("SEPT_TREE", "OP_STATE", "TD_EPOCH" or "RTMR", TDR address);
-        ("SEPT_ENTRY", gpa); ("KOT",); ("WBCACHE", package); ("TDMR", base); ("SYS",).
+        Locks: ("PAGE", page number), and the sizes above it as in ``_locks``; ("SEPT_TREE", "OP_STATE",
+        "TD_EPOCH" or "RTMR", TDR address); ("SEPT_ENTRY", gpa); ("KOT",); ("WBCACHE", package);
+        ("TDMR", base); ("SYS",).
+
+        Raises:
+            UsageError: somebody has the lock already.
         """
-        self.held.add(lock)
+        if not self.locks.acquire(lock, exclusive=not shared):
+            raise UsageError(f"The lock {lock} is held already.", "Hold it once, or shared.")
         try:
             yield
         finally:
-            self.held.discard(lock)
+            self.locks.release(lock)
 
-    def busy(self, operand: int, *lock: Any) -> None:
-        """Refuse with OPERAND_BUSY where the lock is held."""
-        if self.held and lock in self.held:
+    def busy(self, operand: int, *lock: Any, exclusive: bool = True) -> None:
+        """Refuse with OPERAND_BUSY where the lock cannot be taken."""
+        if self.locks.holders and not self.locks.free(lock, exclusive):
+            raise Refused(Status.OPERAND_BUSY | operand)
+
+    def busy_page(self, pfn: int, level: int, operand: int, exclusive: bool) -> None:
+        """Refuse with OPERAND_BUSY where a walk to a PAMT entry would meet a lock."""
+        mine = exclusive and any(taken >> 9 * level == pfn >> 9 * level for taken in self.taken)
+        if mine or (self.locks.holders and not self.locks.page_free(pfn, level, exclusive)):
             raise Refused(Status.OPERAND_BUSY | operand)
 
     # Pages and TDs.
 
-    def page(self, address: int, operand: int, want: PageType) -> int:
-        """Check an explicit 4 KiB private page in the order of the source; return its number."""
+    def page(self, address: int, operand: int, want: PageType, exclusive: bool = True) -> int:
+        """Check an explicit 4 KiB private page in the order of the source; return its number.
+
+        Alignment and KeyID bits, memory of a TDMR, lock, type and size in the PAMT.
+        """
         if address & 0xFFF or address >> self.hkid_shift:
             raise Refused(Status.OPERAND_INVALID | operand)
         pfn = address >> 12
-        if not self.pamt.covered(pfn):
+        pamt = self.pamt
+        if not pamt.covered(pfn):
             raise Refused(Status.OPERAND_ADDR_RANGE_ERROR | operand)
-        if self.held and ("PAGE", pfn) in self.held:
-            raise Refused(Status.OPERAND_BUSY | operand)
-        entry = self.pamt.sizes[0].get(pfn)
-        if (entry.type if entry is not None else self.pamt.type_of(pfn)) is not want:
+        if self.taken or self.locks.holders:
+            self.busy_page(pfn, 0, operand, exclusive)
+        entry = None if pamt.large else pamt.sizes[0].get(pfn)
+        if (entry.type if entry is not None else pamt.type_of(pfn)) is not want:
             raise Refused(Status.PAGE_METADATA_INCORRECT | operand)
         return pfn
 
@@ -215,19 +236,21 @@ class Machine:
         ):
             raise Refused(Status.OPERAND_INVALID | operand)
 
-    def tdr(self, address: int, operand: int) -> Tdr:
-        """The TD whose root page stands at an address."""
-        tdr = self.tdrs[self.page(address, operand, PageType.TDR)]
+    def tdr(self, address: int, operand: int, exclusive: bool) -> Tdr:
+        """Lock the TD whose root page stands at an address."""
+        tdr = self.tdrs[self.page(address, operand, PageType.TDR, exclusive)]
         if self.tainted:
             self.intact(tdr.pfn)
+        self.taken = (tdr.pfn,)
         return tdr
 
-    def vcpu(self, address: int, operand: int) -> Tdvps:
-        """The vCPU whose root page stands at an address; its TD's lock is implied."""
-        vp = self.vps[self.page(address, operand, PageType.TDVPR)]
+    def vcpu(self, address: int, operand: int, exclusive: bool) -> Tdvps:
+        """Lock the vCPU whose root page stands at an address, and with it, shared, its TD."""
+        vp = self.vps[self.page(address, operand, PageType.TDVPR, exclusive)]
         if self.tainted:
             self.intact(vp.pfn, vp.tdr.pfn, *vp.pages)
-        self.busy(Operand.TDR, "PAGE", vp.tdr.pfn)
+        self.busy(Operand.TDR, "PAGE", vp.tdr.pfn, exclusive=False)
+        self.taken = (vp.pfn, vp.tdr.pfn)
         return vp
 
     def intact(self, *pages: int) -> None:
@@ -236,7 +259,10 @@ class Machine:
             raise SeamMachineCheck
 
     def check_td(self, leaf: Leaf, tdr: Tdr) -> None:
-        """The common TD check: fatal, keys, control pages, lock, operation state; in this order."""
+        """The common TD check: fatal, keys, control pages, lock, operation state; in this order.
+
+        A leaf that has the TDR to itself needs no lock on the operation state.
+        """
         if tdr.fatal:
             raise Refused(Status.TD_FATAL)
         if tdr.lifecycle is not LifeCycle.KEYS_CONFIGURED:
@@ -245,8 +271,8 @@ class Machine:
             raise Refused(Status.TDCS_NOT_ALLOCATED)
         if self.tainted:
             self.intact(*tdr.tdcx)
-        if self.held and ("OP_STATE", tdr.pfn << 12) in self.held:
-            raise Refused(Status.OPERAND_BUSY | Operand.OP_STATE)
+        if self.locks.holders and not (leaf.exclusive and leaf.handle == "T"):
+            self.busy(Operand.OP_STATE, "OP_STATE", tdr.pfn << 12, exclusive=False)
         assert leaf.states is not None
         if tdr.tdcs.op_state not in leaf.states:
             raise Refused(Status.OP_STATE_INCORRECT)
@@ -267,22 +293,24 @@ class Machine:
         self.private_gpa(call.tdcs, gpa)
         return gpa, level
 
-    def entry(self, call: Call, gpa: int, level: int) -> tuple[SeptPage, int, int, Septe]:
+    def entry(
+        self, call: Call, gpa: int, level: int, exclusive: bool = False
+    ) -> tuple[SeptPage, int, int, Septe]:
         """Lock the tree, walk to the entry, lock it, apply the leaf's rule on its state.
 
         Returns page, index, entry and state. On refusal RCX and RDX tell the entry where the walk ended.
         """
         tdr: Tdr = call.tdr
         sept = tdr.tdcs.sept
-        if self.held and ("SEPT_TREE", tdr.pfn << 12) in self.held:
-            raise Refused(Status.OPERAND_BUSY | Operand.SEPT_TREE)
+        if self.locks.holders:
+            self.busy(Operand.SEPT_TREE, "SEPT_TREE", tdr.pfn << 12, exclusive=exclusive)
         page, index, at = sept.walk(gpa, level)
         if self.tainted:
             self.intact(page.pfn)
         entry = page.entries[index]
         if at != level:
             raise Refused(Status.EPT_WALK_FAILED | Operand.RCX, **describe(entry, at))
-        if self.held and ("SEPT_ENTRY", gpa) in self.held:
+        if self.locks.holders and not self.locks.free(("SEPT_ENTRY", gpa), exclusive=True):
             raise Refused(Status.OPERAND_BUSY | Operand.RCX, **describe(entry, at))
         state = entry_state(entry)
         if state not in SEPT_ALLOWED[call.leaf.name]:
@@ -292,15 +320,20 @@ class Machine:
             raise Refused(code | Operand.RCX, **describe(entry, at))
         return page, index, entry, state
 
-    def quiesced(self, call: Call, entry: int, state: Septe, level: int, bepoch: int) -> None:
-        """While the TD may run: the range must be blocked, and no stale translation may be left."""
+    def quiesced(
+        self, call: Call, entry: int, state: Septe, level: int, bepoch: int, tree: int = Operand.RCX
+    ) -> None:
+        """While the TD may run: the range must be blocked, and no stale translation may be left.
+
+        tree: the operand that an unfinished tracking is blamed on.
+        """
         tdcs = call.tdcs
         if not TRAITS[state].tracked or tdcs.op_state not in TRACKING_STATES:
             return
         if not TRAITS[state].blocked:
             raise Refused(Status.GPA_RANGE_NOT_BLOCKED | Operand.RCX, **describe(entry, level))
         if not tdcs.tracked(bepoch):
-            raise Refused(Status.TLB_TRACKING_NOT_DONE | Operand.RCX)
+            raise Refused(Status.TLB_TRACKING_NOT_DONE | tree)
 
     # The host's own access to memory.
 
@@ -352,8 +385,9 @@ class Machine:
 
 
 def describe(entry: int, level: int) -> dict[str, int]:
-    """What a refusal tells about the entry: RCX the entry, RDX level and public state."""
-    return {"rcx": entry, "rdx": level | TRAITS[entry_state(entry)].public << 8}
+    """What the host is told about an entry: RCX as much of it as it may see, RDX level and public state."""
+    state = entry_state(entry)
+    return {"rcx": shown_entry(entry, state), "rdx": level | TRAITS[state].public << 8}
 
 
 def not_modelled(name: str) -> NotModelled:

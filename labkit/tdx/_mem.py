@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labkit.errors import NotModelled
+from labkit.tdx._locks import PAGE_LOCKS
 from labkit.tdx._machine import Call, Machine, Refused, SeamMachineCheck, describe, not_modelled
 from labkit.tdx._objects import PamtEntry, Tdr
 from labkit.tdx._phys import Read
@@ -26,6 +26,8 @@ _ADD = b"MEM.PAGE.ADD".ljust(16, b"\0")
 _EXTEND = b"MR.EXTEND".ljust(16, b"\0")
 _PAD = bytes(104)
 _NULL_PA = (1 << 64) - 1
+_UNUSED = 1 << 63
+SEPT_PAGES = ("r8", "r9", "r10", "r11")
 ALLOW_EXISTING = 1
 
 _UNBLOCKED = {
@@ -42,30 +44,37 @@ _BLOCKED = {
 }
 
 
-def _with_keyid(m: Machine, tdr: Tdr, pfn: int) -> int:
-    return pfn | tdr.hkid << m.hkid_shift - 12
-
-
-def _physical(m: Machine, entry: int) -> int:
-    return entry_page(entry) & m.pa_mask >> 12
-
-
 def sept_add(m: Machine, call: Call) -> None:
-    """MEM.SEPT.ADD: hang an empty page below an entry; with bit 0 of RDX an existing one is fine."""
+    """MEM.SEPT.ADD: hang an empty page below an entry; with bit 0 of RDX an existing one is fine.
+
+    Version 1 also takes pages for nested VMs in R9 to R11, all ones for none, and gives back what it did not
+    use, marked by bit 63. There are no nested VMs here.
+    """
+    pages = [plain_page(call.regs.get(name, 0)) for name in SEPT_PAGES]
     tdr: Tdr = call.tdr
     gpa, level = m.split_gpa(call, 1, tdr.tdcs.sept.top)
     page, index, entry, state = m.entry(call, gpa, level)
-    if state is not Septe.FREE:
-        if not call.regs.get("rdx", 0) & ALLOW_EXISTING:
-            raise Refused(Status.EPT_ENTRY_STATE_INCORRECT | Operand.RCX, **describe(entry, level))
-        if call.version:
-            call.out["r8"] = call.r8 | 1 << 63
-        return
-    pfn = m.page(call.r8 & ~(1 << 63), Operand.R8, PageType.NDA)
-    _own_sept_page(m, tdr, pfn)
-    tdr.tdcs.sept.add(page, index, pfn, _with_keyid(m, tdr, pfn))
+    new = pages[0]
+    pfn: int | None = None
+    if new == _NULL_PA and not call.version:
+        raise Refused(Status.OPERAND_INVALID | Operand.R8)
+    if new != _NULL_PA and state is Septe.FREE:
+        pfn = m.page(new, Operand.R8, PageType.NDA)
+    elif state is Septe.FREE or (new != _NULL_PA and not call.rdx & ALLOW_EXISTING):
+        raise Refused(Status.EPT_ENTRY_STATE_INCORRECT | Operand.RCX, **describe(entry, level))
     if call.version:
-        call.out["r8"] = _NULL_PA
+        for operand, other in zip((Operand.R9, Operand.R10, Operand.R11), pages[1:], strict=True):
+            if other != _NULL_PA:
+                raise Refused(Status.OPERAND_INVALID | operand)
+        call.out["r8"] = _NULL_PA if pfn is not None else new | _UNUSED
+    if pfn is not None:
+        _own_sept_page(m, tdr, pfn).bepoch = 0
+        tdr.tdcs.sept.add(page, index, pfn)
+
+
+def plain_page(address: int) -> int:
+    """A page operand without the mark that it was not used; all ones mean that there is none."""
+    return address if address == _NULL_PA else address & ~_UNUSED
 
 
 def page_add(m: Machine, call: Call) -> None:
@@ -77,8 +86,8 @@ def page_add(m: Machine, call: Call) -> None:
     pfn = m.page(call.r8, Operand.R8, PageType.NDA)
     assert tdr.key is not None
     m.memory.write_page(pfn, _sound(m.host_read(call.r9, 0x1000)), tdr.key)
-    page.entries[index] = make_entry(Septe.MAPPED, _with_keyid(m, tdr, pfn))
-    m.pamt.claim(pfn, PageType.REG, tdr.pfn)
+    page.entries[index] = make_entry(Septe.MAPPED, pfn)
+    m.pamt.claim(pfn, PageType.REG, tdr.pfn).bepoch = 0
     tdr.children += 1
     tdr.tdcs.measurement.update(_ADD + gpa.to_bytes(8, "little") + _PAD)
 
@@ -96,18 +105,18 @@ def mr_extend(m: Machine, call: Call) -> None:
         m.intact(page.pfn)
     entry = page.entries[index]
     state = entry_state(entry)
-    if not TRAITS[state].leaf:
+    if not TRAITS[state].readable:
         raise Refused(Status.EPT_ENTRY_NOT_PRESENT | Operand.RCX, **describe(entry, level))
     if state is not Septe.MAPPED:
         raise Refused(Status.EPT_ENTRY_NOT_PRESENT)
     assert tdr.key is not None
-    address = _leaf_address(m, entry, gpa, level)
+    address = _leaf_address(entry, gpa, level)
     data = _sound(m.memory.read(address, 256, tdr.key))
     tdcs.measurement.update(_EXTEND + gpa.to_bytes(8, "little") + _PAD + data)
 
 
-def _leaf_address(m: Machine, entry: int, gpa: int, level: int) -> int:
-    return (_physical(m, entry) << 12) + (gpa & (0x1000 << 9 * level) - 1)
+def _leaf_address(entry: int, gpa: int, level: int) -> int:
+    return (entry_page(entry) << 12) + (gpa & (0x1000 << 9 * level) - 1)
 
 
 def _sound(read: Read) -> bytes:
@@ -131,21 +140,21 @@ def page_aug(m: Machine, call: Call) -> None:
     tdr: Tdr = call.tdr
     gpa, level = m.split_gpa(call, 0, 1)
     page, index, _, _ = m.entry(call, gpa, level)
-    pfn = _free_range(m, call.r8, level) if level else m.page(call.r8, Operand.R8, PageType.NDA)
-    m.pamt.claim(pfn, PageType.REG, tdr.pfn, level)
+    pfn = _free_2m(m, call.r8) if level else m.page(call.r8, Operand.R8, PageType.NDA)
+    m.pamt.claim(pfn, PageType.REG, tdr.pfn, level).bepoch = 0
     tdr.children += 1 << 9 * level
-    tdr.tdcs.sept.set(page, index, make_entry(Septe.PENDING, _with_keyid(m, tdr, pfn)))
+    tdr.tdcs.sept.set(page, index, make_entry(Septe.PENDING, pfn))
 
 
-def _free_range(m: Machine, address: int, level: int) -> int:
-    size = 0x1000 << 9 * level
-    if address & size - 1 or address >> m.hkid_shift:
+def _free_2m(m: Machine, address: int) -> int:
+    """Check and lock an explicit free range of 2 MiB; the lock excludes every page that lies in it."""
+    if address & 0x1FFFFF or address >> m.hkid_shift:
         raise Refused(Status.OPERAND_INVALID | Operand.R8)
     pfn = address >> 12
     if not m.pamt.covered(pfn):
         raise Refused(Status.OPERAND_ADDR_RANGE_ERROR | Operand.R8)
-    m.busy(Operand.R8, "PAGE", pfn)
-    if not m.pamt.free_range(pfn, level):
+    m.busy_page(pfn, 1, Operand.R8, exclusive=True)
+    if not m.pamt.free_2m(pfn):
         raise Refused(Status.PAGE_METADATA_INCORRECT | Operand.R8)
     return pfn
 
@@ -154,7 +163,7 @@ def range_block(m: Machine, call: Call) -> None:
     """MEM.RANGE.BLOCK: no new translation through this entry; the epoch is noted in the PAMT."""
     tdcs = call.tdcs
     gpa, level = m.split_gpa(call, 0, tdcs.sept.top)
-    page, index, entry, state = m.entry(call, gpa, level)
+    page, index, entry, state = m.entry(call, gpa, level, exclusive=True)
     tdcs.sept.set(page, index, with_state(entry, _BLOCKED[state]))
     _metadata(m, entry, state, level).bepoch = tdcs.epoch
 
@@ -162,15 +171,16 @@ def range_block(m: Machine, call: Call) -> None:
 def _metadata(m: Machine, entry: int, state: Septe, level: int) -> PamtEntry:
     """The PAMT entry of the page below an entry: of its size for a leaf, 4 KiB for a table."""
     size = level if TRAITS[state].leaf else 0
-    return m.pamt.sizes[size][_physical(m, entry) >> 9 * size]
+    return m.pamt.sizes[size][entry_page(entry) >> 9 * size]
 
 
 def range_unblock(m: Machine, call: Call) -> None:
     """MEM.RANGE.UNBLOCK: undo a block, once tracked."""
     tdcs = call.tdcs
     gpa, level = m.split_gpa(call, 0, tdcs.sept.top)
-    page, index, entry, state = m.entry(call, gpa, level)
-    m.quiesced(call, entry, state, level, _metadata(m, entry, state, level).bepoch)
+    page, index, entry, state = m.entry(call, gpa, level, exclusive=True)
+    bepoch = _metadata(m, entry, state, level).bepoch
+    m.quiesced(call, entry, state, level, bepoch, Operand.SEPT_TREE)
     tdcs.sept.set(page, index, with_state(entry, _UNBLOCKED[state]))
 
 
@@ -188,8 +198,8 @@ def page_remove(m: Machine, call: Call) -> None:
     tdr: Tdr = call.tdr
     gpa, level = m.split_gpa(call, 0, 2)
     page, index, entry, state = m.entry(call, gpa, level)
-    pfn = _physical(m, entry)
-    m.busy(Operand.RCX, "PAGE", pfn)
+    pfn = entry_page(entry)
+    m.busy(Operand.RCX, PAGE_LOCKS[level], pfn >> 9 * level)
     m.quiesced(call, entry, state, level, _metadata(m, entry, state, level).bepoch)
     new = FREE_ENTRY
     if tdr.tdcs.op_state in IMPORT_STATES:
@@ -205,7 +215,7 @@ def page_relocate(m: Machine, call: Call) -> None:
     tdr: Tdr = call.tdr
     gpa, _ = m.split_gpa(call, 0, 0)
     page, index, entry, state = m.entry(call, gpa, 0)
-    source = _physical(m, entry)
+    source = entry_page(entry)
     if call.r8 == source << 12:
         raise Refused(Status.OPERAND_INVALID | Operand.R8)
     m.busy(Operand.RCX, "PAGE", source)
@@ -215,71 +225,77 @@ def page_relocate(m: Machine, call: Call) -> None:
     if not TRAITS[state].pending:
         m.memory.write_page(target, _sound(m.memory.read_page(source, tdr.key)), tdr.key)
     m.pamt.release(source)
-    m.pamt.claim(target, PageType.REG, tdr.pfn)
-    tdr.tdcs.sept.set(page, index, make_entry(_UNBLOCKED.get(state, state), _with_keyid(m, tdr, target)))
+    m.pamt.claim(target, PageType.REG, tdr.pfn).bepoch = 0
+    tdr.tdcs.sept.set(page, index, make_entry(_UNBLOCKED.get(state, state), target))
     call.out["rcx"] = source << 12
 
 
 def page_demote(m: Machine, call: Call) -> None:
-    """MEM.PAGE.DEMOTE: split a 2 MiB mapping; R8 is the new Secure EPT page."""
+    """MEM.PAGE.DEMOTE: split a mapping of 2 MiB or 1 GiB; R8 is the new Secure EPT page.
+
+    An interrupt that waits for the host ends the call before anything changed: the host repeats it.
+    """
     tdr: Tdr = call.tdr
+    sept = tdr.tdcs.sept
     gpa, level = m.split_gpa(call, 1, 2)
     page, index, entry, state = m.entry(call, gpa, level)
-    _only_2m(level)
     m.quiesced(call, entry, state, level, _metadata(m, entry, state, level).bepoch)
     pfn = m.page(call.r8, Operand.R8, PageType.NDA)
-    first = _physical(m, entry)
-    m.pamt.split(first)
+    _restartable(call)
+    first = entry_page(entry)
+    m.pamt.split(first, level)
     _own_sept_page(m, tdr, pfn)
     small = _UNBLOCKED.get(state, state)
-    tdr.tdcs.sept.add(page, index, pfn, _with_keyid(m, tdr, pfn))
-    table = tdr.tdcs.sept.pages[_with_keyid(m, tdr, pfn)]
-    table.entries = [make_entry(small, _with_keyid(m, tdr, first + i)) for i in range(512)]
-    tdr.tdcs.sept.near.clear()
+    step = 1 << 9 * (level - 1)
+    table = sept.add(page, index, pfn)
+    table.entries = [make_entry(small, first + i * step) for i in range(512)]
+    sept.near.clear()
 
 
-def _only_2m(level: int) -> None:
-    if level != 1:
-        raise NotModelled("Pages of 1 GiB are not modelled.", "Use 4 KiB and 2 MiB pages.")
-
-
-def _own_sept_page(m: Machine, tdr: Tdr, pfn: int) -> None:
-    """Make a free page a Secure EPT page of a TD."""
-    assert tdr.key is not None
-    m.pamt.claim(pfn, PageType.EPT, tdr.pfn)
-    m.memory.clear_page(pfn, tdr.key)
-    tdr.children += 1
-
-
-def page_promote(m: Machine, call: Call) -> None:
-    """MEM.PAGE.PROMOTE: merge 512 small pages in a row; RCX gives the freed Secure EPT page."""
-    tdr: Tdr = call.tdr
-    gpa, level = m.split_gpa(call, 1, 2)
-    page, index, entry, state = m.entry(call, gpa, level)
-    freed = _physical(m, entry)
-    m.busy(Operand.RCX, "PAGE", freed)
-    m.quiesced(call, entry, state, level, m.pamt.sizes[0][freed].bepoch)
-    _only_2m(level)
-    table = tdr.tdcs.sept.pages[entry_page(entry)]
-    if not _mergeable(m, table):
-        code = Status.EPT_INVALID_PROMOTE_CONDITIONS | Operand.RCX
-        raise Refused(code, **describe(entry, level))
+def _restartable(call: Call) -> None:
+    """The last point at which an interrupt can end a call without a trace."""
     if call.lp.interrupt:
         call.lp.interrupt = False
         raise Refused(Status.INTERRUPTED_RESTARTABLE)
-    m.pamt.merge(_physical(m, table.entries[0]))
+
+
+def _own_sept_page(m: Machine, tdr: Tdr, pfn: int) -> PamtEntry:
+    """Make a free page a Secure EPT page of a TD."""
+    assert tdr.key is not None
+    m.memory.clear_page(pfn, tdr.key)
+    tdr.children += 1
+    return m.pamt.claim(pfn, PageType.EPT, tdr.pfn)
+
+
+def page_promote(m: Machine, call: Call) -> None:
+    """MEM.PAGE.PROMOTE: merge 512 pages in a row into one of the next size; RCX gives the freed table.
+
+    Interrupted as DEMOTE is.
+    """
+    tdr: Tdr = call.tdr
+    gpa, level = m.split_gpa(call, 1, 2)
+    page, index, entry, state = m.entry(call, gpa, level)
+    freed = entry_page(entry)
+    m.busy(Operand.RCX, "PAGE", freed)
+    m.quiesced(call, entry, state, level, m.pamt.sizes[0][freed].bepoch)
+    table = tdr.tdcs.sept.pages[freed]
+    if not _mergeable(table):
+        code = Status.EPT_INVALID_PROMOTE_CONDITIONS | Operand.RCX
+        raise Refused(code, **describe(entry, level))
+    _restartable(call)
+    m.pamt.merge(entry_page(table.entries[0]), level)
     tdr.tdcs.sept.drop(entry)
     tdr.tdcs.sept.set(page, index, table.entries[0])
     _free_control(m, tdr, freed)
     call.out["rcx"] = freed << 12
 
 
-def _mergeable(m: Machine, table: SeptPage) -> bool:
+def _mergeable(table: SeptPage) -> bool:
     first = table.entries[0]
-    state = entry_state(first)
-    if not TRAITS[state].mapped_or_pending or _physical(m, first) & 511:
+    step = 1 << 9 * table.level
+    if not TRAITS[entry_state(first)].mapped_or_pending or entry_page(first) & 512 * step - 1:
         return False
-    return all(entry == first + (i << 12) for i, entry in enumerate(table.entries))
+    return all(entry == first + (i * step << 12) for i, entry in enumerate(table.entries))
 
 
 def _free_control(m: Machine, tdr: Tdr, pfn: int) -> None:
@@ -292,11 +308,11 @@ def sept_remove(m: Machine, call: Call) -> None:
     """MEM.SEPT.REMOVE: take an empty Secure EPT page away; RCX gives its address."""
     tdr: Tdr = call.tdr
     gpa, level = m.split_gpa(call, 1, tdr.tdcs.sept.top)
-    page, index, entry, state = m.entry(call, gpa, level)
-    freed = _physical(m, entry)
+    page, index, entry, state = m.entry(call, gpa, level, exclusive=True)
+    freed = entry_page(entry)
     m.busy(Operand.RCX, "PAGE", freed)
     m.quiesced(call, entry, state, level, m.pamt.sizes[0][freed].bepoch)
-    table = tdr.tdcs.sept.pages[entry_page(entry)]
+    table = tdr.tdcs.sept.pages[freed]
     if any(entry_state(child) is not Septe.FREE for child in table.entries):
         raise Refused(Status.EPT_PAGE_NOT_FREE | Operand.RCX, **describe(entry, level))
     tdr.tdcs.sept.drop(entry)
@@ -334,24 +350,25 @@ def mem_wr(m: Machine, call: Call) -> None:
 
 def _debug_address(m: Machine, call: Call) -> int:
     tdr: Tdr = call.tdr
+    call.out["r8"] = 0
     if not tdr.tdcs.debug:
         raise Refused(Status.TD_NON_DEBUG)
     gpa = call.rcx
     if gpa & 7:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
-    m.busy(Operand.SEPT_TREE, "SEPT_TREE", tdr.pfn << 12)
+    m.busy(Operand.SEPT_TREE, "SEPT_TREE", tdr.pfn << 12, exclusive=False)
     m.private_gpa(tdr.tdcs, gpa)
     page, index, level = tdr.tdcs.sept.walk(gpa, 0)
     if m.tainted:
         m.intact(page.pfn)
     entry = page.entries[index]
     state = entry_state(entry)
-    if level and not TRAITS[state].leaf:
+    if not TRAITS[state].readable:
         raise Refused(Status.EPT_ENTRY_NOT_PRESENT | Operand.RCX, **describe(entry, level))
     m.busy(Operand.RCX, "SEPT_ENTRY", gpa & ~0xFFF)
     if state not in SEPT_ALLOWED[call.leaf.name]:
         raise Refused(Status.EPT_ENTRY_STATE_INCORRECT | Operand.RCX, **describe(entry, level))
-    return _leaf_address(m, entry, gpa, level)
+    return _leaf_address(entry, gpa, level)
 
 
 HANDLERS: dict[str, Callable[[Machine, Call], None]] = {

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from labkit.errors import NotModelled
 from labkit.tdx import _params
 from labkit.tdx._machine import Call, Machine, Refused
+from labkit.tdx._metadata import TD_FIELDS, Accessor, find_field, next_field, readable_field, td_value
 from labkit.tdx._objects import MAX_TDCX, MIN_TDCX, Tdcs, Tdr
 from labkit.tdx._params import TdParams
 from labkit.tdx._phys import Key
@@ -19,11 +20,8 @@ from labkit.tdx._states import KeyState, LifeCycle, OpState, PageType
 from labkit.tdx._status import Operand, Status
 
 _SEPT_ROOT = 3
-
-# TD-scope metadata fields, after Linux' asm/shared/tdx.h: configuration flags, TD_CTLS.
-FIELD_CONFIG_FLAGS = 0x1110000300000016
-FIELD_TD_CTLS = 0x1110000300000017
-TD_CTLS_PENDING_VE_DISABLE = 1 << 0
+# The one CPUID leaf that hosts configure without virtualizing it: the processor's own signature.
+_CPUID_SIGNATURE = 0xFFFFFFFF_00000001
 
 
 def mng_create(m: Machine, call: Call) -> None:
@@ -71,6 +69,9 @@ def mng_addcx(m: Machine, call: Call) -> None:
     assert call.leaf.states is not None
     if len(tdr.tdcx) >= MIN_TDCX and tdr.tdcs.op_state not in call.leaf.states:
         raise Refused(Status.OP_STATE_INCORRECT)
+    if len(tdr.tdcx) + 1 == MIN_TDCX:
+        # Now there is room for the key of a first migration, which is drawn whether or not one follows.
+        m.entropy(32, Status.RND_NO_ENTROPY)
     own_page(m, tdr, pfn, PageType.TDCX)
     tdr.tdcx.append(pfn)
 
@@ -86,14 +87,18 @@ def own_page(m: Machine, tdr: Tdr, pfn: int, page_type: PageType) -> None:
 def mng_init(m: Machine, call: Call) -> None:
     """MNG.INIT: read TD_PARAMS, start the measurement."""
     m.shared_page(call.rdx, 1024, Operand.RDX)
-    params, clean, plain_cpuid = TdParams.unpack(m.host_read(call.rdx, 1024).data)
-    check_params(params, clean)
-    if params.num_l2_vms or not plain_cpuid:
+    data = m.host_read(call.rdx, 1024).data
+    params = TdParams.unpack(data)
+    tdr: Tdr = call.tdr
+    check_params(params, data, len(tdr.tdcx))
+    virtual_cpuid = _check_cpuid(data, m.config.cpu_signature)
+    _check_arch_capabilities(data)
+    if params.num_l2_vms or virtual_cpuid:
         raise NotModelled(
-            "TD_PARAMS asks for nested VMs or for CPUID or MSR virtualization, which the model leaves out.",
-            "Set NUM_L2_VMS, MSR_CONFIG_CTLS and the CPUID configuration to zero.",
+            "TD_PARAMS asks for nested VMs or for CPUID virtualization, which the model leaves out.",
+            "Set NUM_L2_VMS and the CPUID configuration to zero.",
         )
-    tdcs: Tdcs = call.tdr.tdcs
+    tdcs: Tdcs = tdr.tdcs
     tdcs.params = params
     tdcs.pending_ve_disable = bool(params.attributes & _params.ATTRIBUTES_SEPT_VE_DISABLE)
     tdcs.sept = SeptTree(call.tdr.tdcx[_SEPT_ROOT], params.eptp_controls >> 3 & 7)
@@ -101,18 +106,19 @@ def mng_init(m: Machine, call: Call) -> None:
     tdcs.op_state = OpState.INITIALIZED
 
 
-def check_params(params: TdParams, clean: bool) -> None:
-    """Apply the module's rules to TD_PARAMS, in its order; clean: all reserved bytes are zero."""
-    if params.attributes & ~_params.ATTRIBUTES_ALLOWED:
+def check_params(params: TdParams, data: bytes, tdcx: int) -> None:
+    """Apply the module's rules to TD_PARAMS, in its order; data is the structure, tdcx the TD's pages."""
+    if not attributes_allowed(params.attributes):
         raise Refused(Status.OPERAND_INVALID | Operand.ATTRIBUTES)
-    xfam = params.xfam
-    if xfam & ~_params.XFAM_ALLOWED or xfam & _params.XFAM_FORCED != _params.XFAM_FORCED:
+    if not xfam_allowed(params.xfam):
         raise Refused(Status.OPERAND_INVALID | Operand.XFAM)
-    if not 1 <= params.max_vcpus <= _params.MAX_VCPUS:
+    if params.max_vcpus == 0:
         raise Refused(Status.OPERAND_INVALID | Operand.MAX_VCPUS)
-    if params.num_l2_vms > 3:
+    if params.num_l2_vms > _params.MAX_L2_VMS:
         raise Refused(Status.OPERAND_INVALID | Operand.NUM_L2_VMS)
-    if any(params.reserved):
+    if tdcx < MIN_TDCX + params.num_l2_vms:
+        raise Refused(Status.TDCS_NOT_ALLOCATED)
+    if any(data[_params.RESERVED_0]):
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
     if params.config_flags & ~_params.CONFIG_ALLOWED:
         raise Refused(Status.OPERAND_INVALID | Operand.EXEC_CONTROLS)
@@ -121,8 +127,46 @@ def check_params(params: TdParams, clean: bool) -> None:
         raise Refused(Status.OPERAND_INVALID | Operand.EPTP_CONTROLS)
     if not _params.TSC_MIN <= params.tsc_frequency <= _params.TSC_MAX:
         raise Refused(Status.OPERAND_INVALID | Operand.TSC_FREQUENCY)
-    if not clean:
+    reserved = any(data[_params.RESERVED_1]) or any(data[_params.RESERVED_2])
+    if reserved or params.msr_config_ctls & ~_params.MSR_CONFIG_ARCH_CAP:
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
+
+
+def attributes_allowed(attributes: int) -> bool:
+    """Whether the module knows every set bit, and a TD that can migrate is neither DEBUG nor PERFMON."""
+    if attributes & ~_params.ATTRIBUTES_ALLOWED:
+        return False
+    migratable = bool(attributes & _params.ATTRIBUTES_MIGRATABLE)
+    return not (migratable and attributes & (_params.ATTRIBUTES_DEBUG | _params.ATTRIBUTES_PERFMON))
+
+
+def xfam_allowed(xfam: int) -> bool:
+    """Whether the extended features are known, and whole: AVX-512 with AVX, CET, AMX each as one."""
+    if xfam & ~_params.XFAM_ALLOWED or xfam & _params.XFAM_FORCED != _params.XFAM_FORCED:
+        return False
+    if xfam & _params.XFAM_AVX512 and not xfam & _params.XFAM_AVX:
+        return False
+    groups = (_params.XFAM_AVX512, _params.XFAM_CET, _params.XFAM_AMX)
+    return all(xfam & group in (0, group) for group in groups)
+
+
+def _check_cpuid(data: bytes, signature: int) -> bool:
+    """The CPUID configuration: refuses a foreign processor signature; True where anything is virtualized."""
+    config = data[_params.CPUID_CONFIG]
+    eax = int.from_bytes(config[:4], "little")
+    if eax not in (0, signature):
+        raise Refused(Status.OPERAND_INVALID | Operand.CPUID_CONFIG, rcx=_CPUID_SIGNATURE)
+    if any(data[_params.RESERVED_3]):
+        raise Refused(Status.OPERAND_INVALID | Operand.RDX)
+    return any(config[4:])
+
+
+def _check_arch_capabilities(data: bytes) -> None:
+    """IA32_ARCH_CAPABILITIES: only where it is asked for, and only its configurable bits."""
+    config = int.from_bytes(data[_params.ARCH_CAPABILITIES], "little")
+    allowed = _params.ARCH_CAPABILITIES_CONFIGURABLE if data[_params.MSR_CONFIG_CTLS] else 0
+    if config & ~allowed:
+        raise Refused(Status.OPERAND_INVALID | Operand.IA32_ARCH_CAPABILITIES_CONFIG)
 
 
 def mng_vpflushdone(m: Machine, call: Call) -> None:
@@ -151,25 +195,20 @@ def mng_key_freeid(m: Machine, call: Call) -> None:
 
 
 def mng_rd(_: Machine, call: Call) -> None:
-    """MNG.RD: one TD-scope metadata field; RDX names it."""
-    call.out.update(rdx=call.rdx, r8=_td_field(call.tdcs, call.rdx))
+    """MNG.RD: one TD-scope metadata field, named by RDX; version 1 also gives the next one in RDX."""
+    tdcs = call.tdcs
+    reader = Accessor.DEBUGGER if tdcs.debug else Accessor.HOST
+    field = readable_field(TD_FIELDS, call.rdx, reader)
+    if call.version:
+        call.out["rdx"] = next_field(field, reader)
+    call.out["r8"] = td_value(tdcs, call.rdx)
 
 
 def mng_wr(_: Machine, call: Call) -> None:
-    """MNG.WR: the fields that are modelled are never writable by the host of a production TD."""
-    _td_field(call.tdcs, call.rdx)
+    """MNG.WR: the fields that are modelled are never writable by the host."""
+    call.out["r8"] = 0
+    find_field(TD_FIELDS, call.rdx)
     raise Refused(Status.METADATA_FIELD_NOT_WRITABLE)
-
-
-def _td_field(tdcs: Tdcs, identifier: int) -> int:
-    if identifier == FIELD_CONFIG_FLAGS:
-        return tdcs.params.config_flags
-    if identifier == FIELD_TD_CTLS:
-        return TD_CTLS_PENDING_VE_DISABLE if tdcs.pending_ve_disable else 0
-    raise NotModelled(f"The metadata field {identifier:#x} is not modelled.", "See docs/tdx-model.md.")
-
-
-read_td_field = _td_field
 
 
 def key_reclaimid(_: Machine, __: Call) -> None:
@@ -212,9 +251,9 @@ def page_reclaim(m: Machine, call: Call) -> None:
     pfn = call.rcx >> 12
     if not m.pamt.covered(pfn):
         raise Refused(Status.OPERAND_ADDR_RANGE_ERROR | Operand.RCX)
-    m.busy(Operand.RCX, "PAGE", pfn)
     entry, level = m.pamt.find(pfn)
-    if entry is None:
+    m.busy_page(pfn, level, Operand.RCX, exclusive=True)
+    if entry is None or entry.type is PageType.NDA:
         raise Refused(Status.PAGE_METADATA_INCORRECT | Operand.RCX)
     about = {"rcx": int(entry.type), "rdx": entry.owner << 12, "r8": level}
     if pfn & (1 << 9 * level) - 1:
@@ -222,7 +261,7 @@ def page_reclaim(m: Machine, call: Call) -> None:
     is_root = entry.type is PageType.TDR
     tdr = m.tdrs[pfn if is_root else entry.owner]
     if not is_root:
-        m.busy(Operand.TDR, "PAGE", tdr.pfn)
+        m.busy(Operand.TDR, "PAGE", tdr.pfn, exclusive=False)
     if tdr.lifecycle is not LifeCycle.TEARDOWN:
         raise Refused(Status.LIFECYCLE_STATE_INCORRECT, **about)
     if is_root and tdr.children:
@@ -238,23 +277,28 @@ def page_reclaim(m: Machine, call: Call) -> None:
 
 
 def page_rdmd(m: Machine, call: Call) -> None:
-    """PHYMEM.PAGE.RDMD: what the PAMT says of a page: type, owner, size, block epoch."""
+    """PHYMEM.PAGE.RDMD: what the PAMT says of a page: type, owner, size, block epoch.
+
+    A page that was freed still shows its last owner; the epoch is shown for pages that can be blocked.
+    """
     if call.rcx & 0xFFF or call.rcx >> m.hkid_shift:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
     pfn = call.rcx >> 12
     if not m.pamt.covered(pfn):
         raise Refused(Status.OPERAND_ADDR_RANGE_ERROR | Operand.RCX)
-    m.busy(Operand.RCX, "PAGE", pfn)
     entry, level = m.pamt.find(pfn)
+    m.busy_page(pfn, level, Operand.RCX, exclusive=False)
     if entry is None:
         call.out.update(rcx=int(m.pamt.type_of(pfn)), rdx=0, r8=0, r9=0)
-    else:
-        call.out.update(rcx=int(entry.type), rdx=entry.owner << 12, r8=level, r9=entry.bepoch)
+        return
+    bepoch = entry.bepoch if entry.type in (PageType.REG, PageType.EPT) else 0
+    call.out.update(rcx=int(entry.type), rdx=entry.owner << 12, r8=level, r9=bepoch)
 
 
 def page_wbinvd(m: Machine, call: Call) -> None:
     """PHYMEM.PAGE.WBINVD: flush a free page's lines; the KeyID bits of RCX are ignored by the checks."""
-    m.page(call.rcx & m.pa_mask | call.rcx >> m.config.max_pa << m.config.max_pa, Operand.RCX, PageType.NDA)
+    address = call.rcx & m.pa_mask | call.rcx >> m.config.max_pa << m.config.max_pa
+    m.page(address, Operand.RCX, PageType.NDA, exclusive=False)
 
 
 HANDLERS: dict[str, Callable[[Machine, Call], None]] = {

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+from labkit.tdx._locks import Lock, walk_locks
 from labkit.tdx._params import Tdmr, TdParams
 from labkit.tdx._phys import Key
 from labkit.tdx._sept import SeptTree
@@ -19,30 +20,37 @@ from labkit.tdx._states import KeyState, LifeCycle, OpState, PageType, VcpuState
 
 MIN_TDCX = 6
 MAX_TDCX = 9
+# Pages of a vCPU, its TDVPR included: without nested VMs, and with three of them.
 TDVPS_PAGES = 6
+MAX_TDVPS_PAGES = 15
 NO_LP = -1
 
 
 class PamtEntry:
-    """What the module knows about one physical page: type, owning TD (its TDR page), block epoch."""
+    """What the module knows about one physical page: type, owning TD (its TDR page), block epoch.
+
+    Only the type is cleared when a page becomes free; owner and epoch stay until the next use.
+    """
 
     __slots__ = ("bepoch", "owner", "type")
 
-    def __init__(self, page_type: PageType, owner: int = 0) -> None:
-        self.type = page_type
-        self.owner = owner
+    def __init__(self) -> None:
+        self.type = PageType.NDA
+        self.owner = 0
         self.bepoch = 0
 
 
 class Pamt:
-    """The physical-address-metadata table in three page sizes; a page without an entry is free (NDA).
+    """The physical-address-metadata table in three page sizes; an entry that was never used is absent.
 
-    A large entry covers its range: then there are no smaller entries below it.
+    An entry of a large size that is in use (REG) covers its range: a walk ends there.
     """
 
     def __init__(self) -> None:
         self.sizes: tuple[dict[int, PamtEntry], ...] = ({}, {}, {})
         self.ready: list[tuple[int, int]] = []
+        # How many entries of 2 MiB and 1 GiB are in use: walks look at those sizes only where there are any.
+        self.large = 0
         self._holes: list[tuple[int, int]] = []
         self._used: dict[int, int] = {}
 
@@ -55,20 +63,19 @@ class Pamt:
 
     def covered(self, pfn: int) -> bool:
         """Whether the page lies in initialized TDMR memory."""
-        return any(first <= pfn < end for first, end in self.ready)
+        for first, end in self.ready:  # noqa: SIM110 (half of every call's time with any())
+            if first <= pfn < end:
+                return True
+        return False
 
     def find(self, pfn: int) -> tuple[PamtEntry | None, int]:
-        """The entry that covers a 4 KiB page and its level (0, 1, 2); None for a free page."""
-        entry = self.sizes[0].get(pfn)
-        if entry is not None:
-            return entry, 0
-        for level in (1, 2):
-            large = self.sizes[level]
-            if large:
-                entry = large.get(pfn >> 9 * level)
-                if entry is not None:
+        """The entry at which a walk for a 4 KiB page ends, and its level (0, 1, 2)."""
+        if self.large:
+            for level in (2, 1):
+                entry = self.sizes[level].get(pfn >> 9 * level)
+                if entry is not None and entry.type is PageType.REG:
                     return entry, level
-        return None, 0
+        return self.sizes[0].get(pfn), 0
 
     def type_of(self, pfn: int) -> PageType:
         """The page type that covers a 4 KiB page."""
@@ -79,39 +86,51 @@ class Pamt:
             return PageType.RSVD
         return PageType.NDA
 
-    def free_range(self, pfn: int, level: int) -> bool:
-        """Whether all 4 KiB pages of a range of that size are free."""
-        if level == 0:
-            return self.type_of(pfn) is PageType.NDA
-        if self.find(pfn)[0] is not None or self._used.get(pfn >> 9):
+    def free_2m(self, pfn: int) -> bool:
+        """Whether all 4 KiB pages of an aligned 2 MiB range are free."""
+        if self.find(pfn)[1] or self._used.get(pfn >> 9):
             return False
         return not any(first < pfn + 512 and pfn < end for first, end in self._holes)
 
     def claim(self, pfn: int, page_type: PageType, owner: int, level: int = 0) -> PamtEntry:
-        """Give a free page or range a type and an owner."""
-        entry = self.sizes[level][pfn >> 9 * level] = PamtEntry(page_type, owner)
+        """Give a free page or range a type and an owner; its block epoch stays as it was."""
+        size = self.sizes[level]
+        entry = size.get(pfn >> 9 * level)
+        if entry is None:
+            entry = size[pfn >> 9 * level] = PamtEntry()
+        entry.type = page_type
+        entry.owner = owner
         if level == 0:
             self._used[pfn >> 9] = self._used.get(pfn >> 9, 0) + 1
+        else:
+            self.large += 1
         return entry
 
     def release(self, pfn: int, level: int = 0) -> None:
-        """Make a page or range free again."""
-        del self.sizes[level][pfn >> 9 * level]
+        """Make a page or range free again: its type, and nothing else."""
+        self.sizes[level][pfn >> 9 * level].type = PageType.NDA
         if level == 0:
             self._used[pfn >> 9] -= 1
+        else:
+            self.large -= 1
 
-    def split(self, pfn: int) -> None:
-        """Turn a 2 MiB entry into 512 entries of 4 KiB."""
-        large = self.sizes[1].pop(pfn >> 9)
-        for page in range(pfn, pfn + 512):
-            self.claim(page, large.type, large.owner)
+    def split(self, pfn: int, level: int) -> None:
+        """Turn an entry of 2 MiB or 1 GiB into 512 of the next size below it."""
+        large = self.sizes[level][pfn >> 9 * level]
+        kind = large.type
+        self.release(pfn, level)
+        step = 1 << 9 * (level - 1)
+        for page in range(pfn, pfn + 512 * step, step):
+            self.claim(page, kind, large.owner, level - 1).bepoch = 0
 
-    def merge(self, pfn: int) -> None:
-        """Turn 512 entries of 4 KiB into one of 2 MiB."""
-        first = self.sizes[0][pfn]
-        for page in range(pfn, pfn + 512):
-            self.release(page)
-        self.claim(pfn, first.type, first.owner, 1)
+    def merge(self, pfn: int, level: int) -> None:
+        """Turn 512 entries into one of 2 MiB or 1 GiB, which keeps its own old block epoch."""
+        step = 1 << 9 * (level - 1)
+        first = self.sizes[level - 1][pfn >> 9 * (level - 1)]
+        kind = first.type
+        for page in range(pfn, pfn + 512 * step, step):
+            self.release(page, level - 1)
+        self.claim(pfn, kind, first.owner, level)
 
 
 @dataclass
@@ -204,6 +223,8 @@ class Tdvps:
         self.vmcall: int | None = None
         self.program: Generator[Any, Any, Any] | None = None
         self.retry: Any = None
+        # What it keeps locked, shared, while it runs: the walk to its TDVPR, and its TDR's entry.
+        self.locks: tuple[Lock, ...] = (*walk_locks(pfn), ("PAGE", tdr.pfn))
 
 
 @dataclass

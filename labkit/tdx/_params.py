@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from labkit.errors import UsageError
 
 GIB = 1 << 30
+BUILD_DATE = 20240222
 
 ATTRIBUTES_DEBUG = 1 << 0
 ATTRIBUTES_SEPT_VE_DISABLE = 1 << 28
@@ -27,17 +28,35 @@ ATTRIBUTES_ALLOWED = (
     | ATTRIBUTES_PERFMON
 )
 XFAM_FORCED = 0x3
+XFAM_AVX = 1 << 2
+XFAM_AVX512 = 7 << 5
+XFAM_CET = 3 << 11
+XFAM_AMX = 3 << 17
 XFAM_ALLOWED = 0x6DBE7
 CONFIG_GPAW = 1 << 0
 CONFIG_FLEXIBLE_PENDING_VE = 1 << 1
 CONFIG_NO_RBP_MOD = 1 << 2
 CONFIG_ALLOWED = CONFIG_GPAW | CONFIG_FLEXIBLE_PENDING_VE | CONFIG_NO_RBP_MOD
 TSC_MIN, TSC_MAX = 4, 400
-MAX_VCPUS = 576
+MAX_L2_VMS = 3
 MAX_TDMRS = 64
 MAX_RESERVED = 16
+MAX_CMRS = 32
+NUM_CPUID_CONFIG = 12
+# IA32_ARCH_CAPABILITIES: SSB_NO, RRSBA, BHI_NO, PBRSB_NO.
+ARCH_CAPABILITIES_CONFIGURABLE = 1 << 4 | 1 << 19 | 1 << 20 | 1 << 24
 
-_PARAMS = struct.Struct("<QQHBB4sQQH38s48s48s48sQ24s768s")
+# TD_PARAMS: where its parts without a name lie.
+MSR_CONFIG_CTLS = 19
+MSR_CONFIG_ARCH_CAP = 1 << 0
+RESERVED_0 = slice(20, 24)
+RESERVED_1 = slice(42, 80)
+ARCH_CAPABILITIES = slice(224, 232)
+RESERVED_2 = slice(232, 256)
+CPUID_CONFIG = slice(256, 256 + 16 * NUM_CPUID_CONFIG)
+RESERVED_3 = slice(256 + 16 * NUM_CPUID_CONFIG, 1024)
+
+_PARAMS = struct.Struct("<QQHBB4xQQH38x48s48s48s800x")
 _TDMR = struct.Struct("<8Q")
 
 
@@ -59,7 +78,7 @@ class TdParams:
     mrconfigid: bytes = bytes(48)
     mrowner: bytes = bytes(48)
     mrownerconfig: bytes = bytes(48)
-    reserved: bytes = bytes(4)
+    msr_config_ctls: int = 0
 
     def pack(self) -> bytes:
         """The 1,024 bytes that MNG.INIT reads."""
@@ -71,39 +90,32 @@ class TdParams:
             self.xfam,
             self.max_vcpus,
             self.num_l2_vms,
-            0,
-            self.reserved,
+            self.msr_config_ctls,
             self.eptp_controls,
             self.config_flags,
             self.tsc_frequency,
-            bytes(38),
             self.mrconfigid,
             self.mrowner,
             self.mrownerconfig,
-            0,
-            bytes(24),
-            bytes(768),
         )
 
     @classmethod
-    def unpack(cls, data: bytes) -> tuple[TdParams, bool, bool]:
-        """Read 1,024 bytes; also: whether all reserved bytes are zero, whether CPUID is left alone."""
+    def unpack(cls, data: bytes) -> TdParams:
+        """Read the named fields of 1,024 bytes; reserved ones and the CPUID configuration are left out."""
         fields = _PARAMS.unpack(data)
-        params = cls(
+        return cls(
             attributes=fields[0],
             xfam=fields[1],
             max_vcpus=fields[2],
             num_l2_vms=fields[3],
-            reserved=fields[5],
-            eptp_controls=fields[6],
-            config_flags=fields[7],
-            tsc_frequency=fields[8],
-            mrconfigid=fields[10],
-            mrowner=fields[11],
-            mrownerconfig=fields[12],
+            msr_config_ctls=fields[4],
+            eptp_controls=fields[5],
+            config_flags=fields[6],
+            tsc_frequency=fields[7],
+            mrconfigid=fields[8],
+            mrowner=fields[9],
+            mrownerconfig=fields[10],
         )
-        clean = not (any(fields[5]) or any(fields[9]) or any(fields[14]))
-        return params, clean, not (any(fields[15]) or fields[13] or fields[4])
 
 
 @dataclass(frozen=True)
@@ -142,11 +154,12 @@ class Tdmr:
 
 
 def tdsysinfo(build: int = 0) -> bytes:
-    """TDSYSINFO_STRUCT (1,024 bytes) as SYS.INFO returns it."""
+    """TDSYSINFO_STRUCT (1,024 bytes) as SYS.INFO returns it; its CPUID_CONFIG entries are left empty."""
     data = bytearray(1024)
-    struct.pack_into("<IIIHHH", data, 0, 0, 0x8086, 20240222, build, 5, 1)
+    struct.pack_into("<IIIHHH?", data, 0, 0, 0x8086, BUILD_DATE, build, 5, 1, True)
     struct.pack_into("<HHH", data, 32, MAX_TDMRS, MAX_RESERVED, 16)
     struct.pack_into("<H", data, 48, 6 * 4096)
     struct.pack_into("<H", data, 52, 6 * 4096)
     struct.pack_into("<QQQQ", data, 64, ATTRIBUTES_ALLOWED, 0, XFAM_ALLOWED, XFAM_FORCED)
+    struct.pack_into("<I", data, 124, NUM_CPUID_CONFIG)
     return bytes(data)

@@ -1,9 +1,13 @@
 """Physical memory as TME-MK and TDX see it: 64-byte lines with ciphertext, TD owner bit, MAC and poison.
 
 Rules of the Intel TDX Module Base Architecture Specification (memory integrity protection) and of Linux'
-``Documentation/arch/x86/tdx.rst`` and ``X86_BUG_TDX_PW_MCE``. Two choices are labkit's, because Intel does
-not publish them: the AES-XTS tweak is the physical address of the line, and the 28-bit MAC is cut from
-SHA3-256 over platform key, encrypted tweak, owner bit and ciphertext.
+``Documentation/arch/x86/tdx.rst`` and ``X86_BUG_TDX_PW_MCE``. The MAC is the published one: SHA-3-256 under
+a key that the processor draws at power-on and keeps apart from the TDs' keys, over the ciphertext of the
+line, its tweak (the encrypted address) and the owner bit, cut to 28 bits. Two choices are labkit's, since
+they are not told: the AES-XTS tweak is the physical address of the line, and the 28 bits are the lowest.
+
+Nothing in a line counts how often it was written. So neither way of protection notices a line that was put
+back, nor a write that never arrived.
 
 Lines are kept as plaintext together with the key they were written under, and are encrypted when somebody
 looks at the bus: the answers are the same, and a 2 MiB launch does not encrypt 2 MiB twice.
@@ -26,7 +30,7 @@ _ZERO_PAGE = bytes(PAGE)
 
 
 class Integrity(StrEnum):
-    """How private memory is protected: by owner bit and MAC (Ci), or by the owner bit alone (Li)."""
+    """How private memory is protected: by the owner bit alone (Li, the usual one), or by a MAC too (Ci)."""
 
     CRYPTOGRAPHIC = "Ci"
     LOGICAL = "Li"
@@ -138,16 +142,21 @@ class PhysicalMemory:
         self._default_key = default_key
         self._mac_key = mac_key
         self.integrity = integrity
+        # Lines (addresses) whose writes an interposer on the memory bus lets get lost.
+        self.dropped: set[int] = set()
 
     # Whole pages under a private key: how the module and a TD's own stores touch memory.
 
     def write_page(self, pfn: int, data: bytes, key: Key) -> None:
         """Write a whole page with direct stores (MOVDIR64B): the owner follows the key, poison is gone."""
-        self._pages[pfn] = _Page(data, key, int(key.private))
+        if self.dropped:
+            self.write(pfn << 12, data, key)
+        else:
+            self._pages[pfn] = _Page(data, key, int(key.private))
 
     def clear_page(self, pfn: int, key: Key) -> None:
         """Zero a page with direct stores."""
-        self._pages[pfn] = _Page(_ZERO_PAGE, key, int(key.private))
+        self.write_page(pfn, _ZERO_PAGE, key)
 
     def read_page(self, pfn: int, key: Key) -> Read:
         """Read a whole page."""
@@ -189,7 +198,9 @@ class PhysicalMemory:
         """
         offset = address & 0xFFF
         page = self._pages.get(address >> 12)
-        if page is not None and page.lines is None and page.key is key and offset + len(data) <= PAGE:
+        whole = page is not None and page.lines is None and page.key is key and not self.dropped
+        if whole and offset + len(data) <= PAGE:
+            assert page is not None
             page.plain = page.plain[:offset] + data + page.plain[offset + len(data) :]
             return False
         poisoned = False
@@ -198,6 +209,9 @@ class PhysicalMemory:
             line_address = (address + position) & ~(LINE - 1)
             start = address + position - line_address
             chunk = data[position : position + LINE - start]
+            if line_address in self.dropped:
+                position += len(chunk)
+                continue
             if len(chunk) == LINE:
                 self._put(line_address, _Line(chunk, key, int(key.private)))
                 position += LINE

@@ -10,7 +10,17 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.tdx import _guest, _mem, _mng, _sys, _vp
-from labkit.tdx._leaves import BEFORE_READY, LEAVES, SEAMCALLS, TDCALLS, VERSIONED
+from labkit.tdx._leaves import (
+    BEFORE_READY,
+    DEFAULT_OUT,
+    DEFAULT_OUT_VERSION_1,
+    GUEST_VERSIONED,
+    LEAVES,
+    MAX_VERSION,
+    SEAMCALLS,
+    TDCALLS,
+    VERSIONED,
+)
 from labkit.tdx._machine import (
     Call,
     GuestExit,
@@ -21,6 +31,7 @@ from labkit.tdx._machine import (
     SeamMachineCheck,
     not_modelled,
 )
+from labkit.tdx._metadata import NO_FIELD
 from labkit.tdx._objects import Lp, Tdvps
 from labkit.tdx._result import (
     GuestException,
@@ -40,10 +51,21 @@ _HANDLERS = _sys.HANDLERS | _mng.HANDLERS | _mem.HANDLERS | _vp.HANDLERS | _gues
 _HOST = {number: (leaf, _HANDLERS.get(leaf.name)) for number, leaf in SEAMCALLS.items()}
 _GUEST = {number: (leaf, _HANDLERS.get(leaf.name)) for number, leaf in TDCALLS.items()}
 # Leaves with only their checks are not among these.
-MODELLED = frozenset(_HANDLERS) - {"TDH.EXPORT.UNBLOCKW", "TDG.MEM.PAGE.ATTR.RD", "TDG.MEM.PAGE.ATTR.WR"}
+MODELLED = frozenset(_HANDLERS) - {
+    "TDH.EXPORT.UNBLOCKW",
+    "TDH.SYS.RDALL",
+    "TDH.SYS.UPDATE",
+    "TDG.MEM.PAGE.ATTR.RD",
+    "TDG.MEM.PAGE.ATTR.WR",
+}
 _INVALID_RAX = Status.OPERAND_INVALID | Operand.RAX
 # Number 42 has a name but no handler in the real dispatcher either.
 _NEVER_DISPATCHED = 42
+_VP_ENTER = 0
+_SEPT_ADD = 3
+_SERVTD_BIND = 48
+# SEPT.ADD and PAGE.DEMOTE: bit 0 of the register with the TDR is a flag.
+_WITH_FLAG = (_SEPT_ADD, 15)
 _OK = Result(0)
 
 
@@ -102,19 +124,25 @@ class Platform(Machine):
             return Result(_INVALID_RAX)
         leaf, handler = known
         get = regs.get
-        call = Call(leaf, lp, rax >> 16, get("rcx", 0), get("rdx", 0), get("r8", 0), get("r9", 0), regs)
+        version = rax >> 16
+        call = Call(leaf, lp, version, get("rcx", 0), get("rdx", 0), get("r8", 0), get("r9", 0), regs)
+        self.taken = ()
+        if version or number in DEFAULT_OUT:
+            call.out.update(_default_out(number, version, regs))
         try:
+            if version > MAX_VERSION:
+                raise Refused(_INVALID_RAX)
             if leaf.handle:
                 self._resolve(call)
             if handler is None:
                 raise not_modelled(leaf.name)
             handler(self, call)
         except Refused as refusal:
-            return Result(int(refusal.value), refusal.regs)
+            return Result(int(refusal.value), call.out | refusal.regs if call.out else refusal.regs)
         except SeamMachineCheck:
             self.dead = "a machine check inside SEAM: the module's own memory was tampered with"
             return Result(VMFAIL_INVALID)
-        if number == 0:
+        if number == _VP_ENTER:
             return Result(0, {}, running=True)
         return Result(0, call.out) if call.out else _OK
 
@@ -124,11 +152,15 @@ class Platform(Machine):
         operand = Operand.RCX if leaf.register == "rcx" else Operand.RDX
         address = call.rcx if leaf.register == "rcx" else call.rdx
         if leaf.handle == "T":
-            if leaf.number in (3, 15):
-                address &= ~_mem.ALLOW_EXISTING
-            call.tdr = self.tdr(address, operand)
+            if leaf.number in _WITH_FLAG:
+                address &= ~1
+            elif leaf.number == _SERVTD_BIND and call.rcx == call.rdx:
+                raise Refused(Status.OPERAND_INVALID | Operand.RDX)
+            call.tdr = self.tdr(address, operand, leaf.exclusive)
         else:
-            call.vp = self.vcpu(address, operand)
+            if leaf.number == _VP_ENTER:
+                address &= ~_vp.ENTER_FLAGS
+            call.vp = self.vcpu(address, operand, leaf.exclusive)
             call.tdr = call.vp.tdr
         if leaf.states is not None and not leaf.late:
             self.check_td(leaf, call.tdr)
@@ -157,19 +189,24 @@ class Platform(Machine):
 
     def _tdcall(self, rax: int, vp: Tdvps, lp: Lp, regs: dict[str, int]) -> Result:
         number = rax & 0xFFFF
+        version = rax >> 16
         known = _GUEST.get(number)
-        if rax >> 16 or known is None:
+        if known is None or (version and (rax >> 24 or number not in GUEST_VERSIONED)):
             return Result(_INVALID_RAX)
         leaf, handler = known
         if handler is None:
             raise not_modelled(leaf.name)
         get = regs.get
-        call = Call(leaf, lp, 0, get("rcx", 0), get("rdx", 0), get("r8", 0), get("r9", 0), regs)
+        call = Call(leaf, lp, version, get("rcx", 0), get("rdx", 0), get("r8", 0), get("r9", 0), regs)
         call.tdr, call.vp = vp.tdr, vp
+        if version:
+            call.out.update(rdx=NO_FIELD)
         try:
+            if version > MAX_VERSION:
+                raise Refused(_INVALID_RAX)
             handler(self, call)
         except Refused as refusal:
-            return Result(int(refusal.value), refusal.regs)
+            return Result(int(refusal.value), call.out | refusal.regs)
         return Result(0, call.out)
 
     def load(self, gpa: int, size: int, lp: int = 0) -> bytes:
@@ -216,7 +253,7 @@ class Platform(Machine):
             UsageError: no guest runs there.
         """
         _, processor = self._running(lp)
-        return self._exit(processor, GuestExit(_vp.EXIT_INTERRUPT))
+        return self._exit(processor, _vp.external_interrupt())
 
     def triple_fault(self, lp: int = 0) -> Result:
         """The guest that runs on a processor gives up: a TD exit after which this vCPU never runs again.
@@ -235,11 +272,9 @@ class Platform(Machine):
 
     def _event(self, lp: Lp, event: Exception) -> Exception:
         if isinstance(event, GuestFault):
-            if event.kind != "#DF":
-                if self.trace is not None:
-                    self.trace.note(event.kind, lp.index, event.gpa)
-                return GuestException(event.kind, event.gpa)
-            event = self._gave_up()
+            if self.trace is not None:
+                self.trace.note(event.kind, lp.index, event.gpa)
+            return GuestException(event.kind, event.gpa)
         if isinstance(event, GuestExit):
             return TdExit(self._exit(lp, event))
         self.dead = "a machine check inside SEAM: the module's own memory was tampered with"
@@ -319,6 +354,17 @@ class Platform(Machine):
             UsageError: a private KeyID or SEAMRR.
         """
         return self.host_read(address, size).data
+
+
+def _default_out(number: int, version: int, regs: dict[str, int]) -> dict[str, int]:
+    """The registers that a leaf sets before its first check, where that can be seen afterwards."""
+    if not version:
+        return DEFAULT_OUT[number]
+    if number == _SEPT_ADD:
+        if version > MAX_VERSION:
+            return {}
+        return {name: _mem.plain_page(regs.get(name, 0)) for name in _mem.SEPT_PAGES}
+    return DEFAULT_OUT_VERSION_1.get(number, {})
 
 
 def _number(leaf: str | int, guest: bool) -> int:

@@ -2,8 +2,8 @@
 
 Layout after ``ia32e_sept_t`` in intel/tdx-module, branch ``tdx_1.5``, commit 72d8cffb: bits 0-2 read, write,
 execute; 3-5 memory type (6 write back); 6 ignore PAT; 7 leaf; 8 accessed; 9 dirty; 11 lock; 51:12 physical
-address with KeyID; 52 host priority; 53 exported; 54 blocked for writing; 55 blocked; 56 pending; 63 suppress
-#VE.
+address, without a KeyID: the processor puts the TD's own on it; 52 host priority; 53 exported; 54 blocked for
+writing; 55 blocked; 56 pending; 63 suppress #VE.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ _PFN_MASK = (1 << 40) - 1
 _SUPPRESS_VE = 1 << 63
 _WRITE_BACK = 6 << 3
 _RWX = 7
+# What the host is shown of an entry that maps memory: permissions, memory type, ignore PAT, leaf, address,
+# suppress #VE. Of one that points to a table it sees the permissions only.
+_SHOWN_OF_LEAF = 0xFF | _PFN_MASK << 12 | _SUPPRESS_VE
+_SHOWN_OF_TABLE = _RWX
 
 
 def _bits(state: Septe) -> int:
@@ -33,12 +37,12 @@ def entry_state(entry: int) -> Septe:
 
 
 def entry_page(entry: int) -> int:
-    """The page number in an entry, KeyID bits included."""
+    """The page number in an entry."""
     return entry >> 12 & _PFN_MASK
 
 
 def make_entry(state: Septe, page: int) -> int:
-    """An entry in a state that points to a page (number with KeyID bits)."""
+    """An entry in a state that points to a page."""
     traits = TRAITS[state]
     entry = _STATE_BITS[state] | page << 12 | _SUPPRESS_VE
     if state is Septe.NL_MAPPED or traits.writable:
@@ -51,6 +55,13 @@ def make_entry(state: Septe, page: int) -> int:
 def with_state(entry: int, state: Septe) -> int:
     """The same mapping in another state."""
     return make_entry(state, entry_page(entry))
+
+
+def shown_entry(entry: int, state: Septe) -> int:
+    """An entry as the module shows it to the host: state bits, lock and the address of tables are hidden."""
+    if state is Septe.FREE:
+        return _SUPPRESS_VE
+    return entry & (_SHOWN_OF_LEAF if TRAITS[state].leaf else _SHOWN_OF_TABLE)
 
 
 class SeptPage:
@@ -103,10 +114,11 @@ class SeptTree:
         if page.level:
             self.near.clear()
 
-    def add(self, parent: SeptPage, index: int, pfn: int, page: int) -> None:
-        """Hang a new empty page (number without and with KeyID) below an entry."""
-        self.pages[page] = SeptPage(pfn, parent.level - 1)
-        parent.entries[index] = make_entry(Septe.NL_MAPPED, page)
+    def add(self, parent: SeptPage, index: int, pfn: int) -> SeptPage:
+        """Hang a new empty page below an entry."""
+        page = self.pages[pfn] = SeptPage(pfn, parent.level - 1)
+        parent.entries[index] = make_entry(Septe.NL_MAPPED, pfn)
+        return page
 
     def drop(self, entry: int) -> SeptPage:
         """Take the page below an entry out of the tree."""

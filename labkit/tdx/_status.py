@@ -293,6 +293,9 @@ _MEANINGS = {
     Status.SYS_NOT_READY: "the module's start-up is not finished",
     Status.SYS_SHUTDOWN: "the module is shut down",
     Status.SYS_KEY_CONFIG_NOT_PENDING: "not the moment for SYS.KEY.CONFIG",
+    Status.INCORRECT_CPUID_VALUE: "the module does not start on this processor: CPUID says something else",
+    Status.SYS_STATE_INCORRECT: "the module's state does not allow this now",
+    Status.SYS_INVALID_HANDOFF: "no older module left anything to take over",
     Status.SYS_LP_INIT_NOT_PENDING: "not the moment for SYS.LP.INIT",
     Status.SYS_CONFIG_NOT_PENDING: "not the moment for SYS.CONFIG",
     Status.TD_FATAL: "the TD died of a machine check; only teardown is left",
@@ -335,6 +338,7 @@ _MEANINGS = {
     Status.PAGE_SIZE_MISMATCH: "the page is mapped with another size",
     Status.EPT_ENTRY_STATE_INCORRECT: "the state of the Secure EPT entry does not allow this",
     Status.EPT_PAGE_NOT_FREE: "the Secure EPT page still maps something",
+    Status.METADATA_FIELD_ID_INCORRECT: "there is no metadata field of this name here",
     Status.METADATA_FIELD_NOT_READABLE: "this metadata field cannot be read by this caller",
     Status.METADATA_FIELD_NOT_WRITABLE: "this metadata field cannot be written by this caller",
     Status.METADATA_FIELD_VALUE_NOT_VALID: "not a valid value for this metadata field",
@@ -346,7 +350,6 @@ _MEANINGS = {
 VMFAIL_INVALID = 0x8000FF00_FFFF0000
 
 _BY_UPPER = {status.value >> 32: status for status in Status}
-_VCPU_DETAIL = {0: "UNINITIALIZED", 2: "READY", 4: "ACTIVE", 8: "DISABLED", 0x10: "IMPORT"}
 
 
 def meaning(status: Status) -> str:
@@ -359,7 +362,7 @@ class Decoded:
     """A 64-bit answer taken apart.
 
     status is None for a value that the tables do not know. detail is the lower half: an operand id, an
-    EPT level, a vCPU state or an exit reason, by status.
+    EPT level or an exit reason, by status.
     """
 
     value: int
@@ -383,8 +386,6 @@ class Decoded:
         """The lower half as a name where it is an operand id, otherwise empty."""
         if self.status is None or not self.detail:
             return ""
-        if self.status is Status.VCPU_STATE_INCORRECT:
-            return _VCPU_DETAIL.get(self.detail, str(self.detail))
         if self.status in (Status.PAGE_ALREADY_ACCEPTED, Status.PAGE_SIZE_MISMATCH):
             return f"level {self.detail}"
         if self.status.value >> 40 & 0xFF == 0 or (self.status.value >> 32) & 0xFFFFFF in range(

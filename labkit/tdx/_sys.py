@@ -5,40 +5,33 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from labkit.errors import NotModelled
-from labkit.tdx._machine import Call, Machine, Refused
-from labkit.tdx._params import GIB, MAX_TDMRS, Tdmr, tdsysinfo
+from labkit.tdx._machine import Call, Machine, Refused, not_modelled
+from labkit.tdx._metadata import SYS_FIELDS, Accessor, next_field, readable_field, sys_value
+from labkit.tdx._params import GIB, MAX_CMRS, MAX_TDMRS, Tdmr, tdsysinfo
 from labkit.tdx._phys import Key
 from labkit.tdx._states import KeyState, SysState
 from labkit.tdx._status import Operand, Status
 
+# CPUID 80000008H EAX[7:0] that the module insists on.
+MAX_PA = 52
 TDMR_INIT_PAGES = 1024
 _PAMT_PAGE = (0x1000, 0x1000 << 9, GIB)
 
-# Metadata fields of the module: identifier to value, after Linux' tdx_global_metadata.c.
-_FIELDS = {
-    0x0800000100000003: 5,
-    0x0800000100000004: 1,
-    0x9100000100000008: MAX_TDMRS,
-    0x9100000100000009: 16,
-    0x9100000100000010: 16,
-    0x9100000100000011: 16,
-    0x9100000100000012: 16,
-}
-
 
 def _sys_lock(m: Machine) -> None:
-    if m.held and ("SYS",) in m.held:
+    if m.locks.holders and not m.locks.free(("SYS",), exclusive=True):
         raise Refused(Status.SYS_BUSY)
 
 
 def sys_init(m: Machine, call: Call) -> None:
-    """SYS.INIT: once, on any processor."""
+    """SYS.INIT: once, on any processor; the module starts on 52 bits of physical address only."""
     _sys_lock(m)
-    if m.sys_state is not SysState.SYSINIT_PENDING:
-        raise Refused(Status.SYS_INIT_NOT_PENDING)
     if call.rcx:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
+    if m.sys_state is not SysState.SYSINIT_PENDING:
+        raise Refused(Status.SYS_INIT_NOT_PENDING)
+    if m.config.max_pa != MAX_PA:
+        raise Refused(Status.INCORRECT_CPUID_VALUE)
     m.sys_state = SysState.SYSINIT_DONE
 
 
@@ -64,29 +57,25 @@ def sys_info(m: Machine, call: Call) -> None:
     if call.rdx < 1024:
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
     m.shared_page(call.r8, 512, Operand.R8)
-    cmrs = m.config.cmrs
-    if call.r9 < len(cmrs):
+    if call.r9 < MAX_CMRS:
         raise Refused(Status.OPERAND_INVALID | Operand.R9)
     m.host_write(call.rcx, tdsysinfo())
-    m.host_write(call.r8, b"".join(struct.pack("<QQ", *cmr) for cmr in cmrs))
-    call.out.update(rdx=1024, r9=len(cmrs))
+    cmrs = b"".join(struct.pack("<QQ", *cmr) for cmr in m.config.cmrs)
+    m.host_write(call.r8, cmrs.ljust(16 * MAX_CMRS, b"\0"))
+    call.out.update(rdx=1024, r9=MAX_CMRS)
 
 
-def sys_rd(_: Machine, call: Call) -> None:
-    """SYS.RD: one metadata field, of the few that are modelled."""
+def sys_rd(m: Machine, call: Call) -> None:
+    """SYS.RD: one metadata field of the module, named by RDX; RDX then names the next one."""
     _lp_done(call)
-    call.out.update(rcx=call.rdx, r8=read_field(call.rdx))
+    field = readable_field(SYS_FIELDS, call.rdx, Accessor.HOST)
+    call.out.update(r8=sys_value(m, call.rdx), rdx=next_field(field, Accessor.HOST))
 
 
-def read_field(identifier: int) -> int:
-    """The value of a module-wide metadata field.
-
-    Raises:
-        NotModelled: a field outside the small table.
-    """
-    if identifier not in _FIELDS:
-        raise NotModelled(f"The metadata field {identifier:#x} is not modelled.", "See docs/tdx-model.md.")
-    return _FIELDS[identifier]
+def sys_rdall(_: Machine, call: Call) -> None:
+    """SYS.RDALL: only the checks before the list is written."""
+    _lp_done(call)
+    raise not_modelled(call.leaf.name)
 
 
 def sys_config(m: Machine, call: Call) -> None:
@@ -116,6 +105,8 @@ def sys_config(m: Machine, call: Call) -> None:
 
 
 def _check_tdmr(m: Machine, index: int, tdmr: Tdmr, before: list[Tdmr]) -> None:
+    if tdmr.end >> 64:
+        raise Refused(Status.INVALID_TDMR | index)
     if before and tdmr.base < before[-1].end:
         raise Refused(Status.NON_ORDERED_TDMR | index)
     aligned = tdmr.base % GIB == 0 and tdmr.size % GIB == 0 and tdmr.size > 0
@@ -131,7 +122,14 @@ def _check_reserved(index: int, tdmr: Tdmr) -> None:
     end = 0
     for area, (offset, size) in enumerate(tdmr.reserved):
         detail = index | area << 8
-        if size == 0 or offset < end:
+        if size == 0:
+            # Trailing empty areas were dropped: a used one follows, if not at once then later.
+            if tdmr.reserved[area + 1][1]:
+                raise Refused(Status.NON_ORDERED_RESERVED_IN_TDMR | detail)
+            continue
+        if offset + size >> 64:
+            raise Refused(Status.INVALID_RESERVED_IN_TDMR | detail)
+        if offset < end:
             raise Refused(Status.NON_ORDERED_RESERVED_IN_TDMR | detail)
         if offset & 0xFFF or size & 0xFFF or offset + size > tdmr.size:
             raise Refused(Status.INVALID_RESERVED_IN_TDMR | detail)
@@ -139,23 +137,44 @@ def _check_reserved(index: int, tdmr: Tdmr) -> None:
 
 
 def _check_pamt(m: Machine, index: int, tdmr: Tdmr, before: list[Tdmr]) -> None:
-    areas = (tdmr.pamt_4k, tdmr.pamt_2m, tdmr.pamt_1g)
+    """The three PAMT areas: shape, apart from each other, outside of usable memory, convertible."""
+    areas = _areas(tdmr)
     for level in (2, 1, 0):
         base, size = areas[level]
         wanted = tdmr.size // _PAMT_PAGE[level] * 16
         if base & 0xFFF or size & 0xFFF or size < wanted or base + size > 1 << m.hkid_shift:
             raise Refused(Status.INVALID_PAMT | index | level << 8)
-    other = [area for t in before for area in (t.pamt_4k, t.pamt_2m, t.pamt_1g)]
-    for level, area in enumerate(areas):
-        if any(_overlap(area, taken) for taken in (*other, *areas[:level])):
-            raise Refused(Status.PAMT_OVERLAP | index | level << 8)
-    usable = [(base, end - base) for t in (*before, tdmr) for base, end in _usable(t)]
-    for level, area in enumerate(areas):
-        if any(_overlap(area, taken) for taken in usable):
-            raise Refused(Status.PAMT_OVERLAP | index | level << 8)
+    for other, earlier in enumerate(before):
+        for level, area in enumerate(areas):
+            if any(_overlap(area, taken) for taken in _areas(earlier)):
+                raise _pamt_overlap(index, level, other)
+    for level, larger in ((0, 1), (0, 2), (1, 2)):
+        if _overlap(areas[level], areas[larger]):
+            raise _pamt_overlap(index, level, index)
+    for other, earlier in enumerate((*before, tdmr)):
+        _check_usable(index, tdmr, other, earlier)
+        if other < index:
+            _check_usable(other, earlier, index, tdmr)
     for level in (2, 1, 0):
         if not _in_cmr(m, areas[level][0], sum(areas[level])):
             raise Refused(Status.PAMT_OUTSIDE_CMRS | index | level << 8)
+
+
+def _areas(tdmr: Tdmr) -> tuple[tuple[int, int], ...]:
+    """The PAMT areas by level."""
+    return tdmr.pamt_4k, tdmr.pamt_2m, tdmr.pamt_1g
+
+
+def _pamt_overlap(index: int, level: int, other: int) -> Refused:
+    """The refusal that names a TDMR, the size of its PAMT area, and the TDMR that it meets."""
+    return Refused(Status.PAMT_OVERLAP | index | level << 8 | other << 16)
+
+
+def _check_usable(index: int, tdmr: Tdmr, other: int, usable: Tdmr) -> None:
+    """No PAMT area of one TDMR may lie in memory of another, or of itself, that is not reserved."""
+    for level, area in enumerate(_areas(tdmr)):
+        if any(_overlap(area, (base, end - base)) for base, end in _usable(usable)):
+            raise _pamt_overlap(index, level, other)
 
 
 def _usable(tdmr: Tdmr) -> list[tuple[int, int]]:
@@ -176,7 +195,17 @@ def _overlap(one: tuple[int, int], two: tuple[int, int]) -> bool:
 
 
 def _in_cmr(m: Machine, start: int, end: int) -> bool:
-    return any(base <= start and end <= base + size for base, size in m.config.cmrs)
+    """Whether a range lies in convertible memory; a CMR that begins where the last one ends continues it."""
+    first = last = 0
+    for base, size in m.config.cmrs:
+        if not size:
+            continue
+        if base != last:
+            first = base
+        last = base + size
+        if first <= start and end <= last:
+            return True
+    return False
 
 
 def sys_key_config(m: Machine, call: Call) -> None:
@@ -211,9 +240,29 @@ def sys_tdmr_init(m: Machine, call: Call) -> None:
     call.out.update(rdx=done)
 
 
-def sys_lp_shutdown(m: Machine, _: Call) -> None:
-    """SYS.LP.SHUTDOWN: after the first, only this leaf answers."""
+def sys_lp_shutdown(_: Machine, __: Call) -> None:
+    """SYS.LP.SHUTDOWN: kept for compatibility, does nothing."""
+
+
+def sys_shutdown(m: Machine, call: Call) -> None:
+    """SYS.SHUTDOWN: the end of the module, unless another processor is inside it or runs a TD.
+
+    RCX is the version of the hand-over to a new module; this one has version 0.
+    """
+    if call.rcx:
+        raise Refused(Status.OPERAND_INVALID | Operand.RCX)
+    _sys_lock(m)
+    if any(lp.active is not None for lp in m.lps):
+        raise Refused(Status.SYS_BUSY)
     m.sys_state = SysState.SYS_SHUTDOWN
+
+
+def sys_update(m: Machine, _: Call) -> None:
+    """SYS.UPDATE: take over from an older module, which never left anything here."""
+    _sys_lock(m)
+    if m.sys_state is not SysState.SYSINIT_DONE or not all(lp.initialized for lp in m.lps):
+        raise Refused(Status.SYS_STATE_INCORRECT)
+    raise Refused(Status.SYS_INVALID_HANDOFF)
 
 
 HANDLERS: dict[str, Callable[[Machine, Call], None]] = {
@@ -225,4 +274,7 @@ HANDLERS: dict[str, Callable[[Machine, Call], None]] = {
     "TDH.SYS.KEY.CONFIG": sys_key_config,
     "TDH.SYS.TDMR.INIT": sys_tdmr_init,
     "TDH.SYS.LP.SHUTDOWN": sys_lp_shutdown,
+    "TDH.SYS.RDALL": sys_rdall,
+    "TDH.SYS.SHUTDOWN": sys_shutdown,
+    "TDH.SYS.UPDATE": sys_update,
 }

@@ -20,7 +20,7 @@ from labkit.tdx._status import decode
 
 FORMAT = "labkit-tdx-trace"
 VERSION = 1
-KINDS = frozenset({"SEAMCALL", "TDCALL", "EXIT", "LOAD", "STORE", "WRITE", "#VE", "#PF"})
+KINDS = frozenset({"SEAMCALL", "TDCALL", "EXIT", "LOAD", "STORE", "WRITE", "#VE", "#PF", "#DF"})
 
 
 @dataclass(slots=True)

@@ -209,3 +209,19 @@ def test_any_moved_register_is_rejected(
     moved = replace(boot.verdict, rtmr=(values[0], values[1], values[2], values[3]))
     assert f"RTMR{register}" in {finding.register for finding in appraise(POLICY, moved, boot.log).findings}
     assert f"RTMR{register}" in {finding.register for finding in appraise(POLICY, moved).findings}
+
+
+def test_what_the_inputs_leave_open_is_named_for_its_own_register_alone(
+    authority: LabAuthority, collateral: Collateral
+) -> None:
+    """Only the events that nothing decides are asked for, and only those of the register in question."""
+    boot = Boot(authority, collateral)
+    open_policy = replace(POLICY, prediction=predict(replace(KNOWN, acpi=(), initrd=None)))
+    found = {item.register: item for item in appraise(open_policy, boot.verdict, boot.log).findings}
+    assert open_policy.prediction is not None
+    for number in (0, 2):
+        events = open_policy.prediction.events
+        open_events = [event.label for event in events if event.register == number and event.digest is None]
+        assert open_events
+        assert found[f"RTMR{number}"].expected == f"inputs for: {', '.join(open_events)}"
+    assert "RTMR3" not in found

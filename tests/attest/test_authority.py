@@ -94,3 +94,23 @@ def test_a_v5_quote_has_a_td_1_5_body(authority: LabAuthority) -> None:
     data = authority.quote(report(), 5)
     assert struct.unpack_from("<HI", data, 48) == (3, 648)
     assert parse_quote(data).tee_tcb_svn2 == bytes(16)
+
+
+def test_each_certificate_may_do_what_its_place_asks_and_no_more(authority: LabAuthority) -> None:
+    """The profile's KeyUsage: authorities sign certificates and revocation lists, leaves sign data."""
+    for identity, signs_certificates in (
+        (authority.root, True),
+        (authority.platform_ca, True),
+        (authority.pck, False),
+        (authority.tcb_signer, False),
+    ):
+        extensions = identity.certificate.extensions
+        usage = extensions.get_extension_for_class(x509.KeyUsage)
+        assert usage.critical
+        value = usage.value
+        assert (value.key_cert_sign, value.crl_sign) == (signs_certificates, signs_certificates)
+        assert (value.digital_signature, value.content_commitment) == (not signs_certificates,) * 2
+        others = (value.key_encipherment, value.data_encipherment, value.key_agreement)
+        assert others == (False, False, False)
+        constraints = extensions.get_extension_for_class(x509.BasicConstraints)
+        assert (constraints.critical, constraints.value.ca) == (True, signs_certificates)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from labkit.host import REASONS, REMEDIES, Fact, Facts, Missing, Value, collect, diagnose
+from labkit.host import REASONS, REMEDIES, Fact, Facts, Missing, Value, collect, diagnose, load, save
 from labkit.host._codes import leaves as leaf_names
 from labkit.host._codes import statuses as status_names
 from labkit.host._live import msr_fact
@@ -200,3 +200,9 @@ def test_the_remedies_cover_the_fifteen_problems() -> None:
         assert remedy.links
     named = {number for row in REASONS.values() for number in row.problems}
     assert named == set(REMEDIES)
+
+
+def test_an_empty_value_is_saved_as_one(tmp_path: Path) -> None:
+    facts = Facts({"power.state": Fact("/sys/power/state", "")})
+    save(facts, tmp_path / "facts.json")
+    assert load(tmp_path / "facts.json").get("power.state").value == ""

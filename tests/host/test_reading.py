@@ -121,3 +121,22 @@ def test_failed_checks_show_their_evidence_and_others_only_when_asked() -> None:
 )
 def test_each_failure_line_has_its_reason(line: str, reason: str) -> None:
     assert verify_log(log(START, line)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"format": "labkit-host-facts/2"}, "format is not"),
+        ({"format": None}, "format is not"),
+        ({"facts": {"a": {"source": "s", "value": True, "missing": "absent"}}}, "either a value or a reason"),
+        ({"facts": {"a": {"source": "s"}}}, "either a value or a reason"),
+        ({"facts": {"a": {"source": "s", "value": None}}}, "either a value or a reason"),
+    ],
+)
+def test_facts_of_another_format_or_that_contradict_themselves_do_not_load(
+    change: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps({**document(tmp_path), **change}))
+    with pytest.raises(DataError, match=why):
+        load(path)

@@ -24,6 +24,7 @@ def kernelspec(vm_settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
         patch.setenv("LABKIT_CACHE_DIR", str(vm_settings.cache_dir))
         patch.setenv("LABKIT_STATE_DIR", str(vm_settings.state_dir))
         patch.setenv("LABKIT_UI", "static")
+        patch.setenv("LABKIT_ALLOW_HOST", "1")
         yield "tdvm"
     ensure_event_loop().close()
 

@@ -240,3 +240,35 @@ def test_changed_real_logs_are_explained(name: str, shared_data: Path) -> None:
     reasons = [row.why for row in explain(prediction, log).rows if row.why]
     words = "changed places" if "swapped" in name else "puts this separator in RTMR0"
     assert any(words in why for why in reasons)
+
+
+def test_an_explanation_is_printed_event_by_event_with_both_digests_and_the_reason() -> None:
+    prediction = predict(KNOWN)
+    text = str(explain(prediction, log_of(predict(replace(KNOWN, command_line="other")))))
+    wanted = next(event for event in prediction.events if event.part is Part.COMMAND_LINE)
+    assert wanted.digest is not None
+    line = next(line for line in text.splitlines() if wanted.digest.hex()[:12] in line)
+    logged = next(
+        event.digest
+        for event in predict(replace(KNOWN, command_line="other")).events
+        if event.part is Part.COMMAND_LINE
+    )
+    assert logged is not None
+    assert logged.hex()[:12] in line
+    assert line.startswith("RTMR2")
+    same = next(event for event in prediction.events if event.part is Part.KERNEL)
+    assert same.digest is not None
+    unchanged = next(line for line in text.splitlines() if same.digest.hex()[:12] in line)
+    assert unchanged.count(same.digest.hex()[:12]) == 2
+
+
+def test_a_missing_event_is_printed_without_a_logged_digest() -> None:
+    prediction = predict(KNOWN)
+    log = log_of(prediction)
+    short = replace(log, events=log.events[:-1])
+    text = str(explain(prediction, short))
+    gone = log.events[-1].digest()
+    assert gone is not None
+    lines = [line for line in text.splitlines() if gone.hex()[:12] in line]
+    assert lines
+    assert "−" in lines[-1]

@@ -143,3 +143,14 @@ def test_what_qemu_would_not_start_is_refused() -> None:
         patch_header(kernel(protocol=0x200), 512 * MIB, 0, "")
     with pytest.raises(NotAKernel, match="does not fit"):
         patch_header(kernel(), 16 * MIB, 64 * MIB, "")
+
+
+@pytest.mark.parametrize("entries", [0, 1, 4])
+def test_an_image_without_an_entry_for_its_signature_is_hashed_whole(entries: int) -> None:
+    """With four data directories or fewer no entry is left out, and nothing is taken off the end."""
+    image = bytearray(kernel())
+    struct.pack_into("<I", image, OPTIONAL + 108, entries)
+    kept = image[: OPTIONAL + 64] + image[OPTIONAL + 68 :]
+    assert authenticode(bytes(image)) == hashlib.sha384(kept).digest()
+    struct.pack_into("<I", image, OPTIONAL + 108, 5)
+    assert authenticode(bytes(image)) != hashlib.sha384(kept).digest()

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabkitError, MissingComponent, UsageError
+from labkit.kernel import REFUSAL
 from labkit.runs import Run, plan_run, read_record
-from labkit.runs._runner import content_digest
+from labkit.runs._record import read_results
+from labkit.runs._runner import content_digest, host_cells
 from labkit.settings import Trust
 from tests.runs.notebooks import DAEMON, code, write_notebook
 
@@ -195,3 +197,30 @@ def test_nothing_outlives_an_interrupted_or_killed_run(tmp_path: Path, number: s
         run = read_record(tmp_path / "out")
         assert (run.status, run.chapters[0].status) == ("interrupted", "interrupted")
         assert executed(run, "00-long")[0]["outputs"][0]["text"] == ["kept\n"]
+
+
+def test_the_record_lists_the_cells_that_ran_on_the_host() -> None:
+    def cell(source: object, count: int | None = 1, evalue: str = "") -> dict[str, object]:
+        outputs = [{"output_type": "error", "ename": "UsageError", "evalue": evalue}] if evalue else []
+        return {"cell_type": "code", "source": source, "execution_count": count, "outputs": outputs}
+
+    cells = [
+        cell("ls"),
+        cell("%%host\nls"),
+        cell(["%%host\n", "ls"]),
+        cell("%%host\nls", None),
+        cell("%%host\nls", 4, f"{REFUSAL} Read it."),
+        {"cell_type": "markdown", "source": "%%host"},
+        cell("\n%%host one\nls", 5, "exit status 1"),
+    ]
+    assert host_cells(json.dumps({"cells": cells}).encode()) == (1, 2, 6)
+
+
+@pytest.mark.parametrize("trust", ["hardware", "none", "HARDWARE", 1, None])
+def test_no_file_that_a_cell_wrote_makes_hardware(trust: object, tmp_path: Path) -> None:
+    """Whatever a notebook claims: a run's trust is never more than what labkit itself can vouch for."""
+    (tmp_path / "a").mkdir()
+    text = json.dumps({"platform": "hardware", "trust": trust, "accelerator": "kvm"})
+    (tmp_path / "a/result.json").write_text(text)
+    reported, _ = read_results(tmp_path, ["a/result.json"])
+    assert (reported.platform, reported.trust) == ("unproven", Trust.NONE)

@@ -29,8 +29,9 @@ OTHERS = {
     "use_private_keyid": Verdict.REFUSED,
     "corrupt": Verdict.DETECTED,
     "corrupt_tables": Verdict.DETECTED,
-    "swap_on_bus": Verdict.DETECTED,
+    "swap_on_bus": Verdict.POSSIBLE,
     "replay_on_bus": Verdict.POSSIBLE,
+    "drop_on_bus": Verdict.POSSIBLE,
     "lie": Verdict.POSSIBLE,
     "refuse_service": Verdict.POSSIBLE,
     "trace_pages": Verdict.POSSIBLE,
@@ -61,8 +62,20 @@ def test_other_outcomes(name: str) -> None:
     assert "EMULATED" in repr(outcome)
 
 
-def test_logical_integrity_misses_the_swap() -> None:
-    assert attack("swap_on_bus", PlatformConfig(integrity=Integrity.LOGICAL)).verdict is Verdict.POSSIBLE
+def test_only_cryptographic_integrity_notices_the_swap() -> None:
+    for integrity, verdict in (
+        (Integrity.LOGICAL, Verdict.POSSIBLE),
+        (Integrity.CRYPTOGRAPHIC, Verdict.DETECTED),
+    ):
+        assert attack("swap_on_bus", PlatformConfig(integrity=integrity)).verdict is verdict
+
+
+@pytest.mark.parametrize("name", ["replay_on_bus", "drop_on_bus"])
+@pytest.mark.parametrize("integrity", list(Integrity))
+def test_no_integrity_knows_how_old_a_line_is(name: str, integrity: Integrity) -> None:
+    outcome = attack(name, PlatformConfig(integrity=integrity))
+    assert outcome.verdict is Verdict.POSSIBLE
+    assert not outcome.stopped
 
 
 def test_corruption_ends_in_td_fatal() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import UsageError
-from labkit.tdx import Order, Platform, PlatformConfig, Section, TdParams, Vmm
+from labkit.tdx import Integrity, Order, Platform, PlatformConfig, Section, TdParams, Vmm
 from tests.tdx.worlds import launched, physical, vmm
 
 OVMF = Path("/usr/share/ovmf/OVMF.fd")
@@ -122,12 +122,14 @@ def test_a_whole_life_leaves_nothing_behind(packages: int) -> None:
         host.teardown(td)
         assert not host.platform.tdrs
         assert not host.platform.vps
-        assert all(not size for size in host.platform.pamt.sizes)
+        assert all(entry.type == 0 for size in host.platform.pamt.sizes for entry in size.values())
+        assert not host.platform.locks.holders
         assert all(k.state == (3 if key == 32 else 0) for key, k in host.platform.kot.items())
 
 
-def test_a_reused_keyid_does_not_open_old_memory() -> None:
-    host, td = launched()
+@pytest.mark.parametrize("integrity", list(Integrity))
+def test_a_reused_keyid_does_not_open_old_memory(integrity: Integrity) -> None:
+    host, td = launched(config=PlatformConfig(integrity=integrity))
     page = physical(host, td, 0x1000)
     old = host.platform.tdrs[td.tdr >> 12].key
     host.teardown(td)
@@ -137,7 +139,9 @@ def test_a_reused_keyid_does_not_open_old_memory() -> None:
     assert old is not None
     assert new is not None
     assert old.material != new.material
-    assert host.platform.memory.read(page, 64, new).poison
+    read = host.platform.memory.read(page, 64, new)
+    assert read.poison is (integrity is Integrity.CRYPTOGRAPHIC)
+    assert b"code" not in read.data
 
 
 def test_two_tds_at_once() -> None:
@@ -154,7 +158,7 @@ def test_start_reports_the_machine() -> None:
     host = vmm()
     info, cmrs = host.host_page(), host.host_page()
     result = host.call("TDH.SYS.INFO", rcx=info, rdx=1024, r8=cmrs, r9=32)
-    assert (result["rdx"], result["r9"]) == (1024, 2)
+    assert (result["rdx"], result["r9"]) == (1024, 32)
     assert struct.unpack("<4Q", host.platform.read(cmrs, 32)) == (0x100000, 0x7DF00000, 4 << 30, 4 << 30)
     assert struct.unpack("<H", host.platform.read(info + 32, 2)) == (64,)
     assert host.call("TDH.SYS.RD", rdx=0x9100000100000008)["r8"] == 64
@@ -195,4 +199,4 @@ def test_reserved_areas_are_not_for_tds() -> None:
     assert platform.seamcall("TDH.PHYMEM.PAGE.RDMD", rcx=tdmr.base + 0x1000)["rcx"] == 1
     assert platform.seamcall("TDH.MNG.CREATE", rcx=tdmr.base + 0x2000, rdx=40).status == 0xC000030000000001
     assert platform.seamcall("TDH.MNG.CREATE", rcx=tdmr.base + 0x3000, rdx=40).ok
-    assert not platform.pamt.free_range((tdmr.base >> 12) + 512, 1)
+    assert not platform.pamt.free_2m((tdmr.base >> 12) + 512)

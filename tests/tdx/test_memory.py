@@ -148,7 +148,7 @@ def test_host_addresses() -> None:
     with pytest.raises(UsageError, match="SEAMRR"):
         platform.read(platform.config.seamrr[0], 5)
     with pytest.raises(UsageError):
-        platform.read(1 << 50, 5)
+        platform.read(1 << 52, 5)
 
 
 def test_partial_write_erratum() -> None:

@@ -60,10 +60,9 @@ _PASSES_AS = {"TDH.MNG.WR": Status.METADATA_FIELD_NOT_WRITABLE}
 
 
 def _expected() -> list[tuple[str, OpState, bool]]:
-    """The cells of the reference table where it is there, else of labkit's own."""
-    table = {row["name"]: {s for s in OpState if row[s.name] == "1"} for row in rows("tdx_opstate.csv")}
-    own = {leaf.name: set(leaf.states) for leaf in LEAVES.values() if leaf.states is not None}
-    return [(name, state, state in allowed) for name, allowed in (table or own).items() for state in OpState]
+    return [
+        (row["name"], state, row[state.name] == "1") for row in rows("op_states.csv") for state in OpState
+    ]
 
 
 def _regs(world: World, name: str) -> dict[str, int]:

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from labkit.errors import NotModelled, UsageError
-from labkit.tdx import GuestException, LifeCycle, OpState, PageType, Result, Section, TdExit, TdParams
-from labkit.tdx._sept import entry_page
-from labkit.tdx._states import KeyState
+from labkit.tdx import GuestException, OpState, Result, Section, TdExit, TdParams
+from tests.tdx.invariants import check
 from tests.tdx.worlds import vmm
 
 SEQUENCES = int(os.environ.get("LABKIT_TDX_SEQUENCES", "1000"))
@@ -266,64 +265,9 @@ class Hostile(RuleBasedStateMachine):
             assert SECRET not in self.platform.read(page, 16)
 
     @invariant()
-    def pamt_sept_and_life_cycle_agree(self) -> None:
-        if not hasattr(self, "td"):
-            return
-        pamt = self.platform.pamt
-        alive = [t.hkid for t in self.platform.tdrs.values() if t.lifecycle is not LifeCycle.TEARDOWN]
-        assert len(alive) == len(set(alive)), "two TDs under one KeyID"
-        uses: dict[tuple[int, int], tuple[PageType, int]] = {}
-        for tdr in self.platform.tdrs.values():
-            used = [((tdr.pfn, 0), PageType.TDR, 0)]
-            used += [((page, 0), PageType.TDCX, tdr.pfn) for page in tdr.tdcx]
-            for vp in self.platform.vps.values():
-                if vp.tdr is tdr:
-                    used.append(((vp.pfn, 0), PageType.TDVPR, tdr.pfn))
-                    used += [((page, 0), PageType.TDCX, tdr.pfn) for page in vp.pages[1:]]
-            used += [((p.pfn, 0), PageType.EPT, tdr.pfn) for p in tdr.tdcs.sept.pages.values()]
-            for _, level, entry in tdr.tdcs.sept.leaves():
-                pfn = entry_page(entry) & self.platform.pa_mask >> 12
-                used.append(((pfn, level), PageType.REG, tdr.pfn))
-            if tdr.lifecycle is LifeCycle.TEARDOWN:
-                # Pages come back one by one now, and the dead tree is not kept up.
-                used = [use for use in used if pamt.find(use[0][0])[0] is not None]
-                used = [u for u in used if pamt.find(u[0][0])[0].owner == u[2]]  # type: ignore[union-attr]
-            else:
-                assert tdr.children == sum(
-                    1 << 9 * key[1] for key, kind, _ in used if kind is not PageType.TDR
-                )
-            for key, kind, owner in used:
-                assert key not in uses, "a page is used twice"
-                uses[key] = kind, owner
-            state = self.platform.kot[tdr.hkid].state
-            expected = {
-                LifeCycle.HKID_ASSIGNED: KeyState.ASSIGNED,
-                LifeCycle.KEYS_CONFIGURED: KeyState.ASSIGNED,
-                LifeCycle.BLOCKED: KeyState.FLUSHED,
-            }.get(tdr.lifecycle, state)
-            assert state is expected
-            refs = sum(lp.active is not None and lp.active.tdr is tdr for lp in self.platform.lps)
-            assert sum(tdr.tdcs.refcount) == refs
-        table = {
-            (pfn << 9 * level, level): (entry.type, entry.owner)
-            for level, size in enumerate(pamt.sizes)
-            for pfn, entry in size.items()
-        }
-        for key, use in uses.items():
-            assert table.get(key) == use
-        dead = {t.pfn for t in self.platform.tdrs.values() if t.lifecycle is LifeCycle.TEARDOWN}
-        for key, (kind, owner) in table.items():
-            assert key in uses or owner in dead, f"the PAMT has a {kind.name} page that nothing uses"
-
-    @invariant()
-    def no_processor_uses_a_page_that_its_td_lost(self) -> None:
-        for lp in self.platform.lps if hasattr(self, "td") else ():
-            if lp.active is None:
-                continue
-            for pfn, _ in lp.active.tlb.values():
-                entry, _ = self.platform.pamt.find(pfn)
-                assert entry is not None, "a translation outlived its page"
-                assert (entry.type, entry.owner) == (PageType.REG, lp.active.tdr.pfn)
+    def pamt_sept_life_cycle_and_locks_agree(self) -> None:
+        if hasattr(self, "td"):
+            check(self.platform)
 
     @invariant()
     def measurements_are_what_was_measured(self) -> None:

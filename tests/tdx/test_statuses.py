@@ -199,8 +199,7 @@ def _not_ready() -> Result:
 @raises(Status.SYS_SHUTDOWN)
 def _shutdown() -> Result:
     host = vmm()
-    assert host.platform.seamcall("TDH.SYS.LP.SHUTDOWN").ok
-    assert host.platform.seamcall("TDH.SYS.LP.SHUTDOWN", 1).ok
+    assert host.platform.seamcall("TDH.SYS.SHUTDOWN").ok
     return host.platform.seamcall("TDH.MNG.CREATE")
 
 
@@ -484,7 +483,31 @@ def _not_writable() -> Result:
 def _value_not_valid() -> Result:
     host, td = launched(TdParams(config_flags=3))
     assert host.platform.seamcall("TDH.VP.ENTER", rcx=td.vcpus[0]).running
-    return host.platform.tdcall("TDG.VM.WR", rdx=0x1110000300000017, r8=2, r9=2)
+    return host.platform.tdcall("TDG.VM.WR", rdx=0x1110000300000017, r8=2, r9=3)
+
+
+@raises(Status.METADATA_FIELD_ID_INCORRECT)
+def _field_id_incorrect() -> Result:
+    return World().finalize().enter().platform.tdcall("TDG.VM.RD", rdx=0)
+
+
+@raises(Status.INCORRECT_CPUID_VALUE)
+def _narrow() -> Result:
+    return Platform(PlatformConfig(max_pa=46)).seamcall("TDH.SYS.INIT")
+
+
+@raises(Status.SYS_STATE_INCORRECT)
+def _update_late() -> Result:
+    return vmm().platform.seamcall("TDH.SYS.UPDATE")
+
+
+@raises(Status.SYS_INVALID_HANDOFF)
+def _nothing_handed_over() -> Result:
+    platform = Platform()
+    platform.seamcall("TDH.SYS.INIT")
+    for lp in (0, 1):
+        platform.seamcall("TDH.SYS.LP.INIT", lp)
+    return platform.seamcall("TDH.SYS.UPDATE")
 
 
 @raises(Status.INVALID_REPORTMACSTRUCT)

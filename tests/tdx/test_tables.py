@@ -2,68 +2,47 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
-import pytest
-
 from labkit.tdx import LEAVES, Operand, OpState, Septe, Status
 from labkit.tdx._states import SEPT_ALLOWED, TRAITS
+from tests.tdx.worlds import rows
 
 
-def _rows(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / "tdx" / name).open(encoding="ascii") as lines:
-        return list(csv.DictReader(lines))
-
-
-@pytest.mark.data
-def test_status_codes(shared_data: Path) -> None:
-    expected = {
-        row["name"].removeprefix("TDX_"): int(row["value"], 16)
-        for row in _rows(shared_data, "tdx_status.csv")
-    }
+def test_status_codes() -> None:
+    expected = {row["name"].removeprefix("TDX_"): int(row["value"], 16) for row in rows("status.csv")}
     del expected["UNINITIALIZE_ERROR"]
     assert {status.name: status.value for status in Status} == expected
 
 
-@pytest.mark.data
-def test_operand_ids(shared_data: Path) -> None:
-    expected = {row["name"]: int(row["id"]) for row in _rows(shared_data, "tdx_operand_ids.csv")}
+def test_operand_ids() -> None:
+    expected = {row["name"]: int(row["id"]) for row in rows("operand_ids.csv")}
     assert {operand.name: operand.value for operand in Operand} == expected
 
 
-@pytest.mark.data
-def test_leaves(shared_data: Path) -> None:
-    expected = {
-        row["name"]: (int(row["number"]), row["interface"] == "guest")
-        for row in _rows(shared_data, "tdx_leaves.csv")
-    }
+def test_leaves() -> None:
+    expected = {row["name"]: (int(row["number"]), row["interface"] == "guest") for row in rows("leaves.csv")}
     assert {leaf.name: (leaf.number, leaf.guest) for leaf in LEAVES.values()} == expected
 
 
-@pytest.mark.data
-def test_operation_states(shared_data: Path) -> None:
+def test_operation_states() -> None:
     expected = {
         row["name"]: {OpState[state] for state in list(row)[2:] if row[state] == "1"}
-        for row in _rows(shared_data, "tdx_opstate.csv")
+        for row in rows("op_states.csv")
     }
     assert {leaf.name: leaf.states for leaf in LEAVES.values() if leaf.states is not None} == expected
 
 
-@pytest.mark.data
-def test_sept_rules(shared_data: Path) -> None:
+def test_sept_rules() -> None:
     expected = {
         row["name"]: {Septe[state] for state in list(row)[3:] if row[state] == "1"}
-        for row in _rows(shared_data, "tdx_sept_allowed.csv")
+        for row in rows("sept_allowed.csv")
     }
     assert expected == SEPT_ALLOWED
 
 
-@pytest.mark.data
-def test_sept_states(shared_data: Path) -> None:
-    rows = _rows(shared_data, "tdx_sept_states.csv")
-    assert {row["state"]: int(row["encoding"], 16) for row in rows} == {s.name: s.value for s in Septe}
-    for row in rows:
+def test_sept_states() -> None:
+    table = rows("sept_states.csv")
+    assert {row["state"]: int(row["encoding"], 16) for row in table} == {s.name: s.value for s in Septe}
+    for row in table:
         traits = TRAITS[Septe[row["state"]]]
         assert traits.public == int(row["public_state"])
         flags = {

@@ -1,0 +1,68 @@
+"""Grading a class: two workers beside one, and labkit beside nbgrader's own serial autograde, in one run.
+
+Usage: python benchmarks/course.py [STUDENTS]. All graders get the same submissions, worked solutions of
+``mrtd``; all of them run the notebooks again. nbgrader starts a kernel for each.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from _report import report, seconds
+
+from labkit import process
+from labkit.course import exercise, init_course, release
+from labkit.course._notebook import source_path
+
+NAME = "mrtd"
+
+
+def main(count: int) -> None:
+    """Time the three graders on one class."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "roster.csv").write_text("id\n" + "".join(f"s{number:03d}\n" for number in range(count)))
+        course = init_course(folder / "roster.csv", folder / "course")
+        release(course, exercise(NAME), folder / "course" / "submitted", solutions=True)
+        source = folder / "course" / "source" / NAME
+        source.mkdir(parents=True)
+        shutil.copy(source_path(NAME), source)
+        run(folder, "nbgrader", "generate_assignment", NAME, "--create")
+
+        def ours(workers: int) -> float:
+            shutil.rmtree(folder / "course" / "grades", ignore_errors=True)
+            words = ("grade", NAME, "submitted", "--course", ".", "--gradebook", "none", "-j", str(workers))
+            return seconds(lambda: run(folder, "labkit", *words))
+
+        one, two = ours(1), ours(2)
+        theirs = seconds(lambda: run(folder, "nbgrader", "autograde", NAME, "--create"))
+        two = min(two, ours(2))
+        rows = [
+            {"grader": "nbgrader autograde", "seconds": theirs, "each": theirs / count, "times": 1.0},
+            {"grader": "labkit grade -j 1", "seconds": one, "each": one / count, "times": theirs / one},
+            {"grader": "labkit grade -j 2", "seconds": two, "each": two / count, "times": theirs / two},
+            {"grader": "-j 2 beside -j 1", "seconds": two, "each": two / count, "times": one / two},
+        ]
+        report("course", rows)
+
+
+def run(folder: Path, module: str, *words: str) -> None:
+    """Run a command line as the teacher of the course."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    names = {"PATH": path, "LABKIT_COURSE": str(folder / "course")}
+    done = process.run(
+        [sys.executable, "-m", module, *words],
+        timeout=3600,
+        cwd=folder / "course",
+        env={**os.environ, **names},
+    )
+    if done.status:
+        raise SystemExit(done.text[-2000:])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)

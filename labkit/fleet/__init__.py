@@ -1,0 +1,22 @@
+"""The facts of many hosts as one table, and how they are collected."""
+
+from __future__ import annotations
+
+from labkit.fleet._collector import collector_source
+from labkit.fleet._read import FleetHost, UnreadHost, fleet_host, read_fleet
+from labkit.fleet._report import FleetDifference, FleetGroup, FleetReport, make_report
+from labkit.fleet._ssh import collect_hosts, read_hosts
+
+__all__ = [
+    "FleetDifference",
+    "FleetGroup",
+    "FleetHost",
+    "FleetReport",
+    "UnreadHost",
+    "collect_hosts",
+    "collector_source",
+    "fleet_host",
+    "make_report",
+    "read_fleet",
+    "read_hosts",
+]

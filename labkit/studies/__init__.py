@@ -1,0 +1,48 @@
+"""Many runs of one notebook: a table of parameters, workers near and far, a table of results."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from labkit.show import record, recorded
+from labkit.studies._design import Design, SweepRow, design, grid, read_table, split_values
+from labkit.studies._plan import plan
+from labkit.studies._results import Results
+
+if TYPE_CHECKING:
+    from labkit.studies._page import publish_sweep, sweep_live
+    from labkit.studies._sweep import ROW_DEADLINE, SweepOptions, sweep
+
+__all__ = [
+    "ROW_DEADLINE",
+    "Design",
+    "Results",
+    "SweepOptions",
+    "SweepRow",
+    "design",
+    "grid",
+    "plan",
+    "publish_sweep",
+    "read_table",
+    "record",
+    "recorded",
+    "split_values",
+    "sweep",
+    "sweep_live",
+]
+
+# Loaded on first use: what records a value in a notebook needs no workers.
+_LATER = {
+    "ROW_DEADLINE": "_sweep",
+    "SweepOptions": "_sweep",
+    "publish_sweep": "_page",
+    "sweep": "_sweep",
+    "sweep_live": "_page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(f"labkit.studies.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'labkit.studies' has no attribute {name!r}")

@@ -1,0 +1,121 @@
+"""A sweep as a site like every run's, with its own first page; and as a table in a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labkit.runs import (
+    CellFailure,
+    Chapter,
+    Reported,
+    Run,
+    collect_host,
+    collect_versions,
+    publish,
+    write_record,
+)
+from labkit.settings import Settings, Trust, Ui
+from labkit.show import Link, View, join, study_page
+from labkit.studies._design import Design, SweepRow
+from labkit.studies._results import CSV, JSON, PARQUET, Results
+from labkit.studies._row import ROWS
+from labkit.studies._sweep import SweepOptions, sweep
+
+INDEX = "site/index.html"
+
+
+def publish_sweep(results: Results) -> Results:
+    """Make or re-make the site of a sweep below its folder, and its ``run.json``."""
+    run = _run(results)
+    write_record(run)
+    run = publish(run)
+    pages = {
+        row.number: Link(f"{_name(row)}.html", str(row.number))
+        for row in results.design.rows
+        if row.number in results.entries
+    }
+    files = [name for name in (CSV, JSON, PARQUET) if (results.directory / name).exists()]
+    page = study_page(
+        results.to_dict(),
+        results.full_table(),
+        (*results.columns, "seconds"),
+        pages,
+        [Link(f"../{name}", name) for name in files],
+        results.moves(),
+        results.registers(),
+    )
+    (results.directory / INDEX).write_text(page, encoding="utf-8")
+    return results
+
+
+def _name(row: SweepRow) -> str:
+    return f"row-{row.number:04}"
+
+
+def _run(results: Results) -> Run:
+    """The sweep as the record of a run whose chapters are the rows."""
+    source, now = results.design.source, datetime.now(UTC).isoformat(timespec="seconds")
+    chapters = tuple(
+        _chapter(results.design, row, results.entries[row.number])
+        for row in results.design.rows
+        if row.number in results.entries
+    )
+    started = [chapter.started for chapter in chapters if chapter.started]
+    return Run(
+        directory=results.directory,
+        status="failed" if results.failed else "passed",
+        started=min(started, default=now),
+        finished=now,
+        seconds=round(results.seconds, 3),
+        host=collect_host(),
+        versions={**collect_versions(), "notebook": source.sha256[:16]},
+        git=None,
+        chapters=chapters,
+    )
+
+
+def _chapter(design: Design, row: SweepRow, entry: dict[str, Any]) -> Chapter:
+    trust = entry.get("trust")
+    output = entry.get("output")
+    return Chapter(
+        name=_name(row),
+        title=f"Row {row.number}: {row.label}",
+        source=design.source.path.name,
+        source_sha256=design.source.sha256,
+        kernel=design.source.kernel,
+        parameters=row.parameters,
+        status=entry["status"],
+        started=entry.get("started") or "",
+        seconds=entry.get("seconds") or 0.0,
+        cells_run=entry.get("cells_run") or 0,
+        cells=entry.get("cells") or 0,
+        output=f"{ROWS}/{row.key}/{output}" if output else None,
+        output_sha256=entry.get("output_sha256"),
+        reported=Reported(entry.get("platform"), Trust(trust) if trust else None, entry.get("accelerator")),
+        failure=CellFailure(**entry["failure"]) if entry.get("failure") else None,
+        left_behind=tuple(entry.get("left_behind") or ()),
+    )
+
+
+def sweep_live(design: Design, output: Path, options: SweepOptions) -> Results:
+    """Sweep in a notebook: a table that grows, failures first, where there is a front end to show it."""
+    shown: Any = None
+    if Settings.load().ui is not Ui.STATIC:
+        with contextlib.suppress(ImportError):
+            from IPython.core.interactiveshell import InteractiveShell
+            from IPython.display import display
+
+            if InteractiveShell.initialized():
+                shown = display(View(join(["starting workers"]), "starting workers"), display_id=True)
+
+    def watch(results: Results) -> None:
+        if shown is not None:
+            shown.update(results.view(f"{results.done} of {len(design.rows)} rows; {results.eta}"))
+
+    results = publish_sweep(sweep(design, output, options, watch=watch))
+    if shown is not None:
+        shown.update(View(join([""]), ""))
+    return results

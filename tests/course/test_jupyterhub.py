@@ -1,0 +1,194 @@
+"""The classroom server: a real JupyterHub with its real proxy, and two students at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from labkit.course import exercise, grade_class, init_course, release
+
+CONFIG = Path(__file__).parents[2] / "deploy" / "jupyterhub" / "jupyterhub_config.py"
+PROXY = os.environ.get("CONFIGURABLE_HTTP_PROXY") or shutil.which("configurable-http-proxy")
+STUDENTS = ("ada", "bob")
+DEADLINE = 400.0
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.skipif(PROXY is None, reason="configurable-http-proxy is not installed (npm)"),
+    pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="the hub of this test is root's"),
+]
+
+WORK = """
+import os, subprocess, sys
+from pathlib import Path
+from labkit import lab
+with lab.boot("emulated", memory=512) as tdvm:
+    print(tdvm.run("echo inside $((6 * 7))").output.strip())
+home, me = Path.home(), os.environ["USER"]
+os.chdir(home / "mrtd")
+from labkit.course import open_work
+print(repr(open_work("mrtd")))
+target = home.parents[1] / "inbox" / me / "mrtd.zip"
+done = subprocess.run([sys.executable, "-m", "labkit", "submit", "mrtd", "--output", str(target)])
+print("submitted", done.returncode)
+print("students", sorted(path.name for path in home.parent.iterdir()))
+print("inboxes", sorted(path.name for path in target.parents[1].iterdir()))
+print("hub", sorted(path.name for path in home.parents[1].iterdir()))
+others = [path for path in Path("/proc").glob("[0-9]*/environ") if b"USER=OTHER" in path.read_bytes()]
+print("processes of the other", len(others))
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Hub:
+    """A hub that answers."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self.headers = {"Authorization": f"token {token}"}
+
+    def call(self, verb: str, path: str, **more: Any) -> requests.Response:
+        return requests.request(verb, f"{self.url}{path}", headers=self.headers, timeout=30, **more)
+
+    def start(self, student: str) -> None:
+        self.call("POST", f"/hub/api/users/{student}")
+        self.call("POST", f"/hub/api/users/{student}/server")
+
+    def ready(self, student: str) -> bool:
+        found = self.call("GET", f"/hub/api/users/{student}").json()
+        return bool(found.get("servers", {}).get("", {}).get("ready"))
+
+    async def run(self, student: str, code: str) -> str:
+        """Run code in a kernel of a student's server, through the proxy; returns what it printed."""
+        from tornado.httpclient import HTTPRequest
+        from tornado.websocket import websocket_connect
+
+        made = self.call("POST", f"/user/{student}/api/kernels", json={"name": "python3"})
+        assert made.status_code == 201, f"{student}: {made.status_code} {made.url} {made.text[:500]}"
+        kernel = made.json()["id"]
+        address = f"{self.url.replace('http', 'ws', 1)}/user/{student}/api/kernels/{kernel}/channels"
+        socket_ = await websocket_connect(HTTPRequest(address, headers=self.headers))
+        ident = uuid.uuid4().hex
+        header = {
+            "msg_id": ident,
+            "msg_type": "execute_request",
+            "username": "",
+            "session": ident,
+            "version": "5.3",
+        }
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+        await socket_.write_message(json.dumps({**message, "channel": "shell", "buffers": []}))
+        text = ""
+        while True:
+            reply = json.loads(await socket_.read_message() or "{}")
+            if reply.get("parent_header", {}).get("msg_id") != ident:
+                continue
+            if reply["msg_type"] == "stream":
+                text += reply["content"]["text"]
+            elif reply["msg_type"] == "error":
+                text += "\n".join(reply["content"]["traceback"])
+            elif reply["msg_type"] == "execute_reply":
+                socket_.close()
+                return text
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Hub]:
+    url, token = f"http://127.0.0.1:{free_port()}", secrets.token_hex(16)
+    names = {
+        "LABKIT_HUB": str(folder / "hub"),
+        "LABKIT_COURSE": str(folder / "course"),
+        "LABKIT_HUB_URL": url,
+        "LABKIT_HUB_TOKEN": token,
+        "LABKIT_HUB_PASSWORD": secrets.token_hex(8),
+        "CONFIGURABLE_HTTP_PROXY": str(PROXY),
+        "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16),
+    }
+    ports = [
+        f"--JupyterHub.hub_port={free_port()}",
+        f"--ConfigurableHTTPProxy.api_url=http://127.0.0.1:{free_port()}",
+    ]
+    with (folder / "hub.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG), *ports],
+            env={**os.environ, **names},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        hub = Hub(url, token)
+        wait(lambda: answers(hub), folder)
+        yield hub
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def answers(hub: Hub) -> bool:
+    try:
+        return hub.call("GET", "/hub/api/").ok
+    except requests.RequestException:
+        return False
+
+
+def wait(what: Any, folder: Path) -> None:
+    end = time.monotonic() + DEADLINE
+    while not what():
+        assert time.monotonic() < end, (folder / "hub.log").read_text()[-4000:]
+        time.sleep(0.2)
+
+
+def test_two_students_boot_and_hand_in_and_see_nothing_of_each_other(tmp_path: Path) -> None:
+    (tmp_path / "roster.csv").write_text("id\n" + "".join(f"{student}\n" for student in STUDENTS))
+    course = init_course(tmp_path / "roster.csv", tmp_path / "course")
+    hub_folder = tmp_path / "hub"
+    hub_folder.mkdir()
+    release(course, exercise("mrtd"), hub_folder / "students", solutions=True)
+    with running(tmp_path) as hub:
+        for student in STUDENTS:
+            hub.start(student)
+        for student in STUDENTS:
+            wait(lambda who=student: hub.ready(who), tmp_path)
+
+        async def both() -> list[str]:
+            tasks = []
+            for student, other in zip(STUDENTS, reversed(STUDENTS), strict=True):
+                tasks.append(hub.run(student, WORK.replace("OTHER", other)))
+            return await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE)
+
+        said = asyncio.run(both())
+    for student, text in zip(STUDENTS, said, strict=True):
+        assert "inside 42" in text, text
+        assert f"Work(mrtd, variant of {student})" in text
+        assert "submitted 0" in text
+        assert f"students ['{student}']" in text
+        assert f"inboxes ['{student}']" in text
+        assert "hub ['inbox', 'students']" in text
+        assert "processes of the other 0" in text
+    done = grade_class(course, exercise("mrtd"), hub_folder / "inbox", 1, rerun=False)
+    assert {row.student: (row.score, row.flags) for row in done.rows} == dict.fromkeys(STUDENTS, (6, ()))

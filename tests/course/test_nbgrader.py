@@ -1,0 +1,84 @@
+"""nbgrader's own commands on every assignment: from generate_assignment to generate_feedback."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit import process
+from labkit.course import Exercise, all_exercises, init_course, release
+from labkit.course._notebook import source_path
+from labkit.process import Completed
+
+STUDENT = getpass.getuser()
+
+
+def nbgrader(folder: Path, verb: str, *words: str, course: Path | None = None) -> Completed:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    names = {
+        "PATH": path,
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
+    if course:
+        names["LABKIT_COURSE"] = str(course)
+    done = process.run(
+        [sys.executable, "-m", "nbgrader", verb, *words], timeout=900, cwd=folder, env={**os.environ, **names}
+    )
+    assert done.status == 0, f"nbgrader {verb}: {done.text[-3000:]}"
+    return done
+
+
+def scores(course: Path, name: str) -> dict[str, float]:
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+        return {entry.student.id: entry.score for entry in book.assignment_submissions(name)}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(found, id=found.name, marks=pytest.mark.vm if found.boots else ())
+        for found in all_exercises()
+    ],
+)
+def test_nbgraders_commands_pass_and_its_marks_are_ours(found: Exercise, tmp_path: Path) -> None:
+    """The student's solution goes through the exchange; a stub is collected beside it."""
+    course, home, exchange = tmp_path / "course", tmp_path / "home", tmp_path / "exchange"
+    for folder in (home, exchange):
+        folder.mkdir()
+    exchange.chmod(0o777)
+    (tmp_path / "roster.csv").write_text(f"id\n{STUDENT}\nidle\n")
+    made = init_course(tmp_path / "roster.csv", course)
+    with (course / "nbgrader_config.py").open("a") as config:
+        config.write(f"c.Exchange.root = {str(exchange)!r}\n")
+    shutil.copy(course / "nbgrader_config.py", home)
+    source = course / "source" / found.name
+    source.mkdir(parents=True)
+    shutil.copy(source_path(found.name), source)
+
+    nbgrader(course, "generate_assignment", found.name, "--create")
+    nbgrader(course, "release_assignment", found.name)
+    nbgrader(home, "fetch_assignment", found.name)
+    assert "BEGIN SOLUTION" not in (home / found.name / f"{found.name}.ipynb").read_text()
+    release(made, found, tmp_path / "solutions", solutions=True)
+    release(made, found, tmp_path / "released")
+    for path in sorted((tmp_path / "solutions" / STUDENT / found.name).rglob("*")):
+        target = home / found.name / path.relative_to(tmp_path / "solutions" / STUDENT / found.name)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            shutil.copy(path, target)
+    nbgrader(home, "submit", found.name)
+    nbgrader(course, "collect", found.name)
+    shutil.copytree(tmp_path / "released" / "idle" / found.name, course / "submitted" / "idle" / found.name)
+    nbgrader(course, "autograde", found.name, "--create", course=course)
+    nbgrader(course, "generate_feedback", found.name)
+    assert scores(course, found.name) == {STUDENT: float(found.points), "idle": 0.0}
+    assert list((course / "feedback" / STUDENT / found.name).glob("*.html"))

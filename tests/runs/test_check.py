@@ -1,0 +1,156 @@
+"""`labkit check` of directories that somebody sent: every difference is named; nothing hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.attest import LabAuthority, _authority
+from labkit.cli import main
+from labkit.runs import RunCheck, check_run
+from labkit.runs._statement import LARGEST
+from labkit.settings import Trust
+from tests.runs.attested import NOW, attested
+
+
+@pytest.fixture(scope="module")
+def authority() -> LabAuthority:
+    return LabAuthority.create(NOW)
+
+
+@pytest.fixture
+def sent(authority: LabAuthority, tmp_path: Path) -> Path:
+    return attested(tmp_path / "run", authority)
+
+
+def found(directory: Path) -> dict[str, str]:
+    return {item.where: item.what for item in check_run(directory).alterations}
+
+
+def test_an_untouched_one_is_intact(sent: Path, authority: LabAuthority) -> None:
+    outcome = check_run(sent, authority.root_der)
+    assert outcome.alterations == ()
+    document = outcome.to_dict()
+    assert (document["anchor"], document["trust"], document["stamp"]) == ("custom-root", "none", "EMULATED")
+
+
+def test_a_stranger_that_looks_like_intel_is_not_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_authority, "LAB_FMSPC", bytes.fromhex("90c06f"))
+    stranger = LabAuthority.create(NOW)
+    outcome = check_run(attested(tmp_path / "run", stranger))
+    assert outcome.intact
+    assert outcome.trust is Trust.NONE
+    assert str(outcome).startswith("[EMULATED] INTACT")
+    assert "The root is not Intel's" in str(outcome)
+    assert "hardware" not in json.dumps(outcome.to_dict())
+
+
+def test_an_added_empty_folder_is_seen(sent: Path) -> None:
+    (sent / "executed/empty").mkdir()
+    assert found(sent) == {"executed/empty/": "was added"}
+
+
+def test_an_empty_folder_of_the_run_itself_belongs_to_it(authority: LabAuthority, tmp_path: Path) -> None:
+    (tmp_path / "run/logs").mkdir(parents=True)
+    folder = attested(tmp_path / "run", authority)
+    assert check_run(folder).intact
+    (folder / "logs").rmdir()
+    assert found(folder) == {"logs/": "is missing"}
+
+
+def test_a_name_forges_no_line(sent: Path) -> None:
+    (sent / "x\n[EMULATED] INTACT: every file is as it was attested.\x1b[2J").write_text("")
+    outcome = check_run(sent)
+    lines = str(outcome).splitlines()
+    assert lines[0].startswith("[EMULATED] ALTERED")
+    assert not any("INTACT" in line and line.lstrip().startswith("[EMULATED]") for line in lines)
+    assert "\x1b" not in str(outcome)
+    assert "\\n" in outcome.alterations[0].where
+
+
+def run_check(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["labkit", "check", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_nested_without_end_is_a_finding_and_no_traceback(
+    sent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = os.open(sent, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    assert run_check(monkeypatch, sent) == 1
+    said = capsys.readouterr()
+    assert "nested more than" in said.out
+    assert "Traceback" not in said.err
+    assert max(map(len, said.out.splitlines())) < 400
+
+
+def test_a_huge_file_is_a_finding_and_not_read(sent: Path) -> None:
+    with (sent / "executed/huge").open("wb") as file:
+        file.truncate(10 << 30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "more than" in " ".join(found(sent).values())
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+    assert grown < 2 * LARGEST + (64 << 20)
+
+
+@pytest.mark.parametrize(
+    "name", ["executed/x", "attestation/x", "attestation/quote.EMULATED.bin", "run.json"]
+)
+@pytest.mark.parametrize("kind", ["fifo", "socket", "zero", "link"])
+def test_what_is_no_regular_file_is_a_finding_at_once(name: str, kind: str, sent: Path) -> None:
+    path = sent / name
+    path.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    else:
+        path.symlink_to("/dev/zero" if kind == "zero" else "/etc/passwd")
+    outcome = check_run(sent)
+    assert not outcome.intact
+    assert any(path.name in item.where + item.what for item in outcome.alterations)
+
+
+SHAPES: list[dict[str, Any]] = [
+    {"files": {"run.json": ["00"]}},
+    {"files": {"run.json": 5}},
+    {"files": []},
+    {"files": None},
+    {"boot": {}},
+    {"boot": {"mrtd": 5, "rtmr": [None] * 4, "evidence": {}}},
+    {"boot": {"mrtd": "00" * 48, "rtmr": [None] * 3, "evidence": {}}},
+    {"boot": {"mrtd": "00" * 48, "rtmr": [None] * 4, "evidence": {"root.der": ["00"]}}},
+    {"boot": {"mrtd": "00" * 48, "rtmr": [None] * 4, "evidence": []}},
+    {"chapters": [5]},
+    {"chapters": {}},
+    {"attested": "soon"},
+    {"attested": []},
+    {"format": 2},
+]
+
+
+@pytest.mark.parametrize("change", SHAPES)
+def test_a_statement_of_another_shape_is_altered_even_if_it_is_signed(
+    change: dict[str, Any], authority: LabAuthority, tmp_path: Path
+) -> None:
+    outcome: RunCheck = check_run(attested(tmp_path / "run", authority, change))
+    assert [item.where for item in outcome.alterations] == ["attestation/statement.json"]
+    assert not outcome.intact

@@ -1,0 +1,158 @@
+"""One row where it runs: finished in one step, never twice, and whole wherever it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import DataError
+from labkit.settings import Settings
+from labkit.studies._row import NOTEBOOK, RowAborted, RowTask, abort, pack, read_entry, run_row, unpack
+from tests.runs.notebooks import code, parameters, write_notebook
+
+
+def task(notebook: Path, base: Path | None, **values: Any) -> RowTask:
+    name = f"{os.getpid()}-{base.name if base else 'private'}"
+    text = str(base) if base else None
+    return RowTask(name, "k1", str(notebook), notebook.read_bytes(), values, True, 60.0, 120.0, text)
+
+
+def test_a_row_runs_once_and_says_what_it_recorded(notebook: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    wanted = task(notebook, tmp_path / "study", size=3, log=str(log))
+    entry, archive = run_row(wanted)
+    assert (entry["status"], entry["recorded"], archive) == ("passed", {"square": 9, "name": ""}, None)
+    assert run_row(wanted)[0] == entry
+    assert log.read_text() == "3\n"
+
+
+def test_a_failed_row_names_its_cell(notebook: Path, tmp_path: Path) -> None:
+    entry, _ = run_row(task(notebook, tmp_path / "study", size=7))
+    assert (entry["status"], entry["reason"], entry["failure"]["evalue"]) == ("failed", "ValueError", "seven")
+    assert entry["recorded"]["square"] == 49
+
+
+def test_a_row_past_its_deadline_fails_and_leaves_nothing(tmp_path: Path) -> None:
+    book = write_notebook(
+        tmp_path / "hangs.ipynb",
+        parameters("note = ''"),
+        code("import os, time\nopen(note, 'w').write(str(os.getpid()))\ntime.sleep(1000)"),
+    )
+    note = tmp_path / "pid"
+    late = RowTask(
+        "late", "k", str(book), book.read_bytes(), {"note": str(note)}, False, 900.0, 20.0, str(tmp_path)
+    )
+    entry, _ = run_row(late)
+    assert entry["reason"] == "DeadlineExceeded"
+    assert entry["failure"]["cell"] == 2
+    assert not Path(f"/proc/{note.read_text()}").exists()
+
+
+def test_what_a_killed_attempt_had_finished_counts(notebook: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    wanted = task(notebook, tmp_path / "study", size=4, log=str(log))
+    run_row(wanted)
+    folder = tmp_path / "study/rows/k1"
+    (folder / "row.json").unlink()
+    entry, _ = run_row(wanted)
+    assert entry["recorded"]["square"] == 16
+    assert log.read_text() == "4\n"
+    cut = json.loads((folder / NOTEBOOK).read_text())
+    cut["cells"][-1]["metadata"]["papermill"]["status"] = "running"
+    (folder / NOTEBOOK).write_text(json.dumps(cut))
+    (folder / "row.json").unlink()
+    run_row(wanted)
+    assert log.read_text() == "4\n4\n"
+
+
+def test_two_attempts_at_one_row_run_it_once(notebook: Path, tmp_path: Path) -> None:
+    log, wait = tmp_path / "log", tmp_path / "wait"
+    wait.touch()
+    wanted = task(notebook, tmp_path / "study", size=5, log=str(log), wait=str(wait))
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.append(run_row(wanted)[0])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait.unlink()
+    for thread in threads:
+        thread.join(120)
+    assert found[0] == found[1]
+    assert log.read_text() == "5\n"
+
+
+def test_an_aborted_row_is_not_finished(notebook: Path, tmp_path: Path) -> None:
+    wait = tmp_path / "wait"
+    wait.touch()
+    wanted = task(notebook, tmp_path / "aborted", wait=str(wait))
+    abort(wanted.study)
+    with pytest.raises(RowAborted):
+        run_row(wanted)
+    assert read_entry(tmp_path / "aborted/rows/k1") is None
+
+
+def test_a_row_from_afar_arrives_whole(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "cache"))
+    away = notebook.rename(tmp_path / "moved.ipynb")
+    data = away.read_bytes()
+    far = RowTask("far", "k2", str(notebook), data, {"size": 2}, True, 60.0, 120.0)
+    entry, archive = run_row(far)
+    assert entry["status"] == "passed"
+    assert archive is not None
+    unpack(archive, tmp_path / "here/k2")
+    assert read_entry(tmp_path / "here/k2") == entry
+    assert (tmp_path / "here/k2" / NOTEBOOK).exists()
+    assert (Settings.load().cache_dir / "studies/far/rows/k2/row.json").exists()
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/file").write_text("x" * 5000)
+    with pytest.raises(DataError, match="damaged row"):
+        unpack(pack(tmp_path / "a")[:60], tmp_path / "b")
+
+
+def test_a_row_ends_with_the_process_that_runs_it(notebook: Path, tmp_path: Path) -> None:
+    wait, marker = tmp_path / "wait", tmp_path / "study"
+    wait.touch()
+    program = (
+        "import sys, json\nfrom labkit.studies._row import RowTask, run_row\n"
+        "run_row(RowTask('s', 'k', sys.argv[1], open(sys.argv[1], 'rb').read(), {'wait': sys.argv[2]}, "
+        "True, 60.0, 90.0, sys.argv[3]))"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", program, notebook, wait, marker])
+    folder = marker / "rows/k"
+    _until(lambda: "square" in (folder / NOTEBOOK).read_text() if (folder / NOTEBOOK).exists() else False)
+    owner.kill()
+    owner.wait()
+    _until(lambda: not _processes_of(folder))
+    assert read_entry(folder) is None
+
+
+def _until(true: Any, seconds: float = 90.0) -> None:
+    import time
+
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def _processes_of(folder: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found
