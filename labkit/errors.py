@@ -16,6 +16,7 @@
     │   └── NotMeasured         the vTPM's registers are not those of the log     exit 1
     ├── NotModelled             the TDX model leaves this out, and says so     exit 69
     ├── ModuleRefused           the TDX module refused what had to succeed     exit 70
+    ├── NotInImage              what was looked for is not in the image        exit 1
     └── ChapterFailed           a notebook cell raised                         exit 1
 
 Exit codes follow sysexits.h, so that scripts can tell the kinds apart.
@@ -121,6 +122,12 @@ class NotModelled(LabkitError):
 
 class ModuleRefused(LabkitError):
     """The TDX module refused a call that had to succeed."""
+
+
+class NotInImage(LabkitError):
+    """A sound image that does not hold what was looked for in it."""
+
+    exit_code = 1
 
 
 class ChapterFailed(LabkitError):

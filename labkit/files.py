@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
         StorageError: it cannot be written.
     """
     parts = plain_parts(name)
-    draft = f".{secrets.token_hex(8)}.new"
+    draft = f".{os.urandom(8).hex()}.new"
     try:
         with contextlib.ExitStack() as stack:
             parent = stack.enter_context(_opened(os.fspath(folder), _FOLDER & ~os.O_NOFOLLOW))

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas import PROFILES, ProfileTable, choose_profile, profile
+from labkit.asterinas import PROFILES, ImageTable, ProfileTable, choose_profile, kept_images, profile
 from labkit.attest import Appraisal, LabAuthority, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
@@ -27,12 +27,12 @@ from labkit.platforms import (
     compare,
     emulated_policy,
     fresh_nonce,
+    measured_through_loader,
 )
 from labkit.settings import Settings
 from labkit.show import View, show_view
 from labkit.show import record as record_value
 from labkit.toolchain import Inventory, find_toolchain, install_toolchain
-from labkit.vm import LINUX_MEMORY
 
 _PREDICTIONS = Notebook()
 
@@ -148,18 +148,22 @@ def measure(firmware_file: Path | str) -> FirmwareMeasurement:
 
 def boot(
     platform: str = "auto",
-    memory: int = LINUX_MEMORY.default,
+    memory: int | None = None,
     append: str = "",
     cold: bool = False,
     run_dir: Path | str | None = None,
+    guest: str = "linux",
+    loader: bool = False,
+    initrd: Path | str | None = None,
 ) -> Tdvm:
     """Boot a TDVM until its shell answers; use the result in a ``with`` block, or ``close`` it.
 
-    ``memory`` in MiB; ``append`` is added to the kernel's command line; ``run_dir`` receives a copy
-    of the record.
+    ``memory`` in MiB, by default what the guest needs; ``append`` is added to the kernel's command line;
+    ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or ``asterinas:VERSION``;
+    ``loader`` boots it through one that measures.
     """
     settings = Settings.load()
-    request = BootRequest(memory=memory, append=append, cold=cold)
+    request = BootRequest(memory, append, initrd=_path(initrd), cold=cold, guest=guest, loader=loader)
     with waiting("Booting a TDVM", f"boot, {'cold' if cold else 'warm'}", settings) as step:
         chosen = choose_platform(platform, settings)
         return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
@@ -190,32 +194,50 @@ def new_nonce() -> bytes:
 
 
 def policy(
-    nonce: bytes, platform: str = "auto", memory: int = LINUX_MEMORY.default, append: str = ""
+    nonce: bytes,
+    platform: str = "auto",
+    memory: int | None = None,
+    append: str = "",
+    initrd: Path | str | None = None,
+    guest: str = "linux",
+    loader: bool | None = None,
 ) -> Policy:
-    """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone."""
+    """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone.
+
+    ``loader``: through the one that measures; by default where ``guest`` is measured by no other.
+    """
     chosen = choose_platform(platform, Settings.load())
-    return emulated_policy(chosen.predict(BootRequest(memory=memory, append=append)), nonce)
+    through = measured_through_loader(guest) if loader is None else loader
+    request = BootRequest(memory, append, initrd=_path(initrd), guest=guest, loader=through)
+    return emulated_policy(chosen.predict(request), nonce)
 
 
 def attest(
     nonce: bytes,
     policy: Policy,
     platform: str = "auto",
-    memory: int = LINUX_MEMORY.default,
+    memory: int | None = None,
     append: str = "",
     initrd: Path | str | None = None,
     firmware: Path | str | None = None,
     debug: bool = False,
     run_dir: Path | str | None = None,
+    guest: str = "linux",
+    loader: bool | None = None,
 ) -> Attestation:
-    """Boot a TDVM, take evidence about ``nonce`` from it, verify it, and appraise it by ``policy``."""
+    """Boot a TDVM, take evidence about ``nonce`` from it, verify it, and appraise it by ``policy``.
+
+    ``guest`` and ``loader`` as for ``policy``.
+    """
     settings = Settings.load()
     chosen = choose_platform(platform, settings)
     request = BootRequest(
         memory=memory,
         append=append,
-        initrd=Path(initrd) if initrd else None,
-        firmware=Path(firmware) if firmware else None,
+        initrd=_path(initrd),
+        firmware=_path(firmware),
+        guest=guest,
+        loader=measured_through_loader(guest) if loader is None else loader,
     )
     now = int(time.time())
     authority = LabAuthority.open(settings.state_dir, now)
@@ -226,6 +248,11 @@ def attest(
     ):
         step("evidence")
         return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
+
+
+def asterinas_images() -> ImageTable:
+    """The kernels of Asterinas in the cache, which ``boot(guest="asterinas")`` can boot."""
+    return kept_images(Settings.load())
 
 
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:
@@ -259,3 +286,7 @@ def sweep(
     options = studies.SweepOptions(jobs=jobs, scheduler=scheduler, retry=retry)
     results: View = studies.sweep_live(design, folder, options)
     return results
+
+
+def _path(name: Path | str | None) -> Path | None:
+    return Path(name) if name else None

@@ -45,7 +45,7 @@ class Settings:
     output_limit: bytes of guest output kept in memory and shown for one command.
     asterinas_url: the git repository of Asterinas.
     run_dir: receives the records of TDVMs that a notebook's kernel boots by itself; None keeps no copy.
-    kernel, initrd, iso, profile: what such a TDVM boots instead of labkit's own guest.
+    guest, kernel, initrd, iso, profile: what such a TDVM boots instead of labkit's own guest.
     patience: what the deadline of every stage of a boot is multiplied by.
     """
 
@@ -55,6 +55,7 @@ class Settings:
     output_limit: int = 4 << 20
     asterinas_url: str = ASTERINAS_URL
     run_dir: Path | None = None
+    guest: str | None = None
     kernel: Path | None = None
     initrd: Path | None = None
     iso: Path | None = None
@@ -65,8 +66,8 @@ class Settings:
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Read ``LABKIT_CACHE_DIR``, ``_STATE_DIR``, ``_UI``, ``_OUTPUT_LIMIT`` and ``_RUN_DIR``.
 
-        ``LABKIT_KERNEL``, ``_INITRD``, ``_ISO`` and ``_PROFILE`` name the guest of a notebook's kernel;
-        ``LABKIT_PATIENCE`` gives every stage of a boot more time.
+        ``LABKIT_GUEST``, ``_KERNEL``, ``_INITRD``, ``_ISO`` and ``_PROFILE`` name the guest of a notebook's
+        kernel; ``LABKIT_PATIENCE`` gives every stage of a boot more time.
         The XDG base directories are the defaults; ``overrides`` win over the environment.
 
         Raises:
@@ -83,6 +84,7 @@ class Settings:
             output_limit=_positive("LABKIT_OUTPUT_LIMIT", env.get("LABKIT_OUTPUT_LIMIT"), 4 << 20),
             asterinas_url=env.get("LABKIT_ASTERINAS_URL") or ASTERINAS_URL,
             run_dir=_path(env.get("LABKIT_RUN_DIR")),
+            guest=env.get("LABKIT_GUEST") or None,
             kernel=_path(env.get("LABKIT_KERNEL")),
             initrd=_path(env.get("LABKIT_INITRD")),
             iso=_path(env.get("LABKIT_ISO")),

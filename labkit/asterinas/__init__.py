@@ -6,6 +6,8 @@ from labkit.asterinas._asterinas_guest import DIRECT_MEMORY, FIRMWARE_MEMORY, As
 from labkit.asterinas._asterinas_guest import board as asterinas_machine
 from labkit.asterinas._asterinas_guest import command_line as asterinas_command_line
 from labkit.asterinas._boot_image import EM_X86_64, BootImage, ImageKind, recognize_image
+from labkit.asterinas._fetch import fetch_image, kernel_in
+from labkit.asterinas._kept import ImageTable, KeptImage, find_image, keep_image, kept_images
 from labkit.asterinas._rootfs import build_asterinas_initramfs
 from labkit.asterinas._versions import (
     DOCUMENTED,
@@ -30,6 +32,8 @@ __all__ = [
     "BootImage",
     "Features",
     "ImageKind",
+    "ImageTable",
+    "KeptImage",
     "LogFile",
     "Profile",
     "ProfileTable",
@@ -38,6 +42,11 @@ __all__ = [
     "asterinas_machine",
     "build_asterinas_initramfs",
     "choose_profile",
+    "fetch_image",
+    "find_image",
+    "keep_image",
+    "kept_images",
+    "kernel_in",
     "profile",
     "recognize_image",
 ]

@@ -59,6 +59,8 @@ class AsterinasGuest:
 
     first_stage: what runs before the first word of the log: ``firmware``, or ``kernel`` in a direct boot.
     patience: stretches every deadline; the dev profile of the kernel is ten times slower than the release.
+    handover: what the EFI stub says behind ExitBootServices, or the kernel first; of a Linux that stands in
+    for it, its banner.
     """
 
     name: str = "asterinas"
@@ -66,6 +68,10 @@ class AsterinasGuest:
     first_stage: str = "firmware"
     patience: float = 1.0
     reseeds: bool = field(default=False, init=False)
+    handover: str = field(
+        default=r"Processing \d+ memory|Entering (?:the )?Asterinas entry|OSTD initialized|Linux version ",
+        init=False,
+    )
 
     def watch(self) -> AsterinasWatcher:
         """Follow a boot from power-on."""

@@ -27,7 +27,8 @@ class BootImage:
     """A bootable file.
 
     asterinas: it holds an Asterinas. efi: UEFI firmware can start it. machine: the ELF's ``e_machine``.
-    console: what its own boot loader configuration hands over, where it has one. why: the signs, in a clause.
+    console: what its own boot loader configuration hands over, where it has one. multiboot, loader_measures:
+    its configuration boots by multiboot, and loads GRUB's module ``tpm``. why: the signs, in a clause.
     """
 
     path: Path
@@ -37,6 +38,8 @@ class BootImage:
     why: str
     machine: int | None = None
     console: str | None = None
+    multiboot: bool = False
+    loader_measures: bool = False
 
     @property
     def direct(self) -> bool:
@@ -87,6 +90,11 @@ def recognize_image(path: Path) -> BootImage:
     raise NotAKernel(f"{path} is neither an ELF, nor a bzImage, nor an ISO.", _REMEDY)
 
 
+def says_asterinas(data: bytes) -> bool:
+    """The data holds a sentence of Asterinas."""
+    return any(sign in data for sign in _SIGNS)
+
+
 def _sign(data: mmap.mmap) -> str | None:
     found = next((sign for sign in _SIGNS if data.find(sign) >= 0), None)
     return f"it holds {found.decode()!r}" if found else None
@@ -122,7 +130,14 @@ def _iso(path: Path, data: mmap.mmap) -> BootImage:
     sign = "its GRUB configuration names it" if named else _sign(data)
     why = f"an ISO; {sign or _FOREIGN}"
     return BootImage(
-        path, ImageKind.ISO, sign is not None, True, why, console=console[1] if console else None
+        path,
+        ImageKind.ISO,
+        sign is not None,
+        True,
+        why,
+        console=console[1] if console else None,
+        multiboot=re.search(r"^\s*multiboot2?\s", text, re.MULTILINE) is not None,
+        loader_measures=re.search(r"^\s*insmod\s+tpm\b", text, re.MULTILINE) is not None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads single files out of an ISO 9660 image: just enough for a boot loader's configuration.
+"""Finds files in an ISO 9660 image: a boot loader's configuration, or the image inside an installer.
 
 Structures after ECMA-119: the primary volume descriptor at sector 16, directory records of 33 bytes and a
 name. Names are compared without case and version; the long names of Rock Ridge are read too.
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 _SECTOR = 2048
 _DIRECTORY = 0x02
-_MAX_DIRECTORY, _MAX_FILE = 1 << 20, 1 << 20
+_MAX_DIRECTORY, _MAX_FILE, _MAX_DEPTH = 1 << 20, 1 << 20, 4
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,37 @@ def is_iso(path: Path) -> bool:
 def read_from_iso(path: Path, name: str) -> bytes | None:
     """The content of the file ``name`` (at most 1 MiB of it); None where there is none."""
     with path.open("rb") as file:
-        file.seek(16 * _SECTOR)
-        descriptor = file.read(_SECTOR)
-        if len(descriptor) < 190 or descriptor[:6] != b"\x01CD001":
-            return None
-        record = _record(descriptor[156:190])
+        record = _root(file)
         for part in name.strip("/").split("/"):
             if record is None or not record.directory:
                 return None
             record = next((entry for entry in _list(file, record) if entry.name == part.lower()), None)
         return _read(file, record, _MAX_FILE) if record and not record.directory else None
+
+
+def iso_files(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """Path, offset and size of each file of an image, five folders deep; nothing where it is none."""
+    record = _root(file)
+    if record is not None:
+        yield from _walk(file, record, "", {record.sector})
+
+
+def _walk(file: BinaryIO, folder: _Record, path: str, seen: set[int]) -> Iterator[tuple[str, int, int]]:
+    """``seen``: the folders on the way; an image that lies may name one twice."""
+    for entry in _list(file, folder):
+        if not entry.directory:
+            yield f"{path}/{entry.name}", entry.sector * _SECTOR, entry.size
+        elif entry.sector not in seen and path.count("/") < _MAX_DEPTH:
+            seen.add(entry.sector)
+            yield from _walk(file, entry, f"{path}/{entry.name}", seen)
+
+
+def _root(file: BinaryIO) -> _Record | None:
+    file.seek(16 * _SECTOR)
+    descriptor = file.read(_SECTOR)
+    if len(descriptor) < 190 or descriptor[:6] != b"\x01CD001":
+        return None
+    return _record(descriptor[156:190])
 
 
 def _list(file: BinaryIO, folder: _Record) -> Iterator[_Record]:

@@ -1,8 +1,8 @@
 """A root file system for an Asterinas kernel that comes without one: busybox, and an init of upstream's kind.
 
-Its init does what the development container's does at the end: it runs the arguments behind ``--`` under
-``script``, which gives the shell a terminal with job control, and powers off behind them. A distribution's
-busybox may lack ``script``: then the shell is on the console itself. Never tried on a real Asterinas.
+Its init does what the development container's does at the end: it runs the arguments behind ``--`` on a
+terminal of their own, which gives the shell job control, and powers off behind them. Never tried on a real
+Asterinas; the programs make the system calls that upstream's make there.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import hashlib
 import os
 from pathlib import Path
 
+from labkit.asterinas._terminal import terminal_program
 from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file, cpio_link
 
 # Links for what init needs; it asks busybox for the others itself.
-_EARLY = ("sh", "mkdir", "mount", "poweroff", "setsid", "stty")
+_EARLY = ("sh", "mkdir", "mount", "poweroff", "stty")
 
 _INIT = """#!/bin/sh
 export PATH=/bin:/sbin HOME=/ TERM=dumb
@@ -25,8 +26,10 @@ export PATH=/bin:/sbin HOME=/ TERM=dumb
 mount -t proc none /proc 2>/dev/null
 mount -t sysfs none /sys 2>/dev/null
 [ $# -gt 0 ] || set -- sh -l
+# Asterinas has this one too.
+[ -e /dev/pts/ptmx ] || { mkdir -p /dev/pts; mount -t devpts dev /dev/pts; } 2>/dev/null
 cd /
-if busybox script --help >/dev/null 2>&1; then script -q -c "$*" /dev/null; else setsid -c "$@"; fi
+own-terminal /bin/sh -c 'exec "$@"' sh "$@"
 poweroff -f
 """
 
@@ -38,6 +41,7 @@ def asterinas_entries(busybox: bytes, init: str = _INIT) -> list[Entry]:
         *(cpio_directory(name) for name in folders),
         *(cpio_link(f"bin/{name}", "busybox") for name in _EARLY),
         cpio_file("bin/busybox", busybox, 0o755),
+        cpio_file("bin/own-terminal", terminal_program(), 0o755),
         cpio_file("etc/group", b"root:x:0:\n"),
         cpio_file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n"),
         cpio_file("init", init.encode(), 0o755),

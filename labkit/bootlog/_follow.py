@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from labkit.console import SocketStream
 from labkit.errors import BootFailed
 
 _POLL = 0.1
+_HANDOVER_POLL = 0.01
+_TAIL = 100
 _LAST_WORDS = 1.2
 _STILL = 30.0
 """Seconds after which a stage that goes on is said again."""
@@ -22,8 +25,11 @@ _EXIT = 3.0
 class BootLog:
     """The boot log of one machine, read for as long as the machine lives."""
 
-    def __init__(self, stream: SocketStream, watch: BootWatcher) -> None:
-        """Start reading; second 0 is now."""
+    def __init__(self, stream: SocketStream, watch: BootWatcher, handover: str = "") -> None:
+        """Start reading; second 0 is now. ``handover``: see ``Guest``."""
+        self._handover = re.compile(handover.encode()) if handover else None
+        self._tail = b""
+        self._handed_over = False
         self._stream = stream
         self._watch = watch
         self._changed = threading.Condition()
@@ -52,17 +58,22 @@ class BootLog:
         exit_code: Callable[[float], int | None],
         on_progress: Callable[[str], None] = lambda text: None,
         console: SocketStream | None = None,
+        on_handover: Callable[[], None] | None = None,
     ) -> None:
         """Wait until the guest's shell is there, and ``on_progress`` each stage that begins.
 
         exit_code: gives that of QEMU, waiting some seconds for it. console: the shell's port, where the
-        boot writes to it too; it is not read any more once the shell is there.
+        boot writes to it too; it is not read any more once the shell is there. on_handover: called once, as
+        soon as the kernel has taken over from the firmware.
 
         Raises:
             BootFailed: a sign of failure, the end of the machine, or a stage past its deadline.
         """
         said, spoke = "", 0.0
         while True:
+            if on_handover is not None and self._handed_over:
+                on_handover()
+                on_handover = None
             with self._changed:
                 if self._watch.reached:
                     return
@@ -81,9 +92,10 @@ class BootLog:
                 if console is None:
                     self._changed.wait(min(due, _STILL))
                     continue
-            data = console.read(min(due, _POLL))
+            data = console.read(min(due, _POLL if on_handover is None else _HANDOVER_POLL))
             if data:
                 with self._changed:
+                    self._look(data)
                     self._watch.feed(CONSOLE, data, self.now)
             elif data is not None or self._ended:
                 console = None
@@ -103,9 +115,15 @@ class BootLog:
         self._thread.join()
         self._stream.close()
 
+    def _look(self, data: bytes) -> None:
+        if self._handover is not None and not self._handed_over:
+            self._tail = (self._tail + data)[-_TAIL - len(data) :]
+            self._handed_over = self._handover.search(self._tail) is not None
+
     def _drain(self) -> None:
         while data := self._stream.read(3600.0):
             with self._changed:
+                self._look(data)
                 self._watch.feed(SERIAL, data, self.now)
                 self._changed.notify_all()
         with self._changed:

@@ -30,6 +30,7 @@ class GuestType:
     marks: the lines that begin the stages after the first, each with the longest wait (seconds, TCG).
     failures: patterns of lines after which the boot cannot succeed; group 1 is what to tell the user.
     patience: stretches every wait.
+    handover: what is said when the kernel has just taken over from the firmware; see ``Guest``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class GuestType:
     power_off: str = "poweroff -f"
     reseeds: bool = True
     patience: float = 1.0
+    handover: str = ""
 
     def watch(self) -> StageTracker:
         """Follow a boot from power-on."""

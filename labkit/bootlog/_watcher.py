@@ -56,6 +56,13 @@ class Guest(Protocol):
         """What every deadline is multiplied by."""
 
     @property
+    def handover(self) -> str:
+        """A pattern of what its log says when the kernel has just taken over from the firmware.
+
+        Empty where nothing of the firmware's has to be read so early.
+        """
+
+    @property
     def reseeds(self) -> bool:
         """The guest can take new randomness and the time after it was resumed."""
 

@@ -8,6 +8,8 @@ from labkit.cli._lazy import LazyGroup
 
 # verb -> module that defines `command`, as in labkit.cli.
 _VERBS = {
+    "fetch": "labkit.cli._asterinas_fetch",
+    "images": "labkit.cli._asterinas_images",
     "profiles": "labkit.cli._asterinas_profiles",
     "run": "labkit.cli._asterinas_run",
     "toolbox": "labkit.cli._asterinas_toolbox",
@@ -16,4 +18,4 @@ _VERBS = {
 
 @click.command("asterinas", cls=LazyGroup, modules=_VERBS, epilog="Example: labkit asterinas run --auto-test")
 def command() -> None:
-    """Asterinas by its documented flow, in its development container."""
+    """Asterinas: its kernels, its versions, and its documented flow in a container."""

@@ -29,6 +29,18 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--platform", type=click.Choice(["auto", "hardware", "emulated"]), default="auto", show_default=True
 )
+@click.option(
+    "--guest",
+    metavar="linux|asterinas[:VERSION]",
+    default="linux",
+    show_default=True,
+    help="What is expected to boot.",
+)
+@click.option(
+    "--loader/--no-loader",
+    default=None,
+    help="Through a boot loader that measures; the default for Asterinas, which needs it.",
+)
 @click.option("--memory", type=int, metavar="MIB", help="The guest's memory.")
 @click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs.")
 @click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line.")
@@ -49,6 +61,8 @@ def command(
     context: click.Context,
     report_data: str | None,
     platform: str,
+    guest: str,
+    loader: bool | None,
     memory: int | None,
     smp: int,
     append: str,
@@ -63,21 +77,22 @@ def command(
 ) -> None:
     """Boot a TDVM, take evidence about a nonce from it, verify and appraise it.
 
-    Expected is what labkit predicts for labkit's own boot with this memory: another command line, kernel,
-    initrd or firmware is rejected, with the register and the first differing event. Old evidence is rejected
-    for its nonce, unless --report-data names that one. With --platform hardware the TD that labkit itself
-    runs in is attested, by a policy. Exits with 0 when accepted, 1 when not.
+    Expected is what labkit predicts for its own boot of this guest with this memory: another command line,
+    kernel, initrd or firmware is rejected, with the register and the first differing event. Asterinas boots
+    through a boot loader, GRUB, that measures what Asterinas does not. Old evidence is rejected for its
+    nonce, unless --report-data names that one. With --platform hardware the TD that labkit itself runs in is
+    attested, by a policy. Exits with 0 when accepted, 1 when not.
 
     Example: labkit attest --append debug
     """
     from labkit.attest import load_policy
-    from labkit.platforms import BootRequest, check_nonce
-    from labkit.vm import LINUX_MEMORY
+    from labkit.platforms import BootRequest, check_nonce, measured_through_loader
 
     demanded = load_policy(policy_file) if policy_file else None
     nonce = _nonce(report_data, demanded)
     check_nonce(nonce)
-    expected = BootRequest(LINUX_MEMORY.given(memory), smp=smp)
+    through = measured_through_loader(guest) if loader is None else loader
+    expected = BootRequest(memory, smp=smp, guest=guest, loader=through)
     request = replace(expected, append=append, kernel=kernel, initrd=initrd, firmware=firmware)
     if evidence or platform == "hardware":
         if request != expected or debug_td:

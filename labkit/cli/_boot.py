@@ -17,6 +17,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--platform", type=click.Choice(["auto", "hardware", "emulated"]), default="auto", show_default=True
 )
+@click.option(
+    "--guest", metavar="linux|asterinas[:VERSION]", help="What boots; Asterinas from `asterinas images`."
+)
+@click.option(
+    "--loader", is_flag=True, help="Through a boot loader that measures command line, kernel and initrd."
+)
 @click.option("--cold", is_flag=True, help="Boot from power-on; neither use nor make a snapshot.")
 @click.option("--exec", "commands", multiple=True, metavar="CMD", help="Run CMD in the guest; repeatable.")
 @click.option("--memory", type=int, metavar="MIB", help="The guest's memory.")
@@ -30,6 +36,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @json_option
 def command(
     platform: str,
+    guest: str | None,
+    loader: bool,
     cold: bool,
     commands: tuple[str, ...],
     memory: int | None,
@@ -51,7 +59,7 @@ def command(
     """
     from labkit.platforms import BootRequest, choose_platform
 
-    request = BootRequest(memory, append, kernel, initrd, firmware, cold, iso, profile, smp)
+    request = BootRequest(memory, append, kernel, initrd, firmware, cold, iso, profile, smp, guest, loader)
     chosen = choose_platform(platform, Settings.load())
     with chosen.boot(request, note) as tdvm:
         if not as_json:

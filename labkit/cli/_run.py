@@ -9,7 +9,12 @@ import click
 
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
-from labkit.runs import CELL_TIMEOUT, plan_run, publish, run_plan
+from labkit.runs import CELL_TIMEOUT, junit_report, plan_run, publish, run_plan, summary_report
+
+_NEXT = """
+Read the pages:          {page}
+Work through them:       ./lab notebook   (or: labkit notebooks copy my-lab && labkit notebooks open my-lab)
+See what you predicted:  labkit progress my-lab"""
 
 
 @click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")
@@ -24,6 +29,10 @@ from labkit.runs import CELL_TIMEOUT, plan_run, publish, run_plan
 @click.option(
     "--attest", is_flag=True, help="Bind what the run leaves to a quote of a TDVM; see labkit check."
 )
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit's XML for a CI.")
+@click.option(
+    "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary in Markdown."
+)
 @click.option(
     "--allow-host",
     is_flag=True,
@@ -36,6 +45,8 @@ def command(
     output: Path | None,
     timeout: float,
     attest: bool,
+    junit: Path | None,
+    summary: Path | None,
     allow_host: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +68,13 @@ def command(
         settings, now = Settings.load(), int(time.time())
         platform = choose_platform("auto", settings)
         run = attest_run(run, platform, LabAuthority.open(settings.state_dir, now), now)
+    if junit:
+        junit.write_text(junit_report(run), encoding="utf-8")
+    if summary:
+        summary.write_text(summary_report(run), encoding="utf-8")
     emit(run, as_json)
+    if not as_json and run.index:
+        click.echo(_NEXT.format(page=run.index.absolute().as_uri()), err=True)
     if run.failed:
         names = ", ".join(chapter.name for chapter in run.failed)
         raise ChapterFailed(

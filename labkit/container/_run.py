@@ -13,13 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from labkit.asterinas import Profile, choose_profile
+from labkit.asterinas import KeptImage, Profile, choose_profile
 from labkit.bootlog import BootLogReader, BootReport, Goal
 from labkit.console import CommandResult, Console
 from labkit.container._container import Creation, Options, creation
 from labkit.container._dockerfile import build_from_source
 from labkit.container._engine import Engine, connect, find_engine
 from labkit.container._image import has_image, load_image, pull_image
+from labkit.container._keep import keep_built
 from labkit.container._owner import sweep
 from labkit.container._session import ContainerSession, start_session
 from labkit.container._source import SourceTree, fetch_source, given_source
@@ -99,13 +100,17 @@ class ContainerPlan:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to. trust is hardware only for a TD that showed itself on a host that is READY."""
+    """What a run came to. trust is hardware only for a TD that showed itself on a host that is READY.
+
+    kept: the kernel that was built, in the cache.
+    """
 
     plan: ContainerPlan
     report: BootReport
     trust: Trust
     commands: tuple[CommandResult, ...]
     run_dir: Path
+    kept: KeptImage | None = None
 
     @property
     def booted(self) -> bool:
@@ -138,6 +143,7 @@ class RunResult:
             "engine": plan.engine.to_dict(),
             "source": plan.source.to_dict(),
             "commands": [result.to_dict() for result in self.commands],
+            "kept": self.kept.to_dict() if self.kept else None,
             "run_dir": str(self.run_dir),
         }
 
@@ -145,7 +151,8 @@ class RunResult:
         return f"RunResult({self.plan.profile.name}, {self.report.outcome}, trust={self.trust.value})"
 
     def __str__(self) -> str:
-        return f"{self.headline}\n{self.report}\nlogs  {self.run_dir}"
+        kept = "\nkept  the kernel, for `labkit boot --guest asterinas`" if self.kept else ""
+        return f"{self.headline}\n{self.report}\nlogs  {self.run_dir}{kept}"
 
     def _repr_html_(self) -> str:
         head = join([badge(self.trust), pre(self.headline)])
@@ -287,10 +294,20 @@ class ContainerRun:
         finally:
             self._end()
         trust = _trust(self.plan, self._reader, self._host)
-        self._result = RunResult(self.plan, report, trust, tuple(self.commands), self.run_dir)
+        self._result = RunResult(
+            self.plan, report, trust, tuple(self.commands), self.run_dir, self._keep(report)
+        )
         text = json.dumps(self._result.to_dict(), indent=2)
         (self.run_dir / "result.json").write_text(text + "\n")
         return self._result
+
+    def _keep(self, report: BootReport) -> KeptImage | None:
+        if not report.booted:
+            return None
+        plan = self.plan
+        bundle = plan.source.path / plan.profile.bundle
+        origin = f"built by {plan.image} from {plan.source.path}"
+        return keep_built(bundle, plan.profile.version, origin, self._settings)
 
     def __enter__(self) -> ContainerRun:
         return self

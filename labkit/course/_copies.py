@@ -60,13 +60,11 @@ def find_copies(results: Iterable[Graded]) -> Copies:
         ("copied", _index((row.prints.quote, row.student) for row in rows)),
         ("same-key", _index((row.prints.root, row.student) for row in rows)),
     ):
-        for value, students in pairs.items():
-            if not value or len(students) < 2:
-                continue
-            for one in students:
-                # Whose quote it is the variant has told already; its owner did not copy.
-                others = [other for other in students if other != one and one not in sources[other]]
-                flags[one] += [f"{label}:{other}" for other in others]
+        for students in pairs.values():
+            # Where the variant has told whose it is, the owner did not copy, and the copier is named already.
+            unclear = [student for student in students if not sources[student]]
+            for one in unclear:
+                flags[one] += [f"{label}:{other}" for other in unclear if other != one]
     return Copies({name: tuple(dict.fromkeys(found)) for name, found in flags.items()}, void)
 
 

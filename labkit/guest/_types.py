@@ -38,5 +38,6 @@ SHELL_PROMPT = GuestType(
     # GRUB's complaint about the video mode is harmless.
     failures=tuple(pattern for pattern in LINUX.failures if "error: " not in pattern),
     reseeds=False,
+    handover=r"Linux version ",
 )
 """Any image: nothing is known of it but that a shell's prompt appears on its console in the end."""

@@ -37,6 +37,7 @@ _ROWS = (
         (
             "Socket Configuration > Processor Configuration: Memory Encryption (TME): Enabled",
             "Total Memory Encryption Multi-Tenant (TME-MT): Enabled",
+            "TME-MT memory integrity: Disabled (logical, the usual choice) or Enabled (with a MAC)",
             "TME-MT/TDX key split: 1 or more",
             "Trust Domain Extension (TDX): Enabled",
             "TDX Secure Arbitration Mode Loader (SEAM Loader): Enabled",

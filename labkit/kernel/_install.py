@@ -12,52 +12,62 @@ from typing import Any
 
 from labkit.errors import StorageError
 
-NAME = "tdvm"
-DISPLAY_NAME = "TDVM shell"
+NAME, DISPLAY_NAME = "tdvm", "TDVM shell"
+_ASTERINAS = "tdvm-asterinas", "TDVM shell (Asterinas)"
 
 
 @dataclass(frozen=True)
 class Installed:
-    """Where the kernelspec is."""
+    """Where the kernelspecs are: of labkit's own guest, and of Asterinas."""
 
     path: Path
+    asterinas: Path
 
     def __str__(self) -> str:
-        return f"The kernel {NAME} ({DISPLAY_NAME}) is installed in {self.path}."
+        return (
+            f"The kernel {NAME} ({DISPLAY_NAME}) is installed in {self.path}.\n"
+            f"The kernel {_ASTERINAS[0]} ({_ASTERINAS[1]}) is installed in {self.asterinas}."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The kernelspec as plain data."""
-        return {"name": NAME, "display_name": DISPLAY_NAME, "path": str(self.path)}
+        other = {"name": _ASTERINAS[0], "display_name": _ASTERINAS[1], "path": str(self.asterinas)}
+        return {"name": NAME, "display_name": DISPLAY_NAME, "path": str(self.path), "others": [other]}
 
 
-def kernelspec() -> dict[str, Any]:
-    """What ``kernel.json`` holds; it starts this very Python."""
+def kernelspec(display_name: str = DISPLAY_NAME, guest: str | None = None) -> dict[str, Any]:
+    """What ``kernel.json`` holds; it starts this very Python. ``guest``: as for ``labkit boot --guest``."""
     return {
         "argv": [sys.executable, "-m", "labkit.kernel", "-f", "{connection_file}"],
-        "display_name": DISPLAY_NAME,
+        "display_name": display_name,
         "language": "bash",
         "interrupt_mode": "message",
         "metadata": {"supported_encryption": ["curve"]},
+        **({"env": {"LABKIT_GUEST": guest}} if guest else {}),
     }
 
 
 def install(user: bool = False, prefix: str | None = None) -> Installed:
-    """Write the kernelspec for this Python's environment, for this ``user``, or below another ``prefix``.
+    """Write the kernelspecs for this Python's environment, for this ``user``, or below another ``prefix``.
 
     Raises:
         StorageError: the folder cannot be written.
     """
+    where = None if user else prefix or sys.prefix
+    own = _install(NAME, kernelspec(), user, where)
+    return Installed(own, _install(_ASTERINAS[0], kernelspec(_ASTERINAS[1], "asterinas"), user, where))
+
+
+def _install(name: str, spec: dict[str, Any], user: bool, prefix: str | None) -> Path:
     from jupyter_client.kernelspec import KernelSpecManager
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder)
-        (source / "kernel.json").write_text(json.dumps(kernelspec(), indent=1) + "\n")
+        (source / "kernel.json").write_text(json.dumps(spec, indent=1) + "\n")
         shutil.copyfile(Path(__file__).with_name("logo.svg"), source / "logo-svg.svg")
-        where = None if user else prefix or sys.prefix
         try:
-            path = KernelSpecManager().install_kernel_spec(folder, NAME, user=user, prefix=where)
+            return Path(KernelSpecManager().install_kernel_spec(folder, name, user=user, prefix=prefix))
         except OSError as error:
             raise StorageError(
                 f"The kernelspec cannot be written: {error}.", "Try `labkit kernel install --user`."
             ) from error
-    return Installed(Path(path))

@@ -63,7 +63,11 @@ class GuestSession:
     def _request(self) -> BootRequest:
         settings = self.settings
         return BootRequest(
-            kernel=settings.kernel, initrd=settings.initrd, iso=settings.iso, profile=settings.profile
+            guest=settings.guest,
+            kernel=settings.kernel,
+            initrd=settings.initrd,
+            iso=settings.iso,
+            profile=settings.profile,
         )
 
     @property

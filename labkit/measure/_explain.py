@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.measure._describe import tagged, variable
+from labkit.measure._grub import event_name
 from labkit.measure._hypotheses import why
 from labkit.measure._log import EventLog, LogEvent, LogFormat
 from labkit.measure._mrtd import PageOrder, mrtd
@@ -192,6 +193,8 @@ def _slot_of(event: LogEvent) -> tuple[int, str]:
     kind = event.type
     if kind == EventType.EV_EFI_ACTION:
         return kind, event.data.decode("utf-8", "replace")
+    if kind == EventType.EV_IPL:
+        return kind, event_name(event.data)
     if kind == EventType.EV_EVENT_TAG:
         tag = tagged(event.data)
         return kind, f"{tag[0]:#x}" if tag else ""

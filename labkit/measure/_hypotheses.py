@@ -52,6 +52,12 @@ _MADE_OF = {
     Part.BOOT_ORDER: "The firmware found other boot options: another disk or network device is there.",
     Part.BOOT_OPTION: "The firmware found another boot option: another device or firmware build.",
     Part.APPLICATION: "The application reported another value.",
+    Part.LOADER: "It is another boot loader.",
+    Part.LOADER_CONFIG: "It is another grub.cfg; the kernel's command line stands in it.",
+    Part.LOADER_COMMAND: "The boot loader ran this command with other words.",
+    Part.LOADED_KERNEL: "It is another kernel file.",
+    Part.LOADED_LINE: "It is another command line.",
+    Part.LOADED_INITRD: "It is another initrd file.",
     Part.SEPARATOR: "The firmware met an error: a separator is not zero.",
     Part.PK: "Secure Boot keys are enrolled in the variable store.",
     Part.KEK: "Secure Boot keys are enrolled in the variable store.",
@@ -85,13 +91,13 @@ def _variants(
     inputs, rules = prediction.inputs, prediction.rules
     for name, other in alternatives.items():
         yield f"It is the {part.value} of {name}.", other, rules
-    if part in (Part.TD_HOB, Part.KERNEL):
+    if part is Part.TD_HOB or (part is Part.KERNEL and inputs.loader is None):
         yield from _memories(part, inputs, rules)
-    if part is Part.KERNEL:
+    if part is Part.KERNEL and inputs.loader is None:
         header = _other(KernelHeader, rules.kernel_header)
         yield f"{header.value} before it is measured.", inputs, replace(rules, kernel_header=header)
         yield "The kernel was started without an initrd.", replace(inputs, initrd=b""), rules
-    if part is Part.COMMAND_LINE:
+    if part in (Part.COMMAND_LINE, Part.LOADED_LINE):
         yield from _command_lines(inputs, rules)
     if part is Part.SECURE_BOOT:
         for state in SecureBoot:

@@ -23,6 +23,7 @@ _MAX_KERNEL = 512 << 20
 _VGA_WORDS = {"normal": 0xFFFF, "ext": 0xFFFE, "ask": 0xFFFD}
 # Up to and with the directory entry of the signatures, in the 64-bit layout.
 _OPTIONAL_HEADER = 152
+_STUB_EVENT = b"LOADED_IMAGE::LoadOptions"
 _REMEDY = "Give a bzImage with an EFI stub, such as Debian's /boot/vmlinuz-*."
 
 
@@ -79,6 +80,15 @@ def _video_mode(command_line: str) -> int | None:
         return int(word, 0) & 0xFFFF
     except ValueError:
         return None
+
+
+def stub_measures(kernel: bytes) -> bool:
+    """The kernel's EFI stub has its command line and initrd measured, as Linux' does from 6.1 on.
+
+    Told by the description that it gives such an event (Linux ``drivers/firmware/efi/libstub``); the stub
+    is the part of a bzImage that is not compressed.
+    """
+    return _STUB_EVENT in kernel
 
 
 def authenticode(image: bytes) -> bytes:

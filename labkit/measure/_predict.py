@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.measure._describe import INITRD_TAG, LOAD_OPTIONS_TAG
+from labkit.measure._grub import LoaderEvent, What, handed_over, loader_events
 from labkit.measure._hob import td_hob_list
 from labkit.measure._kernel import authenticode, patch_header
 from labkit.measure._mrtd import PageOrder, mrtd
@@ -29,6 +30,9 @@ _DXE_VOLUME = uuid.UUID("7cb8bdc9-f8eb-4f34-aaea-3ee4af6516a1").bytes_le
 # The fw_cfg files behind the "ACPI DATA" events, in the order of measurement; a TD has no ``etc/tpm/log``.
 ACPI_BLOBS = ("etc/table-loader", "etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tables")
 _UI_APP = uuid.UUID("462caa21-7614-4503-836e-8ab6f4662331").bytes_le
+_SHELL = uuid.UUID("7c04a583-9e3e-4f1c-ad65-e05268d0b4d1").bytes_le
+_AUTO_CREATED = uuid.UUID("8108ac4e-9f11-4d59-850e-e21a522c59b2").bytes_le
+_END_OF_PATH = b"\x7f\xff\x04\x00"
 
 
 class RegisterKind(StrEnum):
@@ -102,8 +106,27 @@ class Rules:
 
 def ui_app_option() -> bytes:
     """The EFI_LOAD_OPTION of OVMF's own boot menu, the only boot option of a machine without disks."""
-    path = b"\x04\x07\x14\x00" + _DXE_VOLUME + b"\x04\x06\x14\x00" + _UI_APP + b"\x7f\xff\x04\x00"
-    return struct.pack("<IH", 0x109, len(path)) + "UiApp\0".encode("utf-16-le") + path
+    return _load_option(0x109, "UiApp", _in_volume(_UI_APP))
+
+
+def disc_options() -> tuple[bytes, ...]:
+    """The boot options of a q35 with one CD-ROM drive on its third SATA port (``index=2``), in boot order.
+
+    A machine that finds a disk offers the shell as well. The last 16 bytes of the disc's mark what the
+    firmware made by itself (edk2 ``MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c``).
+    """
+    sata = bytes.fromhex("02010c00d041030a00000000 01010600021f 03120a000200ffff0000") + _END_OF_PATH
+    disc = _load_option(0x1, "UEFI QEMU DVD-ROM QM00005 ", sata) + _AUTO_CREATED
+    return ui_app_option(), disc, _load_option(0x1, "EFI Internal Shell", _in_volume(_SHELL))
+
+
+def _in_volume(file: bytes) -> bytes:
+    """The device path of a file of the firmware's own volume."""
+    return b"\x04\x07\x14\x00" + _DXE_VOLUME + b"\x04\x06\x14\x00" + file + _END_OF_PATH
+
+
+def _load_option(attributes: int, name: str, path: bytes) -> bytes:
+    return struct.pack("<IH", attributes, len(path)) + f"{name}\0".encode("utf-16-le") + path
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,9 @@ class BootInputs:
     acpi: SHA-384 of QEMU's ACPI blobs (``ACPI_BLOBS``) in the order of measurement. QEMU makes them while the
     firmware runs; its fw_cfg device, or a trusted boot of the same machine, tells them.
     rtmr3: name and payload of each event of a dstack application.
+    loader: the GRUB (a PE image) that boots the kernel from a disk and measures what it reads; None where the
+    firmware starts the kernel by itself. stub_measures: the kernel's own EFI stub has command line and initrd
+    measured, as Linux' does; Asterinas' does not.
     """
 
     firmware: Tdvf | None = None
@@ -126,6 +152,8 @@ class BootInputs:
     boot_options: tuple[bytes, ...] = field(default_factory=lambda: (ui_app_option(),), repr=False)
     acpi: tuple[bytes, ...] = field(default=(), repr=False)
     rtmr3: tuple[tuple[str, bytes], ...] = ()
+    loader: bytes | None = field(default=None, repr=False)
+    stub_measures: bool = True
 
 
 class Part(StrEnum):
@@ -149,6 +177,12 @@ class Part(StrEnum):
     COMMAND_LINE = "kernel command line"
     INITRD = "initrd"
     APPLICATION = "application event"
+    LOADER = "boot loader"
+    LOADER_CONFIG = "boot loader's configuration"
+    LOADER_COMMAND = "boot loader's command"
+    LOADED_KERNEL = "kernel, as the boot loader reads it"
+    LOADED_LINE = "kernel command line, as the boot loader hands it over"
+    LOADED_INITRD = "initrd, as the boot loader reads it"
 
 
 @dataclass(frozen=True)
@@ -170,6 +204,8 @@ class ExpectedEvent:
         """The event in a few words."""
         if self.part is Part.BOOT_OPTION:
             return f"variable {self.slot[1]}"
+        if self.part is Part.LOADER_COMMAND:
+            return f"{self.part.value} {self.slot[1].rpartition(' ')[2]!r}"
         return f"{self.part.value} {self.number}" if self.part is Part.ACPI else self.part.value
 
 
@@ -284,11 +320,12 @@ def _td_table(inputs: BootInputs, rules: Rules) -> _Table:
         *_KEYS,
         (0, Part.SEPARATOR),
         *[(0, Part.ACPI)] * rules.acpi_events,
-        (1, Part.KERNEL),
+        *_started(inputs),
         (0, Part.BOOT_ORDER),
         *[(0, Part.BOOT_OPTION)] * len(inputs.boot_options),
         (1, Part.CALLING),
         (0 if early else 1, Part.SEPARATOR),
+        *_loader(inputs),
         *_stub(inputs),
         *[(3, Part.APPLICATION)] * len(inputs.rtmr3),
     ]
@@ -300,21 +337,53 @@ def _vtpm_table(inputs: BootInputs, rules: Rules) -> _Table:
         *_KEYS,
         (0, Part.SEPARATOR),
         *[(0, Part.ACPI)] * rules.acpi_events,
-        (1, Part.KERNEL),
+        *_started(inputs),
         (0, Part.BOOT_ORDER),
         *[(0, Part.BOOT_OPTION)] * len(inputs.boot_options),
         (1, Part.CALLING),
         (0, Part.SEPARATOR),
         *[(1, Part.SEPARATOR)] * 5,
+        *_loader(inputs),
         *_stub(inputs),
     ]
 
 
+def _started(inputs: BootInputs) -> _Table:
+    """A kernel from QEMU is loaded before the firmware looks for what to boot; a loader's comes later."""
+    return [] if inputs.loader is not None else [(1, Part.KERNEL)]
+
+
+def _loader(inputs: BootInputs) -> _Table:
+    """What is measured of the loader, what it measures itself, and the kernel that it starts."""
+    if inputs.loader is None:
+        return []
+    read = [(2, _LOADER_PARTS[event.what]) for event in _loader_events(inputs)]
+    return [(1, Part.LOADER), *read, (1, Part.KERNEL)]
+
+
+def _loader_events(inputs: BootInputs) -> list[LoaderEvent]:
+    """The number of the events does not hang on the command line, but on whether there is an initrd."""
+    return list(loader_events(inputs.command_line or "", inputs.initrd != b""))
+
+
+_LOADER_PARTS = {
+    What.CONFIG: Part.LOADER_CONFIG,
+    What.COMMAND: Part.LOADER_COMMAND,
+    What.KERNEL: Part.LOADED_KERNEL,
+    What.LINE: Part.LOADED_LINE,
+    What.INITRD: Part.LOADED_INITRD,
+}
+
+
+def _loader_event(part: Part, number: int, inputs: BootInputs) -> LoaderEvent:
+    return [event for event in _loader_events(inputs) if _LOADER_PARTS[event.what] is part][number]
+
+
 def _stub(inputs: BootInputs) -> _Table:
     """What the kernel's EFI stub makes the firmware measure."""
-    table = [(2, Part.COMMAND_LINE)]
+    table = [(2, Part.COMMAND_LINE)] if inputs.stub_measures else []
     # An initrd that is not known was measured all the same; b"" says that there is none.
-    if inputs.initrd != b"":
+    if inputs.stub_measures and inputs.initrd != b"":
         table.append((2, Part.INITRD))
     return [*table, (1, Part.EXIT_CALLED), (1, Part.EXIT_DONE)]
 
@@ -343,12 +412,15 @@ def _slot(part: Part, number: int, inputs: BootInputs) -> tuple[int, str]:
         return (_T.EV_EFI_VARIABLE_BOOT, f"Boot{number:04X}")
     if part is Part.APPLICATION:
         return (_T.DSTACK_EVENT, inputs.rtmr3[number][0])
+    if part in _LOADER_PARTS.values():
+        return (_T.EV_IPL, _loader_event(part, number, inputs).name)
     fixed = {
         Part.TD_HOB: (_T.EV_EFI_HANDOFF_TABLES2, ""),
         Part.CFV: (_T.EV_EFI_PLATFORM_FIRMWARE_BLOB2, ""),
         Part.SEPARATOR: (_T.EV_SEPARATOR, ""),
         Part.ACPI: (_T.EV_PLATFORM_CONFIG_FLAGS, ""),
         Part.KERNEL: (_T.EV_EFI_BOOT_SERVICES_APPLICATION, ""),
+        Part.LOADER: (_T.EV_EFI_BOOT_SERVICES_APPLICATION, ""),
         Part.BOOT_ORDER: (_T.EV_EFI_VARIABLE_BOOT, "BootOrder"),
         Part.COMMAND_LINE: (_T.EV_EVENT_TAG, f"{LOAD_OPTIONS_TAG:#x}"),
         Part.INITRD: (_T.EV_EVENT_TAG, f"{INITRD_TAG:#x}"),
@@ -370,6 +442,10 @@ def digest_of(part: Part, number: int, inputs: BootInputs, rules: Rules) -> byte
     if part is Part.APPLICATION:
         name, payload = inputs.rtmr3[number]
         return _sha(EventType.DSTACK_EVENT.to_bytes(4, "little") + b":" + name.encode() + b":" + payload)
+    if part in (Part.LOADER_CONFIG, Part.LOADER_COMMAND, Part.LOADED_LINE):
+        if inputs.command_line is None or inputs.initrd is None:
+            return None
+        return _sha(_loader_event(part, number, inputs).data or b"")
     return _MAKERS[part](inputs, rules)
 
 
@@ -389,7 +465,7 @@ def _cfv(inputs: BootInputs, _: Rules) -> bytes | None:
 def _kernel(inputs: BootInputs, rules: Rules) -> bytes | None:
     if inputs.kernel is None:
         return None
-    if rules.kernel_header is KernelHeader.RAW:
+    if rules.kernel_header is KernelHeader.RAW or inputs.loader is not None:
         return authenticode(inputs.kernel)
     if inputs.memory is None or inputs.initrd is None or inputs.command_line is None:
         return None
@@ -401,6 +477,9 @@ def _command_line(inputs: BootInputs, rules: Rules) -> bytes | None:
     if inputs.command_line is None or inputs.initrd is None:
         return None
     words = inputs.command_line
+    if inputs.loader is not None:
+        # GRUB's load options end without a NUL.
+        return _sha(handed_over(words).encode("utf-16-le", "surrogatepass"))
     if inputs.initrd and rules.initrd_word is InitrdWord.AT_END:
         words = f"{words} initrd=initrd"
     elif inputs.initrd:
@@ -425,6 +504,9 @@ _MAKERS: dict[Part, Callable[[BootInputs, Rules], bytes | None]] = {
     Part.BOOT_ORDER: _boot_order,
     Part.COMMAND_LINE: _command_line,
     Part.INITRD: _initrd,
+    Part.LOADER: lambda inputs, _rules: authenticode(inputs.loader) if inputs.loader else None,
+    Part.LOADED_KERNEL: lambda inputs, _rules: _sha(inputs.kernel) if inputs.kernel is not None else None,
+    Part.LOADED_INITRD: _initrd,
 }
 
 

@@ -16,7 +16,7 @@ from labkit.platforms._measurements import (
     read_measurements,
 )
 from labkit.platforms._platform import TdvmPlatform
-from labkit.platforms._request import BootPlan, BootRequest
+from labkit.platforms._request import BootPlan, BootRequest, measured_through_loader
 from labkit.platforms._tdvm import Tdvm
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ __all__ = [
     "fresh_nonce",
     "hardware_evidence",
     "load_evidence",
+    "measured_through_loader",
     "parse_told",
     "read_measurements",
     "read_tsm",

@@ -13,10 +13,14 @@ from labkit.measure import (
     BootInputs,
     FirmwareMeasurement,
     Prediction,
+    disc_options,
     measure_firmware,
     predict,
     read_tdvf,
+    stub_measures,
+    ui_app_option,
 )
+from labkit.platforms._measurements import keep_log
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._request import BootRequest
 from labkit.platforms._rules import rules_of
@@ -52,10 +56,18 @@ class EmulatedPlatform(TdvmPlatform):
         accelerator = choose_accelerator(toolchain, own_initrd, self.settings, on_progress)
         if planned.recognized:
             on_progress(planned.recognized)
-        machine, timeline = boot(
-            planned.spec, accelerator, toolchain, self.settings, request.cold, on_progress
-        )
+        if planned.left_out:
+            on_progress(planned.left_out)
         measured = _measured(planned.firmware) if planned.firmware else None
+        machine, timeline = boot(
+            planned.spec,
+            accelerator,
+            toolchain,
+            self.settings,
+            request.cold,
+            on_progress,
+            keep_log(measured) if measured else None,
+        )
         return Tdvm(
             machine,
             timeline,
@@ -66,6 +78,7 @@ class EmulatedPlatform(TdvmPlatform):
             keep_in,
             recognized=planned.recognized,
             unmeasured=planned.unmeasured,
+            left_out=planned.left_out,
             request=request,
         )
 
@@ -80,22 +93,26 @@ class EmulatedPlatform(TdvmPlatform):
         """
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
-        spec, firmware = planned.spec, planned.firmware
-        if planned.unmeasured or firmware is None or spec.kernel is None or spec.initrd is None:
+        spec, firmware, contents = planned.spec, planned.firmware, planned.contents
+        if firmware is None or contents is None:
+            why = planned.unmeasured or "What an ISO's own loader measures is not predicted."
             raise UsageError(
-                f"This boot cannot be predicted. {planned.unmeasured}",
-                "Leave out the image, or give a bzImage.",
+                f"This boot cannot be predicted. {why}", "Leave out the image, or give a bzImage."
             )
         image = firmware.image.read_bytes()
         rules = rules_of(image, toolchain.qemu)
         blobs = fw_cfg_files(spec, toolchain, ACPI_BLOBS[: rules.acpi_events]) if rules.acpi_events else ()
+        kernel = contents.kernel.read_bytes()
         inputs = BootInputs(
             firmware=read_tdvf(image),
             memory=spec.memory << 20,
-            kernel=spec.kernel.read_bytes(),
-            initrd=spec.initrd.read_bytes(),
-            command_line=spec.command_line,
+            kernel=kernel,
+            initrd=contents.initrd.read_bytes(),
+            command_line=contents.command_line,
+            boot_options=disc_options() if contents.loader else (ui_app_option(),),
             acpi=tuple(hashlib.sha384(blob).digest() for blob in blobs),
+            loader=contents.loader,
+            stub_measures=stub_measures(kernel),
         )
         return predict(inputs, rules)
 

@@ -7,13 +7,25 @@ it say what is expected.
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
-from labkit.errors import NotMeasured, VmError
-from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, Rtmrs, find_logs, replay_pcrs, rtmrs
+from labkit.errors import DataError, NotMeasured, VmError
+from labkit.measure import (
+    EventLog,
+    FirmwareMeasurement,
+    FoundLog,
+    PageOrder,
+    Rtmrs,
+    find_logs,
+    parse_log,
+    replay_pcrs,
+    rtmrs,
+)
 from labkit.show import columns, join, pre, section_table, table
 from labkit.vm import VirtualMachine
 
@@ -152,8 +164,8 @@ class Measurements:
 def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) -> Measurements:
     """Measurements of a running machine with a vTPM, read while it is paused; the guest is not asked.
 
-    Of the logs in its memory the first that leads to the vTPM's registers is taken; if none does, the
-    likeliest, and ``differences`` has the registers.
+    Of the log that was read early and of those in its memory the first that leads to the vTPM's registers is
+    taken; if none does, the likeliest, and ``differences`` has the registers.
 
     Raises:
         VmError: QEMU or the vTPM is gone, or there is no event log in the guest's memory.
@@ -162,7 +174,7 @@ def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) ->
     first = None
     with machine.paused() as memory:
         pcrs = machine.vtpm_registers()
-        for found in find_logs(memory):
+        for found in chain(_early(machine.firmware_log), find_logs(memory)):
             if set(BANKS) <= {name for name, _ in found.log.banks}:
                 known = Measurements(firmware, found.data, found.log, pcrs, rtmrs(found.log), found.where)
                 if known.replay_matches:
@@ -174,6 +186,27 @@ def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) ->
             "Its kernel may have overwritten it; boot again with --cold.",
         )
     return first
+
+
+def keep_log(firmware: FirmwareMeasurement) -> Callable[[VirtualMachine], None]:
+    """Reads the log of a machine whose kernel has just taken over, and leaves it with the machine.
+
+    The log lies in memory that the kernel may use for itself. Linux keeps a copy, other kernels do not.
+    """
+
+    def keep(machine: VirtualMachine) -> None:
+        with contextlib.suppress(VmError, DataError):
+            measured = read_measurements(machine, firmware)
+            if measured.replay_matches:
+                machine.firmware_log = measured.raw_log
+
+    return keep
+
+
+def _early(data: bytes) -> Iterator[FoundLog]:
+    """The log that was read when the kernel took over; nobody vouches for it but the registers."""
+    if data:
+        yield FoundLog("the firmware's log, read when the kernel took over", data, parse_log(data))
 
 
 def heard(measured: Measurements, output: str) -> Measurements:

@@ -26,14 +26,20 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
             f"{request.smp} is not a number of virtual CPUs that labkit starts.",
             f"Ask for 1 to {MOST_CPUS}.",
         )
-    if request.initrd and not request.initrd.is_file():
+    if request.initrd and not request.initrd.exists():
         raise UsageError(f"There is no initrd {request.initrd}.", "Name a file, or leave it out.")
     for path in (request.kernel, request.initrd, request.iso):
         if path and path.exists():
             check_named(path)
-    if request.iso or request.kernel or request.profile:
+    if request.guest not in (None, "linux") or request.iso or request.kernel or request.profile:
         # Most boots name no image, and need not wait for what is known of Asterinas.
         from labkit.platforms._image import plan_image
 
-        return plan_image(request, toolchain, firmware, settings)
-    return plan_linux(request, toolchain, firmware, settings)
+        made = plan_image(request, toolchain, firmware, settings)
+    else:
+        made = plan_linux(request, toolchain, firmware, settings)
+    if request.loader:
+        from labkit.platforms._loader import through_loader
+
+        made = through_loader(made, settings)
+    return made

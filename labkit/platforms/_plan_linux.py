@@ -7,7 +7,7 @@ from pathlib import Path
 
 from labkit.files import read_named
 from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, is_own_initramfs
-from labkit.platforms._request import BootPlan, BootRequest
+from labkit.platforms._request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
 from labkit.vm import LINUX_MEMORY, BootSpec, MachineConfig, Port
@@ -24,33 +24,33 @@ def plan_linux(
         UsageError: too little memory.
     """
     own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
-    spec = BootSpec(
-        firmware=firmware,
+    contents = BootContents(
         kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
         initrd=request.initrd.absolute() if request.initrd else own_initrd,
         command_line=f"{COMMAND_LINE} {request.append}".strip(),
+    )
+    spec = BootSpec(
+        firmware=firmware,
+        kernel=contents.kernel,
+        initrd=contents.initrd,
+        command_line=contents.command_line,
         profile=LINUX,
         memory=LINUX_MEMORY.given(request.memory),
         cpus=request.smp,
     )
     if request.initrd and not is_own_initramfs(read_named(request.initrd, _LARGEST_INITRD)):
-        return _foreign_initrd(request.initrd, BootPlan(spec, firmware))
-    return BootPlan(spec, firmware)
+        return _foreign_initrd(request.initrd, BootPlan(spec, firmware, contents=contents))
+    return BootPlan(spec, firmware, contents=contents)
 
 
 def _foreign_initrd(initrd: Path, own: BootPlan) -> BootPlan:
     """A Linux with somebody else's root file system: its shell is where its console is."""
     spec = replace(own.spec, board=MachineConfig(shell=Port.TTYS0), profile=SHELL_PROMPT)
     words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
-    return BootPlan(spec, own.firmware, words)
+    return BootPlan(spec, own.firmware, words, contents=own.contents)
 
 
-def unmeasured(spec: BootSpec, firmware: Firmware | None, recognized: str) -> BootPlan:
-    """A plan whose boot has no registers, with the reason."""
-    if spec.firmware is None:
-        why = (
-            "The kernel was started directly: no firmware measured anything, so there is no MRTD and no RTMR."
-        )
-    else:
-        why = "The guest shows no event log, so there is no RTMR; MRTD is computed from the firmware file."
-    return BootPlan(spec, firmware, recognized, why)
+def unmeasured(spec: BootSpec, recognized: str) -> BootPlan:
+    """A plan of a boot without firmware, which has no registers."""
+    why = "The kernel was started directly: no firmware measured anything, so there is no MRTD and no RTMR."
+    return BootPlan(spec, None, recognized, why)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.bootlog import Timeline
 from labkit.console import CommandResult
-from labkit.errors import GuestGone, VmError
+from labkit.errors import DataError, GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
 from labkit.settings import Trust
@@ -42,11 +42,13 @@ class Tdvm:
         *,
         recognized: str = "",
         unmeasured: str | None = None,
+        left_out: str | None = None,
         request: BootRequest | None = None,
     ) -> None:
         """Take over a booted machine; its record is copied below ``keep_in`` when it ends.
 
         recognized: what the image was taken for, and why. unmeasured: why there are no registers.
+        left_out: what of the boot they do not cover.
         request: what was asked for.
         """
         self.machine = machine
@@ -56,6 +58,7 @@ class Tdvm:
         self._chosen = why
         self.recognized = recognized
         self.unmeasured = unmeasured
+        self.left_out = left_out
         self.request = request
         self._firmware = firmware
         self.commands: list[CommandResult] = []
@@ -113,6 +116,7 @@ class Tdvm:
             self.keep_in,
             recognized=self.recognized,
             unmeasured=self.unmeasured,
+            left_out=self.left_out,
             request=self.request,
         )
 
@@ -120,7 +124,8 @@ class Tdvm:
         """Go on as ``earlier``, which was resumed from a snapshot of this one; the present machine ends."""
         self.machine.close()
         self.machine, self.timeline = earlier.machine, earlier.timeline
-        self.__dict__.pop("measurements", None)
+        for known in ("measurements", "_no_registers"):
+            self.__dict__.pop(known, None)
 
     @cached_property
     def measurements(self) -> Measurements:
@@ -173,19 +178,29 @@ class Tdvm:
             "run_dir": str(self.run_dir),
         }
 
+    @cached_property
+    def _no_registers(self) -> str | None:
+        """Why there are no registers to show; a guest that is not labkit's own may have ended by itself."""
+        if self.unmeasured is None and not self.machine.spec.profile.reseeds:
+            try:
+                _ = self.measurements
+            except (VmError, DataError) as error:
+                return f"The registers could not be read. {error.message}"
+        return self.unmeasured
+
     def _registers(self) -> dict[str, Any]:
-        if self.unmeasured is None:
-            return self.measurements.to_dict()
+        if self._no_registers is None:
+            return {**self.measurements.to_dict(), "not_measured": self.left_out}
         mrtd = self._firmware.mrtd[PageOrder.SINGLE_PASS].hex() if self._firmware else None
-        return {"mrtd": mrtd, "rtmr": None, "unmeasured": self.unmeasured}
+        return {"mrtd": mrtd, "rtmr": None, "unmeasured": self._no_registers}
 
     @property
     def measured(self) -> str:
         """The registers as text, or why there are none."""
-        if self.unmeasured is None:
-            return str(self.measurements)
+        if self._no_registers is None:
+            return "\n".join([str(self.measurements), *([self.left_out] if self.left_out else [])])
         mrtd = self._registers()["mrtd"]
-        return f"MRTD  {mrtd}\n{self.unmeasured}" if mrtd else self.unmeasured
+        return f"MRTD  {mrtd}\n{self._no_registers}" if mrtd else self._no_registers
 
     def record(self) -> None:
         """Write down what is known of the boot, as ``result.json`` of the run directory.

@@ -19,6 +19,8 @@ from labkit.runs._record import (
     write_record,
 )
 from labkit.runs._refresh import Refreshed, read_patterns, refresh
+from labkit.runs._reports import junit as junit_report
+from labkit.runs._reports import summary as summary_report
 from labkit.runs._runner import (
     CELL_TIMEOUT,
     RunPlan,
@@ -60,6 +62,7 @@ __all__ = [
     "encode_statement",
     "execute_guarded",
     "find_notebooks",
+    "junit_report",
     "load_source",
     "plan_run",
     "publish",
@@ -71,6 +74,7 @@ __all__ = [
     "result_files",
     "run_plan",
     "statement_digest",
+    "summary_report",
     "write_record",
 ]
 

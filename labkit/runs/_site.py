@@ -17,9 +17,11 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from labkit.files import read_below
+from labkit.learn import course_folder
+from labkit.runs._course import EVERYTHING, GLOSSARY, described, headings, others, words
 from labkit.runs._record import RECORD, Chapter, Run, record_bytes, write_record
 from labkit.runs._source import parse_notebook
-from labkit.show import Link, chapter_page, run_index, sanitize
+from labkit.show import Link, chapter_page, everything_page, glossary_page, run_index, sanitize
 
 INDEX = "site/index.html"
 
@@ -74,8 +76,13 @@ def publish(run: Run) -> Run:
 
 def _write_pages(run: Run, folder: Path) -> None:
     (folder / "notebooks").mkdir(parents=True)
-    links = [Link(quote(_page_name(chapter.name)), chapter.title) for chapter in run.chapters]
+    cells = [_cells(run, chapter) for chapter in run.chapters]
+    links = [
+        described(Link(quote(_page_name(chapter.name)), chapter.title), found)
+        for chapter, found in zip(run.chapters, cells, strict=True)
+    ]
     names = {chapter.name: link.href for chapter, link in zip(run.chapters, links, strict=True)}
+    names["glossary"] = GLOSSARY
     styles = _code_styles()
     downloads = [Link(RECORD, f"{RECORD}: this run for programs")]
     for number, chapter in enumerate(run.chapters):
@@ -91,8 +98,34 @@ def _write_pages(run: Run, folder: Path) -> None:
         )
         (folder / _page_name(chapter.name)).write_text(page, encoding="utf-8")
     title = f"labkit run {run.directory.name}"
-    index = run_index(run.to_dict(), links, downloads, title=title)
+    entries = words(course_folder() / "glossary.md")
+    listed = [(link, headings(found)) for link, found in zip(links, cells, strict=True)]
+    (folder / GLOSSARY).write_text(glossary_page(entries), encoding="utf-8")
+    (folder / EVERYTHING).write_text(everything_page(listed, entries), encoding="utf-8")
+    index = run_index(
+        run.to_dict(),
+        links,
+        downloads,
+        title=title,
+        others=others([chapter.name for chapter in run.chapters]) if _is_course(run) else (),
+        everything=Link(EVERYTHING, "Everything on one page"),
+    )
     (folder / "index.html").write_text(index, encoding="utf-8")
+
+
+def _cells(run: Run, chapter: Chapter) -> list[Any]:
+    if not chapter.output:
+        return []
+    data = read_below(run.directory, chapter.output, _LARGEST)
+    return list(parse_notebook(run.directory / chapter.output, data).cells)
+
+
+def _is_course(run: Run) -> bool:
+    """The guided chapters were run, and not some notebook of a person's own."""
+    return (
+        len({chapter.name for chapter in run.chapters} & {p.stem for p in course_folder().glob("0*.ipynb")})
+        > 1
+    )
 
 
 def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> str:
@@ -180,7 +213,7 @@ def _lead(address: str, pages: dict[str, str]) -> str | None:
     except ValueError:
         return None
     target = Path(unquote(parts.path))
-    if target.suffix != ".ipynb" or target.stem not in pages:
+    if target.suffix not in (".ipynb", ".md") or target.stem not in pages:
         return None
     return pages[target.stem] + (f"#{parts.fragment}" if parts.fragment else "")
 

@@ -20,6 +20,7 @@ from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
 from labkit.show._verdict import verdict_view
 from labkit.show._view import View
+from labkit.show._words import everything_page, glossary_page
 
 __all__ = [
     "FieldSpan",
@@ -40,10 +41,12 @@ __all__ = [
     "element",
     "escape",
     "event_table",
+    "everything_page",
     "failure_bars",
     "field_table",
     "field_view",
     "fold",
+    "glossary_page",
     "hex_map",
     "is_live",
     "join",

@@ -17,10 +17,15 @@ _WORDS = {"passed": "✓ passed", "failed": "✗ failed", "interrupted": "◦ in
 
 @dataclass(frozen=True)
 class Link:
-    """Where a page is and what it is called; ``href`` is a relative address."""
+    """Where a page is and what it is called; ``href`` is a relative address.
+
+    question: what a chapter answers, in one sentence. minutes: how long it takes, as it says.
+    """
 
     href: str
     text: str
+    question: str = ""
+    minutes: str = ""
 
 
 def chapter_page(
@@ -53,11 +58,18 @@ def chapter_page(
 
 
 def run_index(
-    run: Mapping[str, Any], chapters: Sequence[Link], downloads: Iterable[Link] = (), *, title: str
+    run: Mapping[str, Any],
+    chapters: Sequence[Link],
+    downloads: Iterable[Link] = (),
+    *,
+    title: str,
+    others: Sequence[Link] = (),
+    everything: Link | None = None,
 ) -> Markup:
     """The first page of a run: what ran where, when, on which platform, with which trust, with what.
 
-    run: the run's record. chapters: the pages of its chapters, in the same order.
+    run: the run's record. chapters: the pages of its chapters, in the same order. others: chapters of the
+    course that were not run. everything: the page that lists all headings and words.
     """
     entries = run["chapters"]
     passed = sum(1 for entry in entries if entry["status"] == "passed")
@@ -67,7 +79,11 @@ def run_index(
         "",
         element(
             "main",
-            element("h1", title, " ", _badge(run)),
+            element("h1", "Confidential computing with Intel TDX and Asterinas ", _badge(run)),
+            _start(chapters, everything),
+            element("ol", *map(_chapter, entries, chapters), class_="chapters"),
+            _not_run(others),
+            element("h2", title),
             element(
                 "p",
                 element("span", summary, class_=f"status {run['status']}"),
@@ -76,7 +92,6 @@ def run_index(
                 class_="facts",
             ),
             _trust_note(run),
-            element("ol", *map(_chapter, entries, chapters), class_="chapters"),
             element("h2", "Where and when"),
             _pairs(_place(run)),
             element("h2", "With what"),
@@ -85,6 +100,32 @@ def run_index(
             element("ul", *(element("li", _link(link)) for link in downloads)),
         ),
     )
+
+
+def plain_page(title: str, *body: object) -> Markup:
+    """A page beside the chapters: a list of words, or of everything."""
+    main = element("main", element("h1", title), *body)
+    return _page(title, "", _bar("top", None, None), main)
+
+
+def _start(chapters: Sequence[Link], everything: Link | None) -> Markup:
+    if not chapters:
+        return Markup()
+    words: list[object] = ["Start here: ", element("b", _link(chapters[0])), ". "]
+    if everything:
+        words += ["Looking for a word? ", _link(everything), " has all of them on one page."]
+    return element("p", *words)
+
+
+def _not_run(others: Sequence[Link]) -> Markup:
+    if not others:
+        return Markup()
+    items = [
+        element("li", element("b", other.text), f": {other.question} " if other.question else " ")
+        for other in others
+    ]
+    words = "Also in the course, not part of this run. Open them in JupyterLab, or name them to labkit run:"
+    return join([element("p", words), element("ul", *items)])
 
 
 def _page(title: str, styles: str, *body: object) -> Markup:
@@ -177,7 +218,14 @@ def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
             _status(chapter["status"]),
             class_="head",
         ),
-        element("div", *name, *_facts(chapter)[1:], class_="facts"),
+        element("div", element("i", link.question)) if link.question else "",
+        element(
+            "div",
+            *name,
+            *([element("span", f"{link.minutes} to work through")] if link.minutes else []),
+            *_facts(chapter)[1:],
+            class_="facts",
+        ),
         _failure(failure, link.href) if failure else "",
         class_=chapter["status"],
     )

@@ -6,8 +6,8 @@ inline styles: JupyterLab's sanitizer, as of 4.6. Inside an image no script runs
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from labkit.show._html import Markup, element, table
 
@@ -19,7 +19,6 @@ _PAPER = (
     ":root{color:#1f2328}.paper{fill:#fff}"
     "@media (prefers-color-scheme:dark){:root{color:#e6edf3}.paper{fill:#161b22}}"
 )
-_KEPT = " =/:;,()!*'@"
 
 
 def picture(
@@ -42,7 +41,7 @@ def picture(
         "div",
         element(
             "img",
-            src=f"data:image/svg+xml,{quote(drawn, safe=_KEPT)}",
+            src=f"data:image/svg+xml;base64,{b64encode(drawn.encode()).decode()}",
             alt=label,
             width=width,
             height=height,

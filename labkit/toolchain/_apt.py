@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,10 +44,14 @@ _RELEASE = re.compile(r"-\d+\.\d+[\w.+-]*$")
 
 @dataclass(frozen=True)
 class Apt:
-    """``apt-get`` with lists and downloads of its own below ``state``; ``on_progress`` is told each step."""
+    """``apt-get`` with lists and downloads of its own below ``state``; ``on_progress`` is told each step.
+
+    sources: a ``sources.list`` in the place of the system's.
+    """
 
     state: Path
     on_progress: Progress
+    sources: Path | None = None
 
     def update(self) -> None:
         """Fetch the package lists. A source that does not answer shows later, if a package is missing.
@@ -83,8 +88,7 @@ class Apt:
 
     def fetch_alone(self, names: Sequence[str]) -> list[Path]:
         """Download exactly these packages, installed or not, without what they depend on; the files."""
-        folder = self.state / "alone"
-        folder.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self.state, prefix="alone-"))
         plan = self._apt("download", "--print-uris", *names)
         if not plan.ok:
             raise _refusal(" ".join(names), plan)
@@ -124,6 +128,21 @@ class Apt:
             "Check /etc/apt/sources.list and its folder, then run `labkit setup` again.",
         )
 
+    def candidate(self, package: str) -> str | None:
+        """The newest version of a package that the sources offer; None where they have none."""
+        shown = run(("apt-cache", *self._options(), "show", "--no-all-versions", package), env=_environ())
+        found = re.search(r"^Version: (\S+)$", shown.text, re.MULTILINE)
+        return found[1] if found else None
+
+    def mirror(self, origin: str) -> str | None:
+        """The address from which this system takes the main archive of a distribution."""
+        listed = self._apt("indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)")
+        for line in listed.text.splitlines():
+            fields = line.split("|")
+            if fields[:3] == [origin, origin, "main"]:
+                return fields[3]
+        return None
+
     def _download(self, what: str, plan: Completed, *words: str, cwd: Path | None = None) -> None:
         sizes = [int(size) for size in _SIZE.findall(plan.text)]
         megabytes = sum(sizes) / 1e6
@@ -153,6 +172,9 @@ class Apt:
             "APT::Sandbox::User": "root",
             "Dpkg::Use-Pty": "0",
         }
+        if self.sources is not None:
+            pairs["Dir::Etc::sourcelist"] = str(self.sources)
+            pairs["Dir::Etc::sourceparts"] = "/dev/null"
         if os.geteuid() != 0:
             pairs["Debug::NoLocking"] = "1"
         return tuple(word for key, value in pairs.items() for word in ("-o", f"{key}={value}"))

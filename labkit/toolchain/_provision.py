@@ -18,7 +18,9 @@ from labkit.errors import MissingComponent, StorageError
 from labkit.process import run
 from labkit.settings import Settings
 from labkit.toolchain._apt import Apt, Progress, unpack
+from labkit.toolchain._loader import fetch_loader
 from labkit.toolchain._toolchain import (
+    LOADER,
     Inventory,
     Toolchain,
     assembled_image,
@@ -36,20 +38,22 @@ _KERNEL_METAS = ("linux-image-cloud-amd64", "linux-image-virtual")
 # Measured on Debian 12 and 13: downloads plus unpacked trees stay below this many bytes.
 _ROOM_PROGRAMS = 500_000_000
 _ROOM_GUEST = 300_000_000
+_ROOM_LOADER = 60_000_000
 
 
 def install(settings: Settings, on_progress: Progress, *, system: bool | None = None) -> Inventory:
     """Bring what is missing and say each step; safe to run twice at once, and again after an interruption.
 
     With ``system`` programs and firmware are installed as packages of the system (the default for root),
-    otherwise they are unpacked in the cache. What is for the guest is always unpacked.
+    otherwise they are unpacked in the cache. What is for the guest is always unpacked, and so is the boot
+    loader that measures; where only that one cannot be had, it is said.
 
     Raises:
         MissingComponent: no network, no apt-get, or a package that is not to be had or does not run.
         StorageError: the cache cannot be written, or lacks the space.
     """
     found = inventory(settings)
-    if found.complete:
+    if found.complete and not found.lacks_loader:
         return found
     as_packages = os.geteuid() == 0 if system is None else system
     folder = packages_dir(settings)
@@ -59,7 +63,8 @@ def install(settings: Settings, on_progress: Progress, *, system: bool | None = 
         wanted = tuple(package for part in found.missing for package in part.packages)
         guest = bool(missing & {"kernel", "busybox"})
         shell = "bash" in missing
-        _need_room(folder, (0 if as_packages or not wanted else _ROOM_PROGRAMS) + guest * _ROOM_GUEST)
+        programs = 0 if as_packages or not wanted else _ROOM_PROGRAMS
+        _need_room(folder, programs + guest * _ROOM_GUEST + found.lacks_loader * _ROOM_LOADER)
         for leftover in folder.glob(".partial-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         state = folder / ".partial-apt"
@@ -76,6 +81,8 @@ def install(settings: Settings, on_progress: Progress, *, system: bool | None = 
                 _bring("guest", apt.fetch_alone(names), folder, on_progress)
             elif shell:
                 _bring("shell", apt.fetch_alone(("bash-static",)), folder, on_progress)
+            if found.lacks_loader:
+                _bring_loader(apt, folder, on_progress, updated=bool(wanted or guest or shell))
         finally:
             shutil.rmtree(state, ignore_errors=True)
         _assemble(settings)
@@ -89,6 +96,16 @@ def install(settings: Settings, on_progress: Progress, *, system: bool | None = 
         if wanted:
             _try_out(find(settings))
     return found
+
+
+def _bring_loader(apt: Apt, folder: Path, on_progress: Progress, *, updated: bool) -> None:
+    """Unpack the boot loader that measures; most boots do without it."""
+    try:
+        if not updated:
+            apt.update()
+        _bring(LOADER, fetch_loader(apt, on_progress), folder, on_progress)
+    except MissingComponent as error:
+        on_progress(f"boots with --loader will not be possible: {error}")
 
 
 def _assemble(settings: Settings) -> None:

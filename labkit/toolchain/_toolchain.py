@@ -24,6 +24,8 @@ from labkit.show import columns, join, pre, table
 
 REMEDY = "Run `labkit setup`."
 
+LOADER, LOADER_MODULES = "loader", "usr/lib/grub/x86_64-efi"
+
 # The TDX metadata entry of OVMF's table of GUIDs, which ends 32 bytes before the end of the flash
 # (TDX Virtual Firmware Design Guide, "TDVF Metadata"); the table fits in the last page.
 _TDX_METADATA = uuid.UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
@@ -98,12 +100,16 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Component:
-    """One part of the emulated platform: where it is, or None, and the packages that carry it."""
+    """One part of the emulated platform: where it is, or None, and the packages that carry it.
+
+    optional: most boots do without it.
+    """
 
     name: str
     title: str
     packages: tuple[str, ...]
     path: Path | None
+    optional: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The component as JSON types."""
@@ -121,7 +127,12 @@ class Inventory:
     @property
     def missing(self) -> tuple[Component, ...]:
         """The components that are not there."""
-        return tuple(part for part in self.components if part.path is None)
+        return tuple(part for part in self.components if part.path is None and not part.optional)
+
+    @property
+    def lacks_loader(self) -> bool:
+        """The boot loader that measures is not there; only boots that ask for it need it."""
+        return any(part.path is None and part.name == LOADER for part in self.components)
 
     @property
     def complete(self) -> bool:
@@ -145,6 +156,8 @@ class Inventory:
         return [(part.name, part.title, str(part.path or "missing")) for part in self.components]
 
     def _summary(self) -> str:
+        if self.complete and self.lacks_loader:
+            return f"Complete: the emulated platform can boot, but not with --loader. {REMEDY}"
         if self.complete:
             return "Complete: the emulated platform can boot."
         return f"Missing: {', '.join(part.name for part in self.missing)}. {REMEDY}"
@@ -185,6 +198,7 @@ class _Found:
     qemu: Program | None
     firmware: Firmware | None
     swtpm: tuple[Program, Program] | None
+    loader: Path | None
     guest: _Guest | None
 
     def inventory(self) -> Inventory:
@@ -200,6 +214,7 @@ class _Found:
                 Component("kernel", "Linux for the guest", (), kernel),
                 Component("busybox", "static programs for the guest", (), busybox),
                 Component("bash", "static shell for the guest", (), self.guest.bash if self.guest else None),
+                Component(LOADER, "GRUB that measures what it boots", (), self.loader, optional=True),
             )
         )
 
@@ -211,7 +226,15 @@ def _look(settings: Settings) -> _Found:
         firmware=find_firmware(roots, settings),
         swtpm=_swtpm(roots),
         guest=_guest(roots[1:]),
+        loader=find_loader_tree(settings),
     )
+
+
+def find_loader_tree(settings: Settings) -> Path | None:
+    """The newest tree of unpacked packages that has the modules of GRUB and what makes images of them."""
+    modules = packages_dir(settings).glob(f"{LOADER}-*/{LOADER_MODULES}")
+    trees = [path.parents[3] for path in modules]
+    return max(trees, key=lambda tree: tree.stat().st_mtime, default=None)
 
 
 def packages_dir(settings: Settings) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labkit.vm._accel import choose_accelerator
 from labkit.vm._boot import NOT_RESEEDED, boot, resume
+from labkit.vm._boot_disc import BootDisc, build_boot_disc
 from labkit.vm._fwcfg import fw_cfg_files
 from labkit.vm._guest_memory import GuestMemory
 from labkit.vm._launch import Snapshot
@@ -19,6 +20,7 @@ __all__ = [
     "NOT_RESEEDED",
     "Accel",
     "Accelerator",
+    "BootDisc",
     "BootSpec",
     "GuestMemory",
     "MachineConfig",
@@ -30,6 +32,7 @@ __all__ = [
     "TrustDomain",
     "VirtualMachine",
     "boot",
+    "build_boot_disc",
     "check_memory",
     "choose_accelerator",
     "free_memory",

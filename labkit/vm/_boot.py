@@ -28,7 +28,7 @@ _KEPT = 6
 _ROOM = 400 << 20
 """How many snapshots are kept, and bytes that they may take; one of a 512 MiB guest takes about 120 MB."""
 
-_FORMAT = 2
+_FORMAT = 3
 
 NOT_RESEEDED = (
     "This guest goes on with the randomness and the clock of its snapshot; --cold boots it from power-on."
@@ -43,11 +43,13 @@ def boot(
     settings: Settings,
     cold: bool = False,
     on_progress: Callable[[str], None] = lambda text: None,
+    on_handover: Callable[[VirtualMachine], None] | None = None,
 ) -> tuple[VirtualMachine, Timeline]:
     """Boot ``spec`` until its shell answers.
 
     The first boot of a specification leaves a snapshot in the cache, and the next ones resume from
     it; ``cold`` neither uses nor makes one. Whoever calls this closes the machine.
+    on_handover: see ``VirtualMachine.wait_booted``.
 
     Raises:
         BootFailed, CommandTimeout: the guest does not come up.
@@ -67,7 +69,7 @@ def boot(
     machine = VirtualMachine.start(spec, accelerator, toolchain, settings)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
-        timeline = machine.wait_ready(on_progress)
+        timeline = machine.wait_ready(on_progress, on_handover)
         if spec.board.shell_is_console and not machine.console.job_control:
             on_progress("The guest's shell has no job control: a running command cannot be interrupted.")
         if store is not None:

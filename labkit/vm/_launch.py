@@ -26,6 +26,11 @@ class Snapshot:
     memory: Path
     variables: Path
 
+    @property
+    def log(self) -> Path:
+        """The firmware's event log, where it was read early."""
+        return self.memory.with_name(f"{self.memory.name}.eventlog")
+
 
 @dataclass(frozen=True)
 class Launched:

@@ -68,7 +68,11 @@ class VirtualMachine:
         self.argv = launched.argv
         self._guard = guard
         self._launched = launched
-        self._boot_log = BootLog(SocketStream(launched.boot_log, run.path / "console.log"), watch)
+        self.firmware_log = b""
+        """The firmware's event log as it was when the kernel took over, where somebody read it then."""
+        self._boot_log = BootLog(
+            SocketStream(launched.boot_log, run.path / "console.log"), watch, spec.profile.handover
+        )
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
         self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console)
         self._qmp = Qmp(launched.control)
@@ -132,23 +136,34 @@ class VirtualMachine:
         """Where this run's logs are."""
         return self.run.path
 
-    def wait_booted(self, on_progress: Callable[[str], None] = lambda text: None) -> None:
+    def wait_booted(
+        self,
+        on_progress: Callable[[str], None] = lambda text: None,
+        on_handover: Callable[[VirtualMachine], None] | None = None,
+    ) -> None:
         """Wait for the last stage that the boot log announces.
+
+        on_handover: called as soon as the kernel has taken over from the firmware, for guests that say so.
 
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
         """
         console = self._shell if self.spec.board.shell_is_console else None
-        self._boot_log.wait(self._exit_code, on_progress, console)
+        took_over = (lambda: on_handover(self)) if on_handover and self.spec.profile.handover else None
+        self._boot_log.wait(self._exit_code, on_progress, console, took_over)
 
-    def wait_ready(self, on_progress: Callable[[str], None] = lambda text: None) -> Timeline:
+    def wait_ready(
+        self,
+        on_progress: Callable[[str], None] = lambda text: None,
+        on_handover: Callable[[VirtualMachine], None] | None = None,
+    ) -> Timeline:
         """Wait until the guest's shell answers; the stages until then, each said as it begins.
 
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
             CommandTimeout: the shell does not answer.
         """
-        self.wait_booted(on_progress)
+        self.wait_booted(on_progress, on_handover)
         self.console.handshake(_HANDSHAKE)
         if self.spec.board.shell_is_console:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
@@ -182,6 +197,8 @@ class VirtualMachine:
             self._store(snapshot.memory)
             if self._launched.variables.exists():
                 shutil.copyfile(self._launched.variables, snapshot.variables)
+            if self.firmware_log:
+                snapshot.log.write_bytes(self.firmware_log)
         finally:
             self._qmp.execute("cont")
 
@@ -245,6 +262,8 @@ class VirtualMachine:
         with snapshot.memory.open("rb") as file:
             self._qmp.execute("migrate-incoming", {"uri": self._channel(file)})
         self._wait_migrated("The snapshot could not be read.")
+        if snapshot.log.exists():
+            self.firmware_log = snapshot.log.read_bytes()
         self._qmp.execute("cont")
         self._boot_log.begin("shell")
 

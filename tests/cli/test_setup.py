@@ -33,7 +33,7 @@ def test_setup_prints_one_json_document_and_tells_progress_elsewhere() -> None:
     document = json.loads(result.stdout)
     assert document["complete"] is True
     names = [part["name"] for part in document["components"]]
-    assert names == ["qemu", "firmware", "swtpm", "kernel", "busybox"]
+    assert names == ["qemu", "firmware", "swtpm", "kernel", "busybox", "loader"]
     assert "fetching the package lists" in result.stderr
     assert CliRunner().invoke(labkit, ["setup", "--check"]).exit_code == 0
 

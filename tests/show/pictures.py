@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from html import unescape
-from urllib.parse import unquote
+from base64 import b64decode
 
 
 def drawn(markup: str) -> str:
     """The SVG of all images in ``markup``, one after the other."""
-    sources = re.findall(r'<img src="data:image/svg\+xml,([^"]*)"', markup)
-    return "\n".join(unquote(unescape(source)) for source in sources)
+    sources = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]*)"', markup)
+    return "\n".join(b64decode(source).decode() for source in sources)

@@ -75,8 +75,17 @@ class World:
         write_program(self.bin / "apt-get", f"echo '{message}' >&2; exit {status}")
 
 
-def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Put a system in place that has nothing of the emulated platform."""
+def build(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    grub: str = "2.12-9",
+    mirror: str = "Debian|Debian|main|http://mirror/debian/",
+) -> World:
+    """Put a system in place that has nothing of the emulated platform.
+
+    grub: the version that its package sources offer. mirror: what they say of themselves.
+    """
     world = World(folder / "bin", folder / "content", folder / "record")
     monkeypatch.setenv("PATH", str(world.bin))
     (folder / "system").mkdir()
@@ -84,7 +93,8 @@ def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     write_program(
         world.bin / "apt-cache",
         "for name; do :; done\ncase $name in linux-image-cloud-amd64)"
-        ' echo "Depends: linux-image-6.1.0-9-cloud-amd64 (= 6.1.9-1)";; esac',
+        ' echo "Depends: linux-image-6.1.0-9-cloud-amd64 (= 6.1.9-1)";;'
+        f" grub-efi-amd64-bin) echo 'Version: {grub}';; esac",
     )
     write_program(
         world.bin / "apt-get",
@@ -95,8 +105,10 @@ for word; do case $word in
 esac; done
 case " $* " in
     *" update "*) : >"$lists/main_Packages";;
+    *" indextargets "*) echo '{mirror}';;
     *" --print-uris "*) echo "'http://x/a.deb' a.deb 1000000 SHA256:0";;
     *" --download-only "*) : >"$cache/archives/programs_1_amd64.deb"; : >"$cache/archives/libc6_2_amd64.deb";;
+    *" download "*grub-efi*) : >loader_1_amd64.deb;;
     *" download "*) : >guest_1_amd64.deb;;
     *" install "*) /bin/cp -r {world.content}/programs_1_amd64.deb/. {folder}/system
         /bin/cp {folder}/system/usr/bin/* {world.bin};;
@@ -108,4 +120,5 @@ esac""",
         write_program(programs / "usr/bin" / name)
     write_firmware(programs)
     write_guest(world.content / "guest_1_amd64.deb", "6.1.0-9-cloud-amd64")
+    (world.content / "loader_1_amd64.deb/usr/lib/grub/x86_64-efi").mkdir(parents=True)
     return world

@@ -8,8 +8,9 @@ import pytest
 
 from labkit.errors import MissingComponent, StorageError
 from labkit.settings import Settings
+from labkit.toolchain import _loader as loader
 from labkit.toolchain import _provision as provision
-from labkit.toolchain import find_toolchain, install_toolchain
+from labkit.toolchain import find_loader, find_toolchain, install_toolchain
 from labkit.toolchain._apt import Apt
 
 from .stubs import World, build, write_program
@@ -137,7 +138,7 @@ def test_a_kernel_with_modules_apart_is_fetched_with_them(world: World, settings
         'linux-image-6.8.0-9-generic) echo "Depends: kmod, linux-base, linux-modules-6.8.0-9-generic";; esac',
     )
     install_toolchain(settings, lambda _: None, system=False)
-    (call,) = [call for call in world.calls(" download ") if "uris" not in call]
+    (call,) = [call for call in world.calls(" download linux") if "uris" not in call]
     assert "linux-image-6.8.0-9-generic linux-modules-6.8.0-9-generic busybox-static" in call
 
 
@@ -209,3 +210,49 @@ def test_a_kernel_is_found_by_what_its_packages_depend_on(world: World, tmp_path
     )
     found = Apt(tmp_path, lambda text: None).kernel_packages(("linux-image-cloud-amd64",))
     assert set(found) == {f"linux-{part}-{release}" for part in ("image", "binary", "modules")}
+
+
+def test_the_loader_comes_from_this_systems_release_where_that_is_new_enough(
+    world: World, settings: Settings
+) -> None:
+    install_toolchain(settings, lambda _: None, system=False)
+    assert find_loader(settings).modules.is_dir()
+    assert not list(find_loader(settings).tree.glob("boot/vmlinuz-*"))
+    assert not world.calls("sourcelist")
+
+
+def test_an_older_system_gets_the_loader_of_debian_13_from_its_own_mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    world = build(tmp_path, monkeypatch, grub="2.06-13+deb12u1")
+    said: list[str] = []
+    assert not install_toolchain(settings, said.append, system=True).lacks_loader
+    assert any("Debian trixie's is fetched, and not installed" in line for line in said)
+    fetched = [call for call in world.calls("grub-efi") if "print-uris" not in call]
+    assert len(fetched) == 1
+    assert "Dir::Etc::sourcelist=" in fetched[0]
+    assert " download " in fetched[0]
+    assert len(world.real_installs()) == 1
+
+
+@pytest.mark.parametrize(("grub", "mirror"), [("2.06", ""), ("", "Ubuntu|Ubuntu|main|http://mirror/ubuntu/")])
+def test_without_a_loader_the_platform_is_complete_and_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, grub: str, mirror: str
+) -> None:
+    build(tmp_path, monkeypatch, grub=grub, mirror=mirror)
+    said: list[str] = []
+    found = install_toolchain(settings, said.append, system=False)
+    assert found.complete
+    assert found.lacks_loader
+    assert any("boots with --loader will not be possible" in line and "GRUB" in line for line in said)
+    assert "but not with --loader. Run `labkit setup`." in str(found)
+    with pytest.raises(MissingComponent, match="labkit setup"):
+        find_loader(settings)
+
+
+@pytest.mark.parametrize(
+    ("version", "enough"),
+    [("2.12-9+deb13u4", True), ("2.06-13", False), ("1:3.0", True), ("2.14~rc1", True), (None, False)],
+)
+def test_a_version_of_grub_is_new_enough_from_2_12_on(version: str | None, enough: bool) -> None:
+    assert loader._new_enough(version) is enough

@@ -1,0 +1,169 @@
+"""Kernels of Asterinas in the cache: each in a folder of its own, with where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit.asterinas._boot_image import recognize_image
+from labkit.errors import MissingComponent, NotAKernel, StorageError
+from labkit.settings import Settings
+from labkit.show import columns, pre, table
+
+UNKNOWN = "unknown"
+"""The version of a kernel that nothing names."""
+
+FETCH = "`labkit asterinas fetch` gets one."
+
+_KERNEL, _RECORD = "kernel", "image.json"
+_FIELDS = ("version", "kind", "sha256", "origin", "kept")
+
+
+@dataclass(frozen=True)
+class KeptImage:
+    """A kernel in the cache.
+
+    version: of Asterinas, or ``unknown``. kind: its form, as ``ImageKind`` has it. origin: where it was
+    found. kept: when, in seconds since 1970.
+    """
+
+    version: str
+    kind: str
+    sha256: str
+    origin: str
+    kept: int
+    path: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """The image as JSON types."""
+        return {**asdict(self), "path": str(self.path)}
+
+    def __repr__(self) -> str:
+        return f"KeptImage({self.version}, {self.kind}, {self.sha256[:12]})"
+
+    def __str__(self) -> str:
+        return f"Asterinas {self.version}, {self.kind}, sha256 {self.sha256}\n  from {self.origin}"
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The kernels in the cache, the newest version first."""
+
+    images: tuple[KeptImage, ...]
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """The images as JSON types."""
+        return [image.to_dict() for image in self.images]
+
+    def __repr__(self) -> str:
+        return f"ImageTable({len(self.images)} images)"
+
+    def __str__(self) -> str:
+        return columns([_HEAD, *self._rows()]) if self.images else _NONE
+
+    def _repr_html_(self) -> str:
+        return table(self._rows(), head=_HEAD) if self.images else pre(_NONE)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(image.version, image.kind, image.sha256[:16], image.origin) for image in self.images]
+
+
+_HEAD = ("version", "kind", "sha256", "origin")
+_NONE = f"There is no Asterinas in the cache. {FETCH}"
+
+
+def kept_images(settings: Settings) -> ImageTable:
+    """The kernels in the cache, the newest version first; a folder without a whole record is left out."""
+    found = [_load(folder) for folder in _folder(settings).glob("[!.]*")]
+    images = [image for image in found if image is not None]
+    return ImageTable(
+        tuple(sorted(images, key=lambda image: (_order(image.version), image.kept), reverse=True))
+    )
+
+
+def find_image(settings: Settings, version: str | None = None) -> KeptImage:
+    """The kernel of a version, or of the newest there is.
+
+    Raises:
+        MissingComponent: it is not in the cache, or is damaged there.
+    """
+    images = kept_images(settings).images
+    fitting = [image for image in images if version in (None, image.version, f"v{image.version}")]
+    if not fitting:
+        there = ", ".join(dict.fromkeys(image.version for image in images))
+        raise MissingComponent(
+            f"There is no kernel of Asterinas {version or ''}".rstrip()
+            + " in the cache"
+            + (f", which has {there}." if there else "."),
+            f"`labkit asterinas fetch {version}` gets it." if version else FETCH,
+        )
+    image = fitting[0]
+    if hashlib.sha256(image.path.read_bytes()).hexdigest() != image.sha256:
+        raise MissingComponent(
+            f"{image.path} is not what was kept there: its hash is another one.",
+            f"Remove {image.path.parent}, then run `labkit asterinas fetch`.",
+        )
+    return image
+
+
+def keep_image(data: bytes, version: str, origin: str, settings: Settings, *, efi: bool = True) -> KeptImage:
+    """Keep a kernel in the cache, whole or not at all; one that is there stays.
+
+    efi: only one that UEFI firmware can start will do.
+
+    Raises:
+        NotAKernel: it is no kernel of Asterinas that can boot.
+        StorageError: the cache cannot be written.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    folder = _folder(settings) / digest[:16]
+    new = folder.with_name(f".{digest[:16]}.{os.getpid()}")
+    try:
+        new.mkdir(parents=True, exist_ok=True)
+        (new / _KERNEL).write_bytes(data)
+        image = recognize_image(new / _KERNEL)
+        if not image.asterinas or (efi and not image.efi):
+            raise NotAKernel(f"What {origin} holds is {image.why}.", "A kernel of Asterinas is needed.")
+        record = dict(
+            zip(_FIELDS, (version, image.kind.value, digest, origin, int(time.time())), strict=True)
+        )
+        (new / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        if _load(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            new.rename(folder)
+    except OSError as error:
+        raise StorageError(
+            f"The cache {folder.parent} cannot be written: {error.strerror}.",
+            "Free some space, or set LABKIT_CACHE_DIR to a folder that you may write to.",
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    kept = _load(folder)
+    assert kept is not None
+    return kept
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.cache_dir / "asterinas" / "images"
+
+
+def _load(folder: Path) -> KeptImage | None:
+    try:
+        record = json.loads((folder / _RECORD).read_text())
+        values = {name: type_(record[name]) for name, type_ in zip(_FIELDS, (*[str] * 4, int), strict=True)}
+        path = folder / _KERNEL
+        return KeptImage(**values, path=path) if path.is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _order(version: str) -> tuple[int, ...]:
+    """Versions in their order; what is no version comes before all of them."""
+    return tuple(int(word) for word in re.findall(r"\d+", version))

@@ -1,0 +1,44 @@
+"""The kernel that a run of the documented flow built, kept in the cache for labkit's own machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labkit.asterinas import BootImage, ImageKind, KeptImage, keep_image, kernel_in, recognize_image
+from labkit.errors import LabkitError, NotAKernel
+from labkit.settings import Settings
+
+_LARGEST_KERNEL, _MOST = 128 << 20, 64
+
+
+def keep_built(bundle: Path, version: str, origin: str, settings: Settings) -> KeptImage | None:
+    """The newest kernel below ``bundle``, one that firmware can start before any other; None without one.
+
+    What cannot be kept is left where it is: the run itself went well.
+    """
+    images = [image for path in _newest(bundle) if (image := _recognized(path)) is not None]
+    for image in sorted(images, key=_rank):
+        try:
+            data = kernel_in(image.path) if image.kind is ImageKind.ISO else image.path.read_bytes()
+            return keep_image(data, version, origin, settings, efi=image.efi)
+        except (LabkitError, OSError):
+            continue
+    return None
+
+
+def _rank(image: BootImage) -> int:
+    return [ImageKind.BZIMAGE, ImageKind.ISO, ImageKind.MULTIBOOT, ImageKind.PVH].index(image.kind)
+
+
+def _newest(bundle: Path) -> list[Path]:
+    found = [path for path in bundle.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:_MOST]
+
+
+def _recognized(path: Path) -> BootImage | None:
+    try:
+        image = recognize_image(path)
+    except NotAKernel:
+        return None
+    large = image.kind is not ImageKind.ISO and path.stat().st_size > _LARGEST_KERNEL
+    return image if image.asterinas and not large else None

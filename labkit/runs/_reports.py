@@ -1,0 +1,66 @@
+"""A run for the tools of a CI: JUnit's XML, and a summary in Markdown."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+from labkit.runs._record import Chapter, Run
+from labkit.show import clean
+
+
+def junit(run: Run) -> str:
+    """The run as a JUnit test suite: a test case a chapter, its failure with the cell that failed."""
+    suite = ET.Element(
+        "testsuite",
+        name="labkit run",
+        tests=str(len(run.chapters)),
+        failures=str(len(run.failed)),
+        errors="0",
+        skipped="0",
+        time=f"{run.seconds:.3f}",
+        timestamp=run.started,
+    )
+    for chapter in run.chapters:
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname="labkit",
+            name=chapter.name,
+            file=chapter.source,
+            time=f"{chapter.seconds:.3f}",
+        )
+        if chapter.status != "passed":
+            failure = ET.SubElement(case, "failure", message=_sentence(chapter))
+            failure.text = _sentence(chapter)
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def summary(run: Run) -> str:
+    """The run as Markdown, for the page that a CI shows beside a change."""
+    passed = len(run.chapters) - len(run.failed)
+    trust = f" Trust: {run.reported.trust.value}." if run.reported.trust else ""
+    lines = [
+        f"## labkit: {passed} of {len(run.chapters)} chapters passed",
+        "",
+        f"{run.seconds:.0f} s on {_cell(run.host.get('os', ''))}.{trust}",
+        "",
+        "| chapter | result | seconds | why |",
+        "|---|---|---:|---|",
+    ]
+    for chapter in run.chapters:
+        mark = "✓ passed" if chapter.status == "passed" else f"✗ {chapter.status}"
+        why = _cell(_sentence(chapter)) if chapter.status != "passed" else ""
+        lines.append(f"| {_cell(chapter.name)} | {mark} | {chapter.seconds:.1f} | {why} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(chapter: Chapter) -> str:
+    return clean(str(chapter.failure or chapter.status))
+
+
+def _cell(text: object) -> str:
+    """Text that stays in its cell and is no markup."""
+    line = " ".join(str(text).split())
+    for char in "\\`*_[]<>|":
+        line = line.replace(char, f"\\{char}")
+    return line

@@ -1,0 +1,238 @@
+"""The kernel out of a release's ISO: from a file, from servers good and bad, and what stays behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit import process
+from labkit.asterinas import fetch_image, find_image, keep_image, kept_images
+from labkit.errors import DataError, LabkitError, MissingComponent, NotAKernel, NotInImage, UsageError
+from labkit.settings import Settings
+from tests.asterinas.release import iso, served, squashfs, stub
+
+KERNEL = stub(3 << 20)
+PAD = 24 << 20
+
+pytestmark = pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="no mksquashfs (squashfs-tools)")
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installer's ISO: the kernel inside the squashfs, among much else."""
+    folder = tmp_path_factory.mktemp("release")
+    image = squashfs(folder, KERNEL)
+    path = folder / "asterinas-nixos-0.18.0-x86_64.iso"
+    return iso(
+        path, {"initrd": stub(sign=b"", seed=2)[1:], "filler": bytes(PAD), "nix-store.squashfs": image}
+    )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(cache_dir=tmp_path / "cache", state_dir=tmp_path / "state")
+
+
+def left(settings: Settings) -> list[str]:
+    """What is in the cache besides whole images."""
+    folder = settings.cache_dir / "asterinas"
+    return [path.name for path in [*folder.glob(".*"), *folder.glob("images/.*")]]
+
+
+def refusal(settings: Settings, kind: type[LabkitError], **words: str) -> LabkitError:
+    with pytest.raises(kind) as caught:
+        fetch_image(settings, **words)
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+    assert not kept_images(settings).images
+    return caught.value
+
+
+def test_out_of_a_file(settings: Settings, release: Path) -> None:
+    said: list[str] = []
+    image = fetch_image(settings, said.append, iso=str(release))
+    assert image.path.read_bytes() == KERNEL
+    assert (image.version, image.kind, image.origin) == ("0.18.0", "bzImage", str(release))
+    assert image.sha256 == hashlib.sha256(KERNEL).hexdigest()
+    assert any("aster-kernel-osdk-bin: 3.1 MB" in line for line in said)
+    assert find_image(settings) == find_image(settings, "0.18.0") == image
+    assert left(settings) == []
+
+
+@pytest.mark.parametrize("compression", ["gzip", "xz"])
+def test_older_compressions(settings: Settings, tmp_path: Path, compression: str) -> None:
+    image = squashfs(tmp_path, KERNEL, compression=compression)
+    path = iso(tmp_path / "x.iso", {"nix-store.squashfs": image})
+    assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
+
+
+@pytest.mark.parametrize("entry", ["h-asterinas-osdk-bin", "h-aster-nix-osdk-bin/kernel", "h-renamed-kernel"])
+def test_entry_is_known_by_its_content(settings: Settings, tmp_path: Path, entry: str) -> None:
+    path = iso(tmp_path / "x.iso", {"other-name.img": squashfs(tmp_path, KERNEL, entry=entry)})
+    image = fetch_image(settings, iso=str(path))
+    assert (image.path.read_bytes(), image.version) == (KERNEL, "unknown")
+
+
+def test_only_what_leads_to_the_kernel_is_fetched(settings: Settings, release: Path) -> None:
+    said: list[str] = []
+    with served(release.read_bytes()) as (url, server):
+        image = fetch_image(settings, said.append, iso=url)
+        assert server.sent < len(KERNEL) + (3 << 20) < PAD
+        sent = server.requests
+        assert fetch_image(settings, iso=url) == image
+        assert server.requests == sent
+    assert image.path.read_bytes() == KERNEL
+    assert image.origin == url
+    assert said[0].startswith(f"{url}: {release.stat().st_size / 1e6:.0f} MB")
+    assert left(settings) == []
+
+
+def test_broken_off_goes_on(settings: Settings, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(release.read_bytes()) as (url, server):
+        server.cut_after = 6
+        assert "goes on from there" in str(refusal(settings, MissingComponent, iso=url))
+        (parts,) = left(settings)
+        first, server.cut_after, server.sent = server.sent, None, 0
+        said: list[str] = []
+        assert fetch_image(settings, said.append, iso=url).path.read_bytes() == KERNEL
+        assert first > 0
+        assert server.sent < len(KERNEL) + (3 << 20) - first // 2
+    assert parts.startswith(".parts-")
+    assert left(settings) == []
+    assert any(line.startswith("going on with") for line in said)
+
+
+def test_file_that_changed_is_fetched_anew(settings: Settings, release: Path) -> None:
+    with served(release.read_bytes()) as (url, server):
+        server.cut_after = 6
+        refusal(settings, MissingComponent, iso=url)
+        server.cut_after, server.etag = None, '"2"'
+        said: list[str] = []
+        fetch_image(settings, said.append, iso=url)
+    assert any("another one than before" in line for line in said)
+
+
+def test_server_without_ranges(settings: Settings, release: Path) -> None:
+    with served(release.read_bytes()) as (url, server):
+        server.ranges = False
+        assert "whole file only" in str(refusal(settings, MissingComponent, iso=url))
+        server.page = True
+        assert "web page" in str(refusal(settings, MissingComponent, iso=url))
+        assert server.sent < PAD
+    assert left(settings) == []
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "There is no http"), (503, "HTTP status 503")])
+def test_server_that_refuses(settings: Settings, status: int, words: str) -> None:
+    with served(b"") as (url, server):
+        server.status = status
+        assert words in str(refusal(settings, MissingComponent, iso=url))
+
+
+def test_server_that_hands_out_other_parts(settings: Settings, release: Path) -> None:
+    with served(release.read_bytes()) as (url, server):
+        server.wrong = True
+        assert "other parts" in str(refusal(settings, MissingComponent, iso=url))
+
+
+def test_server_with_another_file(settings: Settings) -> None:
+    with served(bytes(1 << 20)) as (url, _):
+        assert "no ISO image" in str(refusal(settings, DataError, iso=url))
+    assert left(settings) == []
+
+
+def test_no_network(settings: Settings) -> None:
+    error = refusal(settings, MissingComponent, iso="http://127.0.0.1:9/asterinas-nixos-0.18.0-x86_64.iso")
+    assert error.exit_code == 69
+    assert "does not answer" in error.message
+    assert "--iso FILE" in error.remedy
+
+
+def test_image_without_kernel(settings: Settings, tmp_path: Path) -> None:
+    path = iso(tmp_path / "x.iso", {"nix-store.squashfs": squashfs(tmp_path, None)})
+    assert refusal(settings, NotInImage, iso=str(path)).exit_code == 1
+    with served(path.read_bytes()) as (url, _):
+        refusal(settings, NotInImage, iso=url)
+    assert left(settings) == []
+
+
+def test_truncated(settings: Settings, release: Path, tmp_path: Path) -> None:
+    whole = release.read_bytes()
+    for size in (100, 40_000, len(whole) // 2, len(whole) - 4096):
+        path = tmp_path / f"{size}.iso"
+        path.write_bytes(whole[:size])
+        assert "Fetch" in refusal(settings, DataError, iso=str(path)).remedy
+
+
+def test_damaged_squashfs_is_refused(settings: Settings, release: Path, tmp_path: Path) -> None:
+    whole = bytearray(release.read_bytes())
+    at = whole.index(b"hsqs")
+    root, inodes, directories, fragments = struct.unpack_from("<Q24xQQQ", whole, at + 32)
+    of_root = inodes + (root >> 16)
+    for begin, end in ((8, 40), (60, 96), (of_root, of_root + 60), (directories, fragments)):
+        damaged = bytearray(whole)
+        damaged[at + begin : at + end] = b"\xa5" * (end - begin)
+        path = tmp_path / "x.iso"
+        path.write_bytes(damaged)
+        with pytest.raises((DataError, NotInImage)) as caught:
+            fetch_image(settings, iso=str(path))
+        assert caught.value.remedy
+
+
+def test_hash_that_is_asked_for(settings: Settings, release: Path) -> None:
+    refusal(settings, DataError, iso=str(release), sha256="0" * 64)
+    refusal(settings, UsageError, iso=str(release), sha256="short")
+    right = hashlib.sha256(KERNEL).hexdigest().upper()
+    assert fetch_image(settings, iso=str(release), sha256=right).sha256 == right.lower()
+
+
+@pytest.mark.parametrize("version", ["new", "0.16.1", "../0.18.0"])
+def test_version_that_has_no_release(settings: Settings, version: str) -> None:
+    refusal(settings, UsageError, version=version)
+
+
+def test_newest_version_comes_first(settings: Settings) -> None:
+    for seed, version in enumerate(("0.9.0", "unknown", "0.18.0", "0.17.2")):
+        keep_image(stub(seed=seed), version, "here", settings)
+    assert [image.version for image in kept_images(settings).images] == [
+        "0.18.0",
+        "0.17.2",
+        "0.9.0",
+        "unknown",
+    ]
+    assert find_image(settings).version == "0.18.0"
+    with pytest.raises(MissingComponent, match=r"has 0\.18\.0, 0\.17\.2, 0\.9\.0, unknown.*fetch 0\.18\.1"):
+        find_image(settings, "0.18.1")
+
+
+def test_kept_image_that_was_altered(settings: Settings) -> None:
+    image = keep_image(stub(), "0.18.0", "here", settings)
+    image.path.write_bytes(stub(seed=8))
+    with pytest.raises(MissingComponent, match="another one"):
+        find_image(settings)
+
+
+def test_other_kernels_are_not_kept(settings: Settings) -> None:
+    with pytest.raises(NotAKernel):
+        keep_image(stub(sign=b""), "0.18.0", "here", settings)
+    assert not kept_images(settings).images
+    assert left(settings) == []
+
+
+def test_command(settings: Settings, release: Path) -> None:
+    def labkit(*words: str) -> process.Completed:
+        environ = {**os.environ, "LABKIT_CACHE_DIR": str(settings.cache_dir)}
+        return process.run((sys.executable, "-m", "labkit", "asterinas", *words), env=environ, timeout=60)
+
+    assert "labkit asterinas fetch" in labkit("images").text
+    assert labkit("fetch", "--iso", str(release)).status == 0
+    (shown,) = json.loads(labkit("images", "--json").stdout)
+    assert {"version", "kind", "sha256", "origin"} <= set(shown)
+    assert labkit("fetch", "--iso", "nowhere.iso").status == 64

@@ -1,0 +1,224 @@
+"""Measured boots of guests whose kernel measures nothing, through a loader that does.
+
+The guest is a stand-in: a Linux whose EFI stub has nothing measured, like that of Asterinas, and no more.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labkit.asterinas import keep_image
+from labkit.attest import LabAuthority
+from labkit.errors import MissingComponent, UsageError
+from labkit.guest import cpio_archive, cpio_file
+from labkit.measure import predict
+from labkit.platforms import (
+    Attestation,
+    BootRequest,
+    EmulatedPlatform,
+    Measurements,
+    attest_tdvm,
+    emulated_policy,
+)
+from labkit.settings import Settings
+from labkit.toolchain import Toolchain, find_loader
+
+from ..asterinas import standin
+
+pytestmark = pytest.mark.vm
+
+NOW = 1_760_000_000
+NONCE = bytes(range(64))
+# On ttyS0, since the stand-in's own kernel has no driver of a virtio console.
+GUEST = BootRequest(guest="asterinas", append="console=ttyS0")
+MEASURED = replace(GUEST, loader=True)
+
+
+@pytest.fixture(scope="module")
+def platform(
+    vm_settings: Settings, toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory
+) -> EmulatedPlatform:
+    """Platform with the stand-in in its cache."""
+    own = replace(vm_settings, cache_dir=tmp_path_factory.mktemp("cache"))
+    (own.cache_dir / "packages").symlink_to((vm_settings.cache_dir / "packages").resolve())
+    try:
+        find_loader(own)
+    except MissingComponent as error:
+        pytest.skip(f"the boot loader is not set up: {error.message}")
+    keep_image(standin.silent(toolchain), "0.18.0", "a test", own)
+    return EmulatedPlatform(own, "a test asked for it")
+
+
+@pytest.fixture(scope="module")
+def other_initrd(platform: EmulatedPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root file system of Asterinas with one file more."""
+    plan = platform.plan(GUEST, platform.toolchain())
+    assert plan.spec.initrd is not None
+    path = tmp_path_factory.mktemp("initrd") / "other.cpio.gz"
+    more = cpio_archive([cpio_file("etc/more", b"another root file system\n")])
+    path.write_bytes(plan.spec.initrd.read_bytes() + gzip.compress(more, mtime=0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def measured(platform: EmulatedPlatform) -> Callable[[BootRequest], Measurements]:
+    """What a boot from power-on measures, each request booted once."""
+    known: dict[BootRequest, Measurements] = {}
+
+    def boot(request: BootRequest) -> Measurements:
+        if request not in known:
+            with platform.boot(replace(request, cold=True)) as tdvm:
+                known[request] = tdvm.measurements
+        return known[request]
+
+    return boot
+
+
+def test_a_swap_moves_no_register_without_the_loader_and_rtmr2_with_it(
+    platform: EmulatedPlatform, measured: Callable[[BootRequest], Measurements], other_initrd: Path
+) -> None:
+    bare = measured(GUEST).registers()
+    swapped = measured(replace(GUEST, initrd=other_initrd, append="console=ttyS0 more=words")).registers()
+    assert bare["RTMR2"] == bytes(48)
+    assert {name for name in bare if name != "RTMR1" and bare[name] != swapped[name]} == set()
+    with_loader = measured(MEASURED).registers()
+    seen = measured(replace(MEASURED, initrd=other_initrd)).registers()
+    assert [name for name in with_loader if with_loader[name] != seen[name]] == ["RTMR2"]
+
+
+@pytest.mark.parametrize(
+    "append", ["console=ttyS0", "console=ttyS0 a=$x;y b={z}  -- sh -l", "console=ttyS0 ä=ö"]
+)
+def test_prediction_is_what_the_loader_measures(
+    platform: EmulatedPlatform, measured: Callable[[BootRequest], Measurements], append: str
+) -> None:
+    request = replace(MEASURED, append=append)
+    found = measured(request)
+    assert found.told is None
+    assert found.replay_matches
+    assert platform.predict(request).rtmrs == found.rtmr
+
+
+def test_prediction_for_another_initrd_and_without_the_loader(
+    platform: EmulatedPlatform, measured: Callable[[BootRequest], Measurements], other_initrd: Path
+) -> None:
+    for request in (replace(MEASURED, initrd=other_initrd), GUEST):
+        assert platform.predict(request).rtmrs == measured(request).rtmr
+
+
+def test_prediction_for_linux_through_the_loader(platform: EmulatedPlatform) -> None:
+    request = BootRequest(loader=True, append="audit=0", cold=True)
+    with platform.boot(request) as tdvm:
+        assert tdvm.run("cat /proc/cmdline").output.startswith("BOOT_IMAGE=/boot/kernel console=ttyS0")
+        assert tdvm.measurements.untruths() == []
+        assert tdvm.left_out is None
+        assert platform.predict(request).rtmrs == tdvm.measurements.rtmr
+
+
+def test_what_is_not_measured_is_said_in_one_line(platform: EmulatedPlatform) -> None:
+    said: list[str] = []
+    with platform.boot(GUEST, said.append) as tdvm:
+        assert tdvm.machine.spec.profile.name == "asterinas 0.18.0"
+        (line,) = [
+            line for line in said if line.startswith("Not measured: the initramfs and the command line")
+        ]
+        assert line in tdvm.measured
+        assert tdvm.to_dict()["not_measured"] == line
+        assert len(tdvm.to_dict()["rtmr"]) == 4
+
+
+def test_a_resumed_guest_is_measured_too(platform: EmulatedPlatform) -> None:
+    with platform.boot(MEASURED) as first:
+        cold = first.measurements
+    with platform.boot(MEASURED) as tdvm:
+        assert not tdvm.cold
+        assert tdvm.measurements.raw_log == cold.raw_log
+        assert "when the kernel took over" in tdvm.measurements.where
+
+
+@pytest.fixture(scope="module")
+def attested(
+    platform: EmulatedPlatform, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[BootRequest], Attestation]:
+    authority = LabAuthority.open(tmp_path_factory.mktemp("state"), NOW)
+    policy = emulated_policy(platform.predict(MEASURED), NONCE)
+
+    def attest(request: BootRequest) -> Attestation:
+        with platform.boot(replace(request, cold=True)) as tdvm:
+            return attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+
+    return attest
+
+
+def first_events(outcome: Attestation) -> dict[str, str]:
+    """The first differing event of each register."""
+    reasons = outcome.to_dict()["reasons"]
+    return {reason["register"]: (reason["first_difference"] or {}).get("event") for reason in reasons}
+
+
+def test_the_honest_boot_is_accepted(attested: Callable[[BootRequest], Attestation]) -> None:
+    outcome = attested(MEASURED)
+    assert outcome.accepted, str(outcome)
+
+
+def test_another_command_line_is_rejected(attested: Callable[[BootRequest], Attestation]) -> None:
+    found = first_events(attested(replace(MEASURED, append="console=ttyS0 debug")))
+    assert found == {"RTMR2": "boot loader's configuration"}
+
+
+def test_another_initramfs_is_rejected(
+    attested: Callable[[BootRequest], Attestation], other_initrd: Path
+) -> None:
+    found = first_events(attested(replace(MEASURED, initrd=other_initrd)))
+    assert found == {"RTMR2": "initrd, as the boot loader reads it"}
+
+
+def test_another_kernel_is_rejected(
+    attested: Callable[[BootRequest], Attestation], toolchain: Toolchain, tmp_path: Path
+) -> None:
+    path = tmp_path / "kernel"
+    path.write_bytes(standin.silent(toolchain) + b"x")
+    found = first_events(attested(replace(MEASURED, kernel=path)))
+    assert found == {"RTMR1": "kernel", "RTMR2": "kernel, as the boot loader reads it"}
+
+
+def test_another_loader_is_rejected(
+    attested: Callable[[BootRequest], Attestation],
+    platform: EmulatedPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    modules = ("tpm", "iso9660", "normal", "linux", "echo")
+    monkeypatch.setattr("labkit.vm._boot_disc._MODULES", modules)
+    found = first_events(attested(MEASURED))
+    assert found == {"RTMR1": "boot loader"}
+
+
+def test_a_prediction_needs_no_boot(platform: EmulatedPlatform) -> None:
+    inputs = platform.predict(MEASURED).inputs
+    assert predict(replace(inputs, command_line="other"), platform.predict(MEASURED).rules).rtmr(2)
+
+
+def test_what_the_loader_cannot_boot_is_refused(platform: EmulatedPlatform, tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(standin.speaker(standin.SIGN, 0x10))
+    with pytest.raises(UsageError, match="bzImage with an EFI stub"):
+        platform.boot(replace(MEASURED, kernel=kernel))
+    with pytest.raises(UsageError, match="quotes and backslashes"):
+        platform.boot(replace(MEASURED, append="a='b'"))
+
+
+def test_a_guest_that_is_not_there_is_named(vm_settings: Settings) -> None:
+    empty = EmulatedPlatform(vm_settings, "a test asked for it")
+    with pytest.raises(
+        MissingComponent, match=r"no kernel of Asterinas in the cache.*labkit asterinas fetch"
+    ):
+        empty.boot(GUEST)
+    with pytest.raises(MissingComponent, match=r"fetch 0\.17\.0` gets it"):
+        empty.boot(replace(GUEST, guest="asterinas:0.17.0"))
+    with pytest.raises(UsageError, match="no guest 'plan9'"):
+        empty.boot(replace(GUEST, guest="plan9"))
