@@ -29,6 +29,7 @@ _VERBS = {
     "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",
     "refresh": "labkit.cli._refresh",
+    "report": "labkit.cli._report",
     "run": "labkit.cli._run",
     "setup": "labkit.cli._setup",
     "stop": "labkit.cli._stop",

@@ -19,7 +19,7 @@ from labkit.host._model import (
     Value,
 )
 from labkit.host._reasons import REASONS, Reason
-from labkit.host._redact import host_names, redact
+from labkit.host._redact import host_names, redact, redact_text
 from labkit.host._remedies import REMEDIES, Remedy
 from labkit.host._result import CheckResult, Track
 from labkit.host._store import load, save
@@ -53,6 +53,7 @@ __all__ = [
     "host_names",
     "load",
     "redact",
+    "redact_text",
     "save",
     "verify",
     "verify_log",

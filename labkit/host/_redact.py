@@ -68,6 +68,12 @@ def redact(facts: Facts, names: Iterable[str] = ()) -> Facts:
     return replace(facts, items=items, log=_log(facts.log, patterns))
 
 
+def redact_text(text: str, names: Iterable[str] = ()) -> str:
+    """Any text without what names the host, its people or its parts."""
+    known = [(re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])", re.IGNORECASE), "NAME") for name in names]
+    return _scrub(text, (*((re.compile(rule), word) for rule, word in _RULES), *known))
+
+
 _Patterns = tuple[tuple[re.Pattern[str], str], ...]
 
 
