@@ -75,7 +75,7 @@ def main() -> None:
     toolchain = find_toolchain(Settings.load())
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(cache_dir=Path(folder) / "cache", state_dir=Path(folder) / "state")
-        initrd = build_initramfs(toolchain.busybox, settings.cache_dir)
+        initrd = build_initramfs(toolchain.busybox, settings.cache_dir, toolchain.bash)
         spec = BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX)
         rows = [_cold(spec, toolchain, settings), _resume(spec, toolchain, settings)]
         rows.append(_console(spec, toolchain, settings))

@@ -132,7 +132,8 @@ def asterinas_run(
 
 def build_guest(folder: Path | str) -> Path:
     """Build the guest's initramfs in ``folder``; the same inputs give the same bytes everywhere."""
-    return build_initramfs(find_toolchain(Settings.load()).busybox, Path(folder))
+    toolchain = find_toolchain(Settings.load())
+    return build_initramfs(toolchain.busybox, Path(folder), toolchain.bash)
 
 
 def firmware() -> Path:

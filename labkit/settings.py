@@ -46,6 +46,7 @@ class Settings:
     asterinas_url: the git repository of Asterinas.
     run_dir: receives the records of TDVMs that a notebook's kernel boots by itself; None keeps no copy.
     guest, kernel, initrd, iso, profile: what such a TDVM boots instead of labkit's own guest.
+    patience: what the deadline of every stage of a boot is multiplied by.
     """
 
     cache_dir: Path
@@ -59,13 +60,15 @@ class Settings:
     initrd: Path | None = None
     iso: Path | None = None
     profile: str | None = None
+    patience: float = 1.0
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Read ``LABKIT_CACHE_DIR``, ``_STATE_DIR``, ``_UI``, ``_OUTPUT_LIMIT`` and ``_RUN_DIR``.
 
         ``LABKIT_GUEST``, ``_KERNEL``, ``_INITRD``, ``_ISO`` and ``_PROFILE`` name the guest of a notebook's
-        kernel. The XDG base directories are the defaults; ``overrides`` win over the environment.
+        kernel; ``LABKIT_PATIENCE`` gives every stage of a boot more time.
+        The XDG base directories are the defaults; ``overrides`` win over the environment.
 
         Raises:
             UsageError: a variable has a value outside its range.
@@ -86,6 +89,7 @@ class Settings:
             initrd=_path(env.get("LABKIT_INITRD")),
             iso=_path(env.get("LABKIT_ISO")),
             profile=env.get("LABKIT_PROFILE") or None,
+            patience=_factor("LABKIT_PATIENCE", env.get("LABKIT_PATIENCE")),
         )
         return replace(settings, **overrides)
 
@@ -105,6 +109,16 @@ def _ui(word: str) -> Ui:
         raise UsageError(
             f"LABKIT_UI is {word!r}, which is no display mode.", "Set it to auto, static or live."
         ) from None
+
+
+def _factor(name: str, word: str | None) -> float:
+    try:
+        factor = float(word or 1)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1000:
+        raise UsageError(f"{name} is {word!r}, which is no factor.", "Set it to a number such as 3.")
+    return factor
 
 
 def _positive(name: str, word: str | None, default: int) -> int:

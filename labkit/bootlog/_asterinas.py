@@ -382,7 +382,7 @@ class BootLogReader:
         if layer is Layer.QEMU:
             known = {33: "success", 0: "success", 65: "that the guest failed or panicked"}
             return known.get(exit_code, "a problem of QEMU or the host, or a triple fault")
-        number = exit_code
+        number: int | None = exit_code
         if exit_code and (error := self._make_error) is not None:
             number = int(error["number"]) if error["number"] else None
             if error["target"] not in _RUN_TARGETS and not _GUEST_STAGES & self._begun.keys():

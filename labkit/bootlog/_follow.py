@@ -16,6 +16,8 @@ _POLL = 0.1
 _HANDOVER_POLL = 0.01
 _TAIL = 100
 _LAST_WORDS = 1.2
+_STILL = 30.0
+"""Seconds after which a stage that goes on is said again."""
 _EXIT = 3.0
 """Seconds that QEMU may take to end once its ports are closed."""
 
@@ -67,7 +69,7 @@ class BootLog:
         Raises:
             BootFailed: a sign of failure, the end of the machine, or a stage past its deadline.
         """
-        said = ""
+        said, spoke = "", 0.0
         while True:
             if on_handover is not None and self._handed_over:
                 on_handover()
@@ -81,11 +83,14 @@ class BootLog:
                 if complaint := self._watch.complaint(self.now, ended, code):
                     raise BootFailed(*complaint)
                 if self._watch.stage != said:
-                    said = self._watch.stage
+                    said, spoke = self._watch.stage, self.now
                     on_progress(f"{said} ({self.now:.1f} s)")
                 due = max(0.01, self._watch.due(self.now))
+                if self.now - spoke >= _STILL:
+                    spoke = self.now
+                    on_progress(f"{said} goes on ({self.now:.0f} s), and may for {due:.0f} s more")
                 if console is None:
-                    self._changed.wait(due)
+                    self._changed.wait(min(due, _STILL))
                     continue
             data = console.read(min(due, _POLL if on_handover is None else _HANDOVER_POLL))
             if data:

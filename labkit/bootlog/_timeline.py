@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit.show import bars, clean, columns
 
+_MORE_TIME = "LABKIT_PATIENCE=3 waits three times as long; console.log in the run directory says more."
 _SEE_LOGS = "console.log and qemu.log in the run directory say more."
 
 
@@ -28,6 +29,7 @@ class GuestType:
 
     marks: the lines that begin the stages after the first, each with the longest wait (seconds, TCG).
     failures: patterns of lines after which the boot cannot succeed; group 1 is what to tell the user.
+    patience: stretches every wait.
     handover: what is said when the kernel has just taken over from the firmware; see ``Guest``.
     """
 
@@ -37,6 +39,7 @@ class GuestType:
     failures: tuple[str, ...]
     power_off: str = "poweroff -f"
     reseeds: bool = True
+    patience: float = 1.0
     handover: str = ""
 
     def watch(self) -> StageTracker:
@@ -88,7 +91,7 @@ class StageTracker:
     def __init__(self, profile: GuestType) -> None:
         """Begin in the profile's first stage at second 0; its marks follow in order, some may be missing."""
         self._begun: list[tuple[str, float]] = [(profile.first_stage, 0.0)]
-        self._marks = list(profile.marks)
+        self._marks = [replace(mark, deadline=mark.deadline * profile.patience) for mark in profile.marks]
         self._failures = [re.compile(pattern) for pattern in profile.failures]
         self._lines: dict[str, str] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
@@ -134,7 +137,8 @@ class StageTracker:
             return f"QEMU ended in stage {self.stage}; {last}", _SEE_LOGS
         if self.expected is not None and self.due(now) <= 0:
             within = f"within {self.expected.deadline:g} s"
-            return f"Stage {self.stage} did not end {within}; {last}", _SEE_LOGS
+            waited = f"stage {self.expected.stage} was waited for, a line like {self.expected.pattern!r}"
+            return f"Stage {self.stage} did not end {within}: {waited}; {last}", _MORE_TIME
         return None
 
     def due(self, now: float) -> float:

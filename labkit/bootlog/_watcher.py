@@ -52,6 +52,10 @@ class Guest(Protocol):
         """The command that ends the machine."""
 
     @property
+    def patience(self) -> float:
+        """What every deadline is multiplied by."""
+
+    @property
     def handover(self) -> str:
         """A pattern of what its log says when the kernel has just taken over from the firmware.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labkit.console._command import CommandResult, Listener
 from labkit.console._console import Console
+from labkit.console._dialect import open_documents
 from labkit.console._frames import shell_quote
 from labkit.console._stream import SocketStream
 
@@ -12,5 +13,6 @@ __all__ = [
     "Console",
     "Listener",
     "SocketStream",
+    "open_documents",
     "shell_quote",
 ]

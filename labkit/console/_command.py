@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.errors import GuestGone
+from labkit.errors import GuestGone, VmError
 from labkit.show import clean
 
 TICK = 0.05
@@ -112,3 +112,14 @@ def silent(why: str, output: Output) -> GuestGone:
         f"The guest's shell {why}: it was stopped, or something else in the guest reads its terminal.{said}",
         "Boot it again.",
     )
+
+
+def unknown(command: str, why: str) -> VmError:
+    return VmError(
+        f"It is not known what became of {short(command)!r}: {why}.",
+        "See what it has done, and run it again.",
+    )
+
+
+def short(command: str) -> str:
+    return command if len(command) <= 60 else command[:57] + "..."

@@ -5,25 +5,29 @@ escape, so that neither the terminal nor the shell's parser can trip over it. It
 terminal, and all three descriptors are put back behind it. When the shell reads its next line, its
 prompt, a record with the command's number, says so: a hint that anybody could print. Only then is the
 question sent that asks for the exit status under a fresh nonce: while a command runs, the nonce
-is nowhere in the guest. A prompt that the command took away is missed after 0.3 s: a ping, a
-line without any secret, waits in the terminal's queue until the shell reads again. A shell that
-neither prompts nor answers has lost its terminal, and that is said. Works with busybox ``sh`` on
-Linux and, by its documented limits, on Asterinas; a shell that cannot print records as prompts gets the
-question at once, behind the command.
+is nowhere in the guest. What is typed rests on nothing that a command can redefine (``_dialect``), and an
+answer without the proof that the command began, or that it ended as the shell says, is no answer: the
+command is sent again where it never began, and else the shell is given up, which is said. A prompt
+that the command took away is missed after 0.3 s: a ping, a line without any secret, waits in the terminal's
+queue until the shell reads again. A shell that neither prompts nor answers has lost its terminal, and that is
+said. Works with busybox ``sh``, from 1.35 on, and bash; a shell that cannot print records as prompts
+gets the question at once, behind the command.
 """
 
 from __future__ import annotations
 
 import secrets
+import string
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from labkit.console._command import TICK, CommandResult, Listener, Output, gone, silent
-from labkit.console._frames import Ask, CommandEnd, Display, Frame, Reader, Ready, Text, ansi_c_quote, lines
+from labkit.console._command import TICK, CommandResult, Listener, Output, gone, short, silent, unknown
+from labkit.console._dialect import TERMINAL, Dialect, may_end_shell, may_trace, open_documents
+from labkit.console._frames import Ask, Display, End, Exit, Frame, Reader, Ready, Text, ansi_c_quote, lines
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.show import clean
 
@@ -32,31 +36,16 @@ _LINE = 3900
 _GRACE = 2.0
 _SILENCE = 12.0
 """Seconds in which a shell that reads its terminal must have answered."""
-_PINGS = (0.3, 1.0, 3.0, 10.0, 30.0, *range(60, 2400, 60))
+_PINGS = (0.3, 1.0, 3.0, 10.0, 30.0, 90.0, 270.0, 810.0, 2400.0)
 """When a running command's shell is asked whether it reads again; unread pings must fit in 4 kB."""
 _REPEATS = (0.5, 1.5, 4.0, 8.0)
 """When an unanswered question is asked again."""
 _CTRL_C = (0.2, 0.6, 1.4)
 """When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
-
-# Without echo, busybox before 1.37 takes the end of a background job for the end of its input: EINTR ends its
-# fgets(). The shell is told to go on, which it says on standard error: nobody reads that, except where the
-# shell's prompt is there as well, as from 1.37 on.
-# What is typed for every command is short, since a serial port takes 16 bytes at a time. The number of the
-# command is in `_LK`, and a function answers a question; without it, the long form of the question does.
-_SETUP = (
-    rb"PS1='\036>$_LK\037' PS2=;%s() { \command printf '\036!%%s:%%s:%%s\037' "
-    rb""""$1" "$2" "$-"; };\exec 2>%s;\set -o ignoreeof;\unset LABKIT_ENDED"""
-)
-_QUIET, _LOUD = b"/dev/null", b"&1"
-_STATUS = rb'"${LABKIT_ENDED:+e}${LABKIT_ENDED:-$?}"'
-# Inside the double quotes `$?` is still the command's own; the last words set it again for the question.
-_PING = (
-    rb"""\eval "\\command printf '\\36>%s,%s,\\37' '${_LK-}' '${LABKIT_ENDED:+e}';"""
-    rb"""(\\exit ${LABKIT_ENDED:-$?})&&\\:"
-"""
-)
-_TERMINAL = b"sane -echo -onlcr -icrnl -ixon noflsh susp undef quit undef"
+_INTERRUPTED = 130
+_LETTERS = string.ascii_letters + string.digits
+_FAREWELL = b"exit\n"
+_DISHONEST = "gives answers that prove nothing, something has redefined its own commands"
 
 
 class Stream(Protocol):
@@ -69,17 +58,33 @@ class Stream(Protocol):
         """Send all of ``data``; raises OSError when the other end is gone."""
 
 
+@dataclass(frozen=True)
+class CommandEnd:
+    """The end of one line. status: its exit status; ended: the shell is a new one; flags: its ``$-``.
+
+    finished: the command's own text proves that it came to its end.
+    """
+
+    status: int
+    ended: bool = False
+    flags: str = ""
+    finished: bool = False
+
+
 @dataclass
 class _Exchange:
-    """One line that was sent, until its end is known."""
+    """One line that was sent, until its end is known. seen: how often the number before it was prompted."""
 
     number: int
     output: Output
     listener: Listener
+    traces: bool = False
     started: float = field(default_factory=time.monotonic)
     alive: bool = False
+    seen: int = 0
     pings: int = 0
-    prompt_lost: bool = False
+    printed: bool = False
+    ending: int | None = None
     nonce: bytes = b""
     asked: float = 0.0
     repeats: int = 0
@@ -87,29 +92,35 @@ class _Exchange:
     ctrl_c: int = 0
     # What came between the shell's end of work and its answer: background output, or an echo of ours.
     late: bytearray = field(default_factory=bytearray)
+    # The beginning of a line that may turn out to show what was typed.
+    held: bytes = b""
+    farewell: bytes = b""
+    # Behind the mark that the command has ended comes a prompt of its own, which is no output.
+    marked: bool = False
 
 
 class Console:
     """Runs commands in the guest's shell, one at a time."""
 
-    def __init__(self, stream: Stream, output_limit: int = 1 << 20, stdin: str = "/dev/null") -> None:
+    def __init__(
+        self, stream: Stream, output_limit: int = 1 << 20, stdin: str = "/dev/null", *, lone: bool = False
+    ) -> None:
         """Speak over ``stream``; keep at most ``output_limit`` bytes of a command's output.
 
         ``stdin`` is what commands have as standard input: a file of the guest that is created empty
-        where it is missing.
+        where it is missing. lone: no other shell follows one that ends.
         """
         self._stream = stream
         self._limit = output_limit
         self.stdin = stdin
         self._reader = Reader()
         self._events: deque[Frame] = deque()
-        # A name that nobody redefines by chance, and that the shell shows to nobody.
-        self._answerer = b"_lk" + secrets.token_hex(3).encode()
-        self._setup = _SETUP % (self._answerer, _QUIET)
+        self._dialect = Dialect(lone=lone)
         self._number = 0
         self._status = 0
         self._flags = ""
         self._prompts = True
+        self._interrupts = False
         self._current: _Exchange | None = None
         self._writing = threading.Lock()
 
@@ -121,21 +132,29 @@ class Console:
             GuestGone: the stream ended.
         """
         deadline = time.monotonic() + timeout
+        dialect = self._dialect
         while (left := deadline - time.monotonic()) > 0:
             # A number of its own: a shell that was saved with its prompt may show another first.
-            exchange = _Exchange(secrets.randbelow(10**8) + 10**8, Output(self._limit), Listener())
+            number = secrets.randbelow(10**8) + 10**8
+            exchange = _Exchange(number, Output(self._limit), Listener())
             # The empty line ends whatever half of an earlier question may have arrived.
-            self._write(b"\n" + self._setup + b";_LK=%d\n" % exchange.number)
-            self._ask(exchange)
-            self._prompts = False
+            self._write(b"\n" + dialect.setup() + b"\n" + dialect.begin(number) + b"\n")
+            exchange.nonce, exchange.asked = _nonce(), time.monotonic()
+            # Only the prompt counts here: the question is not repeated in its printed form.
+            exchange.repeats = len(_REPEATS)
+            self._write(dialect.question(exchange.nonce))
             if self._wait(exchange, min(left, 0.5)) is not None:
-                self._prompts = exchange.alive
-                if self._prompts:
+                return
+            if exchange.alive and not dialect.loud:
+                continue
+            if dialect.loud:
+                # A shell whose prompt is no record: the answer is printed.
+                self._write(dialect.insistent_question(number, exchange.nonce))
+                if self._wait(exchange, min(left, 0.5)) is not None:
+                    self._prompts = False
+                    self._exchange(b"PS1=", _SILENCE)
                     return
-                if _LOUD in self._setup:
-                    self._exchange(b"PS1=", None)
-                    return
-                self._setup = _SETUP % (self._answerer, _LOUD)
+            dialect.loud = not dialect.loud
         raise CommandTimeout(
             f"The guest's shell did not answer within {timeout:g} s.",
             "Look at console.log in the run directory for what the guest was doing.",
@@ -159,6 +178,7 @@ class Console:
         Raises:
             CommandTimeout: the time ran out.
             GuestGone: the guest ended, or its shell lost its terminal; what it had printed is in the message.
+            VmError: the shell cannot say what became of the command; it takes others.
             UsageError: the command holds a NUL, which no shell can take.
         """
         if "\0" in command:
@@ -167,26 +187,75 @@ class Console:
         output = Output(self._limit, listener.output)
         started = time.monotonic()
         try:
-            line = self._upload(ansi_c_quote(command))
-            answer = (
-                self._exchange(line, timeout, output, listener) if line else CommandEnd(b"", 130, False, "")
-            )
+            answer = self._run(command, timeout, output, listener)
         except OSError as error:
             raise gone(output) from error
         seconds = time.monotonic() - started
         if answer is None:
             raise CommandTimeout(
-                f"The command {_short(command)!r} did not end within {timeout:g} s.",
+                f"The command {short(command)!r} did not end within {timeout:g} s.",
                 "Give it more time, or see whether it waits for input.",
             )
         if not aside:
             self._status = answer.status
+        if answer.ended and not answer.status and not may_end_shell(command):
+            raise unknown(command, "the shell ended, and a new one answers")
         return CommandResult(command, answer.status, output.kept(), seconds, output.dropped, answer.ended)
+
+    def _run(
+        self, command: str, timeout: float | None, output: Output, listener: Listener
+    ) -> CommandEnd | None:
+        """Run a command; its end is believed by its proof, or where the shell shows that it is honest."""
+        dialect = self._dialect
+        # Where a here-document is open, the proof behind the text would be a part of it.
+        closed = open_documents(command) == []
+        # Tracing would show the machinery: it is off between commands, and on again inside the next.
+        traced = "".join(sorted(set(self._flags) & {"v", "x"})).encode()
+        if traced:
+            self._exchange(b"{ \\set +xv; } 2>/dev/null", _SILENCE)
+        number = self._next()
+        before, head = dialect.head(number, self._status, traced)
+        line = self._upload(ansi_c_quote(head, command, dialect.tail(number, command) if closed else b""))
+        if line is None:
+            return CommandEnd(_INTERRUPTED)
+        traces = bool(traced) or may_trace(command)
+        line = dialect.begin(number) + b";" + before + line
+        answer = self._exchange(line, timeout, output, listener, number, traces=traces)
+        if answer is None or answer.ended or answer.finished:
+            pass
+        elif self._interrupts:
+            answer = replace(answer, status=answer.status or _INTERRUPTED)
+        else:
+            self._see_that_it_is_honest(command, output)
+            if closed and not answer.status:
+                raise unknown(command, "the shell gives answers that prove nothing")
+        if dialect.after(command):
+            self._exchange(dialect.repair(), _SILENCE)
+        return answer
+
+    def _see_that_it_is_honest(self, command: str, output: Output) -> None:
+        """Have the shell fail on purpose, by a name that no command can take: a folder is no program."""
+        for attempt in ("as it is", "guarded", "repaired"):
+            if attempt == "guarded":
+                self._dialect.guarded = True
+            elif attempt == "repaired":
+                self._exchange(self._dialect.repair(), _SILENCE)
+            answer = self._exchange(self._dialect.evaluate(b"/", b" 2>|/dev/null"), _SILENCE)
+            if answer is not None and answer.status in (126, 127):
+                if attempt == "as it is":
+                    return
+                raise unknown(command, "the shell's own commands were redefined")
+        raise silent(_DISHONEST, output)
 
     @property
     def job_control(self) -> bool:
         """The shell gives each command the terminal, so that Ctrl-C reaches it; as of the last command."""
         return "m" in self._flags
+
+    @property
+    def is_bash(self) -> bool:
+        """The shell is bash, as the handshake found."""
+        return self._dialect.bash
 
     def interrupt(self) -> None:
         """Send Ctrl-C to the running command; may be called from another thread.
@@ -201,27 +270,22 @@ class Console:
         except OSError as error:
             raise GuestGone("The guest is gone.", "Boot it again.") from error
 
-    def _upload(self, quoted: list[bytes]) -> bytes:
+    def _upload(self, quoted: list[bytes]) -> bytes | None:
         """Return the line that runs the quoted command; a long one is stored in the guest first.
 
-        Empty where an interrupt came in between.
+        None where an interrupt came in between.
         """
-        # Tracing would show the machinery: it is off between commands, and on again inside the next.
-        if traced := set(self._flags) & {"v", "x"}:
-            self._exchange(b"{ \\set +xv; } 2>/dev/null", None)
-            quoted = [*ansi_c_quote("\\set -" + "".join(sorted(traced)) + "\n"), *quoted]
         # In this order both are the terminal, and both are saved.
-        redirections = b" <>" + self.stdin.encode() + b" 2>&1 >&2"
-        status = b"(\\exit %d)&&\\:;" % self._status if self._status else b""
+        both = b" >/dev/tty 2>&1" if self._dialect.muted else b" 2>&1 >&2"
+        redirections = b" <>" + self.stdin.encode() + both
         parts = lines(quoted, _LINE)
         if len(parts) == 1:
-            return status + b"\\eval $'" + parts[0] + b"'" + redirections
-        for number, part in enumerate(parts):
-            so_far = b'"$LABKIT_TEXT"' if number else b""
-            answer = self._exchange(b"LABKIT_TEXT=" + so_far + b"$'" + part + b"'", None)
-            if answer is None or answer.status != 0:
-                return b""
-        return status + b'\\eval "\\unset LABKIT_TEXT;$LABKIT_TEXT"' + redirections
+            return self._dialect.evaluate(b"$'" + parts[0] + b"'", redirections)
+        for index, part in enumerate(parts):
+            answer = self._exchange(self._dialect.part(b"$'" + part + b"'", index > 0), _SILENCE)
+            if answer is None or self._interrupts:
+                return None
+        return self._dialect.evaluate(self._dialect.parts, redirections)
 
     def _exchange(
         self,
@@ -229,19 +293,27 @@ class Console:
         timeout: float | None,
         output: Output | None = None,
         listener: Listener | None = None,
+        number: int | None = None,
         *,
         repair: bool = True,
+        traces: bool = False,
     ) -> CommandEnd | None:
-        """Have the shell run one line; None in time-out, after an interrupt."""
-        self._number += 2
-        exchange = _Exchange(self._number, output or Output(self._limit), listener or Listener())
+        """Have the shell run one line; None in time-out, after an interrupt.
+
+        number: that of the line, where it begins with it already.
+        """
+        begins = number is None
+        number = self._next() if number is None else number
+        exchange = _Exchange(number, output or Output(self._limit), listener or Listener(), traces)
         self._current = exchange
+        dialect = self._dialect
         try:
-            # The first line makes a shell that reads its terminal prompt at once: a sign of life.
-            alive = b"_LK=%d\n" % (exchange.number - 1) if self._prompts else b""
-            self._write(alive + b"_LK=%d;" % exchange.number + line + b"\n")
+            alive = dialect.alive(number - 1) if self._prompts else b""
+            self._write(alive + (dialect.begin(number) + b";" if begins else b"") + line + b"\n")
             if not self._prompts:
                 self._ask(exchange)
+            elif self._dialect.muted:
+                self._write(dialect.ping(exchange.number))
             answer = self._wait(exchange, timeout)
             if answer is None:
                 self.interrupt()
@@ -249,21 +321,34 @@ class Console:
                 return None
         finally:
             self._current = None
+            self._interrupts = bool(exchange.interrupted)
         self._flags = answer.flags
-        if repair:
+        # After a shell that nothing follows there is nobody to talk to.
+        if repair and not (answer.ended and exchange.ending is not None and not exchange.nonce):
             self._put_in_order(exchange, answer)
         return answer
 
+    def _next(self) -> int:
+        self._number += 2
+        return self._number
+
     def _put_in_order(self, exchange: _Exchange, answer: CommandEnd) -> None:
         """Repair what the command did to the prompt and the terminal."""
-        if self._prompts and (exchange.pings or answer.ended):
-            self._write(self._setup + b"\n")
-        if exchange.interrupted or exchange.prompt_lost:
+        interrupted = self._interrupts
+        if answer.ended:
+            self._dialect.muted = self._dialect.guarded = False
+        if self._prompts and answer.ended:
+            self._write(self._dialect.setup() + b"\n")
+        if exchange.printed and self._prompts and not self._dialect.muted:
+            self._dialect.muted = True
+            self._exchange(self._dialect.mute(), _SILENCE, repair=False)
+        elif exchange.interrupted or (exchange.pings and not self._dialect.muted):
             # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
             # stand behind the answer: have them here, not in the next command.
-            self._exchange(b"", None, repair=False)
+            self._exchange(b"", _SILENCE, repair=False)
         if self._is_echoed(exchange):
-            self._exchange(b"\\command stty " + _TERMINAL, None, repair=False)
+            self._exchange(b"\\command stty " + TERMINAL, _SILENCE, repair=False)
+        self._interrupts = interrupted
 
     def _wait(self, exchange: _Exchange, timeout: float | None) -> CommandEnd | None:
         """Read until the answer; None in time-out."""
@@ -271,9 +356,15 @@ class Console:
         while True:
             while self._events:
                 if answer := self._take(exchange, self._events.popleft()):
-                    exchange.output.add(self._without_echo(exchange))
+                    said = b"" if answer.ended and exchange.farewell == _FAREWELL else exchange.farewell
+                    exchange.output.add(exchange.held + said + self._without_echo(exchange))
                     return answer
-            due = self._keep_asking(exchange)
+            try:
+                due = self._keep_asking(exchange)
+            except GuestGone:
+                if exchange.ending is None:
+                    raise
+                return CommandEnd(exchange.ending, ended=True)
             now = time.monotonic()
             if exchange.listener.tick is not None:
                 exchange.listener.tick()
@@ -285,6 +376,9 @@ class Console:
             data = self._stream.read(max(0.0, due - now))
             if data == b"":
                 exchange.output.add(bytes(exchange.late) + self._reader.rest())
+                if exchange.ending is not None:
+                    return CommandEnd(exchange.ending, ended=True)
+                exchange.output.add(exchange.held + exchange.farewell)
                 raise gone(exchange.output)
             if data:
                 self._events.extend(self._reader.feed(data))
@@ -292,42 +386,77 @@ class Console:
     def _take(self, exchange: _Exchange, event: Frame) -> CommandEnd | None:
         match event:
             case Text(data):
-                if exchange.nonce and self._prompts:
+                if exchange.marked or (exchange.nonce and self._prompts):
                     exchange.late += data
                 else:
-                    exchange.output.add(data)
+                    data = self._untraced(exchange, data) if exchange.traces else data
+                    exchange.output.add(self._without_farewell(exchange, data) if self.is_bash else data)
             case Ready():
-                exchange.alive |= event.ended or event.number in (exchange.number - 1, exchange.number)
-                self._ready(exchange, event)
-            case CommandEnd(nonce=nonce) if nonce == exchange.nonce:
-                return event
-            case CommandEnd():
-                pass  # the late answer to a question asked twice
+                return self._ready(exchange, event)
+            case Exit(status) if self._dialect.lone:
+                # Believed once the shell is gone.
+                exchange.ending = status
+            case End():
+                exchange.marked = True
             case Ask(prompt, hidden):
                 self._answer(exchange, prompt, hidden)
             case Display(mime, data) if exchange.listener.display is not None:
                 exchange.listener.display(mime, data)
+            case _:
+                pass  # nobody listens to it
         return None
 
-    def _ready(self, exchange: _Exchange, event: Ready) -> None:
-        if exchange.nonce or not self._prompts:
-            return
-        if event.ended or event.number == exchange.number or (event.pinged and event.number is None):
-            exchange.prompt_lost = event.pinged
+    def _untraced(self, exchange: _Exchange, data: bytes) -> bytes:
+        """Output without the lines by which a tracing shell shows what was typed."""
+        *whole, last = (exchange.held + data).split(b"\n")
+        shown = b"".join(line + b"\n" for line in whole if not self._dialect.traces(line))
+        # Such a line begins like this, and is short.
+        keep = last[:1] in (b"{", b"_", b"+", b"\\") and len(last) < 400
+        exchange.held = last if keep else b""
+        return shown if keep else shown + last
+
+    @staticmethod
+    def _without_farewell(exchange: _Exchange, data: bytes) -> bytes:
+        """Output without the beginning of bash's last word, which is held until something follows it."""
+        data = exchange.farewell + data
+        size = next((size for size in range(len(_FAREWELL), 0, -1) if data.endswith(_FAREWELL[:size])), 0)
+        exchange.farewell = data[len(data) - size :]
+        return data[: len(data) - size]
+
+    def _ready(self, exchange: _Exchange, event: Ready) -> CommandEnd | None:
+        current = event.number == exchange.number
+        exchange.printed |= event.printed
+        exchange.seen += event.number == exchange.number - 1
+        exchange.alive |= current or bool(exchange.seen) or event.ended is not None
+        if exchange.nonce:
+            return self._judge(exchange, event) if event.nonce == exchange.nonce else None
+        # A number that is prompted twice is that of a line that has ended without setting its own.
+        if current or exchange.seen > 1 or event.number is None or event.ended is not None:
             self._ask(exchange)
-        elif event.pinged:
-            raise silent("did not get the command", exchange.output)
+        return None
+
+    def _judge(self, exchange: _Exchange, event: Ready) -> CommandEnd:
+        if event.bash:
+            self._dialect.bash = True
+        if event.ended is not None:
+            return CommandEnd(event.ended, True, event.flags)
+        if exchange.ending is not None and event.number is None:
+            return CommandEnd(exchange.ending, True, event.flags)
+        if event.end is not None and event.end[0] == exchange.number:
+            return CommandEnd(event.end[1], False, event.flags, finished=True)
+        return CommandEnd(_INTERRUPTED if event.status is None else event.status, False, event.flags)
 
     def _ask(self, exchange: _Exchange) -> None:
-        exchange.nonce = exchange.nonce or secrets.token_hex(8).encode()
+        first = not exchange.nonce
+        exchange.nonce = exchange.nonce or _nonce()
         exchange.asked = exchange.asked or time.monotonic()
-        if self._prompts and not (exchange.pings or exchange.repeats):
-            self._write(b"\\" + self._answerer + b" " + exchange.nonce + b' "$?"\n')
-            return
-        # Functions of these names would stand in the way; without an answer they have to go.
-        unset = b"\\unset -f command printf;" if exchange.repeats > 1 else b""
-        question = b"\\command printf '\\36!%s:%s:%s\\37' " + exchange.nonce + b" " + _STATUS + b' "$-"\n'
-        self._write(unset + question)
+        dialect = self._dialect
+        if first and self._prompts and not exchange.pings and not self._dialect.muted:
+            self._write(dialect.question(exchange.nonce))
+        elif first and self._prompts and not exchange.printed:
+            self._write(dialect.late_question(exchange.number, exchange.nonce))
+        else:
+            self._write(dialect.insistent_question(exchange.number, exchange.nonce))
 
     def _keep_asking(self, exchange: _Exchange) -> float:
         """Send what is due; return when the next is."""
@@ -339,7 +468,7 @@ class Console:
                 exchange.ctrl_c += 1
                 self._write(b"\x03")
                 # Ctrl-C empties the queue of a terminal that lacks `noflsh`.
-                self._ask(exchange) if exchange.nonce else self._write(_PING)
+                self._ask(exchange) if exchange.nonce else self._ping(exchange)
                 return now
             due = min(due, again)
         if not self._prompts:
@@ -361,7 +490,7 @@ class Console:
             ping = exchange.started + _PINGS[exchange.pings]
             if now >= ping:
                 exchange.pings += 1
-                self._write(_PING)
+                self._ping(exchange)
                 return now
             due = min(due, ping)
         return due if exchange.alive else min(due, exchange.started + _SILENCE)
@@ -378,26 +507,26 @@ class Console:
         # A terminal takes one line of 4 kB, and so do we.
         self._write(b"LABKIT_ANSWER=$'" + lines(ansi_c_quote(line), _LINE)[0] + b"'\n")
 
+    def _ping(self, exchange: _Exchange) -> None:
+        self._write(self._dialect.ping(exchange.number))
+
     def _without_echo(self, exchange: _Exchange) -> bytes:
-        late = bytes(exchange.late)
-        if exchange.nonce not in late:
-            return late
+        late = b"" if exchange.marked else bytes(exchange.late)
+        lines = late.splitlines(keepends=True)
         return b"".join(
-            line
-            for line in late.splitlines(keepends=True)
-            if exchange.nonce not in line and b"_LK" not in line and b"LABKIT_" not in line
+            line for line in lines if not self._dialect.traces(line) and exchange.nonce not in line
         )
 
     def _is_echoed(self, exchange: _Exchange) -> bool:
         """The terminal, or the shell's line editor, shows what is typed."""
-        return any(
-            exchange.nonce in line and not line.startswith(b"+ ") for line in exchange.late.splitlines()
-        )
+        shown = exchange.late.splitlines()
+        return any(exchange.nonce in line and not line.startswith(b"+ ") for line in shown)
 
     def _write(self, data: bytes) -> None:
         with self._writing:
             self._stream.write(data)
 
 
-def _short(command: str) -> str:
-    return command if len(command) <= 60 else command[:57] + "..."
+def _nonce() -> bytes:
+    """Ten letters and digits, 59 bits."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(10)).encode()

@@ -2,14 +2,16 @@
 
 A record begins with RS (0x1e) and ends with US (0x1f):
 
-    RS > number , ended , status US     the shell reads its next line (a prompt, or the answer to a ping)
-    RS ! nonce : status : flags US      the answer to the question with that nonce
+    RS > number : end : reply : ended US     the shell reads its next line (its prompt)
+    RS < the same US                    the same, printed: the prompt could not be had
+    RS x status US                      a shell that nothing follows ends with this status
+    RS . US                             a command that may have changed the prompt has ended
     RS ? s : prompt US                  a command in the guest asks for one line (s: without echo)
     RS = type ; base64 US               a command in the guest shows a picture or a table
 
 Everything else, and every record that is not well formed, is text and passes untouched. Any program in
 the guest can print any of these; only the nonce, which does not exist before the command has ended, is
-taken as an end.
+taken as an end. ``end`` is ``number:status``, ``reply`` is ``status:flags:nonce``; both may be empty.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _START = b"\x1e"
 _EDGE = re.compile(rb"[\x1e\x1f]")
 
 # How long an unfinished record of each kind may keep the output behind it waiting.
-_LIMITS = {b">": 40, b"!": 80, b"?": 2000, b"=": 12 << 20}
+_LIMITS = {b">": 120, b"<": 120, b"x": 6, b".": 4, b"?": 2000, b"=": 12 << 20}
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,34 @@ class Text:
 
 @dataclass(frozen=True)
 class Ready:
-    """The shell reads its next line, or says that it does; ``number`` is the last command that it began.
+    """The shell reads its next line.
 
-    pinged: said in answer to a ping, so the prompt itself is gone; ended: the shell is a new one.
+    number: of the last line. end: the number of the last command whose text came to its end, and its status
+    there. status, flags, nonce: the reply to the last question, what ``$?`` and ``$-`` were then.
+    ended: the shell is a new one, and the old one ended with this status.
+    printed: said by a command, not by the prompt. bash: what kind of shell it is, before any command.
     """
 
     number: int | None
-    pinged: bool = False
-    ended: bool = False
+    end: tuple[int, int] | None = None
+    status: int | None = None
+    flags: str = ""
+    nonce: bytes = b""
+    ended: int | None = None
+    printed: bool = False
+    bash: bool = False
 
 
 @dataclass(frozen=True)
-class CommandEnd:
-    """The answer to a question: the exit status, whether the shell is a new one, the shell's ``$-``."""
+class Exit:
+    """A shell that nothing follows ends."""
 
-    nonce: bytes
     status: int
-    ended: bool
-    flags: str
+
+
+@dataclass(frozen=True)
+class End:
+    """A command that may have changed the prompt has ended; what follows is the prompt."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +83,12 @@ class Display:
     data: bytes
 
 
-Frame = Text | Ready | CommandEnd | Ask | Display
+Frame = Text | Ready | Exit | End | Ask | Display
 
-_READY = re.compile(rb">(\d{0,9})(?:,(e?),(\d{0,3}))?")
-_ANSWER = re.compile(rb"!([0-9a-f]{16}):(e?)(\d{1,3}):(\w*)")
+_READY = re.compile(
+    rb"([<>])(\d{0,9}):(?:(\d{1,9}):(\d{0,3}))?:(?:(\d{1,3}):(\w*):([0-9A-Za-z]{10}))?:(\d{0,3})"
+)
+_EXIT = re.compile(rb"x(\d{1,3})")
 _ASK = re.compile(rb"\?(s?):(.*)", re.DOTALL)
 _DISPLAY = re.compile(rb"=([a-z]+/[a-z0-9.+-]+);([A-Za-z0-9+/=\s]*)")
 
@@ -123,10 +137,11 @@ class Reader:
 
 def _record(body: bytes) -> Frame | None:
     if match := _READY.fullmatch(body):
-        number = int(match[1]) if match[1] else None
-        return Ready(number, pinged=match[2] is not None, ended=match[2] == b"e")
-    if match := _ANSWER.fullmatch(body):
-        return CommandEnd(match[1], int(match[3]), match[2] == b"e", match[4].decode())
+        return _ready(match)
+    if match := _EXIT.fullmatch(body):
+        return Exit(int(match[1]))
+    if body == b".":
+        return End()
     if match := _ASK.fullmatch(body):
         return Ask(match[2].decode("utf-8", "replace"), match[1] == b"s")
     if match := _DISPLAY.fullmatch(body):
@@ -137,9 +152,29 @@ def _record(body: bytes) -> Frame | None:
     return None
 
 
-def ansi_c_quote(text: str) -> list[bytes]:
-    """Text in the ``$'...'`` notation, one element a byte, so that it can be cut between any two."""
-    return [_BYTES[byte] for byte in text.encode("utf-8", "surrogateescape")]
+def _ready(match: re.Match[bytes]) -> Ready:
+    number = int(match[2]) if match[2] else None
+    # Before any command the first proof says what kind of shell this is.
+    start = match[3] == b"0"
+    return Ready(
+        number,
+        end=(int(match[3]), int(match[4])) if match[4] and not start else None,
+        status=int(match[5]) if match[5] else None,
+        flags=(match[6] or b"").decode(),
+        nonce=match[7] or b"",
+        ended=int(match[8]) if match[8] else None,
+        printed=match[1] == b"<",
+        bash=start and bool(match[4]),
+    )
+
+
+def ansi_c_quote(*texts: str | bytes) -> list[bytes]:
+    """Texts in the ``$'...'`` notation, one element a byte, so that they can be cut between any two."""
+    return [
+        _BYTES[byte]
+        for text in texts
+        for byte in (text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
+    ]
 
 
 def shell_quote(text: str) -> str:
@@ -160,6 +195,8 @@ def lines(parts: list[bytes], length: int) -> list[bytes]:
 def _quoted_byte(byte: int) -> bytes:
     if byte in b"'\\":
         return b"\\" + bytes([byte])
+    if byte == 0x0A:
+        return b"\\n"
     return bytes([byte]) if 0x20 <= byte < 0x7F else b"\\%03o" % byte
 
 

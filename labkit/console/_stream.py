@@ -15,6 +15,8 @@ class BoundedLog:
 
     def __init__(self, path: Path) -> None:
         """Create the file."""
+        # What a guest prints may be secret: it is for this user alone.
+        path.touch(mode=0o600)
         self._file = path.open("wb", buffering=0)
         self._room = LOG_LIMIT
         self._dropped = 0

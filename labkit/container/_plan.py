@@ -206,7 +206,7 @@ def _kvm(
         toolchain = find_toolchain(settings)
     except MissingComponent:
         return False, "without KVM, since the emulated platform is not set up to try it"
-    initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest")
+    initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
     found = choose_accelerator(toolchain, initrd, settings, on_progress)
     if found.kind is Accel.KVM:
         return True, f"with KVM: {found.why}"

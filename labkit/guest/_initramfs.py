@@ -1,4 +1,4 @@
-"""The Linux guest of the emulated platform: a busybox initramfs and its command line."""
+"""The Linux guest of the emulated platform: an initramfs of busybox and bash, and its command line."""
 
 from __future__ import annotations
 
@@ -45,23 +45,27 @@ exec setsid -c serve-shell </dev/{SHELL_PORT} >/dev/{SHELL_PORT} 2>&1
 # This script leads the session: a terminal is hung up, and its queue lost, when its leader ends.
 # Job control makes the new shell the terminal's foreground, which a killed one could not give back, and
 # a stopped one is followed by a new one too.
-_SERVE_SHELL = f"""#!/bin/sh
+_SERVE_SHELL = """#!/bin/sh
 set -m
 trap : INT
 cd /root
-echo '{SHELL_MARKER}' >/dev/console
-export PS1= PS2= ENV=/etc/shellrc
+echo '{marker}' >/dev/console
+export PS1= PS2= {environment}
 while :; do
-    # A busybox shell greets on standard output before it reads shellrc: that greeting is no command's output.
-    sh -i 3>&1 >/dev/null
+    {start}
     export LABKIT_ENDED=$?
 done
 """
 
+# Without a line editor: the terminal is nobody's to change. History is the front end's.
+_BASH = ("SHELL=/bin/bash HISTFILE=", "bash --noprofile --norc --noediting +H -i")
+# A busybox shell greets on standard output before it reads shellrc: that greeting is no command's output.
+_ASH = ("ENV=/etc/shellrc", "sh -i 3>&1 >/dev/null")
 
-def build_initramfs(busybox: Path, folder: Path) -> Path:
+
+def build_initramfs(busybox: Path, folder: Path, bash: Path | None = None) -> Path:
     """Write the guest's initramfs into ``folder``, named by its content; a file that is there stays."""
-    data = initramfs(busybox.read_bytes())
+    data = initramfs(busybox.read_bytes(), bash.read_bytes() if bash else None)
     path = folder / f"initramfs-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,9 +75,12 @@ def build_initramfs(busybox: Path, folder: Path) -> Path:
     return path
 
 
-def initramfs(busybox: bytes) -> bytes:
-    """The guest's initramfs around a static ``busybox``; deterministic, uncompressed."""
-    return archive(_entries(busybox))
+def initramfs(busybox: bytes, bash: bytes | None = None) -> bytes:
+    """The guest's initramfs around a static ``busybox``; deterministic, uncompressed.
+
+    bash: a static bash, the shell of the guest; without it that is busybox' own.
+    """
+    return archive(_entries(busybox, bash))
 
 
 def is_own_initramfs(data: bytes) -> bool:
@@ -81,18 +88,21 @@ def is_own_initramfs(data: bytes) -> bool:
     return INIT_MARKER.encode() in data and SHELL_MARKER.encode() in data
 
 
-def _entries(busybox: bytes) -> list[Entry]:
+def _entries(busybox: bytes, bash: bytes | None) -> list[Entry]:
+    environment, start = _BASH if bash else _ASH
+    serve = _SERVE_SHELL.format(marker=SHELL_MARKER, environment=environment, start=start)
     folders = ("bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp")
     return [
         *(directory(name) for name in folders),
         *(link(f"bin/{name}", "busybox") for name in _EARLY),
         character_device("dev/console", 5, 1),
         file("bin/busybox", busybox, 0o755),
+        *([file("bin/bash", bash, 0o755)] if bash else []),
         file("bin/labkit-reseed", _reseed.program(), 0o755),
-        file("bin/serve-shell", _SERVE_SHELL.encode(), 0o755),
+        file("bin/serve-shell", serve.encode(), 0o755),
         file("etc/group", b"root:x:0:\n"),
         file("etc/hostname", b"tdvm\n"),
-        file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"),
+        file("etc/passwd", f"root:x:0:0:root:/root:/bin/{'bash' if bash else 'sh'}\n".encode()),
         file("etc/shellrc", b"exec >&3 3>&-\n"),
         file("init", _INIT.encode(), 0o755),
     ]

@@ -19,6 +19,8 @@ _OPERATORS = ";|&()\n"
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _VARIABLE = re.compile(r"\$(\{?)([A-Za-z_]\w*)?\Z")
 _BEFORE_A_COMMAND = "! { do elif else if then time until while command exec exit nohup"
+_LIST = "case ${BASH_VERSION-} in ?*) \\compgen -v;; *) \\set;; esac"
+"""The names of all variables: one a line in bash, as assignments elsewhere."""
 _BUILTINS = """
 . : [ alias bg break case cd chdir command continue display echo eval exec exit export false fg for
 getopts hash help history if jobs kill let local printf pwd read readonly return set shift source
@@ -79,7 +81,7 @@ def complete(code: str, cursor: int, run: Run, functions: Iterable[str] = ()) ->
     """What could stand where the cursor is, and where what it replaces begins."""
     word = word_at(code, cursor)
     if word.variable is not None:
-        names = [name for name in _variables(run("\\set")) if name.startswith(word.variable)]
+        names = [name for name in _variables(run(_LIST)) if name.startswith(word.variable)]
         return names, cursor - len(word.variable)
     if word.command and not word.text:
         return [], cursor
@@ -108,15 +110,16 @@ def _files(word: Word, run: Run) -> list[str]:
 def _commands(word: Word, run: Run) -> list[str]:
     script = (
         f'IFS=:; for LABKIT_D in $PATH; do IFS=; for LABKIT_F in "$LABKIT_D"/{shell_quote(word.text)}*; do '
-        '[ -x "$LABKIT_F" ] && \\printf \'%s\\0\' "${LABKIT_F##*/}"; done; done; alias'
+        '[ -x "$LABKIT_F" ] && \\printf \'%s\\0\' "${LABKIT_F##*/}"; done; done; \\alias; '
+        "case ${BASH_VERSION-} in ?*) \\compgen -A builtin -A keyword -A function;; esac"
     )
-    *names, aliases = run(script).split("\0")
-    named = re.findall(r"^([\w.-]+)=", aliases, re.MULTILINE)
+    *names, others = run(script).split("\0")
+    named = re.findall(r"^(?:alias )?([^\s=_][\w.:!\[\]-]*)(?==|$)", others, re.MULTILINE)
     return [*names[:_LIMIT], *(name for name in named if name.startswith(word.text))]
 
 
 def _variables(listing: str) -> list[str]:
-    names = set(re.findall(r"^([A-Za-z_]\w*)='", listing, re.MULTILINE))
+    names = set(re.findall(r"^([A-Za-z_]\w*)(?:='|$)", listing, re.MULTILINE))
     return sorted(name for name in names if not name.startswith(("LABKIT_", "_LK")))
 
 
@@ -133,7 +136,9 @@ def _requote(name: str, quote: str) -> str:
     return re.sub(r"([^\w@%+=:,./~-])", r"\\\1", name)
 
 
-_INCOMPLETE = re.compile(r"unexpected end of file|unterminated quoted|missing '}'|expecting \"\)\"")
+_INCOMPLETE = re.compile(
+    r"unexpected end of file|unexpected EOF|unterminated quoted|missing '}'|expecting \"\)\""
+)
 
 
 def is_complete(code: str, run: Run) -> str:
@@ -142,17 +147,39 @@ def is_complete(code: str, run: Run) -> str:
         return "complete"
     if re.search(r"(?<!\\)(?:\\\\)*\\\Z", code):
         return "incomplete"
-    said = run(f"command sh -n -c {shell_quote(code)} 2>&1; \\printf '\\n%s' $?")
+    said = run(f"command ${{BASH:-sh}} -n -c {shell_quote(code)} 2>&1; \\printf '\\n%s' $?")
     said, _, status = said.rpartition("\n")
     if not status:
         return "unknown"
     if status == "0":
         # In a here-document without an end the parenthesis is text; elsewhere it is an error.
         open_document = (
-            "<<" in code and run(f"command sh -n -c {shell_quote(code + chr(10) + ')')}; \\printf $?") == "0"
+            "<<" in code
+            and run(
+                f"command ${{BASH:-sh}} -n -c {shell_quote(code + chr(10) + ')')} 2>/dev/null; \\printf $?"
+            )
+            == "0"
         )
         return "incomplete" if open_document else "complete"
     return "incomplete" if _INCOMPLETE.search(said) else "invalid"
+
+
+_EXEC = re.compile(r"(?:^|[\n;&|({]|\b(?:then|do|else)\s)\s*\\?exec\s+(?:\{\w+\}|\d*)(?:&?>|>)")
+_INJECTED = "# Parameters\n"
+_COMPOUND = re.compile(r"^(?:declare -[aA] )?([A-Za-z_]\w*)=\(", re.MULTILINE)
+
+
+def redirects_shell(code: str) -> bool:
+    """``exec`` that redirects the output of the shell itself, as far as the text shows."""
+    return _EXEC.search(code) is not None
+
+
+def untranslatable(code: str) -> str:
+    """The parameter of a cell that papermill injected which only bash has; empty where there is none."""
+    if not code.startswith(_INJECTED):
+        return ""
+    found = _COMPOUND.search(code)
+    return found[1] if found else ""
 
 
 def inspect(code: str, cursor: int, run: Run) -> str:
@@ -162,7 +189,8 @@ def inspect(code: str, cursor: int, run: Run) -> str:
         end += 1
     word = word_at(code, end)
     if word.variable:
-        found = re.search(rf"^{word.variable}='.*?'$", run("\\set"), re.MULTILINE | re.DOTALL)
+        value = r"(?:'.*?'|[^'\n][^\n]*|)$"
+        found = re.search(rf"^{word.variable}={value}", run("\\set"), re.MULTILINE | re.DOTALL)
         return found[0] if found else ""
     name = word.text
     if not name or len(name) > 200 or "\0" in name:

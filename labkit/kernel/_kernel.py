@@ -12,8 +12,8 @@ import zmq
 from ipykernel.kernelbase import Kernel
 
 from labkit import __version__
-from labkit.console import Listener
-from labkit.errors import LabkitError
+from labkit.console import Listener, open_documents
+from labkit.errors import LabkitError, UsageError
 from labkit.kernel import _guest, _magics, _rich
 from labkit.kernel._history import History
 from labkit.kernel._host import HostPermission
@@ -31,6 +31,8 @@ _NO_INPUT = (
 )
 _NEW_SHELL = "[the shell ended with status {}; a new one answers, without its variables and functions]\n"
 _NEW_TDVM = "[a fresh TDVM was started: the variables and files of the old one are gone]\n"
+_EXEC = "[the redirection by `exec` ended with this cell: the next one prints here again]\n"
+_DOCUMENT = "[the here-document never ended, no line is just {}: the rest of the cell went into it]\n"
 _STUBBORN = "[the command goes on in spite of Ctrl-C; interrupt once more to end the whole TDVM]\n"
 _FORCE = 3
 """The interrupt of one cell that ends the guest: what ignores Ctrl-C can be ended no other way."""
@@ -217,6 +219,13 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
     def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.CellOutcome:
         magic = _magics.find(code)
         publisher = context.publisher
+        if name := _guest.untranslatable(code):
+            session = self._guest.session
+            if not session.tdvm().machine.console.is_bash:
+                raise UsageError(
+                    f"The parameter {name} is a list or a mapping, and this guest's shell has neither.",
+                    "Pass it as text, or use labkit's own guest, whose shell is bash.",
+                )
         parent, ident = (
             self._base.get_parent("shell"),
             self._base._get_shell_context_var(self._base._shell_parent_ident),
@@ -227,7 +236,8 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             if not allow_stdin:
                 publisher.text(_NO_INPUT, "stderr")
                 return None
-            return self._input(prompt, hidden, parent, ident, context.interrupted)
+            # A guest may ask for "Password for root@host:", and the person should know who asks.
+            return self._input(f"The TDVM asks: {prompt}", hidden, parent, ident, context.interrupted)
 
         if magic is not None:
             context.ask = ask if allow_stdin else None
@@ -244,6 +254,12 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         result = self._guest.session.run(code, listener)
         if result.shell_ended:
             publisher.text(_NEW_SHELL.format(result.exit_status), "stderr")
+        elif _guest.redirects_shell(code):
+            publisher.text(_EXEC, "stderr")
+        if (names := open_documents(code)) and _guest.is_complete(
+            code, self._guest.session.query
+        ) == "incomplete":
+            publisher.text(_DOCUMENT.format(", ".join(names)), "stderr")
         return _magics.CellOutcome(result.exit_status)
 
     async def _booted(self, publisher: Publisher, context: _magics.Context, interactive: bool) -> None:

@@ -52,7 +52,7 @@ class EmulatedPlatform(TdvmPlatform):
         """
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
-        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest")
+        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest", toolchain.bash)
         accelerator = choose_accelerator(toolchain, own_initrd, self.settings, on_progress)
         if planned.recognized:
             on_progress(planned.recognized)

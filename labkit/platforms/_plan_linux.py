@@ -23,7 +23,7 @@ def plan_linux(
     Raises:
         UsageError: too little memory.
     """
-    own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest")
+    own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
     contents = BootContents(
         kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
         initrd=request.initrd.absolute() if request.initrd else own_initrd,

@@ -7,19 +7,27 @@ the notebook that papermill saved. The job names every file; the outcome is writ
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from labkit.runs._guard import die_with_parent
+
+TDVM_KERNEL = "tdvm"
 _ERROR_MARKER = "papermill-error-cell-tag"
 _INJECTED = "injected-parameters"
 _EXPECTED = "raises-exception"
 _LINE_LIMIT = 200
 _MESSAGE_LIMIT = 2000
+# The path of a socket has at most 107 bytes (unix(7)).
+_LONGEST_FOLDER = 80
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,9 @@ def execute(job: Job) -> Execution:
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+    from labkit.runs._shell_parameters import register
+
+    register(TDVM_KERNEL)
     stopped: tuple[str, str] | None = None
     try:
         papermill.execute_notebook(
@@ -93,6 +104,7 @@ def execute(job: Job) -> Execution:
             progress_bar=False,
             execution_timeout=job.timeout,
             coalesce_streams=True,
+            kernel_manager_class=private_manager(),
         )
     except papermill.PapermillExecutionError:
         # The saved notebook says more than the exception: `judge` reads it.
@@ -107,6 +119,28 @@ def execute(job: Job) -> Execution:
         ename, evalue = stopped or ("RuntimeError", "papermill wrote no notebook")
         return Execution(0, 0, CellFailure(None, None, "", ename, evalue))
     return judge(job, stopped)
+
+
+def private_manager() -> type[Any]:
+    """A manager whose kernels speak over sockets in a folder that is this user's alone.
+
+    Ports of this machine are open to every user of it, and what a kernel publishes is not even signed for.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    folder = Path(jupyter_runtime_dir())
+    if len(str(folder)) > _LONGEST_FOLDER:
+        folder = Path(tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place = tempfile.mkdtemp(prefix="k-", dir=folder)
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+
+    class PrivateKernelManager(AsyncKernelManager):  # type: ignore[misc, unused-ignore]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "transport": "ipc", "ip": f"{place}/s"})
+
+    return PrivateKernelManager
 
 
 def judge(job: Job, stopped: tuple[str, str] | None) -> Execution:
@@ -184,6 +218,8 @@ def spare_iri_grammar() -> None:
 def main(argv: list[str]) -> int:
     """Run the job whose file is ``argv[0]``; what the kernel says on its own goes to the job's log."""
     spare_iri_grammar()
+    # The guard above this process ends what it leaves; without one this process ends, and the kernel with it.
+    die_with_parent()
     job = Job(**json.loads(Path(argv[0]).read_text()))
     with Path(job.log).open("ab") as log:
         os.dup2(log.fileno(), 1)

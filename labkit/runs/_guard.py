@@ -58,6 +58,11 @@ def main(argv: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
+def die_with_parent() -> None:
+    """End this process when its parent does, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 

@@ -58,10 +58,33 @@ def assign(
             for name, value in given.items()
             if name in source.parameters
         }
+        for name, value in values.items():
+            _check_writable(source, name, value)
         if RUN_DIR in source.parameters:
             values[RUN_DIR] = str(run_dir)
         assigned[source.name] = values
     return assigned
+
+
+def _check_writable(source: NotebookSource, name: str, value: Any) -> None:
+    """Refuse what papermill could not write into the notebook, by the parameter's name.
+
+    Raises:
+        UsageError: the notebook does not say its language, or that has no such value.
+    """
+    if not source.language:
+        raise UsageError(
+            f"The parameter {name} cannot be given to {source.name}: the notebook does not say its language.",
+            "Save it once from Jupyter with the kernel it is for, which writes kernelspec.language.",
+        )
+    if source.language not in ("bash", "sh") or not isinstance(value, list | dict):
+        return
+    inner = value.values() if isinstance(value, dict) else value
+    if any(isinstance(item, list | dict) for item in inner):
+        raise UsageError(
+            f"The parameter {name} nests lists or mappings, and a shell has none inside others.",
+            "Give it as text, or as several parameters.",
+        )
 
 
 def _value(name: str, value: Any, default: Default) -> Any:

@@ -33,7 +33,7 @@ class NotebookSource:
 
     name: the file name without its ending, the name of the chapter everywhere.
     title: its first heading, else its name.
-    kernel, language: as its metadata say.
+    kernel, language: as its metadata say; the language is empty where they do not.
     parameters: what the cell tagged ``parameters`` assigns, with the defaults.
     cells: how many cells it has.
     sha256: of the file's bytes.
@@ -70,14 +70,14 @@ def load_source(path: Path) -> NotebookSource:
     notebook = parse_notebook(path, data)
     spec = notebook.metadata.get("kernelspec", {})
     info = notebook.metadata.get("language_info", {})
-    language = str(spec.get("language") or info.get("name") or "python")
+    language = str(spec.get("language") or info.get("name") or "")
     return NotebookSource(
         path=path,
         name=path.stem,
         title=_title(notebook.cells) or path.stem,
         kernel=str(spec.get("name") or "python3"),
         language=language,
-        parameters=_parameters(notebook.cells, language),
+        parameters=_parameters(notebook.cells, language or "python"),
         cells=len(notebook.cells),
         sha256=hashlib.sha256(data).hexdigest(),
     )

@@ -34,9 +34,12 @@ _NO_NETWORK = re.compile(
     r"Temporary failure|Could not resolve|Failed to fetch|Unable to connect|Could not connect"
     r"|[Tt]imed out|unreachable|Connection refused"
 )
+_CERTIFICATE = re.compile(r"[Cc]ertificate verif|CERTIFICATE_VERIFY|certificate is (?:NOT|not) trusted")
 _BUSY = re.compile(r"Could not get lock|Unable to acquire the dpkg")
 _SIZE = re.compile(r"^'[^']*' \S+ (\d+)", re.MULTILINE)
-_KERNEL_PARTS = re.compile(r"\b(linux-(?:image|modules)-\d[\w.+-]*)")
+# A kernel's packages need each other in exactly its version, or are named after its release. Which of them
+# carries what has changed from one distribution to the next, and will again.
+_RELEASE = re.compile(r"-\d+\.\d+[\w.+-]*$")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Apt:
             raise _refusal(" ".join(names), done)
 
     def kernel_packages(self, metas: Sequence[str]) -> tuple[str, ...]:
-        """The versioned packages (image, modules where they are apart) of the first meta package there is."""
+        """The packages of one kernel, found by following what the first meta package there is depends on."""
         for meta in metas:
             found: list[str] = []
             waiting = [meta]
@@ -111,13 +114,15 @@ class Apt:
                     ("apt-cache", *self._options(), "show", "--no-all-versions", waiting.pop()),
                     env=_environ(),
                 )
-                depends = re.search(r"^Depends: (.*)$", shown.text, re.MULTILINE)
-                parts = _KERNEL_PARTS.findall(depends[1]) if depends else []
+                found_depends = re.findall(r"^(?:Pre-)?Depends: (.*)$", shown.text, re.MULTILINE)
+                parts = [name for line in found_depends for name in _kernel_parts(line)]
                 fresh = [part for part in dict.fromkeys(parts) if part not in found]
                 found += fresh
                 waiting += fresh
-            if found:
-                return tuple(found)
+            # What carries a kernel has its release in its name; a meta package has not.
+            versioned = tuple(name for name in found if _RELEASE.search(name))
+            if versioned:
+                return versioned
         raise MissingComponent(
             f"The package sources of this system offer none of {', '.join(metas)}.",
             "Check /etc/apt/sources.list and its folder, then run `labkit setup` again.",
@@ -193,6 +198,16 @@ class Apt:
             teller.join()
 
 
+def _kernel_parts(depends: str) -> list[str]:
+    """Those of a package's dependencies that are parts of the same kernel: the first of each choice."""
+    parts = []
+    for choice in depends.split(","):
+        name, _, version = choice.partition("|")[0].strip().partition(" ")
+        if name.startswith("linux-") and (version.startswith("(= ") or _RELEASE.search(name)):
+            parts.append(name)
+    return parts
+
+
 def unpack(archives: Sequence[Path], tree: Path) -> None:
     """Unpack packages side by side into ``tree``, which is not there, or whole.
 
@@ -220,6 +235,12 @@ def _refusal(what: str, done: Completed) -> LabkitError:
     if _NO_SPACE.search(output):
         return StorageError(
             f"The disk is full: {what} did not fit.", "Free some space and run `labkit setup` again."
+        )
+    if _CERTIFICATE.search(output):
+        return MissingComponent(
+            f"The package server's certificate was not accepted while labkit fetched {what}.",
+            "A proxy that signs in its place needs its certificate in /usr/local/share/ca-certificates, and "
+            "`update-ca-certificates`.",
         )
     if done.timed_out or _NO_NETWORK.search(output):
         return MissingComponent(

@@ -1,6 +1,6 @@
 """Bring what the emulated platform needs: installed as packages, or unpacked in the cache.
 
-The guest's kernel and busybox are only ever unpacked: a kernel installed on the system would become its
+The guest's kernel, busybox and bash are only ever unpacked: a kernel installed on the system would become its
 next boot, and busybox-static would replace the system's busybox.
 """
 
@@ -45,8 +45,8 @@ def install(settings: Settings, on_progress: Progress, *, system: bool | None = 
     """Bring what is missing and say each step; safe to run twice at once, and again after an interruption.
 
     With ``system`` programs and firmware are installed as packages of the system (the default for root),
-    otherwise they are unpacked in the cache. Kernel and busybox of the guest are always unpacked, and so is
-    the boot loader that measures; where only that one cannot be had, it is said.
+    otherwise they are unpacked in the cache. What is for the guest is always unpacked, and so is the boot
+    loader that measures; where only that one cannot be had, it is said.
 
     Raises:
         MissingComponent: no network, no apt-get, or a package that is not to be had or does not run.
@@ -62,6 +62,7 @@ def install(settings: Settings, on_progress: Progress, *, system: bool | None = 
         missing = {part.name for part in found.missing}
         wanted = tuple(package for part in found.missing for package in part.packages)
         guest = bool(missing & {"kernel", "busybox"})
+        shell = "bash" in missing
         programs = 0 if as_packages or not wanted else _ROOM_PROGRAMS
         _need_room(folder, programs + guest * _ROOM_GUEST + found.lacks_loader * _ROOM_LOADER)
         for leftover in folder.glob(".partial-*"):
@@ -69,17 +70,19 @@ def install(settings: Settings, on_progress: Progress, *, system: bool | None = 
         state = folder / ".partial-apt"
         apt = Apt(state, on_progress)
         try:
-            if wanted or guest:
+            if wanted or guest or shell:
                 apt.update()
             if wanted and as_packages:
                 apt.install(wanted)
             elif wanted:
                 _bring("programs", apt.fetch(wanted), folder, on_progress)
             if guest:
-                names = (*apt.kernel_packages(_KERNEL_METAS), "busybox-static")
+                names = (*apt.kernel_packages(_KERNEL_METAS), "busybox-static", "bash-static")
                 _bring("guest", apt.fetch_alone(names), folder, on_progress)
+            elif shell:
+                _bring("shell", apt.fetch_alone(("bash-static",)), folder, on_progress)
             if found.lacks_loader:
-                _bring_loader(apt, folder, on_progress, updated=bool(wanted or guest))
+                _bring_loader(apt, folder, on_progress, updated=bool(wanted or guest or shell))
         finally:
             shutil.rmtree(state, ignore_errors=True)
         _assemble(settings)

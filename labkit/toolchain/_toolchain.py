@@ -84,7 +84,8 @@ class Firmware:
 class Toolchain:
     """Everything that a boot on the emulated platform needs.
 
-    modules: the folder of the guest kernel's modules, where its package has one.
+    modules: the folder of the guest kernel's modules, where its package has one. bash: the guest's shell;
+    without it that is busybox' own.
     """
 
     qemu: Program
@@ -94,6 +95,7 @@ class Toolchain:
     kernel: Path
     busybox: Path
     modules: Path | None = None
+    bash: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,9 @@ def find(settings: Settings) -> Toolchain:
     qemu, swtpm = found.qemu, found.swtpm
     firmware, guest = found.firmware, found.guest
     if not (qemu and firmware and swtpm and guest):
-        names = ", ".join(part.name for part in found.inventory().missing)
+        names = ", ".join(part.name for part in found.inventory().missing if part.name != "bash")
         raise MissingComponent(f"The emulated platform is not complete: {names} missing.", REMEDY)
-    return Toolchain(qemu, *swtpm, firmware, guest.kernel, guest.busybox, guest.modules)
+    return Toolchain(qemu, *swtpm, firmware, guest.kernel, guest.busybox, guest.modules, guest.bash)
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ class _Guest:
     kernel: Path
     busybox: Path
     modules: Path | None
+    bash: Path | None
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,7 @@ class _Found:
                 Component("swtpm", "software TPM", ("swtpm", "swtpm-tools"), swtpm),
                 Component("kernel", "Linux for the guest", (), kernel),
                 Component("busybox", "static programs for the guest", (), busybox),
+                Component("bash", "static shell for the guest", (), self.guest.bash if self.guest else None),
                 Component(LOADER, "GRUB that measures what it boots", (), self.loader, optional=True),
             )
         )
@@ -332,15 +336,32 @@ def assembled_image(settings: Settings, whole: bytes) -> Path:
 
 def _guest(trees: Sequence[Path]) -> _Guest | None:
     """The newest unpacked kernel and what came with it; the system's own kernel is its own business."""
-    kernels = [path for tree in trees for path in tree.glob("boot/vmlinuz-*")]
-    for kernel in sorted(kernels, key=_version, reverse=True):
-        tree, release = kernel.parents[1], kernel.name.removeprefix("vmlinuz-")
+    # In /boot until Debian 13; from 14 on beside the modules, from where it is copied when it is installed.
+    kernels = [
+        *(
+            (path, tree, path.name.removeprefix("vmlinuz-"))
+            for tree in trees
+            for path in tree.glob("boot/vmlinuz-*")
+        ),
+        *(
+            (path, tree, path.parent.name)
+            for tree in trees
+            for path in tree.glob("usr/lib/modules/*/vmlinuz")
+        ),
+    ]
+    for kernel, tree, release in sorted(kernels, key=lambda found: _version(found[2]), reverse=True):
         programs = (tree / folder / "busybox" for folder in ("usr/bin", "bin"))
         folders = (tree / folder / release for folder in ("usr/lib/modules", "lib/modules"))
         if busybox := next(filter(Path.is_file, programs), None):
-            return _Guest(kernel, busybox, next(filter(Path.is_dir, folders), None))
+            return _Guest(kernel, busybox, next(filter(Path.is_dir, folders), None), _bash(tree, trees))
     return None
 
 
-def _version(kernel: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", kernel.name)]
+def _bash(own: Path, trees: Sequence[Path]) -> Path | None:
+    """The static bash that came with the kernel; else that of a tree of its own."""
+    places = (tree / folder / "bash-static" for tree in (own, *trees) for folder in ("usr/bin", "bin"))
+    return next(filter(Path.is_file, places), None)
+
+
+def _version(release: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", release)]

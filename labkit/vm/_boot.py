@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labkit.bootlog import Timeline
-from labkit.errors import VmError
+from labkit.errors import BootFailed, VmError
 from labkit.guest import SEED_BYTES
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
@@ -25,7 +25,8 @@ from labkit.vm._rundir import running
 from labkit.vm._spec import Accel, Accelerator, BootSpec
 
 _KEPT = 6
-"""How many snapshots are kept; one of a 512 MiB guest takes about 120 MB."""
+_ROOM = 400 << 20
+"""How many snapshots are kept, and bytes that they may take; one of a 512 MiB guest takes about 120 MB."""
 
 _FORMAT = 3
 
@@ -59,6 +60,9 @@ def boot(
     if store is not None and (saved := store.find()):
         try:
             return resume(spec, accelerator, toolchain, settings, saved, on_progress)
+        except BootFailed as error:
+            # Nothing was read of it: what is in the way (too little memory, say) is not its fault.
+            on_progress(f"The snapshot was not resumed ({error.message}); booting from power-on.")
         except VmError as error:
             on_progress(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
             store.forget()
@@ -178,7 +182,11 @@ class _Store:
         folders = sorted(self._parent.iterdir(), key=lambda path: path.stat().st_mtime)
         half_made = [path for path in folders if path.name.startswith(".") and not _owner_lives(path)]
         whole = [path for path in folders if not path.name.startswith(".")]
-        for path in [*half_made, *whole[: max(0, len(whole) - _KEPT + 1)]]:
+        # Room is left for the one that is coming, as large as the others.
+        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in whole}
+        while whole and (len(whole) >= _KEPT or sum(sizes[p] for p in whole) > _ROOM * (_KEPT - 1) // _KEPT):
+            half_made.append(whole.pop(0))
+        for path in half_made:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 # Reads until the owner's end of the pipe is closed, which the kernel does for an owner killed with
-# SIGKILL too. It leads the process group that QEMU and swtpm join, and ends with that group.
+# SIGKILL too. The first leads the process group that QEMU and swtpm join, and ends with that group; the
+# second does the same from outside, where the first was killed.
 _SCRIPT = """trap '' INT TERM HUP QUIT
 read -r _
 rm -rf -- "$1"
-kill -KILL 0
+kill -s KILL -- "-${2:-$$}"
+rm -rf -- "$1"
 """
+_PATIENCE = 10.0
 
 
 class Guard:
@@ -21,9 +28,17 @@ class Guard:
         """Create ``work`` and start guarding it."""
         work.mkdir(mode=0o700)
         self.work = work
-        self._process = subprocess.Popen(
-            ["sh", "-c", _SCRIPT, "labkit-guard", str(work)],
-            stdin=subprocess.PIPE,
+        reader, self._writer = os.pipe()
+        try:
+            self._process = self._start(reader)
+            self._second = self._start(reader, str(self._process.pid))
+        finally:
+            os.close(reader)
+
+    def _start(self, reader: int, *group: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["sh", "-c", _SCRIPT, "labkit-guard", str(self.work), *group],
+            stdin=reader,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
@@ -36,7 +51,16 @@ class Guard:
         return self._process.pid
 
     def release(self) -> None:
-        """End the group and remove the working directory now; may be called twice."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        """End the group and remove the working directory now; may be called twice.
+
+        Where both guards were killed, their owner does their work.
+        """
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+            for guard in (self._process, self._second):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    guard.wait(_PATIENCE)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.group, signal.SIGKILL)
+            shutil.rmtree(self.work, ignore_errors=True)

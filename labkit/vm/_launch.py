@@ -118,27 +118,38 @@ def _tpm(
         _manufacture(toolchain.swtpm_setup, state)
     swtpms, qemus = socket.socketpair()
     with swtpms:
-        arguments = ["socket", "--tpm2", "--terminate", "--tpmstate", f"dir={state}"]
+        # swtpm splits its options at commas: such a path is given from where it starts.
+        place = state if "," not in str(state) else state.relative_to(guard.work)
+        arguments = ["socket", "--tpm2", "--terminate", "--tpmstate", f"dir={place}"]
         arguments += ["--ctrl", f"type=unixio,clientfd={swtpms.fileno()}"]
-        swtpm = _spawn(toolchain.swtpm, arguments, [swtpms.fileno()], run_dir / "swtpm.log", guard)
+        swtpm = _spawn(
+            toolchain.swtpm, arguments, [swtpms.fileno()], run_dir / "swtpm.log", guard, guard.work
+        )
     return swtpm, qemus
 
 
 def _manufacture(setup: Program, state: Path) -> None:
-    argv = setup.argv("--tpm2", "--tpmstate", state, "--pcr-banks", "sha256,sha384")
-    made = process.run(argv, env=setup.environ())
+    argv = setup.argv("--tpm2", "--tpmstate", state.name, "--pcr-banks", "sha256,sha384")
+    made = process.run(argv, env=setup.environ(), cwd=state.parent)
     if not made.ok:
         said = (made.stdout + made.stderr).decode(errors="replace").strip().splitlines() or [
             "no reason given"
         ]
         raise BootFailed(
-            f"The vTPM could not be made: {said[-1]}", "`labkit setup --check` shows what is there."
+            f"The vTPM could not be made; swtpm_setup says: {said[-1]}",
+            "`labkit setup --check` shows what is there.",
         )
 
 
 def _spawn(
-    program: Program, arguments: Sequence[str], descriptors: Sequence[int], log: Path, guard: Guard
+    program: Program,
+    arguments: Sequence[str],
+    descriptors: Sequence[int],
+    log: Path,
+    guard: Guard,
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
+    log.touch(mode=0o600)
     with log.open("wb") as said:
         return subprocess.Popen(
             program.argv(*arguments),
@@ -146,6 +157,7 @@ def _spawn(
             stdout=said,
             stderr=said,
             env=program.environ(),
+            cwd=cwd,
             pass_fds=descriptors,
             process_group=guard.group,
         )

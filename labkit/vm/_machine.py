@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from labkit.bootlog import BootLog, BootWatcher, Timeline
 from labkit.console import Console, SocketStream
 from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.settings import Settings
+from labkit.show import clean
 from labkit.toolchain import Toolchain
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, low_memory
@@ -27,6 +29,10 @@ from labkit.vm._spec import Accelerator, BootSpec
 from labkit.vm._vtpm import Pcrs, Spawn, read_pcrs
 
 _HANDSHAKE = 30.0
+_LAST_WORDS = 1 << 16
+# What QEMU says where this machine, not a file, is the reason.
+_SHORT = re.compile(r"llocate memory|Too many open files|mmap|No space left")
+_PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
 _MIGRATION = 120.0
 
 # `fd:` of a file is deprecated from 9.1 and refused from 11 on (QEMU docs/about/removed-features.rst);
@@ -68,7 +74,7 @@ class VirtualMachine:
             SocketStream(launched.boot_log, run.path / "console.log"), watch, spec.profile.handover
         )
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
-        self.console = Console(self._shell, output_limit)
+        self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console)
         self._qmp = Qmp(launched.control)
         self._copy_vtpm = copy_vtpm
 
@@ -87,7 +93,8 @@ class VirtualMachine:
             BootFailed: QEMU or swtpm does not start.
             StorageError: the run directory cannot be written.
         """
-        watch = spec.profile.resumed() if resume else spec.profile.watch()
+        patient = replace(spec.profile, patience=spec.profile.patience * settings.patience)  # type: ignore[type-var]
+        watch = patient.resumed() if resume else patient.watch()
         with contextlib.ExitStack() as undo:
             run = RunDir.create(settings)
             undo.callback(run.close)
@@ -112,10 +119,15 @@ class VirtualMachine:
             run.write_json("vm.json", asdict(_describe(machine)))
             try:
                 machine._qmp.greet()
-                if resume:
-                    machine._load(resume)
             except VmError as error:
                 raise BootFailed(*_why_not_started(run.path, error)) from error
+            if resume:
+                try:
+                    machine._load(resume)
+                except VmError as error:
+                    if _SHORT.search((run.path / "qemu.log").read_text(errors="replace")):
+                        raise BootFailed(*_why_not_started(run.path, error)) from error
+                    raise
             undo.pop_all()
         return machine
 
@@ -159,10 +171,17 @@ class VirtualMachine:
         return self._boot_log.timeline()
 
     def explain(self, gone: GuestGone) -> GuestGone:
-        """The same error, said by the guest's own log where that knows why; for guests with one console."""
+        """The same error, said by the guest's own log where that knows why."""
+        complaint = self._boot_log.complaint(self._exit_code)
+        log = (self.run_dir / "console.log").read_bytes()[-_LAST_WORDS:]
+        if panics := _PANIC.findall(log):
+            reason = clean(panics[-1].decode("utf-8", "replace")).strip()
+            return GuestGone(
+                f"The guest's kernel panicked: {reason}.", "console.log in the run directory has it all."
+            )
         if not self.spec.board.shell_is_console:
             return gone
-        if complaint := self._boot_log.complaint(self._exit_code):
+        if complaint:
             return GuestGone(*complaint)
         ends = "The shell is the guest's first program: with `exit` the machine ends. Boot it again."
         return GuestGone(gone.message, ends)

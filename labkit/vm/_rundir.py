@@ -52,7 +52,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         """Create the directory and take its lock."""
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, mode=0o700)
         self.path = path
         self._lock = (path / "lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -79,6 +79,7 @@ class RunDir:
     def write_json(self, name: str, content: Any) -> None:
         """Write one JSON file; it appears whole or not at all."""
         temporary = self.path / f".{name}"
+        temporary.touch(mode=0o600)
         temporary.write_text(json.dumps(content, indent=2) + "\n")
         temporary.replace(self.path / name)
 
@@ -144,5 +145,17 @@ def _is_qemu_of(vm: RunningVm) -> bool:
 
 def _forget_old(parent: Path) -> None:
     ended = [path for path in _runs(parent) if not _is_locked(path)]
+    for path in ended:
+        _end_left_behind(path)
     for path in ended[: max(0, len(ended) - _KEPT)]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _end_left_behind(run: Path) -> None:
+    """A run whose owner and guard were both killed: its machine and its working files."""
+    if (vm := _read(run)) is not None:
+        if _is_qemu_of(vm):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(vm.qemu_pid, signal.SIGKILL)
+        (run / "vm.json").unlink(missing_ok=True)
+    shutil.rmtree(run / "work", ignore_errors=True)

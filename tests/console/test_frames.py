@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from labkit.console._frames import (
     Ask,
-    CommandEnd,
     Display,
+    End,
+    Exit,
     Frame,
     Reader,
     Ready,
@@ -43,14 +44,16 @@ PICTURE = base64.b64encode(b"\x89PNG\n" * 30)
     ("data", "events"),
     [
         (b"text", [Text(b"text")]),
-        (b"a\x1e>17\x1fb", [Text(b"a"), Ready(17), Text(b"b")]),
-        (b"\x1e>\x1f", [Ready(None)]),
-        (b"\x1e>17,,\x1f\x1e>,e,\x1f", [Ready(17, pinged=True), Ready(None, pinged=True, ended=True)]),
-        (b"\x1e!0123456789abcdef:e7:imx\x1f", [CommandEnd(b"0123456789abcdef", 7, True, "imx")]),
+        (b"a\x1e>17:::\x1fb", [Text(b"a"), Ready(17), Text(b"b")]),
+        (b"\x1e>17\x1f\x1e>x:::\x1f", [Text(b"\x1e>17\x1f\x1e>x:::\x1f")]),
+        (b"\x1e>:0:1::\x1f\x1e>:0:::\x1f", [Ready(None, bash=True), Ready(None)]),
+        (b"\x1e<17:15:2::7\x1f", [Ready(17, end=(15, 2), ended=7, printed=True)]),
+        (b"\x1e>4:4:7:130:himBs:0123456789:\x1f", [Ready(4, (4, 7), 130, "himBs", b"0123456789")]),
+        (b"\x1ex5\x1f\x1e.\x1f", [Exit(5), End()]),
         (b"\x1e?:Name? \x1f\x1e?s:\x1f", [Ask("Name? ", False), Ask("", True)]),
         (b"\x1e=image/png;" + PICTURE + b"\x1f", [Display("image/png", b"\x89PNG\n" * 30)]),
-        (b"\x1e\x1e>3\x1f", [Text(b"\x1e"), Ready(3)]),
-        (b"\x1e=image/png;AAAA\x1e>3\x1f", [Text(b"\x1e=image/png;AAAA"), Ready(3)]),
+        (b"\x1e\x1e>3:::\x1f", [Text(b"\x1e"), Ready(3)]),
+        (b"\x1e=image/png;AAAA\x1e>3:::\x1f", [Text(b"\x1e=image/png;AAAA"), Ready(3)]),
     ],
 )
 def test_records_are_told_from_text(data: bytes, events: list[Frame]) -> None:
@@ -82,8 +85,8 @@ def test_where_the_bytes_are_cut_makes_no_difference(pieces: list[bytes], size: 
 
 def test_an_unfinished_record_does_not_hold_back_output_for_ever() -> None:
     reader = Reader()
-    assert reader.feed(b"\x1e>" + b"1" * 30) == []
-    assert reader.feed(b"1" * 30) == [Text(b"\x1e>" + b"1" * 60)]
+    assert reader.feed(b"\x1e>" + b"1" * 90) == []
+    assert reader.feed(b"1" * 30) == [Text(b"\x1e>" + b"1" * 120)]
 
 
 @given(st.text(max_size=60))
@@ -99,4 +102,4 @@ def test_quoted_text_is_printable_and_can_be_cut_anywhere(text: str) -> None:
 
 
 def test_a_quoted_word_is_one_word() -> None:
-    assert shell_quote("a 'b' \\ $c\né") == "$'a \\'b\\' \\\\ $c\\012\\303\\251'"
+    assert shell_quote("a 'b' \\ $c\né") == "$'a \\'b\\' \\\\ $c\\n\\303\\251'"

@@ -62,11 +62,11 @@ def test_a_silent_cell_shows_nothing(frontend: Frontend) -> None:
     [
         ("echo 'never closed", "2"),
         ('echo "never closed', "2"),
-        ("echo $(", "2"),
+        ("echo $(", "1"),
         ("if true; then", "2"),
         ("}", "2"),
         ("nosuchcommand", "127"),
-        ("set -u; echo $nope; set +u", "2"),
+        ("set -u; echo $nope; set +u", "1"),
         ("stty sane", "1"),
     ],
 )
@@ -82,6 +82,10 @@ def test_what_does_not_work_is_an_error_and_the_next_cell_runs(
     "code",
     [
         "PROMPT_COMMAND='echo x' PS1='$ '",
+        "readonly PS1='me> '",
+        "eval() { :; }",
+        "unset() { :; }; command() { :; }; printf() { :; }; builtin() { :; }",
+        "trap 'echo trapped' DEBUG",
         "printf() { echo stolen; }",
         "command() { echo stolen; }",
         "_lk() { echo stolen; }",
@@ -149,7 +153,8 @@ def test_input_is_asked_for_where_somebody_can_answer(frontend: Frontend) -> Non
         return "Ada $(x) 'é' \\n"
 
     cell = frontend.run("read -r -p 'Name? ' name; read -rs word; echo \"<$name><$word>\"", answer=answer)
-    assert asked == [("Name? ", False), ("", True)]
+    # Who asks is said: a guest may ask for a password of the host's.
+    assert asked == [("The TDVM asks: Name? ", False), ("The TDVM asks: ", True)]
     assert cell.text() == "<Ada $(x) 'é' \\n><Ada $(x) 'é' \\n>\n"
 
 
@@ -157,6 +162,25 @@ def test_read_reads_files_and_pipes_as_ever(frontend: Frontend) -> None:
     code = "echo p | { read q; echo $q; }; while read a b; do echo $b-$a; done <<E\n1 2\n3 4\nE\n"
     code += "read l </etc/hostname; echo $l"
     assert frontend.run(code).text() == "p\n2-1\n4-3\ntdvm\n"
+
+
+def test_the_language_is_bash(frontend: Frontend) -> None:
+    assert frontend.run("# Parameters\nn=(1 2)\necho ${n[1]}").text() == "2\n"
+    assert frontend.run("declare -A m=([a]=x); echo ${m[a]} ${BASH_VERSION:+yes}").text() == "x yes\n"
+
+
+def test_a_here_document_without_its_end_is_said(frontend: Frontend) -> None:
+    cell = frontend.run("cat > /tmp/cfg <<EOF\nkey=1\n  EOF\necho done")
+    assert "here-document never ended, no line is just EOF" in cell.text("stderr")
+    assert frontend.run("cat /tmp/cfg").text() == "key=1\n  EOF\necho done\n"
+    assert frontend.run("cat <<A\nx\nA\necho '<<B'").text("stderr") == ""
+
+
+def test_output_that_a_cell_sends_elsewhere_for_good_is_said(frontend: Frontend) -> None:
+    cell = frontend.run("exec >/tmp/elsewhere; echo hidden")
+    assert (cell.status, cell.text()) == ("ok", "")
+    assert "the next one prints here again" in cell.text("stderr")
+    assert frontend.run("echo here; cat /tmp/elsewhere").text() == "here\nhidden\n"
 
 
 def test_a_program_sees_the_end_of_input_at_once(frontend: Frontend) -> None:

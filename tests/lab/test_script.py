@@ -139,6 +139,7 @@ def test_too_little_space(bench: Bench) -> None:
             "no package server answered while fetching the Python packages: check the network connection",
         ),
         ("ERROR: Could not install: [Errno 28] No space left on device", "the disk is full: free some space"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "was not accepted"),
         (
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE FILE",
             "is not the one in requirements.lock",

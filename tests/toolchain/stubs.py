@@ -48,6 +48,7 @@ def write_guest(root: Path, release: str, *, busybox: bool = True) -> None:
     (root / "usr/lib/modules" / release).mkdir(parents=True, exist_ok=True)
     if busybox:
         write_program(root / "usr/bin/busybox")
+        write_program(root / "usr/bin/bash-static")
 
 
 @dataclass(frozen=True)

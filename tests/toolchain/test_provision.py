@@ -11,6 +11,7 @@ from labkit.settings import Settings
 from labkit.toolchain import _loader as loader
 from labkit.toolchain import _provision as provision
 from labkit.toolchain import find_loader, find_toolchain, install_toolchain
+from labkit.toolchain._apt import Apt
 
 from .stubs import World, build, write_program
 
@@ -193,6 +194,22 @@ def test_a_second_process_waits_and_then_finds_everything_done(world: World, set
     second.join(30)
     assert not second.is_alive()
     assert find_toolchain(settings).kernel.is_file()
+
+
+def test_a_kernel_is_found_by_what_its_packages_depend_on(world: World, tmp_path: Path) -> None:
+    # Debian 14: the image package brings no kernel any more, a package that it depends on does.
+    release = "7.2.12+deb14-cloud-amd64"
+    write_program(
+        world.bin / "apt-cache",
+        "for name; do :; done\ncase $name in "
+        f'linux-image-cloud-amd64) echo "Depends: linux-base-cloud-amd64 (= 7.2.12-1), linux-image-{release} '
+        '(= 7.2.12-1)";; '
+        f'linux-image-{release}) echo "Pre-Depends: linux-base (>= 4.17~)"; echo "Depends: dracut | '
+        f"initramfs-tools (>= 0.120), linux-binary-{release} (= 7.2.12-1), linux-modules-{release} "
+        '(= 7.2.12-1)";; esac',
+    )
+    found = Apt(tmp_path, lambda text: None).kernel_packages(("linux-image-cloud-amd64",))
+    assert set(found) == {f"linux-{part}-{release}" for part in ("image", "binary", "modules")}
 
 
 def test_the_loader_comes_from_this_systems_release_where_that_is_new_enough(

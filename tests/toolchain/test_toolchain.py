@@ -113,10 +113,23 @@ def test_swtpm_and_its_setup_never_come_from_different_places(
 
 def test_what_is_missing_is_named_with_a_remedy(settings: Settings) -> None:
     found = toolchain_inventory(settings)
-    assert len(found.missing) == 5
+    assert len(found.missing) == 6
     assert found.lacks_loader
-    assert len(found.components) == 6
+    assert len(found.components) == 7
     assert "Missing: qemu" in str(found)
     assert found.to_dict()["complete"] is False
     with pytest.raises(MissingComponent, match=r"kernel, busybox missing\. Run `labkit setup`\."):
         find_toolchain(settings)
+
+
+def test_a_kernel_beside_its_modules_is_found(settings: Settings) -> None:
+    # Debian 14: linux-binary has usr/lib/modules/RELEASE/vmlinuz, and nothing in /boot.
+    tree = _tree(settings, "guest-9")
+    release = "7.2.12+deb14-cloud-amd64"
+    write_guest(tree, "6.1.0-9-cloud-amd64")
+    (tree / "boot/vmlinuz-6.1.0-9-cloud-amd64").unlink()
+    (tree / "usr/lib/modules" / release).mkdir(parents=True)
+    (tree / "usr/lib/modules" / release / "vmlinuz").write_bytes(b"MZ")
+    write_program(tree / "usr/bin/busybox")
+    kernel = next(part for part in toolchain_inventory(settings).components if part.name == "kernel")
+    assert kernel.path == tree / "usr/lib/modules" / release / "vmlinuz"

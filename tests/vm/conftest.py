@@ -16,7 +16,7 @@ from labkit.vm import boot as boot_vm
 @pytest.fixture(scope="session")
 def spec(toolchain: Toolchain, vm_settings: Settings) -> BootSpec:
     """labkit's own guest on the distribution's firmware."""
-    initrd = build_initramfs(toolchain.busybox, vm_settings.cache_dir / "guest")
+    initrd = build_initramfs(toolchain.busybox, vm_settings.cache_dir / "guest", toolchain.bash)
     return BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, memory=256)
 
 

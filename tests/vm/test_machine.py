@@ -188,6 +188,44 @@ def test_running_machines_are_listed_and_can_be_stopped(guest: VirtualMachine, v
     assert running(vm_settings) == []
 
 
+def test_a_killed_guard_leaves_nothing_either(guest: VirtualMachine) -> None:
+    for pid in guards_of(guest.run_dir):
+        os.kill(pid, signal.SIGKILL)
+    guest.close()
+    assert processes_of(guest.run_dir) == []
+    assert not (guest.run_dir / "work").exists()
+
+
+def guards_of(run_dir: Path) -> list[int]:
+    return [
+        int(folder.name)
+        for folder in Path("/proc").glob("[0-9]*")
+        if b"labkit-guard" in (words := read_or_nothing(folder / "cmdline"))
+        and run_dir.name.encode() in words
+    ]
+
+
+def test_nothing_outlives_an_owner_that_is_killed_after_one_of_its_guards(
+    vm_environment: dict[str, str], spec: BootSpec
+) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", BOOT_AND_WAIT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=vm_environment,
+    )
+    assert owner.stdout is not None
+    run_dir = Path(owner.stdout.readline().decode().strip())
+    watched = wait_for_guard(run_dir)
+    os.kill(guards_of(run_dir)[0], signal.SIGKILL)
+    owner.kill()
+    owner.communicate(timeout=30)
+    assert watched.wait(30)
+    assert processes_of(run_dir) == []
+    assert not (run_dir / "work").exists()
+
+
 BOOT_AND_WAIT = """
 import sys
 from labkit.platforms import BootRequest, choose_platform
@@ -212,7 +250,7 @@ def test_nothing_outlives_an_owner_that_is_killed(
     assert owner.stdout is not None
     run_dir = Path(owner.stdout.readline().decode().strip())
     guards = [word for word in processes_of(run_dir) if word == "sh"]
-    assert guards == ["sh"]
+    assert guards == ["sh", "sh"]
     watched = wait_for_guard(run_dir)
     owner.send_signal(number)
     owner.communicate(timeout=30)

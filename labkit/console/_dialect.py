@@ -1,0 +1,222 @@
+"""What is typed to a shell, and why a cell cannot take it away: assignments, expansions and its prompt.
+
+Names of commands can be taken: by aliases and functions, from busybox 1.37 on even those of special
+built-ins, in bash all of them but for its POSIX mode. Assignments and expansions cannot. So the shell reports
+in its prompt, which is expanded and never looked up, and a command's own text ends with an assignment: the
+proof of its end, and its status. The one name that is needed, ``eval``, is never believed: where the proof is
+missing, the shell has to fail on purpose before its word is taken.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from dataclasses import dataclass, field
+
+TERMINAL = b"sane -echo -onlcr -icrnl -ixon noflsh susp undef quit undef"
+"""How the terminal has to be, in the words of stty(1)."""
+
+_ASIDE = "builtin command exec printf set stty trap unset"
+"""Commands that are typed besides ``eval`` and ``exit``, where something is to be repaired."""
+
+_DEFINED = re.compile(r"(?:^|[\s;&|({])(?:function\s+(\w+)|(\w+)\s*\(\s*\))")
+_ENDS = re.compile(r"exit|exec|logout|return|kill|\bset\b|source|eval|suspend|trap|[`$.(]|[A-Z]")
+_TRACES = re.compile(r"\bset\b[^\n;]*\s-[a-zA-Z]*[vx]|\bset\b[^\n;]*\b(?:verbose|xtrace)\b")
+# By its text, or by that of a file that it reads: `activate` of a Python environment sets a prompt.
+_MAY_PROMPT = re.compile(
+    r"\bPS[0-4]\b|\bPROMPT_COMMAND\b|\bDEBUG\b|\bstty\b|\bsource\b|\beval\b|(?:^|[\s;&|({])\.\s"
+)
+_PROMPTS = re.compile(r"\bPS[0-4]\b|\bPROMPT_COMMAND\b")
+_DOCUMENT = re.compile(r"<<(-?)[ \t]*(?=([^\n]*))")
+_DELIMITER = re.compile(r"(\\?)(['\"]?)([A-Za-z0-9_.]+)\2(?=[\s;&|()<>]|\Z)")
+
+
+def _names() -> tuple[bytes, ...]:
+    letters = secrets.SystemRandom().sample(string.ascii_letters, 5)
+    return tuple(b"_LK" + letter.encode() for letter in letters)
+
+
+@dataclass
+class Dialect:
+    """The lines for one shell. bash: it is bash; guarded: a cell has redefined what these lines rest on.
+
+    loud: the shell writes its prompt to standard error. lone: no other shell follows this one.
+    muted: the prompt cannot be changed, and the shell's own output goes nowhere.
+    """
+
+    bash: bool = False
+    guarded: bool = False
+    loud: bool = False
+    lone: bool = False
+    muted: bool = False
+    # Chosen at random, so that no cell makes them readonly by chance; the shell shows them to nobody.
+    _variables: tuple[bytes, ...] = field(default_factory=_names)
+
+    @property
+    def _record(self) -> bytes:
+        number, end, _, reply, _ = self._variables
+        return b":".join(b"${%s-}" % name for name in (number, end, reply, b"LABKIT_ENDED"))
+
+    @property
+    def _prompt(self) -> bytes:
+        *_, prompt = self._variables
+        return prompt + rb"='\036>" + self._record + rb"\037' PS1=$" + prompt
+
+    @property
+    def _printed(self) -> bytes:
+        """The record by a built-in, where the prompt cannot be had; as sure as that can be made."""
+        printf = b"\\command printf '\\36<%s\\37' \"" + self._record + b'"'
+        unset = b"\\unset -f command printf 2>/dev/null;"
+        if self.bash:
+            unset = b"POSIXLY_CORRECT=;" + unset + b"\\unset POSIXLY_CORRECT;"
+        return b"{ " + unset + printf + b";}" + (b" >/dev/tty" if self.muted else b"")
+
+    def setup(self) -> bytes:
+        """Makes a fresh shell report in its prompt, and stay where its input seems to end."""
+        end = self._variables[1]
+        errors = b"&1" if self.loud else b"/dev/null"
+        # Bash always writes its prompt to standard error, busybox from 1.37 on. History expansion changes
+        # what is typed, and a line editor echoes it.
+        lines = (
+            b"PS2= LABKIT_ENDED= %s=0:${BASH_VERSION:+1} " % end + self._prompt,
+            b"case ${BASH_VERSION-} in ?*)\\exec 2>&1;\\set +H +o history +o emacs +o vi;;"
+            b"*)\\exec 2>%s;;esac" % errors,
+            b"\\set -o ignoreeof",
+            # No shell follows that could tell how this one ended: it says so itself.
+            *((b"\\trap '\\command printf \"\\036x$?\\037\"' EXIT",) if self.lone else ()),
+        )
+        return b";".join(lines)
+
+    def begin(self, number: int) -> bytes:
+        """Sets the number; the prompt behind it is a sign of life."""
+        return b"%s=%d" % (self._variables[0], number)
+
+    def alive(self, number: int) -> bytes:
+        """The line before a command: a shell that reads its terminal prompts at once."""
+        return self.begin(number) + b" %s=\n" % self._variables[3]
+
+    def _kept(self, number: int) -> bytes:
+        status = self._variables[2]
+        return b"case ${%s-} in %d:*);;*)%s=%d:$?;;esac" % (status, number, status, number)
+
+    def ping(self, number: int) -> bytes:
+        """Puts the prompt back; where that cannot be, the record is printed. Keeps the status from before."""
+        printed = b'case ${PS1-} in "$%s");;*)' % self._variables[4] + self._printed + b";;esac"
+        return self._kept(number) + b"\n" + self._prompt + b"\n" + printed + b"\n"
+
+    def question(self, nonce: bytes) -> bytes:
+        """Asks for the status, by assignments alone: the next prompt is the answer."""
+        return b"%s=$?:$-:%s\n" % (self._variables[3], nonce)
+
+    def late_question(self, number: int, nonce: bytes) -> bytes:
+        """The same behind a ping."""
+        _, _, status, reply, _ = self._variables
+        return self._kept(number) + b";%s=${%s#*:}:$-:%s\n" % (reply, status, nonce)
+
+    def insistent_question(self, number: int, nonce: bytes) -> bytes:
+        """The same where no prompt answers: the record is printed."""
+        return self.late_question(number, nonce) + self._printed + b"\n"
+
+    def mute(self) -> bytes:
+        """The shell's own output goes nowhere: a prompt that cannot be changed is not seen any more."""
+        return b"\\exec >/dev/null 2>&1"
+
+    def head(self, number: int, status: int, traced: bytes = b"") -> tuple[bytes, bytes]:
+        """What comes before a command, on its line and as the first line of its text: ``$?`` as it was.
+
+        traced: the options to switch on again that show what is typed.
+        """
+        before = b"\\set -" + traced + b"\n" if traced else b""
+        if self.guarded and self.bash:
+            before = b"\\unset POSIXLY_CORRECT\n" + before
+        if not status:
+            return b"", before
+        leave = b"\\command exit" if self.guarded else b"\\exit"
+        leave = b"POSIXLY_CORRECT=;\\exit" if self.bash else leave
+        restore = b"(%s %d)>/dev/null 2>&1&&%s" % (leave, status, self.begin(number))
+        return (b"", before + restore + b"\n") if before else (restore + b";", b"")
+
+    def tail(self, number: int, command: str) -> bytes:
+        """The last line of a command's text: the proof of its end."""
+        proof = b"%s=%d:$?" % (self._variables[1], number)
+        if not _MAY_PROMPT.search(command):
+            return b"\n" + proof
+        restore = b"PS1=$" + self._variables[4] + (b" PS0= PROMPT_COMMAND=()" if self.bash else b"")
+        between = b"\\trap - DEBUG;" if self.bash and "DEBUG" in command else b""
+        between += b"\\command printf '\\36.\\37';" if _PROMPTS.search(command) else b""
+        if "stty" in command:
+            between += b"{ \\command stty %s </dev/tty;} 2>/dev/null;" % TERMINAL
+        return b"\n{ %s;} 2>|/dev/null;%s{ %s;} 2>|/dev/null" % (proof, between, restore)
+
+    def evaluate(self, words: bytes, redirections: bytes) -> bytes:
+        """The line that runs a text. ``words``: the text as one word of the shell."""
+        if self.guarded and self.bash:
+            return b"POSIXLY_CORRECT=;\\eval " + words + redirections
+        if self.guarded:
+            return b"\\command eval " + words + redirections
+        return b"\\eval " + words + redirections
+
+    def after(self, command: str) -> bool:
+        """Choose the guarded forms behind a command that defines what the plain ones need; repair or not."""
+        functions = defined(command)
+        self.guarded |= bool(functions & {"eval", "exit"})
+        return self.guarded and not self.bash and "command" in functions
+
+    def repair(self) -> bytes:
+        """Takes away what stands in the way, where that can be done."""
+        names = f"{_ASIDE} eval exit".encode()
+        if self.bash:
+            return b"POSIXLY_CORRECT=;\\unset -f " + names + b";\\unset POSIXLY_CORRECT"
+        return b"\\unset -f " + names
+
+    def traces(self, data: bytes) -> bool:
+        """A line shows what is typed here: an echo, or a trace of the shell."""
+        return any(name in data for name in self._variables) or b"LABKIT_ENDED" in data
+
+    def part(self, text: bytes, more: bool) -> bytes:
+        """Keeps a part of a text that is too long for one line."""
+        name = self._variables[4] + b"t"
+        return name + b"=" + (b'"$%s"' % name if more else b"") + text
+
+    @property
+    def parts(self) -> bytes:
+        """The text that was kept, as one word, and without leaving it there."""
+        name = self._variables[4] + b"t"
+        return b'"%s=;$%s"' % (name, name)
+
+
+def defined(command: str) -> set[str]:
+    """The functions that a command defines, as far as its text shows."""
+    return {first or second for first, second in _DEFINED.findall(command)}
+
+
+def may_end_shell(command: str) -> bool:
+    """The text has something by which a shell could end."""
+    return _ENDS.search(command) is not None
+
+
+def may_trace(command: str) -> bool:
+    """A command that may make the shell show what is typed."""
+    return _TRACES.search(command) is not None
+
+
+def open_documents(command: str) -> list[str] | None:
+    """Delimiters of here-documents that the text never ends; None where the text alone does not tell.
+
+    A ``<<`` in a comment, a quoted word or arithmetic looks like a here-document: the shell has to say.
+    """
+    rest = command.replace("<<<", "   ")
+    if "<<" not in rest:
+        return []
+    missing: list[str] = []
+    for found in _DOCUMENT.finditer(rest):
+        delimiter = _DELIMITER.match(found[2])
+        if delimiter is None:
+            return None
+        following = rest[found.end() :].split("\n")[1:]
+        if found[1]:
+            following = [line.lstrip("\t") for line in following]
+        if delimiter[3] not in following:
+            missing.append(delimiter[3])
+    return missing
