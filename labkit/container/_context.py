@@ -14,25 +14,25 @@ _LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class EngineAddress:
     """An address to try. why: who named it, in a clause; without an address, what is wrong with that."""
 
     address: str | None
     why: str = ""
 
 
-def addresses(environ: Mapping[str, str]) -> list[Place]:
+def addresses(environ: Mapping[str, str]) -> list[EngineAddress]:
     """The addresses to try, in order; one that somebody named is the only one."""
     if named := environ.get("DOCKER_HOST"):
-        return [Place(named, f"DOCKER_HOST is {named}")]
+        return [EngineAddress(named, f"DOCKER_HOST is {named}")]
     if context := _context(environ):
         return [context]
     own = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     sockets = ("/var/run/docker.sock", f"{own}/docker.sock", f"{own}/podman/podman.sock")
-    return [Place(f"unix://{path}") for path in (*sockets, "/run/podman/podman.sock")]
+    return [EngineAddress(f"unix://{path}") for path in (*sockets, "/run/podman/podman.sock")]
 
 
-def _context(environ: Mapping[str, str]) -> Place | None:
+def _context(environ: Mapping[str, str]) -> EngineAddress | None:
     """The Docker context in force (docs.docker.com, ``docker context``); None for the default one."""
     folder = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
     name = environ.get("DOCKER_CONTEXT") or _document(folder / "config.json").get("currentContext")
@@ -44,8 +44,8 @@ def _context(environ: Mapping[str, str]) -> Place | None:
     try:
         address = _document(meta)["Endpoints"]["docker"]["Host"]
     except (KeyError, TypeError):
-        return Place(None, f"{told}, and there is no such context")
-    return Place(str(address), f"{told}, at {address}")
+        return EngineAddress(None, f"{told}, and there is no such context")
+    return EngineAddress(str(address), f"{told}, at {address}")
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def test_check_shows_what_is_missing_and_changes_nothing(tmp_path: Path) -> None
     result = CliRunner().invoke(labkit, ["setup", "--check"])
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1] == (
-        "Missing: qemu, firmware, swtpm, kernel, busybox. Run `labkit setup`."
+        "Missing: qemu, firmware, swtpm, kernel, busybox, bash. Run `labkit setup`."
     )
     assert not (tmp_path / "cache").exists()
 
@@ -33,7 +33,7 @@ def test_setup_prints_one_json_document_and_tells_progress_elsewhere() -> None:
     document = json.loads(result.stdout)
     assert document["complete"] is True
     names = [part["name"] for part in document["components"]]
-    assert names == ["qemu", "firmware", "swtpm", "kernel", "busybox", "loader"]
+    assert names == ["qemu", "firmware", "swtpm", "kernel", "busybox", "bash", "loader"]
     assert "fetching the package lists" in result.stderr
     assert CliRunner().invoke(labkit, ["setup", "--check"]).exit_code == 0
 

@@ -105,7 +105,7 @@ def test_the_measurement_shows_its_values() -> None:
         assert value.hex() in str(result)
         assert value.hex() in result._repr_html_()
     assert "<x>" not in result._repr_html_()
-    assert "<th>into MRTD</th>" in result._repr_html_()
+    assert "into MRTD</th>" in result._repr_html_()
     assert "hex map" in result._repr_html_()
 
 
