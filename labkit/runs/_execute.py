@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from labkit.runs._guard import die_with_parent
+from labkit.runs._prctl import die_with_parent
 
 TDVM_KERNEL = "tdvm"
 _ERROR_MARKER = "papermill-error-cell-tag"

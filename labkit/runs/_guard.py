@@ -12,7 +12,6 @@ JSON list.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -21,9 +20,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-# <linux/prctl.h>
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+from labkit.runs._prctl import adopt_orphans, die_with_parent
 
 GRACE = 3.0
 """Seconds that left-over processes have between SIGTERM and SIGKILL."""
@@ -34,8 +31,8 @@ def main(argv: list[str]) -> int:
     parent, words = int(argv[0]), argv[1:]
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    adopt_orphans()
+    die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:
         return 143
     try:
@@ -58,19 +55,8 @@ def main(argv: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def die_with_parent() -> None:
-    """End this process when its parent does, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
-
-
-def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def _end_children() -> list[str]:
