@@ -62,7 +62,7 @@ def test_a_firmware_of_the_users_own_is_booted_and_measured(platform: EmulatedPl
 def test_every_face_of_a_result_is_stamped(platform: EmulatedPlatform) -> None:
     with platform.boot(BootRequest(memory=MIB)) as tdvm:
         assert tdvm.trust is Trust.NONE
-        assert tdvm.headline.startswith("[EMULATED] platform emulated, trust none: a test asked for it; tcg")
+        assert tdvm.headline.startswith("[EMULATED] platform emulated, trust none: a test asked for it; ")
         assert "EMULATED" in tdvm._repr_html_()
         assert "EMULATED" in str(tdvm)
 
