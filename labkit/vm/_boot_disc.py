@@ -43,7 +43,8 @@ def loader_image(loader: Loader, settings: Settings) -> bytes:
     Raises:
         MissingComponent: it cannot be made.
     """
-    path = settings.cache_dir / "discs" / f"{loader.tree.name}.efi"
+    modules = hashlib.sha256(" ".join(_MODULES).encode()).hexdigest()[:8]
+    path = settings.cache_dir / "discs" / f"{loader.tree.name}-{modules}.efi"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:

@@ -91,27 +91,6 @@ def test_one_run_a_tree_and_its_logs_are_its_own(flow: Flow, engine: Engine, tmp
     assert not (Path(third.result["run_dir"]) / "qemu.log").exists()
 
 
-def test_two_qemus_on_one_disk_are_recognized(flow: Flow, engine: Engine, tmp_path: Path) -> None:
-    """Somebody starts the documented container by hand, beside labkit's run."""
-    tree = contract_tree(tmp_path, "0.18.1")
-    client = connect(engine)
-    host = client.api.create_host_config(binds=[f"{tree}:/root/asterinas"], network_mode="none")
-    words = ["make", "run_kernel", "ENABLE_KVM=0", "BOOT_METHOD=qemu-direct", "CONTRACT_FAULT=hang"]
-    made = client.api.create_container(
-        flow.image, words, host_config=host, working_dir="/root/asterinas", tty=True, stdin_open=True
-    )
-    try:
-        client.api.start(made)
-        for line in client.api.logs(made, stream=True, follow=True):
-            if b"Forwarded QEMU guest port" in line:
-                break
-        ran = flow(*QUICK, "--source", str(tree))
-    finally:
-        client.api.remove_container(made, force=True)
-        client.close()
-    assert (ran.status, ran.result["failure"]) == (1, "disk-locked"), ran.stdout
-
-
 def test_a_td_by_a_variable_is_refused_before_anything_starts(flow: Flow) -> None:
     ran = flow(*QUICK, "--make", "INTEL_TDX=1")
     assert ran.status == 69
