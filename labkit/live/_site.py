@@ -32,8 +32,6 @@ MARK = "browser"
 """The key of a notebook's ``labkit`` metadata that says: this chapter needs no machine."""
 
 TOOLS = (
-    ("verify", "A kernel log of a host", "What labkit verify --kernel-log says of dmesg or journalctl -k."),
-    ("facts", "Saved facts of a host", "What labkit verify --from says of a file made with --save."),
     ("measure", "A firmware image", "The TDVF sections and MRTD, as labkit measure shows them."),
     (
         "eventlog",

@@ -9,6 +9,11 @@ const TAGS = ["a", "abbr", "b", "br", "caption", "code", "dd", "del", "details",
   "th", "thead", "tr", "ul", "svg", "g", "path", "rect", "circle", "line", "polyline", "polygon", "text", "tspan", "title", "desc", "defs"];
 const CLEAN = { ALLOWED_TAGS: TAGS, ALLOW_DATA_ATTR: false, ADD_ATTR: ["open"], FORBID_ATTR: ["id", "name", "href", "xlink:href"], ALLOW_ARIA_ATTR: true };
 
+// What a style fetches is taken out; the content policy would refuse it as well.
+DOMPurify.addHook("afterSanitizeAttributes", (node) => {
+  if (/url\s*\(|image-set|\\/i.test(node.getAttribute?.("style") ?? "")) node.removeAttribute("style");
+});
+
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [word, value] of Object.entries(attributes)) {

@@ -1,8 +1,6 @@
 // Drop a file on one of labkit's tools; it is read here and sent nowhere.
 const base = new URL(".", import.meta.url);
 const TOOLS = {
-  verify: ["verify", "--kernel-log", "FILE", "--json"],
-  facts: ["verify", "--from", "FILE", "--json"],
   measure: ["measure", "FILE", "--json"],
   eventlog: ["eventlog", "FILE", "--json"],
   quote: ["quote", "inspect", "FILE", "--json"],
