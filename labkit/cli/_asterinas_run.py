@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from labkit.container import ContainerRun
 
 _TWICE = 1.0
-_SECONDS = click.FloatRange(min=0, max=30 * 86400, min_open=True)
+
+
+class _Seconds(click.FloatRange):
+    """A time that ends; NaN, which compares with nothing, passes every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+_SECONDS = _Seconds(min=0, max=30 * 86400, min_open=True)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 

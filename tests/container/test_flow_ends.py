@@ -103,7 +103,7 @@ def test_a_tree_of_another_version_is_refused(flow: Flow, tmp_path: Path) -> Non
     assert "--profile 0.9.0" in ran.stderr
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "soon"])
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
 def test_a_timeout_that_is_none_is_refused(flow: Flow, seconds: str) -> None:
     ran = flow(*QUICK, "--timeout", seconds)
     assert ran.status == 64
