@@ -148,7 +148,8 @@ class ClassGrades:
 def _cell(value: object) -> object:
     """Spreadsheets take text that begins like this for a formula."""
     text = str(value)
-    return f"'{text}" if text[:1] in "=+-@\t\r" and not isinstance(value, int) else value
+    formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{text}" if formula and not isinstance(value, int) else value
 
 
 def _xml(text: str) -> str:

@@ -91,13 +91,13 @@ def run(page: Any, code: str) -> Any:
 
 
 def test_the_kernel_is_chosen_in_the_launcher_and_shows_its_boot(page: Any) -> None:
-    card = page.locator('.jp-LauncherCard[data-category="Notebook"]', has_text="TDVM shell")
+    card = page.locator('.jp-LauncherCard[data-category="Notebook"][title="TDVM shell"]')
     card.wait_for()
     picture(page, "launcher")
     card.click()
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     # JupyterLab drops what is run before it has a kernel.
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+    page.get_by_text("TDVM shell | Idle").wait_for()
     output = run(page, "uname -a")
     # A line of progress while the TDVM boots, or the timeline where it has come up meanwhile.
     output.get_by_text("firmware").first.wait_for()
