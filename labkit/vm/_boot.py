@@ -28,7 +28,7 @@ _KEPT = 6
 _ROOM = 400 << 20
 """How many snapshots are kept, and bytes that they may take; one of a 512 MiB guest takes about 120 MB."""
 
-_FORMAT = 3
+_FORMAT = 4
 
 NOT_RESEEDED = (
     "This guest goes on with the randomness and the clock of its snapshot; --cold boots it from power-on."
@@ -57,7 +57,7 @@ def boot(
     """
     check_memory(spec.memory, running(settings))
     store = None if cold else _Store(settings.cache_dir / "snapshots", _key(spec, accelerator, toolchain))
-    if store is not None and (saved := store.find()):
+    if store is not None and (saved := store.find(spec.memory << 20)):
         try:
             return resume(spec, accelerator, toolchain, settings, saved, on_progress)
         except BootFailed as error:
@@ -127,7 +127,7 @@ def _make_unique(machine: VirtualMachine) -> None:
 
 def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain) -> str:
     """Everything that went into a boot: contents of files, versions of programs, the command line."""
-    wires = Sockets(0, 0, 0, tpm=0 if spec.tpm else None)
+    wires = Sockets(0, 0, 0, tpm=0 if spec.tpm else None, memory=0)
     firmware = [spec.firmware.code, spec.firmware.vars] if spec.firmware else []
     parts = {
         "format": _FORMAT,
@@ -151,13 +151,20 @@ class _Store:
         self._parent = parent
         self._folder = parent / key
 
-    def find(self) -> Snapshot | None:
-        """The snapshot, if there is one; finding it keeps it from being forgotten soon."""
+    def find(self, size: int) -> Snapshot | None:
+        """The snapshot, if there is one; finding it keeps it from being forgotten soon.
+
+        size: bytes of memory that it must have.
+        """
         try:
             os.utime(self._folder)
         except OSError:
             return None
-        return _files(self._folder)
+        found = _files(self._folder)
+        if found.ram.exists() and found.ram.stat().st_size == size:
+            return found
+        self.forget()
+        return None
 
     def save(self, machine: VirtualMachine) -> None:
         """Save a machine; where another process was quicker, its snapshot stays."""
@@ -183,7 +190,7 @@ class _Store:
         half_made = [path for path in folders if path.name.startswith(".") and not _owner_lives(path)]
         whole = [path for path in folders if not path.name.startswith(".")]
         # Room is left for the one that is coming, as large as the others.
-        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in whole}
+        sizes = {path: sum(file.stat().st_blocks * 512 for file in path.iterdir()) for path in whole}
         while whole and (len(whole) >= _KEPT or sum(sizes[p] for p in whole) > _ROOM * (_KEPT - 1) // _KEPT):
             half_made.append(whole.pop(0))
         for path in half_made:

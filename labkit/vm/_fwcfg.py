@@ -58,9 +58,9 @@ def fw_cfg_files(spec: BootSpec, toolchain: Toolchain, names: Sequence[str]) -> 
 def _end(machine: Launched, guard: Guard) -> None:
     guard.release()
     machine.reap()
-    for end in (machine.boot_log, machine.shell, machine.control, machine.tpm_control):
-        if end is not None:
-            end.close()
+    machine.close()
+    for end in (machine.boot_log, machine.shell, machine.control):
+        end.close()
 
 
 def _read(test: _Test, names: Sequence[str]) -> tuple[bytes, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from labkit.errors import VmError
 from labkit.vm._qmp import Qmp
 
 _PIECE = 64 << 20
+_BLOCK = 16 << 10
 _LOW_LIMIT, _LOW_END = 0xB000_0000, 0x8000_0000
 
 
@@ -18,6 +22,37 @@ def low_memory(memory: int) -> int:
     Source: QEMU ``hw/i386/pc_q35.c``: all of it, or 2 GiB if it is 2.75 GiB or more.
     """
     return _LOW_END if memory >= _LOW_LIMIT else memory
+
+
+def copy_memory(memory: int, target: Path) -> None:
+    """Copy the file that is a guest's memory; what is zero there takes no space in the copy.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    size = os.fstat(memory).st_size
+    # A new file each time: a machine may still have the memory of an older one mapped.
+    target.unlink(missing_ok=True)
+    with mmap.mmap(memory, size, access=mmap.ACCESS_READ) as source, target.open("wb") as file:
+        target.chmod(0o600)
+        file.truncate(size)
+        zeros = bytes(_BLOCK)
+        for start in _touched(memory, size):
+            if (block := source[start : start + _BLOCK]) != zeros:
+                file.seek(start)
+                file.write(block)
+
+
+def _touched(memory: int, size: int) -> Iterator[int]:
+    """Where the blocks begin that were ever written (lseek(2), SEEK_DATA)."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(memory, end, os.SEEK_DATA)
+        except OSError:
+            return
+        end = os.lseek(memory, start, os.SEEK_HOLE)
+        yield from range(max(start, 0) // _BLOCK * _BLOCK, end, _BLOCK)
 
 
 class GuestMemory:

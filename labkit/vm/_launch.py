@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -21,10 +22,18 @@ from labkit.vm._vtpm import Spawn
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A saved machine: its memory and devices, and its copy of the firmware's variables."""
+    """A saved machine: its state, and its copy of the firmware's variables.
+
+    memory: QEMU's own format: the devices, and the guest's memory where there is no ``ram``.
+    """
 
     memory: Path
     variables: Path
+
+    @property
+    def ram(self) -> Path:
+        """The guest's memory, which every machine that resumes maps; not of one that was resumed itself."""
+        return self.memory.with_name(f"{self.memory.name}.ram")
 
     @property
     def log(self) -> Path:
@@ -37,6 +46,7 @@ class Launched:
     """A QEMU that has been started, and our ends of its wires.
 
     tpm_control: a second descriptor of QEMU's end of the vTPM's control connection.
+    memory: the file that is the guest's whole memory, where it shares that with no other machine.
     """
 
     argv: tuple[str, ...]
@@ -47,12 +57,20 @@ class Launched:
     control: socket.socket
     variables: Path
     tpm_control: socket.socket | None = None
+    memory: int | None = None
 
     def reap(self) -> None:
         """Wait for the processes to end."""
         self.qemu.wait()
         if self.swtpm is not None:
             self.swtpm.wait()
+
+    def close(self) -> None:
+        """Close what only the machine's life needed."""
+        if self.tpm_control is not None:
+            self.tpm_control.close()
+        if self.memory is not None:
+            os.close(self.memory)
 
 
 def launch(
@@ -82,25 +100,42 @@ def launch(
             if spec.tpm
             else (None, None)
         )
+        memory = None if spec.td or test is not None else _memory(ours, resume)
+        private = resume is not None and resume.ram.exists()
         wires = Sockets(
             boot_log=boot_log[1].fileno(),
             shell=shell[1].fileno(),
             control=control[1].fileno(),
             tpm=theirs.enter_context(tpm).fileno() if tpm else None,
             test=test,
+            memory=memory,
+            private=private,
         )
         resuming = resume is not None
         arguments = qemu_arguments(spec, accel, wires, variables, name=run_dir.name, resume=resuming)
         argv = toolchain.qemu.argv(*arguments)
         qemu = _spawn(toolchain.qemu, arguments, wires.numbers(), run_dir / "qemu.log", guard)
         tpm_control = tpm.dup() if tpm else None
+        if private and memory is not None:
+            os.close(memory)
+            memory = None
         ours.pop_all()
-    return Launched(argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables, tpm_control)
+    return Launched(argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables, tpm_control, memory)
 
 
 def copy_of_vtpm(toolchain: Toolchain, guard: Guard) -> Spawn:
     """How a second swtpm is started in the group of a machine's own."""
     return lambda arguments, descriptors, log: _spawn(toolchain.swtpm, arguments, descriptors, log, guard)
+
+
+def _memory(ours: contextlib.ExitStack, resume: Snapshot | None) -> int:
+    """The file that a machine has as its memory: that of its snapshot, or an empty one without a name."""
+    if resume is not None and resume.ram.exists():
+        memory = os.open(resume.ram, os.O_RDWR | os.O_CLOEXEC)
+    else:
+        memory = os.memfd_create("labkit-memory")
+    ours.callback(os.close, memory)
+    return memory
 
 
 def _pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:

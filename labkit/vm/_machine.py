@@ -21,7 +21,7 @@ from labkit.settings import Settings
 from labkit.show import clean
 from labkit.toolchain import Toolchain
 from labkit.vm._guard import Guard
-from labkit.vm._guest_memory import GuestMemory, low_memory
+from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._launch import Launched, Snapshot, copy_of_vtpm, launch
 from labkit.vm._qmp import Qmp
 from labkit.vm._rundir import RunDir, RunningVm
@@ -194,7 +194,7 @@ class VirtualMachine:
         """
         self._qmp.execute("stop")
         try:
-            self._store(snapshot.memory)
+            self._store(snapshot)
             if self._launched.variables.exists():
                 shutil.copyfile(self._launched.variables, snapshot.variables)
             if self.firmware_log:
@@ -246,8 +246,7 @@ class VirtualMachine:
         self._boot_log.join()
         self._shell.close()
         self._qmp.close()
-        if self._launched.tpm_control is not None:
-            self._launched.tpm_control.close()
+        self._launched.close()
         self.run.close()
 
     def __enter__(self) -> VirtualMachine:
@@ -259,6 +258,7 @@ class VirtualMachine:
         self.close()
 
     def _load(self, snapshot: Snapshot) -> None:
+        self._capabilities(apart=snapshot.ram.exists())
         with snapshot.memory.open("rb") as file:
             self._qmp.execute("migrate-incoming", {"uri": self._channel(file)})
         self._wait_migrated("The snapshot could not be read.")
@@ -267,11 +267,13 @@ class VirtualMachine:
         self._qmp.execute("cont")
         self._boot_log.begin("shell")
 
-    def _store(self, target: Path) -> None:
+    def _store(self, snapshot: Snapshot) -> None:
+        memory = self._launched.memory
+        self._capabilities(apart=memory is not None)
         # The default limit of 128 MiB/s would make this four times slower (QEMU qapi/migration.json).
         self._qmp.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40})
-        with target.open("wb") as file:
-            target.chmod(0o600)
+        with snapshot.memory.open("wb") as file:
+            snapshot.memory.chmod(0o600)
             self._qmp.execute("migrate", {"uri": self._channel(file)})
         self._wait_migrated("The snapshot could not be written.")
         # QEMU announces the end a moment before it may go on: until then it refuses `cont`, or, worse,
@@ -280,11 +282,19 @@ class VirtualMachine:
         while self._qmp.execute("query-status")["status"] != "postmigrate":
             if time.monotonic() > deadline:
                 raise VmError("QEMU did not finish the snapshot.", "Is the machine overloaded?")
+        if memory is None:
+            snapshot.ram.unlink(missing_ok=True)
+        else:
+            copy_memory(memory, snapshot.ram)
+
+    def _capabilities(self, *, apart: bool) -> None:
+        """Have migrations tell how far they are. apart: memory that is in a file is no part of them."""
+        wanted = {"events": True, "x-ignore-shared": apart}
+        states = [{"capability": name, "state": state} for name, state in wanted.items()]
+        self._qmp.execute("migrate-set-capabilities", {"capabilities": states})
 
     def _channel(self, file: BinaryIO) -> str:
-        """An open file, handed over, as QEMU's name for it; migration events are switched on besides."""
-        events = {"capability": "events", "state": True}
-        self._qmp.execute("migrate-set-capabilities", {"capabilities": [events]})
+        """An open file, handed over, as QEMU's name for it."""
         if self._qmp.version < _FILES_IN_SETS:
             self._qmp.execute("getfd", {"fdname": "snapshot"}, fd=file.fileno())
             return "fd:snapshot"

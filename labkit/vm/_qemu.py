@@ -13,6 +13,7 @@ from labkit.vm._spec import Accel, BootSpec, MachineConfig, Port
 class Sockets:
     """The file descriptors that QEMU inherits: one end each of a socket pair.
 
+    memory: the file that is the guest's memory; what a guest writes to a ``private`` one is its own alone.
     test: for QEMU's test protocol, in place of a guest that runs.
     """
 
@@ -21,10 +22,12 @@ class Sockets:
     control: int
     tpm: int | None = None
     test: int | None = None
+    memory: int | None = None
+    private: bool = False
 
     def numbers(self) -> list[int]:
         """Every descriptor that is in use."""
-        wires = (self.boot_log, self.shell, self.control, self.tpm, self.test)
+        wires = (self.boot_log, self.shell, self.control, self.tpm, self.test, self.memory)
         return [wire for wire in wires if wire is not None]
 
 
@@ -52,7 +55,9 @@ def qemu_arguments(
     board = spec.board
     argv = [
         *_head(name),
-        *("-machine", board.machine, "-accel", accel.value, "-cpu", board.cpu or _CPU[accel]),
+        *_memory(spec, wires),
+        *("-machine", board.machine if wires.memory is None else f"{board.machine},memory-backend=ram"),
+        *("-accel", accel.value, "-cpu", board.cpu or _CPU[accel]),
         *_ports(spec, wires),
     ]
     if spec.firmware is not None:
@@ -117,6 +122,15 @@ def _ports(spec: BootSpec, wires: Sockets) -> list[str]:
         *_socket("control", wires.control),
         *("-mon", "chardev=control,mode=control"),
     ]
+
+
+def _memory(spec: BootSpec, wires: Sockets) -> list[str]:
+    """Memory in a file: only of such does QEMU know that a snapshot of the devices is enough."""
+    if wires.memory is None:
+        return []
+    share = "off" if wires.private else "on"
+    file = f"mem-path=/proc/self/fd/{wires.memory},share={share}"
+    return ["-object", f"memory-backend-file,id=ram,size={spec.memory}M,{file}"]
 
 
 def _devices(board: MachineConfig) -> list[str]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -21,6 +21,7 @@ from labkit.errors import BootFailed, CommandTimeout, GuestGone
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.vm import BootSpec, VirtualMachine, boot, running, stop
+from labkit.vm._boot import _Store
 from labkit.vm._launch import Snapshot
 
 from .conftest import TCG
@@ -132,6 +133,41 @@ def test_a_resumed_guest_keeps_its_tpm(guest: VirtualMachine) -> None:
     pcr = guest.console.run(read, timeout=20).output.strip()
     assert re.fullmatch(r"[0-9A-F]{96}", pcr)
     assert pcr != "0" * 96
+
+
+def test_resumed_machines_share_the_memory_that_they_have_not_written(
+    spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, guest: VirtualMachine
+) -> None:
+    with boot(spec, TCG, toolchain, vm_settings)[0] as sibling:
+        assert guest.resumed or sibling.resumed
+        memory = shared_memory(sibling)
+        before = memory.read_bytes()
+        # What one writes, to its memory and its files, neither another nor the snapshot sees.
+        guest.console.run("dd if=/dev/urandom of=/tmp/mine bs=1M count=4 2>/dev/null", timeout=60)
+        assert sibling.console.run("ls /tmp", timeout=20).output == ""
+        assert memory.read_bytes() == before
+
+
+def shared_memory(machine: VirtualMachine) -> Path:
+    """The file that a resumed machine maps as its memory (proc(5), smaps)."""
+    smaps = Path(f"/proc/{machine._launched.qemu.pid}/smaps").read_text()
+    (found,) = set(re.findall(r"^\S+ rw-p .* (/\S+/memory\.ram)$", smaps, re.MULTILINE))
+    return Path(found)
+
+
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 1 << 20), Path.unlink])
+def test_a_snapshot_without_its_whole_memory_is_forgotten(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    store, folder = _Store(tmp_path, "key"), tmp_path / "key"
+    assert store.find(2 << 20) is None
+    folder.mkdir()
+    (folder / "memory.ram").touch()
+    os.truncate(folder / "memory.ram", 2 << 20)
+    assert store.find(2 << 20) is not None
+    damage(folder / "memory.ram")
+    assert store.find(2 << 20) is None
+    assert not folder.exists()
 
 
 def test_a_damaged_snapshot_is_replaced_by_a_boot_from_power_on(
