@@ -7,12 +7,15 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import StorageError
 
 NAME, DISPLAY_NAME = "tdvm", "TDVM shell"
+PROVISIONER = "labkit-private"
+"""The entry point in ``jupyter_client.kernel_provisioners`` that starts the kernel."""
 _ASTERINAS = "tdvm-asterinas", "TDVM shell (Asterinas)"
 
 
@@ -35,14 +38,23 @@ class Installed:
         return {"name": NAME, "display_name": DISPLAY_NAME, "path": str(self.path), "others": [other]}
 
 
-def kernelspec(display_name: str = DISPLAY_NAME, guest: str | None = None) -> dict[str, Any]:
-    """What ``kernel.json`` holds; it starts this very Python. ``guest``: as for ``labkit boot --guest``."""
+def kernelspec(
+    display_name: str = DISPLAY_NAME, guest: str | None = None, provisioned: bool = False
+) -> dict[str, Any]:
+    """What ``kernel.json`` holds; it starts this very Python. ``guest``: as for ``labkit boot --guest``.
+
+    provisioned: labkit's own provisioner starts it, which encrypts its sockets. A front end whose environment
+    has no labkit would not show such a kernel.
+    """
+    metadata: dict[str, Any] = {"supported_encryption": ["curve"]}
+    if provisioned:
+        metadata["kernel_provisioner"] = {"provisioner_name": PROVISIONER}
     return {
         "argv": [sys.executable, "-m", "labkit.kernel", "-f", "{connection_file}"],
         "display_name": display_name,
         "language": "bash",
         "interrupt_mode": "message",
-        "metadata": {"supported_encryption": ["curve"]},
+        "metadata": metadata,
         **({"env": {"LABKIT_GUEST": guest}} if guest else {}),
     }
 
@@ -54,8 +66,17 @@ def install(user: bool = False, prefix: str | None = None) -> Installed:
         StorageError: the folder cannot be written.
     """
     where = None if user else prefix or sys.prefix
-    own = _install(NAME, kernelspec(), user, where)
-    return Installed(own, _install(_ASTERINAS[0], kernelspec(_ASTERINAS[1], "asterinas"), user, where))
+    provisioned = where == sys.prefix and _registered()
+    specs = {
+        NAME: kernelspec(provisioned=provisioned),
+        _ASTERINAS[0]: kernelspec(_ASTERINAS[1], "asterinas", provisioned),
+    }
+    return Installed(*(_install(name, spec, user, where) for name, spec in specs.items()))
+
+
+def _registered() -> bool:
+    """Jupyter finds the provisioner in this environment: labkit was installed there with its entry points."""
+    return bool(entry_points(group="jupyter_client.kernel_provisioners", name=PROVISIONER))
 
 
 def _install(name: str, spec: dict[str, Any], user: bool, prefix: str | None) -> Path:

@@ -16,7 +16,8 @@ def lab_words(
     """The command that opens JupyterLab on ``folder``, and the environment that it needs.
 
     Its settings come from a folder of configuration beside this module: JupyterLab otherwise asks about news,
-    and mixes words of the notebook into what the guest's shell completes.
+    mixes words of the notebook into what the guest's shell completes, and lets every user of the machine read
+    what the kernels publish.
     """
     words = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
     first = folder / FIRST

@@ -105,6 +105,8 @@ def test_jupyterlab_opens_the_first_chapter_without_news_and_with_one_completer(
     assert other == "/other"
     settings = json.loads((Path(own) / "labconfig/default_setting_overrides.json").read_text())
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+    server = json.loads((Path(own) / "jupyter_server_config.json").read_text())
+    assert server == {"KernelManager": {"transport_encryption": "auto"}}
 
 
 def test_the_sanitize_file_is_the_one_that_the_tests_use() -> None:
