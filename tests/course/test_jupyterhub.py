@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,10 @@ pytestmark = [
 ]
 
 WORK = """
-import os, subprocess, sys
+import ipykernel, os, subprocess, sys
 from pathlib import Path
 from labkit import lab
+print("sockets encrypted", "curve_publickey" in ipykernel.get_connection_info())
 with lab.boot("emulated", memory=512) as tdvm:
     print(tdvm.run("echo inside $((6 * 7))").output.strip())
 home, me = Path.home(), os.environ["USER"]
@@ -55,9 +56,11 @@ print("processes of the other", len(others))
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Held together, so that no two are the same."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(server.getsockname()[1]) for server in servers]
 
 
 class Hub:
@@ -71,12 +74,16 @@ class Hub:
         return requests.request(verb, f"{self.url}{path}", headers=self.headers, timeout=30, **more)
 
     def start(self, student: str) -> None:
-        self.call("POST", f"/hub/api/users/{student}")
-        self.call("POST", f"/hub/api/users/{student}/server")
+        for path in (f"/hub/api/users/{student}", f"/hub/api/users/{student}/server"):
+            assert (done := self.call("POST", path)).ok, f"{path}: {done.status_code} {done.text[:500]}"
 
     def ready(self, student: str) -> bool:
-        found = self.call("GET", f"/hub/api/users/{student}").json()
-        return bool(found.get("servers", {}).get("", {}).get("ready"))
+        """The hub says so, and the proxy leads there: one is true a moment before the other."""
+        found = self.call("GET", f"/hub/api/users/{student}")
+        if not (found.ok and found.json().get("servers", {}).get("", {}).get("ready")):
+            return False
+        reply = self.call("GET", f"/user/{student}/api/kernels")
+        return reply.ok and "json" in reply.headers.get("Content-Type", "")
 
     async def run(self, student: str, code: str) -> str:
         """Run code in a kernel of a student's server, through the proxy; returns what it printed."""
@@ -115,7 +122,8 @@ class Hub:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Hub]:
-    url, token = f"http://127.0.0.1:{free_port()}", secrets.token_hex(16)
+    public, private, api = free_ports(3)
+    url, token = f"http://127.0.0.1:{public}", secrets.token_hex(16)
     names = {
         "LABKIT_HUB": str(folder / "hub"),
         "LABKIT_COURSE": str(folder / "course"),
@@ -126,8 +134,8 @@ def running(folder: Path) -> Iterator[Hub]:
         "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16),
     }
     ports = [
-        f"--JupyterHub.hub_port={free_port()}",
-        f"--ConfigurableHTTPProxy.api_url=http://127.0.0.1:{free_port()}",
+        f"--JupyterHub.hub_port={private}",
+        f"--ConfigurableHTTPProxy.api_url=http://127.0.0.1:{api}",
     ]
     with (folder / "hub.log").open("wb") as log:
         process = subprocess.Popen(
@@ -185,6 +193,7 @@ def test_two_students_boot_and_hand_in_and_see_nothing_of_each_other(tmp_path: P
     for student, text in zip(STUDENTS, said, strict=True):
         assert "inside 42" in text, text
         assert f"Work(mrtd, variant of {student})" in text
+        assert "sockets encrypted True" in text
         assert "submitted 0" in text
         assert f"students ['{student}']" in text
         assert f"inboxes ['{student}']" in text
