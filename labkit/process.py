@@ -1,18 +1,26 @@
-"""The one way labkit runs a short-lived program and waits for it; and a companion that outlives it."""
+"""The one way labkit runs a short-lived program and waits for it; and what outlives it to tidy up."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import MissingComponent
+
+# Removes a folder once its owner's end of the pipe is closed. What the owner had started may write there for
+# a moment longer.
+_REMOVE = """read -r _
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$1" ] || exit 0; rm -rf -- "$1"; sleep 1; done
+"""
 
 _LOOK = 0.1
 """Seconds between two looks at whether a program was cancelled."""
@@ -66,6 +74,21 @@ class Companion:
             self._process.kill()
             self._process.wait()
             return False
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str, where: Path | None = None) -> Iterator[Path]:
+    """A temporary folder that is gone with this process, killed or not.
+
+    where: the folder that it is made in, the system's own for temporary files by default.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where)).absolute()
+    companion = Companion(["sh", "-c", _REMOVE, "labkit-scratch", folder])
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        companion.release()
 
 
 def run(

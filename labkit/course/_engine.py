@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from labkit.course._grading import Graded, GradingJob, grade
 from labkit.errors import MissingComponent, StorageError
+from labkit.process import scratch_folder
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -136,15 +136,15 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
             yield client
         return
     with (
-        TemporaryDirectory(prefix="labkit-grade-") as scratch,
+        scratch_folder("labkit-grade-") as scratch,
         # A submission's memory is bounded in its sandbox; a worker need not be ended for it.
-        dask.config.set({"distributed.worker.memory.terminate": False, "temporary-directory": scratch}),
+        dask.config.set({"distributed.worker.memory.terminate": False, "temporary-directory": str(scratch)}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",
-            local_directory=scratch,
+            local_directory=str(scratch),
             silence_logs="CRITICAL",
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

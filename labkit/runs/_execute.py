@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from labkit.runs._prctl import die_with_parent
 
@@ -210,6 +210,11 @@ def _tags(cell: Any) -> list[str]:
     return list(cell.metadata.get("tags", ()))
 
 
+def open_log(path: Path) -> BinaryIO:
+    """Go on writing to a log that its owner alone can read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+
+
 def spare_iri_grammar() -> None:
     """Have jsonschema go without its grammar of IRIs: 3 s of every start, and no notebook holds one."""
     sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))
@@ -221,7 +226,7 @@ def main(argv: list[str]) -> int:
     # The guard above this process ends what it leaves; without one this process ends, and the kernel with it.
     die_with_parent()
     job = Job(**json.loads(Path(argv[0]).read_text()))
-    with Path(job.log).open("ab") as log:
+    with open_log(Path(job.log)) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     outcome = execute(job)

@@ -5,6 +5,7 @@ Called as ``python -m labkit.runs._guard PARENT ARGV…``, with the process id o
 A notebook's kernel leads its own session and may start daemons, so killing a process group does not
 reach them. This process is a *child subreaper* (prctl(2)): whatever loses its parent below it becomes
 its child and is found. It ends with the program, at SIGTERM, and when its own parent dies for any reason.
+It is two processes, one below the other, so that where one is killed the other still does this.
 The program's output goes to standard error; standard output gets the names of what had to be ended, as one
 JSON list.
 """
@@ -31,10 +32,32 @@ def main(argv: list[str]) -> int:
     parent, words = int(argv[0]), argv[1:]
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not _stand_by(parent):
+        return 143
+    first = os.getpid()
+    second = os.fork()
+    if second == 0:
+        return _run(words) if _stand_by(first) else 143
+    try:
+        status = os.waitstatus_to_exitcode(os.waitpid(second, 0)[1])
+    except SystemExit:
+        os.kill(second, signal.SIGTERM)
+        status = os.waitstatus_to_exitcode(os.waitpid(second, 0)[1])
+    names = _end_children()
+    if status < 0:
+        _tell(names)
+    return status if status >= 0 else 128 - status
+
+
+def _stand_by(parent: int) -> bool:
+    """Adopt orphans and end with the parent; whether it was still there."""
     adopt_orphans()
     die_with_parent(signal.SIGTERM)
-    if os.getppid() != parent:
-        return 143
+    return os.getppid() == parent
+
+
+def _run(words: list[str]) -> int:
+    """Run the program, and end what it leaves."""
     try:
         # Not `labkit.process`: its pipes would be held open by the very daemons that are to be ended.
         pid = os.posix_spawnp(
@@ -47,15 +70,18 @@ def main(argv: list[str]) -> int:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except SystemExit:
         status = 143
-    # Nothing may interrupt the clean-up.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    names = _end_children()
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.write(json.dumps(names) + "\n")
+    _tell(_end_children())
     return status if status >= 0 else 128 - status
 
 
+def _tell(names: list[str]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(names) + "\n")
+
+
 def _end(number: int, frame: FrameType | None) -> None:
+    # A second request must not interrupt what the first one began.
+    signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
@@ -64,6 +90,7 @@ def _end_children() -> list[str]:
 
     Ending a process makes its children ours, so the rounds go on until there is none.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     names: dict[int, str] = {}
     deadline = time.monotonic() + GRACE
     while _reap():

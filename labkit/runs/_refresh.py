@@ -7,13 +7,13 @@ that equals the committed one after the patterns of the nbval sanitize file is t
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import ChapterFailed
+from labkit.process import scratch_folder
 from labkit.runs._runner import CELL_TIMEOUT, check_kernels, execute_guarded
 from labkit.runs._source import load_source, read_notebook
 
@@ -56,8 +56,7 @@ def refresh(path: Path, patterns: Patterns = (), *, timeout: float = CELL_TIMEOU
     """
     source = load_source(path)
     check_kernels([source])
-    with tempfile.TemporaryDirectory(prefix="labkit-refresh-") as name:
-        folder = Path(name)
+    with scratch_folder("labkit-refresh-") as folder:
         output = folder / path.name
         outcome, _ = execute_guarded(source, {}, output, log=folder / "log", scratch=folder, timeout=timeout)
         if outcome.failure is not None:

@@ -7,8 +7,8 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from labkit import process
 from labkit.errors import MissingComponent, StorageError, UsageError
 from labkit.kernel import ALLOW, REFUSAL
 from labkit.kernel import NAME as KERNEL_NAME
-from labkit.runs._execute import CellFailure, Execution, Job, judge
+from labkit.runs._execute import CellFailure, Execution, Job, judge, open_log
 from labkit.runs._parameters import assign
 from labkit.runs._record import (
     Chapter,
@@ -37,6 +37,7 @@ from labkit.runs._record import (
 )
 from labkit.runs._source import NotebookSource, find_notebooks, load_source, near, repository
 from labkit.settings import Settings
+from labkit.show import clean
 
 CELL_TIMEOUT = 600.0
 """Seconds that a cell may take, unless the caller says otherwise."""
@@ -100,7 +101,9 @@ def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: N
     ``on_progress`` gets pieces of progress text: the start of a chapter's line, then its end.
     """
     for folder in ("executed", "logs"):
-        (plan.directory / folder).mkdir(parents=True, exist_ok=True)
+        # What a notebook printed is its owner's alone; a site that is to be seen is copied elsewhere.
+        plan.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (plan.directory / folder).mkdir(exist_ok=True, mode=0o700)
     began = time.monotonic()
     run = Run(
         directory=plan.directory,
@@ -198,8 +201,7 @@ def execute_guarded(
     cancelled: another thread ends the notebook by it; what it came to is then of no use.
     """
     longest = min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST)
-    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=scratch) as name:
-        folder = Path(name)
+    with process.scratch_folder(".scratch-", scratch) as folder:
         job = Job(
             source=str(source.path),
             output=str(output),
@@ -229,10 +231,24 @@ def execute_guarded(
         return Execution(0, 0, CellFailure(None, None, "", *stopped)), left
     if shutil.disk_usage(scratch).free < _LEAST_SPACE:
         raise StorageError(f"The disk that holds {scratch} is full.", "Free some space, and run again.")
-    with log.open("ab") as more:
+    with open_log(log) as more:
         more.write(done.stderr)
-    why = f"its process ended with status {done.status}; the log {log.name} may say why"
-    return Execution(0, 0, CellFailure(None, None, "", "ProcessEnded", why)), left
+    stopped = ("ProcessEnded", _how_it_ended(done))
+    if _read_json(output) is not None:
+        return judge(job, stopped), left
+    return Execution(0, 0, CellFailure(None, None, "", *stopped)), left
+
+
+def _how_it_ended(done: process.Completed) -> str:
+    """Why a notebook's process left no outcome; a guard passes a signal on as 128 more than its number."""
+    number = -done.status if done.status < 0 else done.status - 128
+    if number == signal.SIGKILL:
+        return "The process that ran the notebook was killed; a system that is short of memory does that."
+    if 0 < number < signal.NSIG:
+        return f"The process that ran the notebook was ended by {signal.Signals(number).name}."
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    last = f" Its last words: {clean(said[-1])[:200]}" if said else ""
+    return f"The process that ran the notebook ended with status {done.status}.{last}"
 
 
 def complete(source: NotebookSource, output: Path) -> Execution | None:

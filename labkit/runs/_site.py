@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from labkit.files import read_below
 from labkit.learn import course_folder
+from labkit.process import scratch_folder
 from labkit.runs._course import EVERYTHING, GLOSSARY, described, headings, others, words
 from labkit.runs._record import RECORD, Chapter, Run, record_bytes, write_record
 from labkit.runs._source import parse_notebook
@@ -63,13 +63,13 @@ def publish(run: Run) -> Run:
     """
     run = replace(run, site=INDEX)
     final = run.directory / "site"
-    with tempfile.TemporaryDirectory(prefix=".site-", dir=run.directory) as name:
-        draft = Path(name) / "site"
+    with scratch_folder(".site-", run.directory) as scratch:
+        draft = scratch / "site"
         _write_pages(run, draft)
         write_record(run)
         (draft / RECORD).write_bytes(record_bytes(run))
         if os.path.lexists(final):
-            final.rename(Path(name) / "old")
+            final.rename(scratch / "old")
         draft.rename(final)
     return run
 

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import queue
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, MissingComponent
+from labkit.process import scratch_folder
 from labkit.studies import _probe
 from labkit.studies._row import RowTask, abort, run_row
 from labkit.studies._workers import Worker, judge
@@ -205,7 +205,7 @@ def local_cluster(workers: int) -> Iterator[Callable[[], Any]]:
     _quiet()
     from distributed import Client, LocalCluster
 
-    with tempfile.TemporaryDirectory(prefix="labkit-sweep-") as scratch:
+    with scratch_folder("labkit-sweep-") as scratch:
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -214,7 +214,7 @@ def local_cluster(workers: int) -> Iterator[Callable[[], Any]]:
             dashboard_address=None,
             security=True,
             silence_logs=logging.CRITICAL,
-            local_directory=scratch,
+            local_directory=str(scratch),
             memory_limit=0,
             preload=["labkit.studies._preload"],
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from labkit import process
 from labkit.process import Completed
 
 
-def guarded(script: str, *, parent: int | None = None, timeout: float = 60, grace: float = 30) -> Completed:
+def guarded(script: str, *, parent: int | None = None, cancelled: threading.Event | None = None) -> Completed:
     guard = [sys.executable, "-m", "labkit.runs._guard", str(os.getpid() if parent is None else parent)]
-    return process.run([*guard, "sh", "-c", script], timeout=timeout, grace=grace)
+    return process.run([*guard, "sh", "-c", script], timeout=60, grace=30, cancelled=cancelled)
 
 
 def test_status_and_complaints_of_the_program_come_through() -> None:
@@ -38,8 +40,16 @@ def test_what_ignores_the_polite_request_is_killed() -> None:
     assert not Path(f"/proc/{int(done.stderr)}").exists()
 
 
-def test_a_request_to_end_still_cleans_up() -> None:
-    done = guarded("setsid sleep 1000 & echo $! >&2; wait", timeout=2)
+def test_a_request_to_end_still_cleans_up(tmp_path: Path) -> None:
+    ready, cancelled = tmp_path / "ready", threading.Event()
+
+    def cancel() -> None:
+        while not ready.exists():
+            time.sleep(0.02)
+        cancelled.set()
+
+    threading.Thread(target=cancel, daemon=True).start()
+    done = guarded(f"setsid sleep 1000 & echo $! >{ready}; wait", cancelled=cancelled)
     assert done.timed_out
     assert done.status == 143
     assert "sleep" in json.loads(done.text)

@@ -102,6 +102,12 @@ def test_the_record_holds_what_ran_and_what_the_chapters_reported(run: Run, fold
     assert document["chapters"][0]["trust"] == "none"
 
 
+def test_the_run_is_its_owners_alone(run: Run) -> None:
+    for path in (run.directory, run.directory / "executed", run.directory / "logs"):
+        assert path.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in run.directory.glob("logs/*")} == {0o600}
+
+
 def test_nothing_but_the_run_is_left_in_its_directory(run: Run) -> None:
     assert sorted(path.name for path in run.directory.iterdir()) == [
         "00-first",
@@ -167,8 +173,23 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_nothing_outlives_an_interrupted_or_killed_run(tmp_path: Path, number: signal.Signals) -> None:
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.parametrize(
+    ("who", "number"),
+    [
+        ("labkit", signal.SIGINT),
+        ("labkit", signal.SIGKILL),
+        ("guard", signal.SIGKILL),
+        ("its guard", signal.SIGKILL),
+        ("papermill", signal.SIGKILL),
+    ],
+)
+def test_nothing_outlives_a_run_whoever_of_it_is_killed(
+    tmp_path: Path, who: str, number: signal.Signals
+) -> None:
     pids = tmp_path / "pids"
     write_notebook(
         tmp_path / "notebooks/00-long.ipynb",
@@ -186,11 +207,23 @@ def test_nothing_outlives_an_interrupted_or_killed_run(tmp_path: Path, number: s
             wait_for(pids.exists)
             started = [int(word) for word in pids.read_text().split()]
             assert all(map(alive, started))
-            os.kill(labkit.pid, number)
+            papermill = started[1]
+            guard = parent(papermill)
+            people = {"labkit": labkit.pid, "its guard": parent(guard)}
+            people |= {"guard": guard, "papermill": papermill}
+            os.kill(people[who], number)
             _, errors = labkit.communicate(timeout=WITHIN)
         finally:
             labkit.kill()
-    wait_for(lambda: not any(map(alive, started)))
+    wait_for(lambda: not any(map(alive, [*started, *people.values()])))
+    wait_for(lambda: not list((tmp_path / "out").glob(".scratch-*")))
+    if who != "labkit":
+        assert labkit.returncode == 1
+        run = read_record(tmp_path / "out")
+        assert (run.status, run.chapters[0].status) == ("failed", "failed")
+        assert "was killed" in failure(run, "00-long")
+        assert b"was killed" in errors
+        assert b"Traceback" not in errors
     if number == signal.SIGINT:
         assert labkit.returncode == 130
         assert b"Traceback" not in errors
