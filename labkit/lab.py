@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from labkit.asterinas import PROFILES, ImageTable, ProfileTable, choose_profile, kept_images, profile
-from labkit.attest import Appraisal, LabAuthority, Policy
+from labkit.attest import Appraisal, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
 from labkit.files import read_named
@@ -22,7 +21,6 @@ from labkit.platforms import (
     BootRequest,
     Comparison,
     Tdvm,
-    attest_tdvm,
     choose_platform,
     compare,
     emulated_policy,
@@ -239,15 +237,12 @@ def attest(
         guest=guest,
         loader=measured_through_loader(guest) if loader is None else loader,
     )
-    now = int(time.time())
-    authority = LabAuthority.open(settings.state_dir, now)
-    alternatives = {"the boot that was asked for": chosen.predict(request).inputs}
     with (
         waiting("Booting and attesting a TDVM", "attest", settings) as step,
         chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
     ):
         step("evidence")
-        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
+        return chosen.attest(tdvm, nonce, policy, debug=debug)
 
 
 def asterinas_images() -> ImageTable:

@@ -143,15 +143,11 @@ def _policy(
 
 
 def _booted(platform: str, request: BootRequest, nonce: bytes, policy: Policy, debug: bool) -> Attestation:
-    from labkit.attest import LabAuthority
-    from labkit.platforms import attest_tdvm, choose_platform
+    from labkit.platforms import choose_platform
 
-    settings, now = Settings.load(), int(time.time())
-    chosen = choose_platform(platform, settings)
-    authority = LabAuthority.open(settings.state_dir, now)
-    alternatives = {"what was asked for": chosen.predict(request).inputs}
+    chosen = choose_platform(platform, Settings.load())
     with chosen.boot(request, note) as tdvm:
-        return attest_tdvm(tdvm, policy, nonce, authority, now, debug=debug, alternatives=alternatives)
+        return chosen.attest(tdvm, nonce, policy, debug=debug)
 
 
 def _shown(

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,16 +139,11 @@ class GuestSession:
             LabkitError: the nonce is too long, or the guest does not do its part.
         """
         # Loaded here: no other cell needs it, and a kernel is to start quickly.
-        from labkit.attest import LabAuthority
-        from labkit.platforms import attest_tdvm, emulated_policy, fresh_nonce
+        from labkit.platforms import fresh_nonce
 
-        now = int(time.time())
-        nonce = fresh_nonce() if nonce is None else nonce
         with self._guest() as tdvm:
             assert self._platform is not None
-            policy = emulated_policy(self._platform.predict(self._request), nonce)
-            authority = LabAuthority.open(self.settings.state_dir, now)
-            return tdvm.measurements, attest_tdvm(tdvm, policy, nonce, authority, now)
+            return tdvm.measurements, self._platform.attest(tdvm, fresh_nonce() if nonce is None else nonce)
 
     def save(self, name: str) -> None:
         """Save the guest's state under a name, for as long as this kernel lives.

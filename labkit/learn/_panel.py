@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labkit.attest import LabAuthority
 from labkit.errors import LabkitError, UsageError
-from labkit.platforms import BootRequest, Tdvm, attest_tdvm, choose_platform, emulated_policy, fresh_nonce
+from labkit.platforms import Tdvm, choose_platform, fresh_nonce
 from labkit.settings import Settings
 from labkit.show import Place, View, clean, is_live, join, pre, scrolled
 from labkit.vm import Snapshot
@@ -129,11 +128,8 @@ class Panel:
         return "back at what was saved"
 
     def _attest(self) -> str:
-        nonce, now = fresh_nonce(), int(time.time())
         platform = choose_platform(self._tdvm.platform, self._settings)
-        policy = emulated_policy(platform.predict(self._tdvm.request or BootRequest()), nonce)
-        authority = LabAuthority.open(self._settings.state_dir, now)
-        return str(attest_tdvm(self._tdvm, policy, nonce, authority, now)._repr_html_())
+        return str(platform.attest(self._tdvm, fresh_nonce())._repr_html_())
 
 
 def _console_of(tdvm: Tdvm) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from labkit.errors import NotATdvf, UsageError
 from labkit.files import read_named
@@ -18,6 +19,10 @@ from labkit.settings import Settings, Trust
 from labkit.show import stamp
 from labkit.toolchain import Firmware, Toolchain, find_toolchain
 from labkit.vm import Snapshot
+
+if TYPE_CHECKING:
+    from labkit.attest import Policy
+    from labkit.platforms._attest import Attestation
 
 _LARGEST_FIRMWARE = 64 << 20
 
@@ -58,6 +63,35 @@ class TdvmPlatform(ABC):
     @abstractmethod
     def predict(self, request: BootRequest) -> Prediction:
         """What a boot of this request must measure, from its inputs alone; nothing is started."""
+
+    def attest(
+        self, tdvm: Tdvm, nonce: bytes, policy: Policy | None = None, *, debug: bool = False
+    ) -> Attestation:
+        """Take evidence about ``nonce`` from a TDVM of this platform, verify it as of now, and appraise it.
+
+        policy: by default, that the boot which was asked for was measured. debug: as if the TD had been
+        built for debugging.
+
+        Raises:
+            UsageError: the nonce has more than 64 bytes, or the boot cannot be predicted.
+            VmError: the guest does not do its part.
+            NotMeasured: the vTPM's registers are not those of the boot's log.
+        """
+        # Loaded here: their libraries take longer to import than a warm boot.
+        from labkit.attest import LabAuthority
+        from labkit.platforms._attest import attest_tdvm, emulated_policy
+
+        now = int(time.time())
+        asked = self.predict(tdvm.request or BootRequest())
+        return attest_tdvm(
+            tdvm,
+            policy or emulated_policy(asked, nonce),
+            nonce,
+            LabAuthority.open(self.settings.state_dir, now),
+            now,
+            debug=debug,
+            alternatives={"the boot that was asked for": asked.inputs},
+        )
 
     @abstractmethod
     def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:

@@ -100,7 +100,7 @@ def test_a_debug_td_is_rejected_though_no_register_moved(
 def test_another_command_line_moves_rtmr2(attest: Callable[..., Outcome]) -> None:
     outcome = attest("--append", "init=/bin/sh")
     assert (outcome.status, outcome.reasons) == (1, [("RTMR2", "kernel command line")])
-    assert "what was asked for" in outcome.document["reasons"][0]["first_difference"]["why"]
+    assert "the boot that was asked for" in outcome.document["reasons"][0]["first_difference"]["why"]
 
 
 @pytest.mark.vm
