@@ -5,17 +5,15 @@ from __future__ import annotations
 from labkit.attest._appraise import Appraisal, RegisterFinding, appraise
 from labkit.attest._authority import LabAuthority
 from labkit.attest._bits import Bit, td_attributes, xfam
-from labkit.attest._chain import CertificateChain
 from labkit.attest._collateral import Collateral, parse_collateral
-from labkit.attest._compare import LogComparison, compare_log
-from labkit.attest._layout import FieldView
+from labkit.attest._compare import compare_log
 from labkit.attest._policy import TCB_STATUSES, Policy, load_policy, parse_policy
 from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Refusal
 from labkit.attest._replies import collateral_of_replies
 from labkit.attest._tdreport import TdReport, make_tdreport, parse_tdreport
 from labkit.attest._trust import chain_of_trust
-from labkit.attest._verify import Anchor, QuoteVerdict, VerifierPool, verifier_pool, verify_quote
+from labkit.attest._verify import Anchor, QuoteVerdict, verifier_pool, verify_quote
 from labkit.attest._wrapped import unwrap_quote
 
 __all__ = [
@@ -23,18 +21,14 @@ __all__ = [
     "Anchor",
     "Appraisal",
     "Bit",
-    "CertificateChain",
     "Collateral",
-    "FieldView",
     "LabAuthority",
-    "LogComparison",
     "Policy",
     "Quote",
     "QuoteVerdict",
     "Refusal",
     "RegisterFinding",
     "TdReport",
-    "VerifierPool",
     "appraise",
     "chain_of_trust",
     "collateral_of_replies",

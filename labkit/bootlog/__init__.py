@@ -5,7 +5,7 @@ from __future__ import annotations
 from labkit.bootlog._asterinas import BootLogReader, BootOutcome, BootReport, Goal, Layer, classify
 from labkit.bootlog._failures import FAILURES, HANGS, Failure, FailureKind, Hang
 from labkit.bootlog._follow import BootLog
-from labkit.bootlog._timeline import GuestType, Mark, Stage, Timeline
+from labkit.bootlog._timeline import GuestType, Mark, Timeline
 from labkit.bootlog._watcher import CONSOLE, SERIAL, BootWatcher, Guest
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "Hang",
     "Layer",
     "Mark",
-    "Stage",
     "Timeline",
     "classify",
 ]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from labkit.container._engine import Engine, connect, describe, find_engine
-from labkit.container._plan import ContainerPlan, RunRequest, plan_run
+from labkit.container._plan import RunRequest, plan_run
 from labkit.container._preview import Preview, preview
 from labkit.container._run import ContainerRun, RunResult, start_run
 from labkit.container._source import SourceTree, fetch_source, given_source
-from labkit.container._toolbox import TOOLBOX_BASE, Toolbox, build_toolbox, run_in_toolbox
+from labkit.container._toolbox import TOOLBOX_BASE, build_toolbox, run_in_toolbox
 
 __all__ = [
     "TOOLBOX_BASE",
-    "ContainerPlan",
     "ContainerRun",
     "Engine",
     "Preview",
     "RunRequest",
     "RunResult",
     "SourceTree",
-    "Toolbox",
     "build_toolbox",
     "connect",
     "describe",

@@ -6,31 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.course._calls import ModelMachine, machine_of
-    from labkit.course._class import COLUMNS, ClassGrades, StudentRow, grade_class
+    from labkit.course._calls import machine_of
+    from labkit.course._class import ClassGrades, grade_class
     from labkit.course._course import Course, course_folder, init_course, open_course, parse_time
     from labkit.course._gradebook import merge
-    from labkit.course._model import AnswerMark, Challenge, Claims, Exercise, Question, Task, Variant
-    from labkit.course._release import Released, release
+    from labkit.course._model import Claims, Exercise, Task, Variant
+    from labkit.course._release import release
     from labkit.course._sandbox import Limits
-    from labkit.course._submissions import Packed, pack
+    from labkit.course._submissions import pack
     from labkit.course._work import Work, open_work, self_report
     from labkit.course.exercises import all_exercises, exercise
 
 __all__ = [
-    "COLUMNS",
-    "AnswerMark",
-    "Challenge",
     "Claims",
     "ClassGrades",
     "Course",
     "Exercise",
     "Limits",
-    "ModelMachine",
-    "Packed",
-    "Question",
-    "Released",
-    "StudentRow",
     "Task",
     "Variant",
     "Work",
@@ -51,11 +43,8 @@ __all__ = [
 
 # Loaded on first use: a student's notebook needs the least of it.
 _LATER = {
-    "ModelMachine": "_calls",
     "machine_of": "_calls",
-    "COLUMNS": "_class",
     "ClassGrades": "_class",
-    "StudentRow": "_class",
     "grade_class": "_class",
     "Course": "_course",
     "course_folder": "_course",
@@ -63,17 +52,12 @@ _LATER = {
     "open_course": "_course",
     "parse_time": "_course",
     "merge": "_gradebook",
-    "Challenge": "_model",
     "Claims": "_model",
     "Exercise": "_model",
-    "AnswerMark": "_model",
-    "Question": "_model",
     "Task": "_model",
     "Variant": "_model",
-    "Released": "_release",
     "release": "_release",
     "Limits": "_sandbox",
-    "Packed": "_submissions",
     "pack": "_submissions",
     "Work": "_work",
     "open_work": "_work",

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -268,6 +268,3 @@ def run_cells(
         raise SandboxDied("it wrote something that is no answer")
     answers = document.get("answers")
     return Ran(answers if isinstance(answers, dict) else {}, str(document.get("error", ""))[:500])
-
-
-Reply = Callable[[Any], Any]

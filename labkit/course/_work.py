@@ -78,10 +78,6 @@ class Work:
         self.answers[key] = value
         self._write(ANSWERS, answers_file(self.challenge, self.answers))
 
-    def keep_file(self, name: str, data: bytes | str) -> Path:
-        """Write a file that is handed in with the answers."""
-        return self._write(name, data.encode() if isinstance(data, str) else data)
-
     def report_data(self) -> bytes:
         """64 bytes for REPORTDATA that bind student, assignment and the answers the evidence is about."""
         keys = tuple(self.parameters.get("bound", ()))

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from labkit.fleet._bundle import ReportBundle, make_bundle
+from labkit.fleet._bundle import make_bundle
 from labkit.fleet._collector import collector_source
-from labkit.fleet._read import FleetHost, UnreadHost, fleet_host, read_fleet
-from labkit.fleet._report import FleetDifference, FleetGroup, FleetReport, make_report
+from labkit.fleet._read import read_fleet
+from labkit.fleet._report import make_report
 from labkit.fleet._ssh import collect_hosts, read_hosts
 
 __all__ = [
-    "FleetDifference",
-    "FleetGroup",
-    "FleetHost",
-    "FleetReport",
-    "ReportBundle",
-    "UnreadHost",
     "collect_hosts",
     "collector_source",
-    "fleet_host",
     "make_bundle",
     "make_report",
     "read_fleet",

@@ -18,10 +18,10 @@ from labkit.host._model import (
     Missing,
     Value,
 )
-from labkit.host._reasons import REASONS, Reason
+from labkit.host._reasons import REASONS
 from labkit.host._redact import host_names, redact, redact_text
 from labkit.host._remedies import REMEDIES, Remedy
-from labkit.host._result import CheckResult, Track
+from labkit.host._result import CheckResult
 from labkit.host._store import load, save
 from labkit.host.checks import CHECKS, Check
 from labkit.host.report import HostReport, diagnose
@@ -42,9 +42,7 @@ __all__ = [
     "LogLine",
     "LogState",
     "Missing",
-    "Reason",
     "Remedy",
-    "Track",
     "Value",
     "collect",
     "diagnose",

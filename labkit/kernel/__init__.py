@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from labkit.kernel._host import ALLOW, REFUSAL
-from labkit.kernel._install import DISPLAY_NAME, NAME, Installed, install, kernelspec
+from labkit.kernel._install import NAME, install, kernelspec
 
-__all__ = ["ALLOW", "DISPLAY_NAME", "NAME", "REFUSAL", "Installed", "install", "kernelspec"]
+__all__ = ["ALLOW", "NAME", "REFUSAL", "install", "kernelspec"]

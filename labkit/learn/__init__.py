@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from labkit.learn._ask import Notebook
 from labkit.learn._copies import FIRST, Copied, copy, course_folder, fresh, reset, sanitize_file
-from labkit.learn._journal import MARK, PredictionEntry, journal_file, work_folder
+from labkit.learn._journal import MARK, journal_file, work_folder
 from labkit.learn._open import lab_words
-from labkit.learn._panel import Panel, show_panel
-from labkit.learn._progress import ChapterProgress, Progress, progress, questions
-from labkit.learn._question import Answer, Judged, Kind, PredictionQuestion, make_question
+from labkit.learn._panel import show_panel
+from labkit.learn._progress import Progress, progress, questions
+from labkit.learn._question import Answer, Judged, Kind, make_question
 from labkit.learn._waiting import waiting
 
 __all__ = [
     "FIRST",
     "MARK",
     "Answer",
-    "ChapterProgress",
     "Copied",
     "Judged",
     "Kind",
     "Notebook",
-    "Panel",
-    "PredictionEntry",
-    "PredictionQuestion",
     "Progress",
     "copy",
     "course_folder",

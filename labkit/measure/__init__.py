@@ -15,7 +15,6 @@ from labkit.measure._names import EventType
 from labkit.measure._predict import (
     ACPI_BLOBS,
     BootInputs,
-    ExpectedEvent,
     InitrdWord,
     KernelHeader,
     Part,
@@ -44,7 +43,6 @@ __all__ = [
     "DataCheck",
     "EventLog",
     "EventType",
-    "ExpectedEvent",
     "Explanation",
     "FirmwareMeasurement",
     "FoundLog",

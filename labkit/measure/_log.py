@@ -358,10 +358,6 @@ def _json_event(index: int, row: Any) -> LogEvent:
     return LogEvent(index, register + 1, kind, ((SHA384, digest),), content)
 
 
-def _is_number(value: Any, end: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
-
-
 def _hex_field(index: int, row: dict[str, Any], field: str) -> bytes:
     value = row.get(field, "")
     try:

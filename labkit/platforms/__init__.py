@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from labkit.platforms._choose import PlatformName, choose_platform
+from labkit.platforms._choose import choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._measurements import (
     Comparison,
@@ -13,7 +13,6 @@ from labkit.platforms._measurements import (
     Told,
     compare,
     parse_told,
-    read_measurements,
 )
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._request import BootPlan, BootRequest, measured_through_loader
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     )
     from labkit.platforms._evidence import REPORT_DATA, Evidence, check_nonce, load_evidence
     from labkit.platforms._hardware import HardwarePlatform, td_spec
-    from labkit.platforms._tsm import TsmReport, hardware_evidence, read_tsm, run_here
+    from labkit.platforms._tsm import hardware_evidence, read_tsm, run_here
 
 __all__ = [
     "REPORT_DATA",
@@ -41,11 +40,9 @@ __all__ = [
     "Evidence",
     "HardwarePlatform",
     "Measurements",
-    "PlatformName",
     "Tdvm",
     "TdvmPlatform",
     "Told",
-    "TsmReport",
     "attest_evidence",
     "attest_tdvm",
     "check_nonce",
@@ -57,7 +54,6 @@ __all__ = [
     "load_evidence",
     "measured_through_loader",
     "parse_told",
-    "read_measurements",
     "read_tsm",
     "run_here",
     "td_spec",
@@ -69,7 +65,6 @@ _LATER = {
     "Attestation": "_attest",
     "Evidence": "_evidence",
     "HardwarePlatform": "_hardware",
-    "TsmReport": "_tsm",
     "attest_evidence": "_attest",
     "attest_tdvm": "_attest",
     "check_nonce": "_evidence",

@@ -18,12 +18,11 @@ from labkit.runs._record import (
     result_files,
     write_record,
 )
-from labkit.runs._refresh import Refreshed, read_patterns, refresh
+from labkit.runs._refresh import read_patterns, refresh
 from labkit.runs._reports import junit as junit_report
 from labkit.runs._reports import summary as summary_report
 from labkit.runs._runner import (
     CELL_TIMEOUT,
-    RunPlan,
     check_kernels,
     complete,
     execute_guarded,
@@ -37,21 +36,18 @@ from labkit.runs._statement import encode as encode_statement
 
 if TYPE_CHECKING:
     from labkit.runs._attested import attest_run
-    from labkit.runs._check import Alteration, RunCheck, check_run
+    from labkit.runs._check import RunCheck, check_run
 
 __all__ = [
     "CELL_TIMEOUT",
     "RUN_DIR",
-    "Alteration",
     "CellFailure",
     "Chapter",
     "Execution",
     "NotebookSource",
-    "Refreshed",
     "Reported",
     "Run",
     "RunCheck",
-    "RunPlan",
     "assign",
     "attest_run",
     "check_kernels",
@@ -81,7 +77,6 @@ __all__ = [
 
 # Loaded on first use: every notebook's process imports this package, and few need attestation.
 _LATER = {
-    "Alteration": "_check",
     "RunCheck": "_check",
     "attest_run": "_attested",
     "check_run": "_check",

@@ -14,7 +14,7 @@ from labkit.show._recorded import record, recorded
 from labkit.show._sanitize import sanitize
 from labkit.show._site import Link, chapter_page, run_index, site_page
 from labkit.show._stepper import stepper, storyboard
-from labkit.show._study import failure_bars, move_table, study_page, study_table, time_bars
+from labkit.show._study import move_table, study_page, study_table, time_bars
 from labkit.show._svg import bars
 from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
@@ -42,7 +42,6 @@ __all__ = [
     "escape",
     "event_table",
     "everything_page",
-    "failure_bars",
     "field_table",
     "field_view",
     "fold",

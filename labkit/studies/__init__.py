@@ -6,20 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from labkit.show import record, recorded
-from labkit.studies._design import Design, SweepRow, design, grid, read_table, split_values
+from labkit.studies._design import Design, design, grid, read_table, split_values
 from labkit.studies._plan import plan
 from labkit.studies._results import Results
 
 if TYPE_CHECKING:
     from labkit.studies._page import publish_sweep, sweep_live
-    from labkit.studies._sweep import ROW_DEADLINE, SweepOptions, sweep
+    from labkit.studies._sweep import SweepOptions, sweep
 
 __all__ = [
-    "ROW_DEADLINE",
     "Design",
     "Results",
     "SweepOptions",
-    "SweepRow",
     "design",
     "grid",
     "plan",
@@ -34,7 +32,6 @@ __all__ = [
 
 # Loaded on first use: what records a value in a notebook needs no workers.
 _LATER = {
-    "ROW_DEADLINE": "_sweep",
     "SweepOptions": "_sweep",
     "publish_sweep": "_page",
     "sweep": "_sweep",

@@ -10,20 +10,20 @@ from labkit.tdx import _iago as iago
 from labkit.tdx._answers import Td
 from labkit.tdx._force import force_entry_state, force_op_state
 from labkit.tdx._ghci import Vmcall, VmcallStatus, accept, extend, report, vmcall
-from labkit.tdx._hostile import ATTACKS, HostileVmm, attack, attack_all
+from labkit.tdx._hostile import ATTACKS, HostileVmm, attack
 from labkit.tdx._inspect import line_metadata, page_life, pamt_map, sept_walk, sequence, storyboard
-from labkit.tdx._leaves import LEAVES, SEAMCALLS, TDCALLS, Leaf
+from labkit.tdx._leaves import LEAVES, SEAMCALLS, Leaf
 from labkit.tdx._machine import PlatformConfig
 from labkit.tdx._params import Tdmr, TdParams
-from labkit.tdx._phys import BusLine, Integrity, Read
+from labkit.tdx._phys import Integrity, Read
 from labkit.tdx._platform import MODELLED, Platform
 from labkit.tdx._replay import replay, steps
 from labkit.tdx._report import ModelReport
 from labkit.tdx._result import GuestException, Load, Program, Result, Store, Tdcall, TdExit
-from labkit.tdx._states import LifeCycle, OpState, PageType, Septe, SysState, VcpuState
-from labkit.tdx._status import Decoded, Operand, Status, decode, meaning
-from labkit.tdx._trace import Difference, Event, Trace, compare
-from labkit.tdx._victim import Attack, Verdict
+from labkit.tdx._states import LifeCycle, OpState, PageType, Septe
+from labkit.tdx._status import Operand, Status, decode, meaning
+from labkit.tdx._trace import Event, Trace, compare
+from labkit.tdx._victim import Verdict
 from labkit.tdx._vmm import Order, Section, Vmm
 
 __all__ = [
@@ -31,11 +31,6 @@ __all__ = [
     "LEAVES",
     "MODELLED",
     "SEAMCALLS",
-    "TDCALLS",
-    "Attack",
-    "BusLine",
-    "Decoded",
-    "Difference",
     "Event",
     "GuestException",
     "HostileVmm",
@@ -57,21 +52,18 @@ __all__ = [
     "Septe",
     "Status",
     "Store",
-    "SysState",
     "Td",
     "TdExit",
     "TdParams",
     "Tdcall",
     "Tdmr",
     "Trace",
-    "VcpuState",
     "Verdict",
     "Vmcall",
     "VmcallStatus",
     "Vmm",
     "accept",
     "attack",
-    "attack_all",
     "compare",
     "decode",
     "extend",

@@ -51,8 +51,6 @@ QUOTE_HEADER = struct.Struct("<QQII")
 # R10 to R15 go to the host and come back.
 _MASK = sum(1 << GPRS.index(name) for name in ("r10", "r11", "r12", "r13", "r14", "r15"))
 
-Steps = Generator[Operation, Any, Any]
-
 
 def vmcall(function: int, **regs: int) -> Generator[Operation, Any, dict[str, int]]:
     """In a guest program: call the host; returns the registers as the host left them."""

@@ -361,8 +361,3 @@ def attack(name: str, config: PlatformConfig | None = None) -> Attack:
         raise UsageError(f"There is no attack {name!r}.", f"Known: {', '.join(ATTACKS)}.")
     outcome: Attack = getattr(HostileVmm(config), name)()
     return outcome
-
-
-def attack_all(config: PlatformConfig | None = None) -> list[Attack]:
-    """Run every attack, each on a fresh platform."""
-    return [attack(name, config) for name in ATTACKS]

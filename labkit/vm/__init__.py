@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from labkit.vm._accel import choose_accelerator
-from labkit.vm._boot import NOT_RESEEDED, boot, resume
-from labkit.vm._boot_disc import BootDisc, build_boot_disc
+from labkit.vm._boot import boot, resume
+from labkit.vm._boot_disc import build_boot_disc
 from labkit.vm._fwcfg import fw_cfg_files
-from labkit.vm._guest_memory import GuestMemory
 from labkit.vm._launch import Snapshot
 from labkit.vm._machine import VirtualMachine
 from labkit.vm._memory import FOREIGN_MEMORY, LINUX_MEMORY, MemoryNeed, check_memory, free_memory
@@ -17,12 +16,9 @@ from labkit.vm._spec import Accel, Accelerator, BootSpec, MachineConfig, Port, T
 __all__ = [
     "FOREIGN_MEMORY",
     "LINUX_MEMORY",
-    "NOT_RESEEDED",
     "Accel",
     "Accelerator",
-    "BootDisc",
     "BootSpec",
-    "GuestMemory",
     "MachineConfig",
     "MemoryNeed",
     "Port",

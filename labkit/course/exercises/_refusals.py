@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labkit.course._calls import CODE, DATA, ModelMachine, repeat, started
+from labkit.course._calls import DATA, ModelMachine, repeat, started
 from labkit.course._draw import Draw
 from labkit.course._forms import Json
 from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
@@ -67,11 +67,6 @@ def _reclaim(machine: ModelMachine) -> Result:
 def _elsewhere(machine: ModelMachine) -> Result:
     assert machine.td is not None
     return machine.platform.seamcall("TDH.VP.ENTER", 1, rcx=machine.td.vcpus[0])
-
-
-def _misaligned(machine: ModelMachine) -> Result:
-    assert machine.td is not None
-    return machine.platform.seamcall("TDH.MR.EXTEND", rcx=CODE + 8, rdx=machine.td.tdr)
 
 
 _WAYS: tuple[Callable[[ModelMachine], Result], ...] = (
