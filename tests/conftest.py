@@ -29,6 +29,13 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let files run side by side, but each by itself, and all that need a container engine one by one."""
+    for item in items:
+        name = "docker" if item.get_closest_marker("docker") else item.location[0]
+        item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The collected third-party data beside the repository, or what ``./lab vectors`` has brought."""

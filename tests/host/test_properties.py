@@ -75,7 +75,7 @@ def with_gaps(draw: st.DrawFn) -> tuple[Facts, Facts, set[str]]:
     return facts, without(facts, names, how), names
 
 
-FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FAST

@@ -1,6 +1,6 @@
 """What holds whatever a hostile VMM calls, in whatever order.
 
-LABKIT_TDX_SEQUENCES sets the number of random sequences: 1,000 by default and always the same ones; with
+LABKIT_TDX_SEQUENCES sets the number of random sequences: 300 by default and always the same ones; with
 another number, for nightly runs, they are drawn anew.
 """
 
@@ -19,7 +19,7 @@ from labkit.tdx import GuestException, OpState, Result, Section, TdExit, TdParam
 from tests.tdx.invariants import check
 from tests.tdx.worlds import vmm
 
-SEQUENCES = int(os.environ.get("LABKIT_TDX_SEQUENCES", "1000"))
+SEQUENCES = int(os.environ.get("LABKIT_TDX_SEQUENCES", "300"))
 SECRET = b"\xa5SECRET\x5a"
 GPAS = (0x1000, 0x2000, 0x3000, 0x200000)
 ENTRIES = (*GPAS, 0x1, 0x200001, 0x400001, 0x40000002)
@@ -282,7 +282,7 @@ TestHostile.settings = settings(
     max_examples=SEQUENCES,
     stateful_step_count=25,
     deadline=None,
-    derandomize=SEQUENCES == 1000,
+    derandomize=SEQUENCES == 300,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
