@@ -31,6 +31,7 @@ from labkit.settings import Settings
 from labkit.show import View, show_view
 from labkit.show import record as record_value
 from labkit.toolchain import Inventory, find_toolchain, install_toolchain
+from labkit.virtio import Device
 
 _PREDICTIONS = Notebook()
 
@@ -153,16 +154,30 @@ def boot(
     guest: str = "linux",
     loader: bool = False,
     initrd: Path | str | None = None,
+    kernel: Path | str | None = None,
+    devices: Sequence[Device] = (),
 ) -> Tdvm:
     """Boot a TDVM until its shell answers; use the result in a ``with`` block, or ``close`` it.
 
     ``memory`` in MiB, by default what the guest needs; ``append`` is added to the kernel's command line;
     ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or ``asterinas:VERSION``;
-    ``loader`` boots it through one that measures.
+    ``loader`` boots it through one that measures. ``devices`` (``labkit.virtio.Entropy`` and ``Disk``) are
+    served by labkit and lie when they are told to; such a boot is always from power-on, and the guest loads
+    their drivers with ``modprobe virtio-rng`` and ``modprobe virtio_blk``.
     """
     settings = Settings.load()
-    request = BootRequest(memory, append, initrd=_path(initrd), cold=cold, guest=guest, loader=loader)
-    with waiting("Booting a TDVM", f"boot, {'cold' if cold else 'warm'}", settings) as step:
+    request = BootRequest(
+        memory,
+        append,
+        kernel=_path(kernel),
+        initrd=_path(initrd),
+        cold=cold,
+        guest=guest,
+        loader=loader,
+        devices=tuple(devices),
+    )
+    warmth = "cold" if cold or devices else "warm"
+    with waiting("Booting a TDVM", f"boot, {warmth}", settings) as step:
         chosen = choose_platform(platform, settings)
         return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
 

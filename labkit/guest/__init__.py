@@ -7,6 +7,7 @@ from labkit.guest._cpio import archive as cpio_archive
 from labkit.guest._cpio import directory as cpio_directory
 from labkit.guest._cpio import file as cpio_file
 from labkit.guest._cpio import link as cpio_link
+from labkit.guest._drivers import driver_archive
 from labkit.guest._initramfs import COMMAND_LINE, build_initramfs, is_own_initramfs
 from labkit.guest._kernel_image import check_kernel
 from labkit.guest._reseed import SEED_BYTES
@@ -24,5 +25,6 @@ __all__ = [
     "cpio_directory",
     "cpio_file",
     "cpio_link",
+    "driver_archive",
     "is_own_initramfs",
 ]

@@ -120,6 +120,11 @@ def td_spec(spec: BootSpec, firmware: Firmware) -> BootSpec:
     Raises:
         UsageError: it starts without firmware, as no TD can.
     """
+    if spec.devices:
+        raise UsageError(
+            "The devices that labkit serves read all memory of their guest, which a TD keeps to itself.",
+            "Boot on the emulated platform.",
+        )
     if spec.firmware is None:
         raise UsageError(
             f"{spec.image.name} starts without firmware, and a TD begins in its firmware.",

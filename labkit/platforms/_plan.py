@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from labkit.errors import UsageError
 from labkit.files import check_named
 from labkit.platforms._plan_linux import plan_linux
 from labkit.platforms._request import BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
+from labkit.virtio import check_devices
 
 MOST_CPUS = 64
 """Virtual CPUs of one guest; more only slow an emulated machine down."""
@@ -26,6 +29,7 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
             f"{request.smp} is not a number of virtual CPUs that labkit starts.",
             f"Ask for 1 to {MOST_CPUS}.",
         )
+    check_devices(request.devices)
     if request.initrd and not request.initrd.exists():
         raise UsageError(f"There is no initrd {request.initrd}.", "Name a file, or leave it out.")
     for path in (request.kernel, request.initrd, request.iso):
@@ -42,4 +46,4 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
         from labkit.platforms._loader import through_loader
 
         made = through_loader(made, settings)
-    return made
+    return replace(made, spec=replace(made.spec, devices=request.devices)) if request.devices else made

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from labkit.files import read_named
 from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, is_own_initramfs
+from labkit.platforms._drivers import with_drivers
 from labkit.platforms._request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
@@ -22,8 +23,12 @@ def plan_linux(
 
     Raises:
         UsageError: too little memory.
+        MissingComponent: the kernel has no modules beside it, and a device needs one.
     """
     own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
+    if request.devices:
+        kernel = request.kernel or toolchain.kernel
+        own_initrd = with_drivers(own_initrd, kernel, request.devices, settings)
     contents = BootContents(
         kernel=request.kernel.absolute() if request.kernel else toolchain.kernel,
         initrd=request.initrd.absolute() if request.initrd else own_initrd,

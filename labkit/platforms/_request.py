@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.toolchain import Firmware
+from labkit.virtio import Device
 from labkit.vm import BootSpec
 
 
@@ -17,6 +18,7 @@ class BootRequest:
     iso: boots instead of a kernel. profile: the version of Asterinas that the image is, by name.
     smp: virtual CPUs. guest: ``linux``, or ``asterinas`` or ``asterinas:VERSION`` for the kernel in the
     cache. loader: through the boot loader that measures command line, kernel and initrd.
+    devices: virtio devices that labkit serves; labkit's own Linux guest gets their drivers.
     """
 
     memory: int | None = None
@@ -30,6 +32,7 @@ class BootRequest:
     smp: int = 1
     guest: str | None = None
     loader: bool = False
+    devices: tuple[Device, ...] = ()
 
 
 def measured_through_loader(guest: str | None) -> bool:

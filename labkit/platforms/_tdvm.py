@@ -16,6 +16,7 @@ from labkit.measure import FirmwareMeasurement, PageOrder
 from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
+from labkit.virtio import Attached
 from labkit.vm import VirtualMachine
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Tdvm:
     def run_dir(self) -> Path:
         """Where this run's logs are."""
         return self.machine.run_dir
+
+    @property
+    def devices(self) -> tuple[Attached, ...]:
+        """The devices that labkit serves, in the order in which they were asked for."""
+        return self.machine.devices
 
     @property
     def cold(self) -> bool:

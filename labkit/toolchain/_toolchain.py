@@ -349,12 +349,20 @@ def _guest(trees: Sequence[Path]) -> _Guest | None:
             for path in tree.glob("usr/lib/modules/*/vmlinuz")
         ),
     ]
-    for kernel, tree, release in sorted(kernels, key=lambda found: _version(found[2]), reverse=True):
+    for kernel, tree, _ in sorted(kernels, key=lambda found: _version(found[2]), reverse=True):
         programs = (tree / folder / "busybox" for folder in ("usr/bin", "bin"))
-        folders = (tree / folder / release for folder in ("usr/lib/modules", "lib/modules"))
         if busybox := next(filter(Path.is_file, programs), None):
-            return _Guest(kernel, busybox, next(filter(Path.is_dir, folders), None), _bash(tree, trees))
+            return _Guest(kernel, busybox, modules_of(kernel), _bash(tree, trees))
     return None
+
+
+def modules_of(kernel: Path) -> Path | None:
+    """The folder of a kernel's modules, where its package has been unpacked as a whole."""
+    if kernel.name == "vmlinuz":
+        return kernel.parent if (kernel.parent / "kernel").is_dir() else None
+    release, tree = kernel.name.removeprefix("vmlinuz-"), kernel.parent.parent
+    folders = (tree / folder / release for folder in ("usr/lib/modules", "lib/modules"))
+    return next(filter(Path.is_dir, folders), None)
 
 
 def _bash(own: Path, trees: Sequence[Path]) -> Path | None:

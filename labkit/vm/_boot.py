@@ -17,6 +17,7 @@ from labkit.errors import BootFailed, VmError
 from labkit.guest import SEED_BYTES
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
+from labkit.virtio import check_devices
 from labkit.vm._launch import Snapshot
 from labkit.vm._machine import VirtualMachine
 from labkit.vm._memory import check_memory
@@ -48,15 +49,21 @@ def boot(
     """Boot ``spec`` until its shell answers.
 
     The first boot of a specification leaves a snapshot in the cache, and the next ones resume from
-    it; ``cold`` neither uses nor makes one. Whoever calls this closes the machine.
+    it; ``cold`` neither uses nor makes one, and a machine with devices
+    that labkit serves has none. Whoever calls this closes the machine.
     on_handover: see ``VirtualMachine.wait_booted``.
 
     Raises:
         BootFailed, CommandTimeout: the guest does not come up.
         StorageError: the run directory cannot be written.
+        UsageError: a device cannot be attached.
     """
     check_memory(spec.memory, running(settings))
-    store = None if cold else _Store(settings.cache_dir / "snapshots", _key(spec, accelerator, toolchain))
+    check_devices(spec.devices)
+    if spec.devices and not cold:
+        on_progress("QEMU saves no machine with devices that labkit serves: booting from power-on.")
+    snapshots = settings.cache_dir / "snapshots"
+    store = None if cold or spec.devices else _Store(snapshots, _key(spec, accelerator, toolchain))
     if store is not None and (saved := store.find(spec.memory << 20)):
         try:
             return resume(spec, accelerator, toolchain, settings, saved, on_progress)

@@ -59,8 +59,9 @@ def _end(machine: Launched, guard: Guard) -> None:
     guard.release()
     machine.reap()
     machine.close()
-    for end in (machine.boot_log, machine.shell, machine.control):
-        end.close()
+    for end in (machine.boot_log, machine.shell, machine.control, machine.devices):
+        if end is not None:
+            end.close()
 
 
 def _read(test: _Test, names: Sequence[str]) -> tuple[bytes, ...]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from labkit import process
 from labkit.errors import BootFailed
 from labkit.toolchain import Program, Toolchain
+from labkit.virtio import Device, Disk, arguments
 from labkit.vm._guard import Guard
 from labkit.vm._qemu import Sockets, qemu_arguments
 from labkit.vm._spec import Accel, BootSpec
@@ -47,6 +49,7 @@ class Launched:
 
     tpm_control: a second descriptor of QEMU's end of the vTPM's control connection.
     memory: the file that is the guest's whole memory, where it shares that with no other machine.
+    server, devices: the process of the devices that labkit serves, and our end of it.
     """
 
     argv: tuple[str, ...]
@@ -58,12 +61,15 @@ class Launched:
     variables: Path
     tpm_control: socket.socket | None = None
     memory: int | None = None
+    server: subprocess.Popen[bytes] | None = None
+    devices: socket.socket | None = None
 
     def reap(self) -> None:
         """Wait for the processes to end."""
         self.qemu.wait()
-        if self.swtpm is not None:
-            self.swtpm.wait()
+        for companion in (self.swtpm, self.server):
+            if companion is not None:
+                companion.wait()
 
     def close(self) -> None:
         """Close what only the machine's life needed."""
@@ -83,7 +89,7 @@ def launch(
     *,
     test: int | None = None,
 ) -> Launched:
-    """Start the machine's processes; their own words go to ``qemu.log`` and ``swtpm.log``.
+    """Start the machine's processes; their own words go to logs of their names.
 
     test: a descriptor for QEMU's test protocol; such a machine never runs.
 
@@ -102,6 +108,9 @@ def launch(
         )
         memory = None if spec.td or test is not None else _memory(ours, resume)
         private = resume is not None and resume.ram.exists()
+        server, devices, ends = (
+            _serve(spec.devices, run_dir, guard, ours, theirs) if spec.devices else (None, None, ())
+        )
         wires = Sockets(
             boot_log=boot_log[1].fileno(),
             shell=shell[1].fileno(),
@@ -110,6 +119,7 @@ def launch(
             test=test,
             memory=memory,
             private=private,
+            devices=ends,
         )
         resuming = resume is not None
         arguments = qemu_arguments(spec, accel, wires, variables, name=run_dir.name, resume=resuming)
@@ -120,7 +130,9 @@ def launch(
             os.close(memory)
             memory = None
         ours.pop_all()
-    return Launched(argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables, tpm_control, memory)
+    return Launched(
+        argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables, tpm_control, memory, server, devices
+    )
 
 
 def copy_of_vtpm(toolchain: Toolchain, guard: Guard) -> Spawn:
@@ -161,6 +173,38 @@ def _tpm(
             toolchain.swtpm, arguments, [swtpms.fileno()], run_dir / "swtpm.log", guard, guard.work
         )
     return swtpm, qemus
+
+
+def _serve(
+    devices: Sequence[Device],
+    run_dir: Path,
+    guard: Guard,
+    ours: contextlib.ExitStack,
+    theirs: contextlib.ExitStack,
+) -> tuple[subprocess.Popen[bytes], socket.socket, tuple[int, ...]]:
+    """Start the process that serves the devices; our end of it, and QEMU's end of each device."""
+    with contextlib.ExitStack() as its:
+        owner = _pair(ours, its)
+        pairs = [_pair(theirs, its) for _ in devices]
+        contents = [
+            _contents(device.content, its) if isinstance(device, Disk) else None for device in devices
+        ]
+        descriptors = [owner[1].fileno(), *(end.fileno() for _, end in pairs)]
+        words = arguments(f"labkit-{run_dir.name}", descriptors[0], descriptors[1:], contents)
+        # -P: a file of the user's folder is not taken for a module.
+        python = Program(Path(sys.executable), ("-P", "-m", "labkit.virtio"), {})
+        passed = [*descriptors, *(content for content in contents if content is not None)]
+        server = _spawn(python, words, passed, run_dir / "devices.log", guard)
+    return server, owner[0], tuple(end.fileno() for end, _ in pairs)
+
+
+def _contents(content: bytes, its: contextlib.ExitStack) -> int:
+    """A descriptor of a file in memory that holds these bytes."""
+    descriptor = os.memfd_create("labkit-disk")
+    its.callback(os.close, descriptor)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    return descriptor
 
 
 def _manufacture(setup: Program, state: Path) -> None:

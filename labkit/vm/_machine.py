@@ -20,6 +20,7 @@ from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.settings import Settings
 from labkit.show import clean
 from labkit.toolchain import Toolchain
+from labkit.virtio import Attached, Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._launch import Launched, Snapshot, copy_of_vtpm, launch
@@ -76,7 +77,9 @@ class VirtualMachine:
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
         self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console)
         self._qmp = Qmp(launched.control)
+        self._devices = Wire(launched.devices) if launched.devices is not None else None
         self._copy_vtpm = copy_vtpm
+        self._closed = False
 
     @classmethod
     def start(
@@ -135,6 +138,14 @@ class VirtualMachine:
     def run_dir(self) -> Path:
         """Where this run's logs are."""
         return self.run.path
+
+    @property
+    def devices(self) -> tuple[Attached, ...]:
+        """The devices that labkit serves, in the order of the specification."""
+        wire = self._devices
+        if wire is None:
+            return ()
+        return tuple(Attached(device, number, wire) for number, device in enumerate(self.spec.devices))
 
     def wait_booted(
         self,
@@ -246,7 +257,12 @@ class VirtualMachine:
         self._boot_log.join()
         self._shell.close()
         self._qmp.close()
-        self._launched.close()
+        if self._devices is not None:
+            self._devices.close()
+        if not self._closed:
+            # A number that was closed before may be somebody else's by now.
+            self._closed = True
+            self._launched.close()
         self.run.close()
 
     def __enter__(self) -> VirtualMachine:

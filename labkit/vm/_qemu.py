@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ class Sockets:
     """The file descriptors that QEMU inherits: one end each of a socket pair.
 
     memory: the file that is the guest's memory; what a guest writes to a ``private`` one is its own alone.
-    test: for QEMU's test protocol, in place of a guest that runs.
+    test: for QEMU's test protocol, in place of a guest that runs. devices: those that labkit serves.
     """
 
     boot_log: int
@@ -24,11 +25,12 @@ class Sockets:
     test: int | None = None
     memory: int | None = None
     private: bool = False
+    devices: tuple[int, ...] = ()
 
     def numbers(self) -> list[int]:
         """Every descriptor that is in use."""
         wires = (self.boot_log, self.shell, self.control, self.tpm, self.test, self.memory)
-        return [wire for wire in wires if wire is not None]
+        return [wire for wire in (*wires, *self.devices) if wire is not None]
 
 
 _CPU = {Accel.TCG: "max", Accel.KVM: "host"}
@@ -39,6 +41,13 @@ _PORTS = {
     Port.TTYS1: ("-serial", "chardev:log", "-serial", "chardev:shell"),
     Port.TTYS0: ("-serial", "chardev:shell"),
     Port.HVC0: ("-serial", "chardev:log", "-device", _VIRTIO, "-device", "virtconsole,chardev=shell"),
+}
+
+
+# One vector for the queue and one for the configuration: QEMU 7.2's entropy device asks for none by itself.
+_SERVED = {
+    "entropy": "vhost-user-rng-pci,vectors=2",
+    "disk": "vhost-user-blk-pci,num-queues=1,queue-size=64,disable-legacy=on",
 }
 
 
@@ -69,6 +78,7 @@ def qemu_arguments(
     if wires.test is not None:
         argv += ["-S", *_socket("test", wires.test), "-object", "qtest,id=qtest,chardev=test,log=/dev/null"]
     argv += _devices(board)
+    argv += _served_devices(spec, wires.devices)
     if board.display:
         argv += ["-vga", "std"]
     argv += image_arguments(spec)
@@ -83,10 +93,10 @@ def tdx_arguments(spec: BootSpec, wires: Sockets, *, name: str = "") -> list[str
     TDVF file, the interrupt controller is split. Never run on TDX hardware.
 
     Raises:
-        ValueError: the specification has no firmware or is no TD's.
+        ValueError: the specification has no firmware, is no TD's, or has devices, which read all memory.
     """
-    if spec.td is None or spec.firmware is None:
-        raise ValueError("a TD needs its firmware")
+    if spec.td is None or spec.firmware is None or spec.devices:
+        raise ValueError("a TD needs its firmware, and shares its memory with no device")
     service = {"type": "vsock", "cid": str(spec.td.quote_cid), "port": str(spec.td.quote_port)}
     domain = {
         "qom-type": "tdx-guest",
@@ -135,6 +145,15 @@ def _memory(spec: BootSpec, wires: Sockets) -> list[str]:
 
 def _devices(board: MachineConfig) -> list[str]:
     return ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"] if board.debug_exit else []
+
+
+def _served_devices(spec: BootSpec, wires: Sequence[int]) -> list[str]:
+    """Devices that another process serves, by vhost-user: it maps the file that is the guest's memory."""
+    argv = []
+    for number, (device, wire) in enumerate(zip(spec.devices, wires, strict=True)):
+        argv += _socket(f"device{number}", wire)
+        argv += ["-device", f"{_SERVED[device.kind]},chardev=device{number}"]
+    return argv
 
 
 def image_arguments(spec: BootSpec) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from labkit.bootlog import Guest
 from labkit.toolchain import Firmware
+from labkit.virtio import Device
 
 
 class Accel(StrEnum):
@@ -81,6 +82,7 @@ class BootSpec:
     firmware: None boots the kernel directly, without firmware and without measurement.
     memory: MiB. cpus: virtual CPUs. tpm: with a vTPM that the firmware measures into.
     td: start it as a TD on TDX hardware, from the firmware's one-file image.
+    devices: virtio devices that labkit serves itself. QEMU saves no such machine: it has no snapshot.
     """
 
     firmware: Firmware | None
@@ -94,6 +96,7 @@ class BootSpec:
     iso: Path | None = None
     board: MachineConfig = MachineConfig()
     td: TrustDomain | None = None
+    devices: tuple[Device, ...] = ()
 
     @property
     def image(self) -> Path:
@@ -116,4 +119,5 @@ class BootSpec:
             "console": self.board.shell.value,
             "guest": self.profile.name,
             "td": self.td is not None,
+            "devices": [device.kind for device in self.devices],
         }

@@ -1,0 +1,124 @@
+"""Kernels of the Debian archive by version and hash, for comparing an old one with a mended one.
+
+They are unpacked in a folder of their own: no boot takes one that was not asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import MissingComponent, StorageError
+from labkit.settings import Settings
+from labkit.toolchain._apt import Apt, unpack
+
+_SECONDS = 30.0
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ArchivedKernel:
+    """A package of the archive: its release of Linux, version, path in the archive, bytes, and SHA-256.
+
+    snapshot: a time at which snapshot.debian.org had it.
+    """
+
+    release: str
+    version: str
+    path: str
+    size: int
+    sha256: str
+    snapshot: str
+
+    @property
+    def upstream(self) -> str:
+        """The version of Linux, without Debian's own number."""
+        return self.version.partition("-")[0]
+
+
+BEFORE_CLAMP = ArchivedKernel(
+    release="6.1.0-50-cloud-amd64",
+    version="6.1.176-1",
+    path="pool/main/l/linux-signed-amd64/linux-image-6.1.0-50-cloud-amd64_6.1.176-1_amd64.deb",
+    size=26_484_304,
+    sha256="efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791",
+    snapshot="20261101T000000Z",
+)
+"""The last kernel of Debian 12 before "hwrng: virtio: clamp device-reported used.len at copy_data()"."""
+
+
+def find_kernel(wanted: ArchivedKernel, settings: Settings) -> Path | None:
+    """The kernel, where it has been fetched; its modules are beside it."""
+    kernel = _tree(wanted, settings) / "boot" / f"vmlinuz-{wanted.release}"
+    return kernel if kernel.is_file() else None
+
+
+def fetch_kernel(
+    wanted: ArchivedKernel, settings: Settings, on_progress: Callable[[str], None] = lambda text: None
+) -> Path:
+    """The kernel, fetched where it is not there: from this system's mirror, Debian's, or its snapshots.
+
+    Raises:
+        MissingComponent: no server has it, or none answers.
+        StorageError: the disk is full, or the cache cannot be written.
+    """
+    if (found := find_kernel(wanted, settings)) is not None:
+        return found
+    tree = _tree(wanted, settings)
+    on_progress(f"fetching Linux {wanted.version} of Debian 12: {wanted.size / 1e6:.0f} MB")
+    try:
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=tree.parent, prefix=".fetch-") as folder:
+            package = Path(folder) / Path(wanted.path).name
+            if not any(_download(address, wanted, package) for address in _addresses(wanted, settings)):
+                raise MissingComponent(
+                    f"No server that answers has Linux {wanted.version} of Debian 12.",
+                    "Check the network connection; the mirrors drop old kernels, and snapshot.debian.org "
+                    "keeps them.",
+                )
+            new = Path(folder) / "tree"
+            unpack([package], new)
+            with contextlib.suppress(FileExistsError):
+                new.rename(tree)
+    except OSError as error:
+        raise StorageError(
+            f"{tree.parent} cannot be written: {error.strerror}.",
+            "Free some space, or set LABKIT_CACHE_DIR to another folder.",
+        ) from error
+    found = find_kernel(wanted, settings)
+    if found is None:
+        shutil.rmtree(tree, ignore_errors=True)
+        raise MissingComponent(f"The package of Linux {wanted.version} has no kernel.", "Report this.")
+    return found
+
+
+def _tree(wanted: ArchivedKernel, settings: Settings) -> Path:
+    return settings.cache_dir / "kernels" / wanted.version
+
+
+def _addresses(wanted: ArchivedKernel, settings: Settings) -> Iterator[str]:
+    mirror = Apt(settings.cache_dir, lambda text: None).mirror("Debian") if shutil.which("apt-get") else None
+    if mirror and mirror.startswith(("http://", "https://")):
+        yield f"{mirror.rstrip('/')}/{wanted.path}"
+    yield f"https://deb.debian.org/debian/{wanted.path}"
+    yield f"https://snapshot.debian.org/archive/debian/{wanted.snapshot}/{wanted.path}"
+
+
+def _download(address: str, wanted: ArchivedKernel, target: Path) -> bool:
+    """Whether the server sent exactly this package."""
+    whole = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(address, timeout=_SECONDS) as answer, target.open("wb") as file:
+            while file.tell() <= wanted.size and (part := answer.read(_BLOCK)):
+                whole.update(part)
+                file.write(part)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
+        return False
+    return whole.hexdigest() == wanted.sha256
