@@ -138,6 +138,27 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
         ) from error
 
 
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file of our own in one step, and make its folder: it is there as a whole, or as it was before.
+
+    Whatever a process is killed at, and whoever writes the same file at the same moment. ``mode`` is of a
+    new file, less the umask.
+
+    Raises:
+        OSError: it cannot be written; the caller knows whose it is, and the remedy.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(draft, flags, mode), "wb") as stream:
+            stream.write(data)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def plain_parts(name: str) -> list[str]:
     """The parts of a relative name that stays where it is.
 

@@ -20,6 +20,7 @@ from labkit.files import (
     read_below,
     read_named,
     write_below,
+    write_whole,
 )
 
 
@@ -195,3 +196,17 @@ def test_a_folder_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.
         (tmp_path / f"{number}").write_bytes(b"")
     with pytest.raises(DataError, match="more than 10 files"):
         list(entries(tmp_path))
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "new/marks.json"
+    write_whole(place, b"first", 0o600)
+    assert (place.read_bytes(), place.stat().st_mode & 0o777) == (b"first", 0o600)
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(place, b"second")
+    assert [path.read_bytes() for path in place.parent.iterdir()] == [b"first"]

@@ -15,6 +15,7 @@ from pathlib import Path
 import requests
 
 from labkit.errors import DataError, MissingComponent, StorageError, UsageError
+from labkit.files import write_whole
 
 Progress = Callable[[str], None]
 
@@ -132,10 +133,8 @@ class RemoteFile(io.RawIOBase):
 
     def _keep(self, number: int, data: bytes) -> None:
         path = self._folder / f"part-{number}"
-        partial = path.with_suffix(".new")
         try:
-            partial.write_bytes(data)
-            partial.replace(path)
+            write_whole(path, data)
         except OSError as error:
             raise _no_storage(self._folder, error) from error
         self.fetched += len(data)

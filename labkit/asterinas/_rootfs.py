@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from pathlib import Path
 
 from labkit.asterinas._terminal import terminal_program
+from labkit.files import write_whole
 from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file, cpio_link
 
 # Links for what init needs; it asks busybox for the others itself.
@@ -53,8 +53,5 @@ def build_asterinas_initramfs(busybox: Path, folder: Path) -> Path:
     data = gzip.compress(cpio_archive(asterinas_entries(busybox.read_bytes())), mtime=0)
     path = folder / f"asterinas-{hashlib.sha256(data).hexdigest()[:16]}.cpio.gz"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(path, data)
     return path

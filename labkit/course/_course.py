@@ -17,6 +17,7 @@ from typing import Any
 
 from labkit.course._model import canonical
 from labkit.errors import DataError, StorageError, UsageError
+from labkit.files import write_whole
 
 COURSE_VARIABLE = "LABKIT_COURSE"
 """The environment variable that names the course of this shell."""
@@ -75,7 +76,7 @@ class Course:
         """Write down until when an assignment is to be handed in."""
         document = _document(self.folder / _FILE)
         document.setdefault("due", {})[assignment] = due
-        _write(self.folder / _FILE, canonical(document, indent=1))
+        write_whole(self.folder / _FILE, canonical(document, indent=1))
 
 
 def course_folder(given: Path | None) -> Path:
@@ -100,12 +101,12 @@ def init_course(roster: Path, folder: Path) -> Course:
                 (folder / _SEED).touch(mode=0o600)
                 (folder / _SEED).write_text(secrets.token_hex(32) + "\n")
             document = {"format": "labkit-course/1", "name": name, "id": secrets.token_hex(8)}
-            _write(folder / _FILE, canonical(document, indent=1))
+            write_whole(folder / _FILE, canonical(document, indent=1))
         if not (folder / "nbgrader_config.py").exists():
             name = _document(folder / _FILE)["name"]
-            _write(folder / "nbgrader_config.py", _NBGRADER.format(course=name).encode())
+            write_whole(folder / "nbgrader_config.py", _NBGRADER.format(course=name).encode())
         rows = "".join(f"{student}\n" for student in ["id", *students])
-        _write(folder / _ROSTER, rows.encode())
+        write_whole(folder / _ROSTER, rows.encode())
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be written: {error.strerror}.", "Name another folder with --course."
@@ -225,10 +226,3 @@ def _document(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged ({error}).", "Bring it back from your copy.") from error
     assert isinstance(document, dict)
     return document
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: a course must survive a kill at any moment."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(data)
-    draft.replace(path)

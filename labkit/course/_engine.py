@@ -6,7 +6,6 @@ nothing is graded twice.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.course._grading import Graded, GradingJob, grade
 from labkit.errors import MissingComponent, StorageError
+from labkit.files import write_whole
 from labkit.process import scratch_folder
 
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ class ResultStore:
             StorageError: it cannot be written.
         """
         path = self._path(job)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(result.to_json())
-            draft.replace(path)
+            write_whole(path, result.to_json())
         except OSError as error:
             raise StorageError(
                 f"The result {path} cannot be written: {error.strerror}.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import labkit
 from labkit.errors import DataError, MissingComponent
+from labkit.files import write_whole
 
 _STUB = {"python": "# YOUR CODE HERE", "bash": "# YOUR CODE HERE"}
 _LARGEST = 4 << 20
@@ -43,10 +43,7 @@ def student_notebook(name: str, folder: Path, solutions: bool = False) -> bytes:
     digest = hashlib.sha256(source_path(name).read_bytes()).hexdigest()[:16]
     kept = folder / f"{name}-{digest}{'-solutions' if solutions else ''}.ipynb"
     if not kept.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(make_notebook(name, solutions))
-        draft.replace(kept)
+        write_whole(kept, make_notebook(name, solutions))
     return kept.read_bytes()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from labkit.course._model import (
 )
 from labkit.course.exercises import exercise
 from labkit.errors import DataError, LabkitError, StorageError, UsageError
+from labkit.files import write_whole
 
 if TYPE_CHECKING:
     from labkit.platforms import Attestation
@@ -162,10 +162,7 @@ class Work:
     def _write(self, name: str, data: bytes) -> Path:
         path = self.folder / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
-            draft.write_bytes(data)
-            draft.replace(path)
+            write_whole(path, data)
         except OSError as error:
             raise StorageError(
                 f"{path} cannot be written: {error.strerror}.", "Work in a folder of yours."

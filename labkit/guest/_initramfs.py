@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
+from labkit.files import write_whole
 from labkit.guest import _reseed
 from labkit.guest._cpio import Entry, archive, character_device, directory, file, link
 
@@ -68,10 +68,7 @@ def build_initramfs(busybox: Path, folder: Path, bash: Path | None = None) -> Pa
     data = initramfs(busybox.read_bytes(), bash.read_bytes() if bash else None)
     path = folder / f"initramfs-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(path, data)
     return path
 
 

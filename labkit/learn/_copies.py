@@ -14,6 +14,7 @@ from typing import Any
 
 from labkit import __version__
 from labkit.errors import StorageError, UsageError
+from labkit.files import write_whole
 from labkit.learn._journal import MARK
 
 FIRST = "00-start-here.ipynb"
@@ -146,10 +147,7 @@ def _stems(names: dict[str, Path]) -> list[str]:
 
 
 def _write(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.name}.new")
-    partial.write_bytes(fresh(source))
-    partial.replace(place)
+    write_whole(place, fresh(source))
     if place.suffix == ".ipynb":
         _sign(place)
 

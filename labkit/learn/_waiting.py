@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from labkit.files import write_whole
 from labkit.settings import Settings
 from labkit.show import Place, done_view, is_live, progress_view
 
@@ -71,8 +72,5 @@ def _durations(settings: Settings) -> dict[str, float]:
 def _remember(settings: Settings, key: str, seconds: float) -> None:
     """Keep how long it took; the cache may be gone or full, and then nothing is expected."""
     with contextlib.suppress(OSError):
-        file = _file(settings)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{threading.get_ident()}")
-        partial.write_text(json.dumps({**_durations(settings), key: round(seconds, 1)}))
-        partial.replace(file)
+        known = {**_durations(settings), key: round(seconds, 1)}
+        write_whole(_file(settings), json.dumps(known).encode())

@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import DataError, MissingComponent, StorageError
+from labkit.files import write_whole
 
 _LARGEST = 64 << 20
 _REGISTRY = "https://registry.npmjs.org"
@@ -143,10 +143,7 @@ def _fetch(wanted: NpmInput) -> bytes:
 
 def _keep(path: Path, data: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise StorageError(
             f"{path.parent} cannot be written: {error.strerror}.",

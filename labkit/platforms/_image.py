@@ -26,6 +26,7 @@ from labkit.asterinas import (
 )
 from labkit.bootlog import GuestType
 from labkit.errors import NotAKernel, UsageError
+from labkit.files import write_whole
 from labkit.guest import SHELL_PROMPT, check_kernel
 from labkit.platforms._plan_linux import plan_linux, unmeasured
 from labkit.platforms._request import BootContents, BootPlan, BootRequest
@@ -232,10 +233,7 @@ def _bootable(image: BootImage, settings: Settings) -> Path:
     data[_ELF_MACHINE_AT : _ELF_MACHINE_AT + 2] = _ELF_MACHINE_386
     path = settings.cache_dir / "guest" / f"{hashlib.sha256(data).hexdigest()[:16]}.qemu_elf"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(path, bytes(data))
     return path
 
 

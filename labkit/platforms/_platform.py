@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from labkit.errors import NotATdvf, UsageError
-from labkit.files import read_named
+from labkit.files import read_named, write_whole
 from labkit.measure import Prediction, SectionType, read_tdvf
 from labkit.platforms._plan import plan
 from labkit.platforms._request import BootPlan, BootRequest
@@ -118,9 +118,6 @@ class TdvmPlatform(ABC):
             raise NotATdvf(f"{path} does not begin with its variable store.", remedy)
         size = variables[0].raw_size
         folder = self.settings.cache_dir / "firmware" / hashlib.sha256(data).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
         for name, part in (("VARS.fd", data[:size]), ("CODE.fd", data[size:]), ("OVMF.fd", data)):
-            partial = folder / f".{name}"
-            partial.write_bytes(part)
-            partial.replace(folder / name)
+            write_whole(folder / name, part)
         return Firmware(folder / "CODE.fd", folder / "VARS.fd", folder / "OVMF.fd")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ChapterFailed
+from labkit.files import write_whole
 from labkit.process import scratch_folder
 from labkit.runs._runner import CELL_TIMEOUT, check_kernels, execute_guarded
 from labkit.runs._source import load_source, read_notebook
@@ -67,9 +68,7 @@ def refresh(path: Path, patterns: Patterns = (), *, timeout: float = CELL_TIMEOU
     before = path.read_text(encoding="utf-8")
     after = _text(settle(read_notebook(path), executed, patterns))
     if after != before:
-        draft = path.with_suffix(".ipynb.new")
-        draft.write_text(after, encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, after.encode())
     return Refreshed(path, after != before)
 
 

@@ -10,7 +10,6 @@ import csv
 import io
 import itertools
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from labkit.files import write_whole
 from labkit.settings import Settings, Trust, Ui
 from labkit.show import View, clean, columns, join, move_table, one_line, stamp, study_table, time_bars
 from labkit.studies._design import Design, SweepRow
@@ -279,13 +279,13 @@ def write_tables(results: Results) -> None:
     writer = csv.DictWriter(buffer, results.columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _text(value) for name, value in cells.items()} for cells in table)
-    _write(results.directory / CSV, buffer.getvalue().encode())
+    write_whole(results.directory / CSV, buffer.getvalue().encode())
     full = results.full_table()
     document = {**results.to_dict(), "table": full}
-    _write(results.directory / JSON, json.dumps(document, indent=1).encode() + b"\n")
+    write_whole(results.directory / JSON, json.dumps(document, indent=1).encode() + b"\n")
     data = _parquet(full, (*results.columns, *_TIMES))
     if data is not None:
-        _write(results.directory / PARQUET, data)
+        write_whole(results.directory / PARQUET, data)
 
 
 def _parquet(table: list[dict[str, Any]], names: tuple[str, ...]) -> bytes | None:
@@ -308,9 +308,3 @@ def _alike(values: list[Any]) -> list[Any]:
     if len(kinds) < 2 and kinds <= {int, float, bool, str}:
         return values
     return [None if value is None else _text(value) for value in values]
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(data)
-    draft.replace(path)

@@ -27,6 +27,7 @@ from typing import Any
 
 from labkit import __version__
 from labkit.errors import DataError, LabkitError, StorageError
+from labkit.files import write_whole
 from labkit.runs import (
     RUN_DIR,
     Execution,
@@ -216,10 +217,7 @@ def _source(task: RowTask, folder: Path) -> NotebookSource:
             return source
     copy = folder.parent.parent / f"source-{digest[:16]}" / Path(task.notebook).name
     if not copy.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        draft = copy.with_name(f".{copy.name}.{task.key}")
-        draft.write_bytes(task.data)
-        draft.replace(copy)
+        write_whole(copy, task.data)
     return load_source(copy)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StorageError, UsageError
+from labkit.files import write_whole
 from labkit.settings import Settings
 
 _KEPT = 40
@@ -78,10 +79,7 @@ class RunDir:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write one JSON file; it appears whole or not at all."""
-        temporary = self.path / f".{name}"
-        temporary.touch(mode=0o600)
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(self.path / name)
+        write_whole(self.path / name, f"{json.dumps(content, indent=2)}\n".encode(), 0o600)
 
     def close(self) -> None:
         """Give up the lock: the run has ended."""
