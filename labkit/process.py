@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -122,7 +123,10 @@ def run(
             env=dict(env) if env is not None else None,
             start_new_session=True,
         )
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
+        # ENOTSUP: there are no processes, as in a browser.
+        if not isinstance(error, FileNotFoundError | PermissionError) and error.errno != errno.ENOTSUP:
+            raise
         raise MissingComponent(
             f"The program {words[0]} cannot be run: {error.strerror}.", "Run `labkit setup`."
         ) from error

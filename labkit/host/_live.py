@@ -41,9 +41,15 @@ class Programs:
     def __init__(self) -> None:
         self._facts: dict[str, Fact] = {}
         jobs: list[Callable[[], dict[str, Fact]]] = [_qemu_objects, _qemu_version, _docker]
-        self._threads = [Thread(target=self._do, args=(job,)) for job in jobs]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[Thread] = []
+        for job in jobs:
+            thread = Thread(target=self._do, args=(job,))
+            try:
+                thread.start()
+            except RuntimeError:  # there are no threads, as in a browser, or no more of them
+                self._do(job)
+            else:
+                self._threads.append(thread)
 
     def _do(self, job: Callable[[], dict[str, Fact]]) -> None:
         self._facts |= job()
@@ -150,8 +156,10 @@ def _docker() -> dict[str, Fact]:
 
 
 def _groups() -> Fact:
-    import grp
-
+    try:
+        import grp
+    except ImportError:
+        return Fact("groups of this login", missing=Missing.UNKNOWN, why="there are no groups here")
     names = []
     for number in sorted({*os.getgroups(), os.getegid()}):
         try:

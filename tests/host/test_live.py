@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +43,26 @@ def test_this_machine_gets_one_of_three_verdicts_with_its_reason() -> None:
     if report.facts.get("cpu.vendor").value != "GenuineIntel":
         assert report.verdict == "NOT_READY"
         assert report.reason in ("INSIDE_VM", "PLATFORM_NOT_TDX")
+
+
+def test_without_threads_processes_and_groups_a_fact_is_missing_and_nothing_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a browser's Python."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, "emscripten does not support processes.")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(subprocess, "Popen", none)
+    monkeypatch.setitem(sys.modules, "grp", None)
+    facts = collect()
+    assert facts.get("login.groups").missing == facts.get("qemu.version").missing == "unknown"
+    assert facts.get("docker.engine").source
+    assert diagnose(facts).verdict
 
 
 def test_root_and_nobody_get_the_same_verdict() -> None:
