@@ -27,7 +27,7 @@ _REGISTRY = "https://registry.npmjs.org"
 class NpmInput:
     """One package: its address in the registry, the SHA-512 of its archive, and the files that are used.
 
-    folder: where the files go below ``live/`` of a site.
+    folder: where the files go below ``live/`` of a site. source: where its source can be had.
     """
 
     name: str
@@ -36,6 +36,7 @@ class NpmInput:
     files: tuple[str, ...]
     folder: str
     licence: str
+    source: str
 
     @property
     def path(self) -> str:
@@ -54,10 +55,10 @@ INPUTS = (
             "pyodide.asm.wasm",
             "python_stdlib.zip",
             "pyodide-lock.json",
-            "LICENSE",
         ),
         "pyodide",
-        "MPL-2.0 (CPython: PSF-2.0)",
+        "MPL-2.0",
+        "https://github.com/pyodide/pyodide",
     ),
     NpmInput(
         "@noble/ciphers",
@@ -66,6 +67,7 @@ INPUTS = (
         ("aes.js", "utils.js", "_polyval.js", "LICENSE"),
         "noble",
         "MIT",
+        "https://github.com/paulmillr/noble-ciphers",
     ),
     NpmInput(
         "dompurify",
@@ -73,7 +75,8 @@ INPUTS = (
         "ofe3wI/uNm68HInABYFJYqQxRw1EaKAjNdrFVKqjUY+UZurvNd2L/HuQe097s/4RivWiZyP6tT7aoT8atjfhwg==",
         ("dist/purify.es.mjs", "LICENSE"),
         "dompurify",
-        "MPL-2.0 OR Apache-2.0",
+        "Apache-2.0 or MPL-2.0",
+        "https://github.com/cure53/DOMPurify",
     ),
 )
 
@@ -110,11 +113,26 @@ def unpack(wanted: NpmInput, archive: Path, target: Path) -> None:
             except KeyError:
                 member = None
             if member is None:
-                if name == "LICENSE":
-                    continue
                 raise DataError(f"{archive.name} has no {name}.", "Remove it, and run this again.")
             with member, (target / Path(name).name).open("wb") as file:
                 shutil.copyfileobj(member, file)
+
+
+def licences() -> str:
+    """Whose work the pages hold, under which licence, and where its source can be had."""
+    lines = [f"{one.name} {one.version}: {one.licence}. Source: {one.source}" for one in INPUTS]
+    return "\n".join(
+        [
+            "What runs in these pages, besides labkit itself (Apache-2.0):",
+            "",
+            *lines,
+            "CPython, in pyodide: PSF-2.0, see python-licence.txt. Source: https://github.com/python/cpython",
+            "Python packages in python.zip: their licences are in its folder licences/.",
+            "",
+            "Licences that a package brings stand in its folder. The text of MPL-2.0: https://mozilla.org/MPL/2.0/",
+            "",
+        ]
+    )
 
 
 def _fits(wanted: NpmInput, data: bytes) -> bool:

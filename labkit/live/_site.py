@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from labkit.errors import DataError
 from labkit.live._bundle import write_bundle
-from labkit.live._inputs import INPUTS, fetch_inputs, unpack
+from labkit.live._cells import needs_machine
+from labkit.live._inputs import INPUTS, fetch_inputs, licences, unpack
 from labkit.runs import Run, read_notebook
 from labkit.settings import Settings
 from labkit.show import Markup, element, site_page
@@ -32,6 +33,13 @@ MARK = "browser"
 """The key of a notebook's ``labkit`` metadata that says: this chapter needs no machine."""
 
 TOOLS = (
+    (
+        "verify",
+        "A kernel log of a host",
+        "The verdict of labkit verify --kernel-log on dmesg or journalctl -k. Only the log is judged: "
+        "everything else about the host is not known here.",
+    ),
+    ("facts", "Saved facts of a host", "The verdict of labkit verify --from on a file made with --save."),
     ("measure", "A firmware image", "The TDVF sections and MRTD, as labkit measure shows them."),
     (
         "eventlog",
@@ -46,7 +54,9 @@ TOOLS = (
 )
 
 _META = re.compile(r'(<meta http-equiv="Content-Security-Policy" content=")[^"]*(">)')
-_ASSETS = ("live.css", "live.js", "tools.js", "worker.js")
+_HEAD_END, _MAIN_END = re.compile("</head>"), re.compile("</main>")
+_CELLS = re.compile('<div class="cells">')
+_ASSETS = ("python-licence.txt", "live.css", "live.js", "tools.js", "worker.js")
 
 
 def make_live(run: Run, settings: Settings, on_progress: Callable[[str], None] = lambda text: None) -> None:
@@ -67,43 +77,74 @@ def make_live(run: Run, settings: Settings, on_progress: Callable[[str], None] =
             unpack(wanted, inputs[wanted.name], draft / wanted.folder)
         _shorten_lock(draft / "pyodide/pyodide-lock.json")
         write_bundle(draft / "python.zip")
+        version = _version(draft)
         browser = files("labkit.live").joinpath("browser")
         for asset in _ASSETS:
             (draft / asset).write_bytes(browser.joinpath(asset).read_bytes())
+        (draft / "LICENCES.txt").write_text(licences(), encoding="utf-8")
         (draft / "cells").mkdir()
         for chapter in run.chapters:
             if chapter.output is not None:
-                _enliven(site, draft, chapter.name, read_notebook(run.directory / chapter.output))
+                notebook = read_notebook(run.directory / chapter.output)
+                _enliven(site, draft, chapter.name, notebook, version)
         shutil.rmtree(site / "live", ignore_errors=True)
         draft.rename(site / "live")
     worker = browser.joinpath("sw.js").read_text(encoding="utf-8")
-    (site / "sw.js").write_text(worker.replace("@VERSION@", _version(site / "live")), encoding="utf-8")
-    (site / "tools.html").write_text(_tools_page(), encoding="utf-8")
+    (site / "sw.js").write_text(worker.replace("@VERSION@", version), encoding="utf-8")
+    (site / "tools.html").write_text(_tools_page(version), encoding="utf-8")
+    _link_tools(site / "index.html")
 
 
-def _enliven(site: Path, draft: Path, name: str, notebook: Any) -> None:
+def _enliven(site: Path, draft: Path, name: str, notebook: Any, version: str) -> None:
     """Put the script and the cells of a marked chapter beside its page."""
-    if not notebook.metadata.get("labkit", {}).get(MARK):
+    if not notebook.metadata.get("labkit", {}).get(MARK) or notebook.metadata.kernelspec.language != "python":
         return
-    path = site / f"{name}.html"
-    text = path.read_text(encoding="utf-8")
-    head = (
-        '<link rel="stylesheet" href="live/live.css">'
-        '<script type="module" src="live/live.js"></script></head>'
+    place = element(
+        "div",
+        "This chapter runs in a browser where a web server serves it and scripts are allowed; on your own "
+        "machine that is: python3 -m http.server",
+        class_="live-page",
+        data_notebook=name,
+        data_python=f"python.zip?{version}",
     )
-    text, policies = _META.subn(rf"\g<1>{POLICY}\g<2>", text)
-    text, heads = re.subn("</head>", lambda _: head, text, count=1)
-    marked = element("body", data_notebook=name).removesuffix("</body>")
-    text, bodies = re.subn("<body>", lambda _: marked, text, count=1)
-    if (policies, heads, bodies) != (1, 1, 1):
-        raise DataError(f"{path} is not a page that labkit published.", "Publish the run again.")
-    path.write_text(text, encoding="utf-8")
+    _change(
+        site / f"{name}.html",
+        (_META, lambda found: f"{found[1]}{POLICY}{found[2]}"),
+        (_HEAD_END, lambda found: f"{_head('live.js')}{found[0]}"),
+        (_CELLS, lambda found: f"{place}{found[0]}"),
+    )
     cells = {"nbformat": 4, "nbformat_minor": notebook.nbformat_minor, "metadata": notebook.metadata}
     cells["cells"] = [
         {**cell, "outputs": []} if cell.cell_type == "code" else cell for cell in notebook.cells
     ]
+    code = [cell for cell in cells["cells"] if cell["cell_type"] == "code"]
+    document = {"notebook": cells, "machine": needs_machine(cell["source"] for cell in code)}
     target = draft / "cells" / f"{quote(name, safe='')}.json"
-    target.write_text(json.dumps(cells, sort_keys=True), encoding="utf-8")
+    target.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
+
+
+def _link_tools(index: Path) -> None:
+    """Say on the first page that there are tools."""
+    link = element(
+        "p", element("a", "Read a kernel log, a firmware or a quote of your own", href="tools.html")
+    )
+    _change(index, (_MAIN_END, lambda found: f"{link}{found[0]}"))
+
+
+def _change(path: Path, *changes: tuple[re.Pattern[str], Callable[[re.Match[str]], str]]) -> None:
+    """Change a page in places that every page of ``publish`` has once."""
+    text = path.read_text(encoding="utf-8")
+    for pattern, replacement in changes:
+        text, count = pattern.subn(replacement, text, count=1)
+        if not count:
+            raise DataError(f"{path} is not a page that labkit published.", "Publish the run again.")
+    path.write_text(text, encoding="utf-8")
+
+
+def _head(script: str) -> Markup:
+    return Markup(
+        f'<link rel="stylesheet" href="live/live.css"><script type="module" src="live/{script}"></script>'
+    )
 
 
 def _shorten_lock(path: Path) -> None:
@@ -121,7 +162,7 @@ def _version(folder: Path) -> str:
     return whole.hexdigest()[:16]
 
 
-def _tools_page() -> Markup:
+def _tools_page(version: str) -> Markup:
     boxes = [
         element(
             "section",
@@ -146,12 +187,21 @@ def _tools_page() -> Markup:
                 "p",
                 "The file stays in your browser: nothing is sent anywhere.",
             ),
-            element("p", id="status", role="status"),
+            element(
+                "p",
+                "These tools work where a web server serves this page and scripts are allowed.",
+                id="status",
+                role="status",
+                data_python=f"python.zip?{version}",
+            ),
             *boxes,
-            element("p", element("a", "All chapters", href="index.html")),
+            element(
+                "p",
+                element("a", "All chapters", href="index.html"),
+                " · ",
+                element("a", "Licences of what runs here", href="live/LICENCES.txt"),
+            ),
         ),
         policy=POLICY,
-        head=Markup(
-            '<link rel="stylesheet" href="live/live.css"><script type="module" src="live/tools.js"></script>'
-        ),
+        head=_head("tools.js"),
     )

@@ -1,13 +1,14 @@
-"""A live site of two chapters, served on this machine alone."""
+"""A live site of the course as it is committed, served on this machine alone."""
 
 from __future__ import annotations
 
 import functools
 import http.server
+import json
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ import pytest
 
 from labkit.errors import MissingComponent
 from labkit.live import fetch_inputs, make_live
-from labkit.runs import Run, plan_run, publish, run_plan
+from labkit.runs import Chapter, Run, collect_host, publish
 from labkit.settings import Settings
+from tests.live.tabs import ChromiumTab, Tab, firefox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CHAPTERS = ("05-inside-tdx", "06-why-asterinas")
+CHAPTERS = tuple(
+    path.stem
+    for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+    if json.loads(path.read_text())["metadata"].get("labkit", {}).get("browser")
+)
+"""The chapters that are marked as such that run in a browser, whole or in part."""
 
 
 @dataclass
@@ -42,12 +49,17 @@ def inputs() -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def live_run(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Two executed chapters, published live."""
+    """The chapters with their committed outputs, published live."""
     folder = tmp_path_factory.mktemp("live") / "run"
-    notebooks = [str(REPOSITORY / f"notebooks/{name}.ipynb") for name in CHAPTERS]
-    run = run_plan(plan_run(notebooks, output=folder))
-    assert run.status == "passed"
-    run = publish(run)
+    folder.mkdir()
+    started = "2026-01-02T03:04:05+00:00"
+    chapters = []
+    for name in CHAPTERS:
+        source = REPOSITORY / f"notebooks/{name}.ipynb"
+        shutil.copy(source, folder)
+        chapter = Chapter(name, name, str(source), "0" * 64, "python3", {}, "passed", started, 1.0)
+        chapters.append(replace(chapter, output=source.name))
+    run = publish(Run(folder, "passed", started, started, 1.0, collect_host(), {}, None, tuple(chapters)))
     make_live(run, Settings.load())
     return run
 
@@ -81,8 +93,44 @@ def server(live_run: Run) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
+def chromium() -> Iterator[Any]:
+    """A Chromium that Playwright drives."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
         pytest.skip("no chromium is installed")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def chromium_context(chromium: Any) -> Any:
+    """A person's Chromium, which keeps what it loaded."""
+    return chromium.new_context()
+
+
+@pytest.fixture(scope="session")
+def chromium_tab(chromium_context: Any) -> Tab:
+    """One tab of Chromium."""
+    return ChromiumTab(chromium_context.new_page())
+
+
+@pytest.fixture(scope="session")
+def firefox_tab() -> Iterator[Tab]:
+    """One tab of Firefox."""
+    program = shutil.which("firefox-esr") or shutil.which("firefox")
+    if program is None:
+        pytest.skip("no Firefox is installed")
+    with firefox(program) as tab:
+        yield tab
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def tab(request: pytest.FixtureRequest) -> Tab:
+    """A tab of each browser."""
+    found: Tab = request.getfixturevalue(f"{request.param}_tab")
     return found

@@ -18,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
+from labkit import lab
 from labkit.errors import DataError, MissingComponent
 from labkit.live import INPUTS, fetch_inputs, make_live
 from labkit.live._bundle import DISTRIBUTIONS, write_bundle
+from labkit.live._cells import machines, needs_machine, verbs
 from labkit.runs import Run, publish
 from labkit.settings import Settings
 
@@ -143,6 +145,34 @@ def test_a_damaged_archive_in_the_cache_is_not_used(tmp_path: Path, monkeypatch:
         fetch_inputs(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("sources", "needs"),
+    [
+        (["from labkit import lab, tdx", "lab.predict('a.b', 'why?')"], [None, None]),
+        (["tdvm = lab.boot()", "print(tdvm)", "tdvm = 1", "print(tdvm)"], ["", "", None, None]),
+        (["import hashlib\nx = lab.boot()", "hashlib.sha384()", "x"], ["import hashlib", None, ""]),
+        (["from labkit.vm import start\nimport re", "re", "start"], ["import re", None, ""]),
+        (["from labkit import vm", "import labkit.vm", "import labkit.attest"], ["", "", None]),
+        (["from labkit.lab import boot, predict"], [""]),
+        (["a = lab.attest(b)", "def f(q):\n    return a", "f(1)"], ["", "", ""]),
+        (
+            ["a = lab.boot()", "def f():\n    a = 2\n    return 1", "for a in (1, 2): pass", "a"],
+            ["", None, None, None],
+        ),
+        (["%magic", "lab.boot("], [None, None]),
+    ],
+)
+def test_a_cell_that_needs_a_machine_is_known_by_its_code(
+    sources: list[str], needs: list[str | None]
+) -> None:
+    assert needs_machine(sources) == needs
+
+
+def test_what_stands_in_for_a_machine_is_a_package_of_labkit() -> None:
+    assert {path.name for path in Path(labkit.__file__).parent.iterdir()} >= machines()
+    assert {"predict", "outcome", "verify_host"} <= verbs() <= set(vars(lab)) | {"record"}
+
+
 def _digests(site: Path) -> dict[str, str]:
     return {
         str(path.relative_to(site)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -163,7 +193,10 @@ def test_a_live_site_is_reproducible_small_and_asks_only_itself(live_run: Run) -
     assert policy
     assert "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'" in policy[1]
     assert re.findall(r"<script(?![^>]* src=)", page) == []
-    assert (site / "live/pyodide/LICENSE").exists() or (site / "live/noble/LICENSE").exists()
+    notice = (site / "live/LICENCES.txt").read_text()
+    assert [wanted.name for wanted in INPUTS if f"{wanted.name} {wanted.version}: " not in notice] == []
+    for licence in ("noble/LICENSE", "dompurify/LICENSE", "python-licence.txt"):
+        assert (site / "live" / licence).stat().st_size > 500
 
 
 def test_a_page_that_is_not_marked_has_no_script(live_run: Run) -> None:

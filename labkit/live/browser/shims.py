@@ -199,7 +199,7 @@ class _NotHere(types.ModuleType):
         return type(name, (Exception,), {})
 
 
-_MACHINES = (
+MACHINES = (
     "asterinas",
     "bootlog",
     "console",
@@ -215,7 +215,7 @@ _MACHINES = (
 
 def install() -> None:
     """Put the stand-ins where the libraries would be."""
-    for package in _MACHINES:
+    for package in MACHINES:
         sys.modules[f"labkit.{package}"] = _NotHere(f"labkit.{package}")
     ciphers = types.ModuleType("cryptography.hazmat.primitives.ciphers")
     algorithms, modes = types.ModuleType("algorithms"), types.ModuleType("modes")

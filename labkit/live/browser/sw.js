@@ -1,8 +1,9 @@
 // Keeps Python, which never changes under its version, so that later pages start quickly. Everything else goes to the server.
-const CACHE = "labkit-@VERSION@";
+const MINE = `labkit ${self.registration.scope} `; // other sites of this origin have caches of their own
+const CACHE = `${MINE}@VERSION@`;
 self.addEventListener("install", (event) => event.waitUntil(self.skipWaiting()));
 self.addEventListener("activate", (event) => event.waitUntil((async () => {
-  for (const name of await caches.keys()) if (name.startsWith("labkit-") && name !== CACHE) await caches.delete(name);
+  for (const name of await caches.keys()) if (name.startsWith(MINE) && name !== CACHE) await caches.delete(name);
   await self.clients.claim();
 })()));
 self.addEventListener("fetch", (event) => {
@@ -13,7 +14,7 @@ self.addEventListener("fetch", (event) => {
     const kept = await cache.match(event.request);
     if (kept) return kept;
     const answer = await fetch(event.request);
-    if (answer.ok) await cache.put(event.request, answer.clone());
+    if (answer.ok) event.waitUntil(cache.put(event.request, answer.clone()));
     return answer;
   })());
 });

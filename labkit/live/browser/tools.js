@@ -1,6 +1,8 @@
 // Drop a file on one of labkit's tools; it is read here and sent nowhere.
 const base = new URL(".", import.meta.url);
 const TOOLS = {
+  verify: ["verify", "--root", "/nothing", "--kernel-log", "FILE", "--json"],
+  facts: ["verify", "--from", "FILE", "--json"],
   measure: ["measure", "FILE", "--json"],
   eventlog: ["eventlog", "FILE", "--json"],
   quote: ["quote", "inspect", "FILE", "--json"],
@@ -9,6 +11,7 @@ const LARGEST = 64 << 20;
 let worker, ready, next = 1;
 const waiting = new Map();
 const status = document.querySelector("#status");
+status.textContent = "";
 
 function start() {
   ready ??= new Promise((resolve, reject) => {
@@ -21,7 +24,7 @@ function start() {
       else if (data.type === "failed") reject(new Error(`Python cannot be loaded: ${data.text}`));
       else { waiting.get(data.id)?.(data); waiting.delete(data.id); }
     };
-    worker.postMessage({ type: "start" });
+    worker.postMessage({ type: "start", python: status.dataset.python });
   });
   return ready;
 }
@@ -39,10 +42,11 @@ async function read(box, file) {
     const done = await new Promise((resolve) => { waiting.set(id, resolve); worker.postMessage({ type: "tool", id, argv: TOOLS[box.dataset.tool], name, bytes }, [bytes]); });
     shown.textContent = done.out || done.err || done.failure;
     box.dataset.code = done.code ?? 70;
-    box.dataset.file = file.name;
   } catch (error) {
     shown.textContent = error.message;
+    box.dataset.code = 70;
   }
+  box.dataset.file = file.name;
 }
 
 for (const box of document.querySelectorAll(".live-tool")) {

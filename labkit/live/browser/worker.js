@@ -1,5 +1,5 @@
 // Runs Python (Pyodide) in a worker: cells of one chapter, or one of the tools.
-// Messages in:  start {runtime, python, journal}; run {id, source}; answer {id, question, value}; tool {id, argv, name, bytes}
+// Messages in:  start {python, journal}; run {id, source}; answer {id, question, value}; tool {id, argv, name, bytes}
 // Messages out: progress {text}; ready {}; failed {text}; output {id, output}; done {id, ok, journal}
 import { loadPyodide } from "./pyodide/pyodide.mjs";
 import { ecb } from "./noble/aes.js";
@@ -17,16 +17,17 @@ function aes(key, data, encrypt) {
   return py.toPy(out).tobytes();
 }
 
-async function start(journal) {
+async function start(python, journal) {
   say("Loading Python (about 14 MB, once for the whole site) …");
   const began = performance.now();
   py = await loadPyodide({ indexURL: new URL("./pyodide/", import.meta.url).href, stdout: () => {}, stderr: () => {} });
   say("Loading labkit …");
-  const answer = await fetch(new URL("./python.zip", import.meta.url));
+  const answer = await fetch(new URL(python, import.meta.url));
   if (!answer.ok) throw new Error(`python.zip: ${answer.status}`);
   py.unpackArchive(await answer.arrayBuffer(), "zip", { extractDir: SITE });
   py.FS.mkdirTree(JOURNAL.slice(0, JOURNAL.lastIndexOf("/")));
   py.FS.writeFile(JOURNAL, journal ?? "");
+  py.FS.mkdirTree("/nothing"); // stands for a host of which only the log is known
   py.globals.set("_aes", aes);
   py.globals.set("_emit", (text) => postMessage({ type: "output", id: current, output: JSON.parse(text) }));
   py.runPython(`
@@ -50,6 +51,8 @@ sys.modules["labkit.lab"] = module
 spec.loader.exec_module(module)
 import labkit
 labkit.lab = module
+from labkit.learn import course_folder
+os.chdir(course_folder())
 runner.Cells(_emit)
 `);
   }
@@ -75,7 +78,7 @@ _tool
 `;
 
 const handlers = {
-  async start({ journal }) { await start(journal); },
+  async start({ python, journal }) { await start(python, journal); },
   run({ id, source }) {
     current = id;
     const ok = chapter().run(source);
