@@ -208,6 +208,7 @@ MACHINES = (
     "kernel",
     "platforms",
     "toolchain",
+    "virtio",
     "vm",
 )
 """Packages of labkit that only make sense where a machine can boot."""
