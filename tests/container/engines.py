@@ -119,7 +119,9 @@ def _take_back(rules: bytes | None, had_bridge: bool) -> None:
 
 
 def _start(here: Path, program: tuple[str, ...], options: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    words = [*program, "--data-root", str(here / "data"), "--exec-root", str(here / "exec")]
+    # A test process that is killed takes its engine with it (setpriv is in Debian's util-linux).
+    words = ["setpriv", "--pdeathsig", "TERM", "--", *program]
+    words += ["--data-root", str(here / "data"), "--exec-root", str(here / "exec")]
     words += ["--host", f"unix://{here}/docker.sock", "--pidfile", str(here / "pid"), *options]
     with (here / "log").open("wb") as log:
         return subprocess.Popen(
