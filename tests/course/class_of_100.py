@@ -111,15 +111,15 @@ def kinds(canary: Path, seed: Path, port: int) -> dict[str, list[Kind]]:
     )
     return {
         CODE: [
-            Kind("honest", 66, _nothing, True),
+            Kind("honest", 68, _nothing, True),
             Kind("empty", 6, _code(""), False),
             Kind("missing", 2, _missing, False, ("missing",)),
             Kind("late", 4, _late, True, ("late",)),
             Kind("copied", 4, _copied, False, ("copied:{}",)),
             Kind("copied answers", 4, _copied_answers, False, ("copied:{}",)),
             Kind("edited cells", 2, _edited_cells, False, ("edited",)),
-            Kind("endless loop", 2, _code("while True:\n    pass"), False, ("timeout",)),
-            Kind("fork bomb", 2, _code(fork), False, ("timeout",)),
+            Kind("endless loop", 1, _code("while True:\n    pass"), False, ("timeout",)),
+            Kind("fork bomb", 1, _code(fork), False, ("timeout",)),
             Kind("4 GB", 2, _code("x = bytearray(4 << 30)"), False),
             Kind("seed", 2, _code(reads), False),
             Kind("network", 2, _code(calls), False),

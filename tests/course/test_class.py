@@ -22,6 +22,7 @@ from labkit.course import (
     init_course,
     merge,
     open_course,
+    open_work,
     pack,
     release,
 )
@@ -365,3 +366,19 @@ def test_a_course_shows_no_seed(place: Path) -> None:
     shown = f"{course!r} {course} {json.dumps(course.to_dict())}"
     assert course.seed.hex() not in shown
     assert repr(course.seed) not in shown
+
+
+def test_given_files_that_nbgrader_left_out_are_there_again_for_the_teacher(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its autograde copies no notebook but the assignment's own."""
+    folder = place / "solutions" / "ada" / "mrtd"
+    given = (folder / "firmware.fd").read_bytes()
+    (folder / "firmware.fd").unlink()
+    monkeypatch.delenv("LABKIT_COURSE", raising=False)
+    open_work("mrtd", folder)
+    assert not (folder / "firmware.fd").exists()
+    monkeypatch.setenv("LABKIT_COURSE", str(place / "course"))
+    assert open_work("mrtd", folder).read("firmware.fd") == given
+    monkeypatch.setenv("LABKIT_COURSE", str(place / "nowhere"))
+    open_work("mrtd", folder)

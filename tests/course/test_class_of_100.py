@@ -49,7 +49,7 @@ def test_everybody_gets_what_they_deserve(assignment: str, tmp_path: Path) -> No
                 "--course",
                 tmp_path / "class/course",
             ]
-            words += ["-j", "2", "--timeout", "10", "--csv", table]
+            words += ["-j", "2", "--timeout", "3", "--csv", table]
             scratch = tmp_path / "scratch"
             scratch.mkdir(exist_ok=True)
             done = process.run(

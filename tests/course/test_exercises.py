@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -86,6 +87,14 @@ def test_what_students_get_has_no_answer_in_it(found: Exercise) -> None:
             value = question.form.read(task.variant.expected[question.key])
             if isinstance(value, bytes):
                 assert value.hex().encode() not in given
+
+
+@each
+def test_nbgraders_autograde_keeps_every_file(found: Exercise) -> None:
+    """It leaves out what it ignores by default, and every notebook that is not the assignment's."""
+    ignored = (".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "*.ipynb")
+    for name in tasks(found, 1)[0].variant.files:
+        assert not [p for p in ignored for part in name.split("/") if fnmatch(part, p)], name
 
 
 @each

@@ -40,7 +40,8 @@ def _notebook(draw: Draw) -> bytes:
 def _run(draw: Draw, authority: LabAuthority, collateral: bytes) -> dict[str, bytes]:
     """A small attested run, as labkit lays one out; nothing ran, and the registers are made up."""
     files = {
-        f"executed/{draw.word()}.ipynb": _notebook(draw),
+        # Not .ipynb: nbgrader's autograde leaves out every notebook that is not the assignment's.
+        f"executed/{draw.word()}.json": _notebook(draw),
         f"results/{draw.word()}.csv": "".join(
             f"{draw.word()},{draw.below(1000)}\n" for _ in range(5)
         ).encode(),
@@ -86,7 +87,7 @@ def _run(draw: Draw, authority: LabAuthority, collateral: bytes) -> dict[str, by
 
 
 def _edit_output(files: dict[str, bytes], draw: Draw) -> str:
-    name = next(name for name in sorted(files) if name.endswith(".ipynb"))
+    name = next(name for name in sorted(files) if name.startswith("executed/"))
     document = json.loads(files[name])
     document["cells"][draw.below(3)]["outputs"][0]["text"] = f"{draw.word()}\n"
     files[name] = (json.dumps(document, indent=1) + "\n").encode()
