@@ -177,7 +177,7 @@ class _Grader:
         if returned is not None and returned.edited(Returned(self.job.released)):
             self.flags.append("edited")
             self.notes.append("Cells with points were edited; the grader does not use what they say.")
-        if self.job.rerun and returned is not None and returned.differs_from(Returned(self.job.released)):
+        if returned is not None and self._worth_running(returned, answers):
             answers = self._rerun(returned, answers)
         claims = Claims(answers or {}, self.files)
         marks = self._marks(claims)
@@ -238,6 +238,15 @@ class _Grader:
         data = self.files.get(f"{self.job.exercise}.ipynb")
         return Returned(data) if data is not None else None
 
+    def _worth_running(self, returned: Returned, answers: dict[str, Any] | None) -> bool:
+        """Running its code can change a mark: no answers came with it, or they can be compared.
+
+        Nothing boots inside the sandbox, so the answers about a boot rest on the evidence alone.
+        """
+        if not self.job.rerun or (answers is not None and self.task.exercise.boots):
+            return False
+        return returned.differs_from(Returned(self.job.released))
+
     def _rerun(self, returned: Returned, answers: dict[str, Any] | None) -> dict[str, Any] | None:
         """Run the notebook's code again; its answers count where none were handed in."""
         if bubblewrap() is None:
@@ -259,7 +268,7 @@ class _Grader:
             if ran.error:
                 self.notes.append(f"Running its code again: {ran.error}.")
             return dict(ran.answers)
-        if not self.task.exercise.boots and dict(ran.answers) != answers:
+        if dict(ran.answers) != answers:
             self.notes.append("Its notebook does not give these answers when it is run again.")
         return answers
 

@@ -39,6 +39,10 @@ def _missing(work: Path, _victim: Path, _name: str) -> None:
     shutil.rmtree(work)
 
 
+def _answers_alone(work: Path, _victim: Path, name: str) -> None:
+    (work / f"{name}.ipynb").unlink()
+
+
 def _late(work: Path, _victim: Path, _name: str) -> None:
     (work / "timestamp.txt").write_text("2030-01-01 00:00:00 UTC")
 
@@ -111,7 +115,8 @@ def kinds(canary: Path, seed: Path, port: int) -> dict[str, list[Kind]]:
     )
     return {
         CODE: [
-            Kind("honest", 68, _nothing, True),
+            Kind("honest", 28, _nothing, True),
+            Kind("honest without a notebook", 40, _answers_alone, True),
             Kind("empty", 6, _code(""), False),
             Kind("missing", 2, _missing, False, ("missing",)),
             Kind("late", 4, _late, True, ("late",)),

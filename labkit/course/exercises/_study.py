@@ -41,7 +41,7 @@ def hob_digest(firmware: bytes, memory: int) -> str:
 
 def _notebook() -> bytes:
     cells = [
-        ("parameters", 'memory = 512  # MiB\nfirmware_file = "firmware.fd"'),
+        ("parameters", 'memory = 512  # MiB\nfirmware_file = "../firmware.fd"'),
         ("measure", _CELL.rstrip("\n")),
     ]
     document = {
@@ -74,13 +74,13 @@ def _make(draw: Draw) -> Variant:
     csv.writer(rows, lineterminator="\n").writerows([["memory"], *([memory] for memory in memories)])
     return Variant(
         parameters={
-            "notebook": "measure-one.ipynb",
+            "notebook": "notebook/measure-one.ipynb",
             "sizes": "sizes.csv",
             "firmware": "firmware.fd",
             "looked_for": hob_digest(firmware, wanted),
         },
         files={
-            "measure-one.ipynb": _notebook(),
+            "notebook/measure-one.ipynb": _notebook(),
             "sizes.csv": rows.getvalue().encode(),
             "firmware.fd": firmware,
         },
@@ -129,7 +129,7 @@ EXERCISE = Exercise(
             (
                 '`papermill.execute_notebook(source, target, parameters={"memory": …})` runs it once.',
                 "The digest stands in the output of the last cell of each target.",
-                "`labkit sweep measure-one.ipynb --over sizes.csv` does all rows, several at a time.",
+                "`labkit sweep notebook/measure-one.ipynb --over sizes.csv` does all rows at once.",
             ),
             unique=True,
         ),
