@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -224,7 +225,7 @@ def _bring_back(work: Work) -> None:
         task = work.exercise.task(course.seed, course.identity, work.challenge.student)
         for name, data in task.variant.files.items():
             if not work.path(name).exists():
-                work.keep_file(name, data)
+                work._write(name, data)
 
 
 def _practice(found: Exercise) -> Path:

@@ -77,7 +77,7 @@ def test_the_walls_are_the_same(python: tuple[Path, Path]) -> None:
         pytest.skip("an ordinary user may not read this copy of labkit")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         code = CODE.replace("SECRET", repr(str(secret))).replace("PORT", str(listener.getsockname()[1]))
-        words = [*NOBODY, program, "-c", RUN, code]
+        words = [*NOBODY, str(program), "-c", RUN, code]
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd="/")
     assert done.returncode == 0, done.stderr
     answers, ended = done.stdout.splitlines()
