@@ -124,7 +124,8 @@ def collector_source() -> str:
     order: list[str] = []
     for root in _ROOTS:
         _visit(root, order)
-    modules = ",\n".join(f"    ({name!r}, {_lowered(name)!r})" for name in order)
+    # ASCII only, so that even Python 2 reads as far as the sentence that refuses it.
+    modules = ",\n".join(f"    ({name!r}, {_lowered(name)!a})" for name in order)
     text = f"{_HEAD.format(version=__version__)}\nPRELUDE = {_PRELUDE!r}\nMODULES = (\n{modules},\n)\n{_TAIL}"
     ast.parse(text, feature_version=_OLDEST)
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -98,6 +99,32 @@ def test_what_a_file_is_called_is_no_markup_and_no_label(fleet: Path, tmp_path: 
 def test_an_empty_folder_is_no_fleet(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no facts file"):
         list(read_fleet(tmp_path))
+
+
+def _pythons(minor: str) -> Path | None:
+    """A Python of that version, where this machine has one, in PATH or kept by pyenv."""
+    kept = sorted(Path.home().glob(f".pyenv/versions/{minor}.*/bin/python"))
+    found = kept[-1] if kept else shutil.which(f"python{minor}")
+    return Path(found) if found else None
+
+
+@pytest.mark.parametrize(("minor", "served"), [("3.8", True), ("3.7", False), ("2.7", False)])
+def test_the_collector_on_a_real_old_python(tmp_path: Path, minor: str, served: bool) -> None:
+    python = _pythons(minor)
+    if python is None:
+        pytest.skip(f"there is no Python {minor} here")
+    script = tmp_path / "collect.py"
+    script.write_text(collector_source())
+    root = build(BY_NAME["good-6.17"], tmp_path / "root")
+    words = [str(python), "-S", str(script), "--root", str(root), "--redact"]
+    done = subprocess.run(words, capture_output=True, text=True, env={})
+    if served:
+        assert done.returncode == 0, done.stderr
+        (tmp_path / "facts.json").write_text(done.stdout)
+        assert diagnose(load(tmp_path / "facts.json")).verdict.value == "READY"
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith("labkit-collect needs Python 3.8 or newer, and this is ")
 
 
 def test_the_collector_reads_a_host_as_verify_does(tmp_path: Path) -> None:
