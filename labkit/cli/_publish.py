@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option, note
+from labkit.errors import UsageError
 from labkit.runs import publish, read_record
 from labkit.settings import Settings
 
@@ -18,11 +19,20 @@ from labkit.settings import Settings
 )
 @json_option
 def command(run_dir: Path, live: bool, as_json: bool) -> None:
-    """Make the HTML site of a run again from its record and its executed notebooks.
+    """Make the HTML site of a run, or of a sweep, again from its record and its executed notebooks.
 
     The site is RUN_DIR/site; it needs neither a server nor the network. With --live it has scripts as well,
     and its live chapters need a web server: python -m http.server -d RUN_DIR/site.
     """
+    from labkit.studies import holds_sweep
+
+    if holds_sweep(run_dir):
+        from labkit.studies import publish_sweep, read_sweep
+
+        if live:
+            raise UsageError("A sweep has no chapters that run in a browser.", "Publish it without --live.")
+        emit(publish_sweep(read_sweep(run_dir)), as_json)
+        return
     run = publish(read_record(run_dir))
     if live:
         from labkit.live import make_live

@@ -11,7 +11,8 @@ from labkit.studies._plan import plan
 from labkit.studies._results import Results
 
 if TYPE_CHECKING:
-    from labkit.studies._page import publish_sweep, sweep_live
+    from labkit.studies._folder import holds_sweep
+    from labkit.studies._page import publish_sweep, read_sweep, sweep_live
     from labkit.studies._sweep import SweepOptions, sweep
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "SweepOptions",
     "design",
     "grid",
+    "holds_sweep",
     "plan",
     "publish_sweep",
+    "read_sweep",
     "read_table",
     "record",
     "recorded",
@@ -33,7 +36,9 @@ __all__ = [
 # Loaded on first use: what records a value in a notebook needs no workers.
 _LATER = {
     "SweepOptions": "_sweep",
+    "holds_sweep": "_folder",
     "publish_sweep": "_page",
+    "read_sweep": "_page",
     "sweep": "_sweep",
     "sweep_live": "_page",
 }

@@ -20,6 +20,11 @@ LOCK = "lock"
 _FORMAT = 1
 
 
+def holds_sweep(directory: Path) -> bool:
+    """Whether a folder is a sweep's."""
+    return (directory / RECORD).is_file()
+
+
 def check_folder(output: Path, design: Design) -> None:
     """See that the folder is new, or a sweep's of this notebook."""
     if output.is_dir() and any(path.name != LOCK for path in output.iterdir()):
@@ -50,6 +55,7 @@ def claim(output: Path, design: Design) -> None:
         "format": _FORMAT,
         "notebook": design.source.name,
         "path": str(design.source.path),
+        "kernel": design.source.kernel,
         "sha256": design.source.sha256,
         "labkit": __version__,
         "columns": list(design.columns),

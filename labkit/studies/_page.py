@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from labkit.errors import DataError
+from labkit.files import plain_parts, read_below
 from labkit.runs import (
     CellFailure,
     Chapter,
+    NotebookSource,
     Reported,
     Run,
     collect_host,
@@ -20,11 +24,14 @@ from labkit.runs import (
 from labkit.settings import Settings, Trust, Ui
 from labkit.show import Link, View, join, study_page
 from labkit.studies._design import Design, SweepRow
+from labkit.studies._folder import RECORD
 from labkit.studies._results import CSV, JSON, PARQUET, Results
-from labkit.studies._row import ROWS
+from labkit.studies._row import ROWS, read_entry
 from labkit.studies._sweep import SweepOptions, sweep
 
 INDEX = "site/index.html"
+
+_RECORD_LIMIT = 128 << 20
 
 
 def publish_sweep(results: Results) -> Results:
@@ -49,6 +56,43 @@ def publish_sweep(results: Results) -> Results:
     )
     (results.directory / INDEX).write_text(page, encoding="utf-8")
     return results
+
+
+def read_sweep(directory: Path) -> Results:
+    """The results of a sweep from its folder, which somebody may have sent: hardware is not believed.
+
+    Raises:
+        DataError: the folder's record is damaged.
+    """
+    directory = directory.resolve()
+    try:
+        record = json.loads(read_below(directory, RECORD, _RECORD_LIMIT))
+        path = Path(record["path"])
+        name, kernel = str(record["notebook"]), str(record.get("kernel", ""))
+        source = NotebookSource(path, name, name, kernel, "", {}, 0, str(record["sha256"]))
+        rows, entries = [], {}
+        for line in record["rows"]:
+            key, number, given = str(line["key"]), int(line["row"]), dict(line["given"])
+            if len(plain_parts(key)) != 1:
+                raise ValueError(f"{key!r} is no key of a row")
+            entry = read_entry(directory / ROWS / key)
+            if entry is not None:
+                entries[number] = {**entry, **_believed(entry)}
+            rows.append(SweepRow(number, key, given, dict((entry or {}).get("parameters") or given)))
+        columns = tuple(map(str, record["columns"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{directory / RECORD} is damaged: {type(error).__name__}: {error}.", "Sweep again."
+        ) from None
+    return Results(Design(source, columns, tuple(rows)), directory, entries)
+
+
+def _believed(entry: dict[str, Any]) -> dict[str, Any]:
+    """What an entry says of its platform, as far as a file is believed; its failure, if it is one."""
+    if entry.get("failure"):
+        CellFailure(**entry["failure"])
+    claimed = entry.get("trust") not in (None, Trust.NONE.value)
+    return {"trust": Trust.NONE.value} if claimed else {}
 
 
 def _name(row: SweepRow) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import MissingComponent, UsageError
-from labkit.studies import SweepOptions, plan, publish_sweep, sweep
+from labkit.errors import DataError, MissingComponent, UsageError
+from labkit.studies import SweepOptions, plan, publish_sweep, read_sweep, sweep
 
 LABKIT = Path(sys.executable).with_name("labkit")
 
@@ -69,6 +69,11 @@ def test_a_sweep_has_a_table_and_a_page_and_goes_on(notebook: Path, tmp_path: Pa
     assert "<b>7" not in page
     assert "<script" not in page
     assert (tmp_path / "out/site/row-0002.html").exists()
+    published = subprocess.run([LABKIT, "publish", tmp_path / "out"], capture_output=True, text=True)
+    assert published.returncode == 0, published.stderr
+    kept = (tmp_path / "out/site/index.html").read_text()
+    assert kept.count("<svg") == page.count("<svg")
+    assert kept.partition("</h1>")[2].count("<td") == page.partition("</h1>")[2].count("<td")
 
 
 def test_a_killed_client_a_killed_worker_and_a_second_sweep_change_nothing(
@@ -145,6 +150,19 @@ def test_a_folder_with_all_rows_needs_no_worker(notebook: Path, tmp_path: Path) 
     assert results.reused == 2
     assert results.moves() == {"size": {"rtmr1": "moves"}}
     assert "EMULATED" in (folder / "site/index.html").read_text()
+    _claim_hardware(folder)
+    assert publish_sweep(read_sweep(folder)).moves() == results.moves()
+    assert "EMULATED" in (folder / "site/index.html").read_text()
+    record = json.loads((folder / "sweep.json").read_text())
+    record["rows"][0]["key"] = "../../rows"
+    (folder / "sweep.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="no name of a file below its folder"):
+        read_sweep(folder)
+
+
+def _claim_hardware(folder: Path) -> None:
+    for place in (folder / "rows").glob("*/row.json"):
+        place.write_text(place.read_text().replace('"none"', '"hardware"'))
 
 
 def _stat(pid: int) -> list[str]:
