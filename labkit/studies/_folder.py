@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from labkit import __version__
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError, StorageError, UsageError
 from labkit.studies._design import Design
 from labkit.studies._row import ROWS
 
@@ -63,6 +64,24 @@ def claim(output: Path, design: Design) -> None:
     }
     draft.write_text(json.dumps(record, indent=1) + "\n")
     draft.replace(output / RECORD)
+
+
+@contextlib.contextmanager
+def naming_full_disk(output: Path) -> Iterator[None]:
+    """Say which disk it is that has no room.
+
+    Raises:
+        StorageError: the disk that holds the folder is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageError(
+            f"The disk that holds {output} is full.",
+            "Free some space, and give the same command again: rows that are done stay done.",
+        ) from error
 
 
 @contextlib.contextmanager

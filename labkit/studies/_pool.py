@@ -211,7 +211,7 @@ def local_cluster(workers: int) -> Iterator[Callable[[], Any]]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any port: a second sweep has one of its own
             security=True,
             silence_logs=logging.CRITICAL,
             local_directory=str(scratch),

@@ -16,7 +16,7 @@ from labkit.errors import MissingComponent, StorageError, UsageError
 from labkit.runs import CELL_TIMEOUT
 from labkit.settings import Settings
 from labkit.studies._design import Design, SweepRow
-from labkit.studies._folder import check_folder, claim, locked
+from labkit.studies._folder import check_folder, claim, locked, naming_full_disk
 from labkit.studies._pool import PATIENCE, Ended, Pool, local_cluster, scheduler_at
 from labkit.studies._results import Results, write_tables
 from labkit.studies._row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
@@ -73,7 +73,7 @@ def sweep(
             raise UsageError(f"A {name} with {value:g} s has no time to run.", "Give a positive number.")
     output = output.absolute()
     check_folder(output, design)
-    with locked(output, on_progress):
+    with naming_full_disk(output), locked(output, on_progress):
         claim(output, design)
         state = _State(design, output, options, on_progress, watch)
         state.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import DataError, MissingComponent, UsageError
+from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 from labkit.studies import SweepOptions, plan, publish_sweep, read_sweep, sweep
 
 LABKIT = Path(sys.executable).with_name("labkit")
@@ -136,6 +137,16 @@ def test_a_folder_of_something_else_is_left_alone(notebook: Path, tmp_path: Path
     with pytest.raises(UsageError, match="holds no sweep"):
         sweep(design, folder, SweepOptions(jobs=1))
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_a_full_disk_is_named(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("labkit.studies._sweep.claim", full)
+    design, folder = plan(str(notebook), None, [("size", "1")], tmp_path / "out")
+    with pytest.raises(StorageError, match=f"The disk that holds {folder} is full"):
+        sweep(design, folder, SweepOptions(jobs=1))
 
 
 def test_a_folder_with_all_rows_needs_no_worker(notebook: Path, tmp_path: Path) -> None:
