@@ -7,7 +7,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas import PROFILES, ImageTable, ProfileTable, choose_profile, kept_images, profile
+from labkit.asterinas import (
+    PROFILES,
+    GuestHere,
+    ImageTable,
+    ProfileTable,
+    Recorded,
+    choose_profile,
+    kept_images,
+    profile,
+    recorded_asterinas,
+)
+from labkit.asterinas import guest_here as find_guest
 from labkit.attest import Appraisal, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
@@ -152,30 +163,22 @@ def boot(
     cold: bool = False,
     run_dir: Path | str | None = None,
     guest: str = "linux",
-    loader: bool = False,
-    initrd: Path | str | None = None,
+    loader: bool | None = False,
     kernel: Path | str | None = None,
+    initrd: Path | str | None = None,
     devices: Sequence[Device] = (),
 ) -> Tdvm:
     """Boot a TDVM until its shell answers; use the result in a ``with`` block, or ``close`` it.
 
     ``memory`` in MiB, by default what the guest needs; ``append`` is added to the kernel's command line;
     ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or ``asterinas:VERSION``;
-    ``loader`` boots it through one that measures. ``devices`` (``labkit.virtio.Entropy`` and ``Disk``) are
-    served by labkit and lie when they are told to; such a boot is always from power-on, and the guest loads
-    their drivers with ``modprobe virtio-rng`` and ``modprobe virtio_blk``.
+    ``loader`` boots it through one that measures; None where ``guest`` is measured by no other.
+    ``devices`` (``labkit.virtio.Entropy`` and ``Disk``) are served by labkit and lie when they are told to;
+    such a boot is always from power-on, and the guest loads their drivers with ``modprobe virtio-rng`` and
+    ``modprobe virtio_blk``.
     """
     settings = Settings.load()
-    request = BootRequest(
-        memory,
-        append,
-        kernel=_path(kernel),
-        initrd=_path(initrd),
-        cold=cold,
-        guest=guest,
-        loader=loader,
-        devices=tuple(devices),
-    )
+    request = _request(memory, append, kernel, initrd, guest, loader, cold=cold, devices=tuple(devices))
     warmth = "cold" if cold or devices else "warm"
     with waiting("Booting a TDVM", f"boot, {warmth}", settings) as step:
         chosen = choose_platform(platform, settings)
@@ -214,14 +217,14 @@ def policy(
     initrd: Path | str | None = None,
     guest: str = "linux",
     loader: bool | None = None,
+    kernel: Path | str | None = None,
 ) -> Policy:
     """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone.
 
     ``loader``: through the one that measures; by default where ``guest`` is measured by no other.
     """
     chosen = choose_platform(platform, Settings.load())
-    through = measured_through_loader(guest) if loader is None else loader
-    request = BootRequest(memory, append, initrd=_path(initrd), guest=guest, loader=through)
+    request = _request(memory, append, kernel, initrd, guest, loader)
     return emulated_policy(chosen.predict(request), nonce)
 
 
@@ -237,6 +240,7 @@ def attest(
     run_dir: Path | str | None = None,
     guest: str = "linux",
     loader: bool | None = None,
+    kernel: Path | str | None = None,
 ) -> Attestation:
     """Boot a TDVM, take evidence about ``nonce`` from it, verify it, and appraise it by ``policy``.
 
@@ -244,14 +248,7 @@ def attest(
     """
     settings = Settings.load()
     chosen = choose_platform(platform, settings)
-    request = BootRequest(
-        memory=memory,
-        append=append,
-        initrd=_path(initrd),
-        firmware=_path(firmware),
-        guest=guest,
-        loader=measured_through_loader(guest) if loader is None else loader,
-    )
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware=_path(firmware))
     with (
         waiting("Booting and attesting a TDVM", "attest", settings) as step,
         chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
@@ -263,6 +260,16 @@ def attest(
 def asterinas_images() -> ImageTable:
     """The kernels of Asterinas in the cache, which ``boot(guest="asterinas")`` can boot."""
     return kept_images(Settings.load())
+
+
+def guest_here(guest: str) -> GuestHere:
+    """Whether a guest can boot on this machine, and which kernel it is, or what would bring one."""
+    return find_guest(guest, Settings.load())
+
+
+def asterinas_recorded(topic: str) -> Recorded:
+    """What was seen of a real Asterinas once, elsewhere, about ``topic``; nothing is run."""
+    return recorded_asterinas(topic)
 
 
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:
@@ -296,6 +303,21 @@ def sweep(
     options = studies.SweepOptions(jobs=jobs, scheduler=scheduler, retry=retry)
     results: View = studies.sweep_live(design, folder, options)
     return results
+
+
+def _request(
+    memory: int | None,
+    append: str,
+    kernel: Path | str | None,
+    initrd: Path | str | None,
+    guest: str,
+    loader: bool | None,
+    **more: Any,
+) -> BootRequest:
+    through = measured_through_loader(guest) if loader is None else loader
+    return BootRequest(
+        memory, append, _path(kernel), initrd=_path(initrd), guest=guest, loader=through, **more
+    )
 
 
 def _path(name: Path | str | None) -> Path | None:

@@ -7,7 +7,16 @@ from labkit.asterinas._asterinas_guest import board as asterinas_machine
 from labkit.asterinas._asterinas_guest import command_line as asterinas_command_line
 from labkit.asterinas._boot_image import EM_X86_64, BootImage, ImageKind, recognize_image
 from labkit.asterinas._fetch import fetch_image, kernel_in
-from labkit.asterinas._kept import ImageTable, KeptImage, find_image, keep_image, kept_images
+from labkit.asterinas._kept import (
+    GuestHere,
+    ImageTable,
+    KeptImage,
+    find_image,
+    guest_here,
+    keep_image,
+    kept_images,
+)
+from labkit.asterinas._recorded import Recorded, recorded_asterinas
 from labkit.asterinas._rootfs import build_asterinas_initramfs
 from labkit.asterinas._versions import (
     DOCUMENTED,
@@ -30,11 +39,13 @@ __all__ = [
     "AsterinasGuest",
     "BootImage",
     "Features",
+    "GuestHere",
     "ImageKind",
     "ImageTable",
     "KeptImage",
     "Profile",
     "ProfileTable",
+    "Recorded",
     "asked_console",
     "asterinas_command_line",
     "asterinas_machine",
@@ -42,9 +53,11 @@ __all__ = [
     "choose_profile",
     "fetch_image",
     "find_image",
+    "guest_here",
     "keep_image",
     "kept_images",
     "kernel_in",
     "profile",
     "recognize_image",
+    "recorded_asterinas",
 ]

@@ -113,6 +113,32 @@ def find_image(settings: Settings, version: str | None = None) -> KeptImage:
     return image
 
 
+@dataclass(frozen=True)
+class GuestHere:
+    """Whether a guest can boot here; true where it can. sentence: which one it is, or why there is none."""
+
+    there: bool
+    sentence: str
+
+    def __bool__(self) -> bool:
+        return self.there
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def guest_here(guest: str, settings: Settings) -> GuestHere:
+    """Whether the guest of this name (``linux``, ``asterinas``, ``asterinas:VERSION``) can boot here."""
+    name, _, version = guest.partition(":")
+    if name != "asterinas":
+        return GuestHere(True, "Linux, which labkit brings")
+    try:
+        image = find_image(settings, version or None)
+    except MissingComponent as error:
+        return GuestHere(False, f"{error.message} {error.remedy}")
+    return GuestHere(True, f"Asterinas {image.version} (SHA-256 {image.sha256[:16]}…), from {image.origin}")
+
+
 def keep_image(data: bytes, version: str, origin: str, settings: Settings, *, efi: bool = True) -> KeptImage:
     """Keep a kernel in the cache, whole or not at all; one that is there stays.
 

@@ -7,7 +7,7 @@ from labkit.measure._describe import DataCheck
 from labkit.measure._explain import Agreement, Explanation, Row, explain, page_order_of
 from labkit.measure._grub import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_config
 from labkit.measure._hob import td_hob_list
-from labkit.measure._kernel import authenticode, patch_header, stub_measures
+from labkit.measure._kernel import authenticode, patch_header, silence_stub, stub_measures
 from labkit.measure._locate import FoundLog, Memory, find_logs
 from labkit.measure._log import RUNTIME_RTMR, EventLog, LogEvent, LogFormat, LogHeader, parse_log
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
@@ -87,6 +87,7 @@ __all__ = [
     "replay_pcrs",
     "report_log",
     "rtmrs",
+    "silence_stub",
     "stub_measures",
     "td_hob_list",
     "ui_app_option",

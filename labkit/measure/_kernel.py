@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import uuid
 from itertools import pairwise
 
 from labkit.errors import NotAKernel
@@ -24,6 +25,8 @@ _VGA_WORDS = {"normal": 0xFFFF, "ext": 0xFFFE, "ask": 0xFFFD}
 # Up to and with the directory entry of the signatures, in the 64-bit layout.
 _OPTIONAL_HEADER = 152
 _STUB_EVENT = b"LOADED_IMAGE::LoadOptions"
+# EFI_TCG2_PROTOCOL_GUID as it lies in memory; compilers put its halves into the stub's code one by one.
+_TCG2_PROTOCOL = uuid.UUID("607f766c-7455-42be-930b-e4d76db2720f").bytes_le
 _REMEDY = "Give a bzImage with an EFI stub, such as Debian's /boot/vmlinuz-*."
 
 
@@ -89,6 +92,21 @@ def stub_measures(kernel: bytes) -> bool:
     is the part of a bzImage that is not compressed.
     """
     return _STUB_EVENT in kernel
+
+
+def silence_stub(kernel: bytes) -> bytes:
+    """The same Linux with an EFI stub that has nothing measured: a stand-in for kernels that measure nothing.
+
+    The stub looks for the firmware's TPM protocol by a GUID. With another one it finds none, and goes on; the
+    description, by which ``stub_measures`` tells, goes as well.
+
+    Raises:
+        NotAKernel: the stub has nothing measured as it is, or not in this way.
+    """
+    half = _TCG2_PROTOCOL[:8]
+    if half not in kernel or not stub_measures(kernel):
+        raise NotAKernel("This kernel's EFI stub does not ask for a TPM in the known way.", _REMEDY)
+    return kernel.replace(half, bytes(8)).replace(_STUB_EVENT, b"-" * len(_STUB_EVENT))
 
 
 def authenticode(image: bytes) -> bytes:

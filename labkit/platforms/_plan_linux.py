@@ -7,6 +7,7 @@ from pathlib import Path
 
 from labkit.files import read_named
 from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, is_own_initramfs
+from labkit.measure import stub_measures
 from labkit.platforms._drivers import with_drivers
 from labkit.platforms._request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
@@ -14,6 +15,11 @@ from labkit.toolchain import Firmware, Toolchain
 from labkit.vm import LINUX_MEMORY, BootSpec, MachineConfig, Port
 
 _LARGEST_INITRD = 1 << 30
+_LARGEST_KERNEL = 512 << 20
+_SILENT = (
+    "Not measured: the initramfs and the command line, since the kernel has nothing measured; with "
+    "--loader both are."
+)
 
 
 def plan_linux(
@@ -34,25 +40,28 @@ def plan_linux(
         initrd=request.initrd.absolute() if request.initrd else own_initrd,
         command_line=f"{COMMAND_LINE} {request.append}".strip(),
     )
+    # A stub that has nothing measured takes no log over either, and the kernel uses that memory for itself.
+    silent = request.kernel is not None and not stub_measures(read_named(contents.kernel, _LARGEST_KERNEL))
+    left_out = _SILENT if silent else None
     spec = BootSpec(
         firmware=firmware,
         kernel=contents.kernel,
         initrd=contents.initrd,
         command_line=contents.command_line,
-        profile=LINUX,
+        profile=replace(LINUX, handover=SHELL_PROMPT.handover) if silent else LINUX,
         memory=LINUX_MEMORY.given(request.memory),
         cpus=request.smp,
     )
     if request.initrd and not is_own_initramfs(read_named(request.initrd, _LARGEST_INITRD)):
-        return _foreign_initrd(request.initrd, BootPlan(spec, firmware, contents=contents))
-    return BootPlan(spec, firmware, contents=contents)
+        return _foreign_initrd(request.initrd, BootPlan(spec, firmware, contents=contents, left_out=left_out))
+    return BootPlan(spec, firmware, contents=contents, left_out=left_out)
 
 
 def _foreign_initrd(initrd: Path, own: BootPlan) -> BootPlan:
     """A Linux with somebody else's root file system: its shell is where its console is."""
     spec = replace(own.spec, board=MachineConfig(shell=Port.TTYS0), profile=SHELL_PROMPT)
     words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
-    return BootPlan(spec, own.firmware, words, contents=own.contents)
+    return replace(own, spec=spec, recognized=words)
 
 
 def unmeasured(spec: BootSpec, recognized: str) -> BootPlan:

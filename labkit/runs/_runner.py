@@ -22,6 +22,7 @@ from labkit.errors import MissingComponent, StorageError, UsageError
 from labkit.kernel import ALLOW, REFUSAL
 from labkit.kernel import NAME as KERNEL_NAME
 from labkit.runs._execute import CellFailure, Execution, Job, judge, open_log
+from labkit.runs._guests import GUEST, for_guest
 from labkit.runs._parameters import assign
 from labkit.runs._record import (
     Chapter,
@@ -50,7 +51,10 @@ _LONGEST = 20 * 86400.0  # poll(2) takes no more than 2**31 milliseconds
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Everything about a run that is known, and has been checked, before anything runs."""
+    """Everything about a run that is known, and has been checked, before anything runs.
+
+    left_out: names of notebooks that were asked for, and in which the guest of the run does not boot.
+    """
 
     sources: tuple[NotebookSource, ...]
     parameters: dict[str, dict[str, Any]]
@@ -58,6 +62,7 @@ class RunPlan:
     timeout: float
     start: Path
     allow_host: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 def plan_run(
@@ -73,7 +78,8 @@ def plan_run(
     """Check a request to run notebooks; writes nothing.
 
     notebooks: paths or chapter names; none means the guided chapters in order.
-    parameters: each goes to the notebooks that have it; text is parsed as ``-p`` does.
+    parameters: each goes to the notebooks that have it; text is parsed as ``-p`` does. With a ``guest`` other
+    than Linux, notebooks in which no guest boots are left out.
     output: the run directory, which must be new or empty; ``runs/<UTC time>`` by default.
     timeout: seconds a cell may take. start: the folder that paths are relative to. allow_host: cells of a
     notebook for the TDVM may run on the host (``%%host``); otherwise only those of labkit's own notebooks.
@@ -81,16 +87,17 @@ def plan_run(
     Raises:
         UsageError: a notebook is missing, a parameter unknown, the directory in use.
         DataError: a file is no valid notebook.
-        MissingComponent: a notebook's kernel is not installed.
+        MissingComponent: a notebook's kernel is not installed, or that of the guest is not in the cache.
     """
     here = (start or Path.cwd()).resolve()
     if timeout <= 0:
         raise UsageError(f"A time-out of {timeout:g} s leaves no time to run.", "Give a positive number.")
-    sources = tuple(load_source(path) for path in find_notebooks(notebooks, here))
+    found = [load_source(path) for path in find_notebooks(notebooks, here)]
+    sources, left_out = for_guest(found, (parameters or {}).get(GUEST))
     check_kernels(sources)
     directory = _directory(output, here, now or datetime.now(UTC))
     values = assign(sources, parameters or {}, directory)
-    return RunPlan(sources, values, directory, timeout, here, allow_host)
+    return RunPlan(sources, values, directory, timeout, here, allow_host, left_out)
 
 
 def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: None) -> Run:
@@ -116,6 +123,9 @@ def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: N
         git=collect_git(plan.sources[0].path.parent),
     )
     write_record(run)
+    if plan.left_out:
+        guest = plan.parameters[plan.sources[0].name][GUEST]
+        on_progress(f"left out, since no guest boots in them ({guest}): {', '.join(plan.left_out)}\n")
     for number, source in enumerate(plan.sources, 1):
         on_progress(f"[{number}/{len(plan.sources)}] {source.name} ... ")
         try:

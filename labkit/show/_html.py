@@ -80,10 +80,13 @@ def details(summary: object, *body: object) -> Markup:
 
 def badge(trust: Trust) -> Markup:
     """The EMULATED stamp; nothing for hardware."""
-    if not trust.stamp:
-        return Markup()
+    return mark(trust.stamp) if trust.stamp else Markup()
+
+
+def mark(word: str) -> Markup:
+    """A stamp: a word that qualifies what stands beside it."""
     style = "background:#9a6700;color:#fff;border-radius:.3em;padding:.1em .5em;font:bold .8em sans-serif"
-    return element("span", trust.stamp, style=style)
+    return element("span", word, style=style)
 
 
 def page(title: str, *body: object) -> Markup:

@@ -13,7 +13,6 @@ import lzma
 import shutil
 import struct
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import zstandard
 
 from labkit.asterinas._rootfs import asterinas_entries
 from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file
+from labkit.measure import silence_stub
 from labkit.toolchain import Toolchain
 
 SIGN = b"\nStand-in, no Asterinas. OSTD initialized. Preparing components.\n"
@@ -216,16 +216,6 @@ def speaker(text: bytes, value: int | None, machine: int = 62) -> bytes:
     return elf + struct.pack("<IIQQQQQQ", 1, 7, 0, base, base, size, size, 0x1000) + body + bytes(1024)
 
 
-_TCG2_PROTOCOL = uuid.UUID("607f766c-7455-42be-930b-e4d76db2720f").bytes_le
-
-
 def silent(toolchain: Toolchain) -> bytes:
-    """The Linux bzImage as an Asterinas: with the sign, and with an EFI stub that has nothing measured.
-
-    The stub looks for the firmware's TPM protocol by its GUID, whose first half stands in its code: with
-    another one it finds none, and goes on.
-    """
-    kernel = toolchain.kernel.read_bytes()
-    assert kernel.count(_TCG2_PROTOCOL[:8]) >= 1
-    kernel = kernel.replace(_TCG2_PROTOCOL[:8], bytes(8))
-    return kernel.replace(b"LOADED_IMAGE::LoadOptions", b"-" * 25) + SIGN
+    """The Linux bzImage as an Asterinas: with the sign, and with an EFI stub that has nothing measured."""
+    return silence_stub(toolchain.kernel.read_bytes()) + SIGN

@@ -45,9 +45,9 @@ class Cell:
 class Frontend:
     """A running kernel and its client."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, kernel: str = "tdvm", **environment: str) -> None:
         sockets = Path(jupyter_runtime_dir()) / f"kernel-{next(_NUMBERS)}"
-        self.manager = KernelManager(kernel_name="tdvm", transport="ipc", ip=str(sockets))
+        self.manager = KernelManager(kernel_name=kernel, transport="ipc", ip=str(sockets))
         if environment:
             self.manager.start_kernel(env=environment)
         else:

@@ -3,13 +3,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import struct
+import uuid
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import NotAKernel
-from labkit.measure import authenticode, patch_header
+from labkit.measure import authenticode, patch_header, silence_stub, stub_measures
 from tests.measure.kernels import HEADERS, OPTIONAL, PE, SIGNATURE, TABLE, kernel
 
 MIB = 1 << 20
@@ -154,3 +155,14 @@ def test_an_image_without_an_entry_for_its_signature_is_hashed_whole(entries: in
     assert authenticode(bytes(image)) == hashlib.sha384(kept).digest()
     struct.pack_into("<I", image, OPTIONAL + 108, 5)
     assert authenticode(bytes(image)) != hashlib.sha384(kept).digest()
+
+
+def test_a_silenced_stub_is_the_same_kernel_but_for_what_has_things_measured() -> None:
+    asking = uuid.UUID("607f766c-7455-42be-930b-e4d76db2720f").bytes_le + b"LOADED_IMAGE::LoadOptions"
+    measures = kernel() + asking
+    silent = silence_stub(measures)
+    assert stub_measures(measures)
+    assert not stub_measures(silent)
+    assert (len(silent), silent[: -len(asking)]) == (len(measures), kernel())
+    with pytest.raises(NotAKernel, match="does not ask for a TPM"):
+        silence_stub(silent)

@@ -11,6 +11,7 @@ import pytest
 
 from labkit.errors import MissingComponent, NotAKernel, UsageError
 from labkit.host import Fact, Facts, HostReport, KernelLog, LogLine, LogState, diagnose
+from labkit.measure import silence_stub
 from labkit.platforms import (
     BootPlan,
     BootRequest,
@@ -95,6 +96,17 @@ def test_a_bzimage_goes_through_the_firmware_and_its_appended_word_harms_nobody(
     assert "tpm-crb" in line
     assert plan.unmeasured is None
     assert plan.firmware is not None
+
+
+def test_a_linux_whose_stub_has_nothing_measured_says_so(platform: EmulatedPlatform, tmp_path: Path) -> None:
+    silent = tmp_path / "silent"
+    silent.write_bytes(silence_stub(platform.toolchain().kernel.read_bytes()))
+    plan = planned(platform, BootRequest(kernel=silent))
+    assert (plan.left_out or "").startswith("Not measured: the initramfs and the command line")
+    assert plan.spec.profile.handover, "its log is read before the kernel takes that memory"
+    assert planned(platform, BootRequest(kernel=silent, loader=True)).left_out is None
+    assert platform.predict(BootRequest(kernel=silent)).rtmr(2) == bytes(48)
+    assert planned(platform, BootRequest()).left_out is None
 
 
 def test_the_memory_follows_the_image_and_too_little_is_refused(

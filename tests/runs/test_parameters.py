@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import UsageError
+from labkit.asterinas import keep_image
+from labkit.errors import MissingComponent, UsageError
+from labkit.runs import plan_run, run_plan
 from labkit.runs._parameters import assign, parse
 from labkit.runs._source import NotebookSource, load_source
+from labkit.settings import Settings
+from tests.asterinas import standin
 from tests.runs.notebooks import code, parameters, write_notebook
 
 DEFAULTS = (
@@ -106,3 +110,25 @@ def test_an_unknown_parameter_names_the_nearest(source: NotebookSource, tmp_path
 def test_the_run_directory_is_not_a_parameter_to_set(source: NotebookSource, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--output"):
         assign([source], {"run_dir": "/x"}, tmp_path)
+
+
+def test_another_guest_leaves_out_what_boots_none_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boots = write_notebook(tmp_path / "boots.ipynb", parameters("guest = 'linux'"), code("pass"))
+    reads = write_notebook(tmp_path / "reads.ipynb", parameters("n = 1"), code("pass"))
+    both = [str(boots), str(reads)]
+    monkeypatch.setenv("LABKIT_CACHE_DIR", str(tmp_path / "empty"))
+    assert plan_run(both, {"guest": "linux"}).left_out == ()
+    with pytest.raises(MissingComponent, match=r"no kernel of Asterinas.*asterinas fetch"):
+        plan_run(both, {"guest": "asterinas"})
+    with pytest.raises(UsageError, match="no guest 'plan9'"):
+        plan_run(both, {"guest": "plan9"})
+    with pytest.raises(UsageError, match="No guest boots in reads"):
+        plan_run([str(reads)], {"guest": "asterinas"})
+    keep_image(standin.speaker(standin.SIGN, 0x10), "0.18.0", "a test", Settings.load(), efi=False)
+    plan = plan_run(both, {"guest": "asterinas"}, output=tmp_path / "run")
+    assert [source.name for source in plan.sources] == ["boots"]
+    said: list[str] = []
+    run_plan(plan, said.append)
+    assert said[0] == "left out, since no guest boots in them (asterinas): reads\n"
