@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,7 @@ def boot(
     loader: bool | None = False,
     kernel: Path | str | None = None,
     initrd: Path | str | None = None,
+    firmware: Path | str | None = None,
     devices: Sequence[Device] = (),
 ) -> Tdvm:
     """Boot a TDVM until its shell answers; use the result in a ``with`` block, or ``close`` it.
@@ -178,7 +180,8 @@ def boot(
     ``modprobe virtio_blk``.
     """
     settings = Settings.load()
-    request = _request(memory, append, kernel, initrd, guest, loader, cold=cold, devices=tuple(devices))
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+    request = replace(request, cold=cold, devices=tuple(devices))
     warmth = "cold" if cold or devices else "warm"
     with waiting("Booting a TDVM", f"boot, {warmth}", settings) as step:
         chosen = choose_platform(platform, settings)
@@ -218,13 +221,14 @@ def policy(
     guest: str = "linux",
     loader: bool | None = None,
     kernel: Path | str | None = None,
+    firmware: Path | str | None = None,
 ) -> Policy:
     """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone.
 
     ``loader``: through the one that measures; by default where ``guest`` is measured by no other.
     """
     chosen = choose_platform(platform, Settings.load())
-    request = _request(memory, append, kernel, initrd, guest, loader)
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
     return emulated_policy(chosen.predict(request), nonce)
 
 
@@ -248,7 +252,7 @@ def attest(
     """
     settings = Settings.load()
     chosen = choose_platform(platform, settings)
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware=_path(firmware))
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
     with (
         waiting("Booting and attesting a TDVM", "attest", settings) as step,
         chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
@@ -312,12 +316,11 @@ def _request(
     initrd: Path | str | None,
     guest: str,
     loader: bool | None,
-    **more: Any,
+    firmware: Path | str | None,
 ) -> BootRequest:
     through = measured_through_loader(guest) if loader is None else loader
-    return BootRequest(
-        memory, append, _path(kernel), initrd=_path(initrd), guest=guest, loader=through, **more
-    )
+    files = {"kernel": _path(kernel), "initrd": _path(initrd), "firmware": _path(firmware)}
+    return BootRequest(memory, append, **files, guest=guest, loader=through)
 
 
 def _path(name: Path | str | None) -> Path | None:

@@ -9,12 +9,15 @@ import click
 
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
-from labkit.runs import CELL_TIMEOUT, junit_report, plan_run, publish, run_plan, summary_report
-
-_NEXT = """
-Read the pages:          {page}
-Work through them:       ./lab notebook   (or: labkit notebooks copy my-lab && labkit notebooks open my-lab)
-See what you predicted:  labkit progress my-lab"""
+from labkit.runs import (
+    CELL_TIMEOUT,
+    junit_report,
+    next_steps,
+    plan_run,
+    publish,
+    run_plan,
+    summary_report,
+)
 
 
 @click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")
@@ -74,7 +77,7 @@ def command(
         summary.write_text(summary_report(run), encoding="utf-8")
     emit(run, as_json)
     if not as_json and run.index:
-        click.echo(_NEXT.format(page=run.index.absolute().as_uri()), err=True)
+        click.echo(next_steps(run.index, Path.cwd()), err=True)
     if run.failed:
         names = ", ".join(chapter.name for chapter in run.failed)
         raise ChapterFailed(

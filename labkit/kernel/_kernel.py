@@ -62,6 +62,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         self._cells = History()
         self._host_permission = HostPermission(os.environ)
         self._predictions = Notebook(self._guest.session.settings)
+        self._said = ""
         self._lost = 0
         self._greeted = False
         self._interrupts = 0
@@ -88,7 +89,11 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         """Run one cell; whatever happens, one reply."""
         publisher = Publisher(self._publish(silent), self._guest.session.settings.output_limit, self._log)
         context = _magics.Context(
-            self._guest.session, publisher, self._predictions, permission=self._host_permission
+            self._guest.session,
+            publisher,
+            self._predictions,
+            permission=self._host_permission,
+            said=self._said,
         )
         self._cell, self._interrupts = context, 0
         error: tuple[str, str, list[str]] | None = None
@@ -111,6 +116,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         finally:
             self._cell = None
             publisher.close()
+        self._said = outcome.said or publisher.last_line or self._said
         if store_history and not silent:
             self._cells.add(self.execution_count, code)
         return self._reply(outcome, error, silent)

@@ -30,11 +30,15 @@ class RichView(Protocol):
 
 @dataclass
 class CellOutcome:
-    """What a cell came to. status: 0 or the exit status; data: a MIME bundle to show; page: for the pager."""
+    """What a cell came to. status: 0 or the exit status; data: a MIME bundle to show; page: for the pager.
+
+    said: what an outcome may say of it, in a few words; by default the last line that it printed.
+    """
 
     status: int = 0
     data: dict[str, Any] | None = None
     page: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,10 @@ class MagicCall:
 
 @dataclass
 class Context:
-    """What a magic may use. ask: asks the person in front for a line; None where nobody can answer."""
+    """What a magic may use. ask: asks the person in front for a line; None where nobody can answer.
+
+    said: what the last cell that said something came to.
+    """
 
     session: GuestSession
     publisher: Publisher
@@ -57,6 +64,7 @@ class Context:
     ask: Callable[[str, bool], str | None] | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     permission: HostPermission = field(default_factory=lambda: HostPermission(os.environ))
+    said: str = ""
 
 
 def find(code: str) -> MagicCall | None:
@@ -105,7 +113,10 @@ def _attest(magic: MagicCall, context: Context) -> CellOutcome:
     # The verdict first: registers are long, and what is below them is not read.
     text = f"{attested.headline}\n{attested.appraisal}\n\n{quote}\n{measured}"
     html = join([pre(attested.headline), attested._repr_html_(), measured._repr_html_()])
-    return CellOutcome(data={"text/plain": text, "text/html": html})
+    return CellOutcome(
+        data={"text/plain": text, "text/html": html},
+        said=f"{attested.appraisal.verdict}, trust {attested.trust.value}",
+    )
 
 
 def _snapshot(magic: MagicCall, context: Context) -> CellOutcome:
@@ -146,8 +157,12 @@ def _predict(magic: MagicCall, context: Context) -> CellOutcome:
 
 def _outcome(magic: MagicCall, context: Context) -> CellOutcome:
     head, _, why = magic.argument.partition("|")
-    name, _, found = head.strip().partition(" ")
-    return _shown(context.predictions.tell(name, found.strip(), why.strip()))
+    name = head.strip()
+    if " " in name:
+        raise UsageError("An outcome is the last line that a cell printed.", "Write `%outcome ID | WHY`.")
+    if not context.said:
+        raise UsageError(f"No cell has said yet what {name} came to.", "Run the cells above first.")
+    return _shown(context.predictions.tell(name, context.said, why.strip()))
 
 
 def _predictions(magic: MagicCall, context: Context) -> CellOutcome:
@@ -177,7 +192,9 @@ MAGICS = {
     "%restore": _Magic("%restore NAME", "go back to a saved state", _restore),
     "%console": _Magic("%console", "the boot log, as the TDVM printed it", _console),
     "%predict": _Magic("%predict ID TEXT | A | B", "ask for a prediction, of A or B or in words", _predict),
-    "%outcome": _Magic("%outcome ID FOUND | WHY", "show the prediction beside what was found", _outcome),
+    "%outcome": _Magic(
+        "%outcome ID | WHY", "show the prediction beside the last line that was printed", _outcome
+    ),
     "%predictions": _Magic("%predictions CHAPTER", "what was predicted in a chapter", _predictions),
     "%tdvm": _Magic("%tdvm", "this list", _help),
 }

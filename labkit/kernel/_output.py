@@ -93,6 +93,12 @@ class Publisher:
     _cut: int = 0
     _tail: str = ""
     _waiting: float | None = None
+    _last: str = ""
+
+    @property
+    def last_line(self) -> str:
+        """The last line that was printed and is not blank; empty where there is none."""
+        return next((line.strip() for line in reversed(self._last.splitlines()) if line.strip()), "")
 
     def output(self, data: bytes, final: bool = False) -> None:
         """Add raw output."""
@@ -108,6 +114,8 @@ class Publisher:
         with self._lock:
             if text:
                 self._enqueue("stream", {"name": name, "text": text})
+                if name == "stdout":
+                    self._last = (self._last + text)[-_TAIL:]
 
     def add(self, kind: str, content: dict[str, Any]) -> None:
         """Add any other message."""

@@ -20,6 +20,7 @@ from labkit.runs._record import (
 )
 from labkit.runs._refresh import read_patterns, refresh
 from labkit.runs._reports import junit as junit_report
+from labkit.runs._reports import next_steps
 from labkit.runs._reports import summary as summary_report
 from labkit.runs._runner import (
     CELL_TIMEOUT,
@@ -60,6 +61,7 @@ __all__ = [
     "find_notebooks",
     "junit_report",
     "load_source",
+    "next_steps",
     "plan_run",
     "publish",
     "read_notebook",

@@ -1,11 +1,19 @@
-"""A run for the tools of a CI: JUnit's XML, and a summary in Markdown."""
+"""A run for the tools of a CI, JUnit's XML and a summary in Markdown; and what its reader does next."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
+from labkit.learn import work_folder
 from labkit.runs._record import Chapter, Run
+from labkit.runs._source import repository
 from labkit.show import clean
+
+_NEXT = """
+Read the pages:          {page}
+Work through them:       {work}
+See what you predicted:  {progress}"""
 
 
 def junit(run: Run) -> str:
@@ -64,3 +72,15 @@ def _cell(text: object) -> str:
     for char in "\\`*_[]<>|":
         line = line.replace(char, f"\\{char}")
     return line
+
+
+def next_steps(index: Path, here: Path) -> str:
+    """What to do after a run, in words that work where it was started."""
+    tree = repository(here)
+    if folder := work_folder(here):
+        words = f"labkit notebooks open {folder}", f"labkit progress {folder}"
+    elif tree and (tree / "lab").is_file() and (tree / "labkit").is_dir():
+        words = "./lab notebook", "labkit progress work"
+    else:
+        words = "labkit notebooks copy my-lab && labkit notebooks open my-lab", "labkit progress my-lab"
+    return _NEXT.format(page=index.absolute().as_uri(), work=words[0], progress=words[1])

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labkit.settings import Settings
+from tests.jupyterlab import OPEN, chromium_page, picture, served
 
 pytestmark = [pytest.mark.vm, pytest.mark.browser]
-
-PICTURES = os.environ.get("LABKIT_PICTURES")
-"""Where screenshots are kept; without it they are made and thrown away."""
 
 
 @pytest.fixture(scope="module")
@@ -33,51 +26,29 @@ def address(
     (root / "cache/packages").symlink_to(vm_settings.cache_dir / "packages")
     environment = {**os.environ, "LABKIT_CACHE_DIR": str(root / "cache"), "LABKIT_UI": "auto"}
     environment |= {"JUPYTER_CONFIG_DIR": str(root / "config"), "HOME": str(root)}
-    words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--ip=127.0.0.1"]
-    words += ["--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={root / 'work'}"]
+    words = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--allow-root",
+        *OPEN,
+        f"--ServerApp.root_dir={root / 'work'}",
+    ]
     # No question about news, which would stand in the pictures.
     settings = root / "config/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(
         '{"fetchNews": "false", "checkForUpdates": false}'
     )
-    with (root / "log").open("wb") as log:
-        server = subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=root)
-    try:
-        yield _wait(server, Path(environment["JUPYTER_RUNTIME_DIR"]), root / "log")
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _wait(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        for file in runtime.glob(f"jpserver-{server.pid}.json"):
-            return str(json.loads(file.read_text())["url"])
-        time.sleep(0.1)
-    pytest.fail(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+    with served(words, environment, root) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Any]:
-    """A page of Debian's chromium."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium is installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(60_000)
+    with chromium_page() as page:
         page.goto(f"{address}lab")
         yield page
-        browser.close()
-
-
-def picture(page: Any, name: str, part: str = "") -> None:
-    what = page.locator(part).first if part else page
-    what.screenshot(path=str(Path(PICTURES) / f"{name}.png") if PICTURES else None)
 
 
 def run(page: Any, code: str) -> Any:

@@ -132,3 +132,12 @@ def test_output_just_beyond_the_limit_loses_nothing() -> None:
     publisher.output(b"x" * 500)
     publisher.close()
     assert sent.text() == "x" * 500
+
+
+def test_the_last_line_of_a_cell_is_known_for_its_outcome() -> None:
+    publisher = Publisher(lambda kind, content: None, 1000)
+    assert publisher.last_line == ""
+    publisher.output(b"Linux td")
+    publisher.output(b"vm\n\n", final=True)
+    publisher.text("a complaint\n", "stderr")
+    assert publisher.last_line == "Linux tdvm"

@@ -9,13 +9,24 @@ from typing import Any
 
 import pytest
 
-from tests.notebooks.committed import complaints, notebooks
+from labkit.runs._source import load_source
+from tests.notebooks.committed import FOLDER, complaints, notebooks
 from tests.runs.notebooks import code, markdown, parameters, write_notebook
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 def test_a_committed_notebook_is_in_order(path: Path) -> None:
     assert complaints(path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["00-start-here", "03-boot-the-tdvm", "04-attest", "07-meet-asterinas", "flow"]
+)
+def test_the_guest_is_a_parameter_where_one_boots(name: str) -> None:
+    path = FOLDER / f"{name}.ipynb"
+    assert "guest" in load_source(path).parameters
+    code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert any("guest" in "".join(cell["source"]) for cell in code[1:]), "and reaches a boot"
 
 
 def good(path: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import DataError, UsageError
+from labkit.learn import copy
+from labkit.runs import next_steps
 from labkit.runs._source import find_notebooks, load_source
 from tests.runs.notebooks import code, markdown, parameters, write_notebook
 
@@ -80,3 +82,14 @@ def test_a_file_that_is_no_notebook(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"x\.ipynb is no"):
         load_source(path)
+
+
+def test_what_to_do_next_works_where_the_run_was_started(tmp_path: Path) -> None:
+    index = tmp_path / "site/index.html"
+    elsewhere = next_steps(index, tmp_path)
+    assert index.as_uri() in elsewhere
+    assert "./lab" not in elsewhere
+    assert "labkit notebooks copy" in elsewhere
+    assert "./lab notebook" in next_steps(index, Path(__file__).resolve().parents[2])
+    copy(tmp_path / "mine")
+    assert f"labkit progress {tmp_path / 'mine'}" in next_steps(index, tmp_path / "mine")

@@ -1,0 +1,105 @@
+"""A learner's JupyterLab in a real browser: widgets come up and work, and no output is clipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from labkit.learn import copy, course_folder, lab_words
+from labkit.settings import Settings
+from tests.jupyterlab import OPEN, chromium_page, picture, served
+from tests.runs.notebooks import code, markdown, write_notebook
+
+pytestmark = [pytest.mark.vm, pytest.mark.browser]
+
+STORED = ("03-boot-the-tdvm", "04-attest", "07-meet-asterinas")
+"""Chapters with figures, tables and digests, with the outputs that are committed, untrusted."""
+
+CLIPPED = """() => [...document.querySelectorAll(".jp-OutputArea-output *")].filter(
+    (it) => it.clientWidth > 0 && it.scrollWidth > it.clientWidth + 1
+        && getComputedStyle(it).overflowX !== "visible"
+        && !["auto", "scroll"].includes(getComputedStyle(it).overflowX)
+).map((it) => `${it.tagName} ${it.scrollWidth} > ${it.clientWidth}: ${it.textContent.slice(0, 60)}`)"""
+"""What is wider than its room and does not scroll."""
+
+SPILLED = """() => [...document.querySelectorAll(".jp-OutputArea-output")].filter(
+    (it) => it.scrollWidth > it.clientWidth + 1
+).map((it) => `${it.scrollWidth} > ${it.clientWidth}: ${it.textContent.slice(0, 60)}`)"""
+"""Outputs that scroll sideways as a whole."""
+
+
+@pytest.fixture(scope="module")
+def address(vm_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What `labkit notebooks open` serves, with every cell of a notebook on the page."""
+    root = tmp_path_factory.mktemp("learner")
+    work = root / "work"
+    copy(work)
+    for name in STORED:
+        (work / "stored").mkdir(exist_ok=True)
+        (work / f"stored/{name}.ipynb").write_bytes((course_folder() / f"{name}.ipynb").read_bytes())
+    boot = code("from labkit import lab\ntdvm = lab.boot()\nlab.panel(tdvm)")
+    write_notebook(work / "panel.ipynb", markdown("# A panel"), boot, code("tdvm.close()"))
+    settings = root / "config/lab/user-settings/@jupyterlab/notebook-extension"
+    settings.mkdir(parents=True)
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+    words, environment = lab_words(work, OPEN, os.environ)
+    environment |= {"JUPYTER_CONFIG_DIR": str(root / "config"), "JUPYTER_RUNTIME_DIR": str(root / "runtime")}
+    environment |= {"LABKIT_CACHE_DIR": str(vm_settings.cache_dir), "LABKIT_UI": "auto", "HOME": str(root)}
+    environment |= {"LABKIT_STATE_DIR": str(vm_settings.state_dir)}
+    with served(words, environment, root) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Any]:
+    with chromium_page() as page:
+        yield page
+
+
+def opened(page: Any, address: str, path: str) -> None:
+    """A notebook alone on the page, all of its cells there."""
+    page.goto(f"{address}doc/tree/{path}")
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    page.locator(".jp-Notebook").get_by_text("glossary").last.wait_for(state="attached")
+
+
+def test_the_panel_comes_up_and_its_buttons_work(page: Any, address: str) -> None:
+    page.goto(f"{address}lab/tree/panel.ipynb")
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    for words in ("Create Assignment", "Validate"):
+        assert page.get_by_text(words).count() == 0, "nbgrader's buttons are for teachers"
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    output = page.locator(".jp-CodeCell").first.locator(".jp-OutputArea")
+    output.get_by_text("Booting a TDVM").first.wait_for()
+    output.get_by_role("button", name="Attest").wait_for()
+    assert "EMULATED" in output.inner_text()
+    picture(page, "panel")
+    output.get_by_role("button", name="Snapshot").click()
+    output.get_by_text("Snapshot: saved").wait_for()
+    output.get_by_role("button", name="Attest").click()
+    output.get_by_text("ACCEPTED").first.wait_for()
+    output.get_by_role("button", name="Restore").click()
+    output.get_by_text("Restore: back at what was saved").wait_for()
+    output.get_by_text("registers", exact=True).click()
+    output.get_by_text("RTMR2").first.wait_for()
+    picture(page, "panel-registers")
+    assert page.evaluate(CLIPPED) == []
+    output.get_by_role("button", name="Done").click()
+    output.get_by_role("button", name="Attest").wait_for(state="detached")
+    assert "RTMR2" in output.inner_text(), "the static form stays"
+    page.locator(".jp-CodeCell .cm-content").last.click()
+    page.keyboard.press("Shift+Enter")
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", STORED)
+def test_no_stored_output_is_clipped(page: Any, address: str, name: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    opened(page, address, f"stored/{name}.ipynb")
+    assert page.evaluate(CLIPPED) == []
+    assert page.evaluate(SPILLED) == []
