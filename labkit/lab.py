@@ -319,8 +319,9 @@ def _request(
     firmware: Path | str | None,
 ) -> BootRequest:
     through = measured_through_loader(guest) if loader is None else loader
-    files = {"kernel": _path(kernel), "initrd": _path(initrd), "firmware": _path(firmware)}
-    return BootRequest(memory, append, **files, guest=guest, loader=through)
+    return BootRequest(
+        memory, append, _path(kernel), _path(initrd), _path(firmware), guest=guest, loader=through
+    )
 
 
 def _path(name: Path | str | None) -> Path | None:

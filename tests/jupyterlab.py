@@ -30,8 +30,9 @@ def served(words: Sequence[str], environment: Mapping[str, str], folder: Path) -
     try:
         yield _address(server, Path(environment["JUPYTER_RUNTIME_DIR"]), folder / "log")
     finally:
+        # It ends its kernels first, also one that is only starting.
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def _address(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:

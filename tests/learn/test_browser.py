@@ -64,6 +64,9 @@ def opened(page: Any, address: str, path: str) -> None:
     page.goto(f"{address}doc/tree/{path}")
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.locator(".jp-Notebook").get_by_text("glossary").last.wait_for(state="attached")
+    if page.locator("#jp-left-stack").is_visible():
+        page.keyboard.press("Control+b")
+        page.locator("#jp-left-stack").wait_for(state="hidden")
 
 
 def test_the_panel_comes_up_and_its_buttons_work(page: Any, address: str) -> None:
@@ -101,5 +104,6 @@ def test_the_panel_comes_up_and_its_buttons_work(page: Any, address: str) -> Non
 def test_no_stored_output_is_clipped(page: Any, address: str, name: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     opened(page, address, f"stored/{name}.ipynb")
+    picture(page, f"{name}-{width}")
     assert page.evaluate(CLIPPED) == []
     assert page.evaluate(SPILLED) == []
