@@ -97,7 +97,8 @@ def make_live(run: Run, settings: Settings, on_progress: Callable[[str], None] =
 
 def _enliven(site: Path, draft: Path, name: str, notebook: Any, version: str) -> None:
     """Put the script and the cells of a marked chapter beside its page."""
-    if not notebook.metadata.get("labkit", {}).get(MARK) or notebook.metadata.kernelspec.language != "python":
+    language = notebook.metadata.get("kernelspec", {}).get("language", "python")
+    if not notebook.metadata.get("labkit", {}).get(MARK) or language != "python":
         return
     place = element(
         "div",
