@@ -49,8 +49,9 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 
 
 def pre(text: str) -> Markup:
-    """Preformatted, escaped text; long lines are broken."""
-    return element("pre", text, style="white-space:pre-wrap;overflow-wrap:anywhere")
+    """Preformatted, escaped text; long lines are broken, between words where there are some."""
+    # JupyterLab breaks inside of words.
+    return element("pre", text, style="white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal")
 
 
 def code(text: object) -> Markup:
