@@ -27,6 +27,7 @@ from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.learn import Notebook, make_question, show_panel, waiting
+from labkit.lies import Findings, meet
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
     Attestation,
@@ -186,6 +187,19 @@ def boot(
     with waiting("Booting a TDVM", f"boot, {warmth}", settings) as step:
         chosen = choose_platform(platform, settings)
         return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
+
+
+def lies(guest: str = "linux", device: str = "") -> Findings:
+    """What a guest makes of a host whose virtio devices lie: it is booted, and told each lie once.
+
+    ``guest`` is ``linux``, ``asterinas``, or ``linux-6.1.176`` and ``linux-6.1.192``, which are fetched from
+    the Debian archive; ``device`` is ``entropy`` or ``disk``, and both where it is empty. Where the kernel
+    cannot be had, the findings are those of a record, and say so.
+    """
+    settings = Settings.load()
+    with waiting("Booting a guest and lying to it", "lies", settings) as step:
+        found = meet(guest, settings, step)
+    return found.of(device) if device else found
 
 
 def panel(tdvm: Tdvm) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.toolchain._archive import BEFORE_CLAMP, ArchivedKernel, fetch_kernel, find_kernel
+from labkit.toolchain._archive import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, fetch_kernel
 from labkit.toolchain._loader import Loader, find_loader
 from labkit.toolchain._provision import install as install_toolchain
 from labkit.toolchain._toolchain import Component, Firmware, Inventory, Program, Toolchain, modules_of
@@ -10,6 +10,7 @@ from labkit.toolchain._toolchain import find as find_toolchain
 from labkit.toolchain._toolchain import inventory as toolchain_inventory
 
 __all__ = [
+    "AFTER_CLAMP",
     "BEFORE_CLAMP",
     "ArchivedKernel",
     "Component",
@@ -19,7 +20,6 @@ __all__ = [
     "Program",
     "Toolchain",
     "fetch_kernel",
-    "find_kernel",
     "find_loader",
     "find_toolchain",
     "install_toolchain",

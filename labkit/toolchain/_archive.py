@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _BLOCK = 1 << 20
 class ArchivedKernel:
     """A package of the archive: its release of Linux, version, path in the archive, bytes, and SHA-256.
 
-    snapshot: a time at which snapshot.debian.org had it.
+    archive: ``debian``, or ``debian-security``. snapshot: a time at which snapshot.debian.org had it.
     """
 
     release: str
@@ -36,11 +36,7 @@ class ArchivedKernel:
     size: int
     sha256: str
     snapshot: str
-
-    @property
-    def upstream(self) -> str:
-        """The version of Linux, without Debian's own number."""
-        return self.version.partition("-")[0]
+    archive: str = "debian"
 
 
 BEFORE_CLAMP = ArchivedKernel(
@@ -51,33 +47,52 @@ BEFORE_CLAMP = ArchivedKernel(
     sha256="efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791",
     snapshot="20261101T000000Z",
 )
-"""The last kernel of Debian 12 before "hwrng: virtio: clamp device-reported used.len at copy_data()"."""
+"""A kernel of Debian 12 before "hwrng: virtio: clamp device-reported used.len at copy_data()"."""
+
+AFTER_CLAMP = ArchivedKernel(
+    release="6.1.0-56-cloud-amd64",
+    version="6.1.192-2",
+    path="pool/updates/main/l/linux-signed-amd64/linux-image-6.1.0-56-cloud-amd64_6.1.192-2_amd64.deb",
+    size=26_713_492,
+    sha256="e7d02b943971edcb8790e256c02cfab3bca6c3d37c1bf25392a57c71300615ee",
+    snapshot="20261120T000000Z",
+    archive="debian-security",
+)
+"""A kernel of Debian 12 with it."""
 
 
-def find_kernel(wanted: ArchivedKernel, settings: Settings) -> Path | None:
+def _find(wanted: ArchivedKernel, settings: Settings) -> Path | None:
     """The kernel, where it has been fetched; its modules are beside it."""
     kernel = _tree(wanted, settings) / "boot" / f"vmlinuz-{wanted.release}"
     return kernel if kernel.is_file() else None
 
 
 def fetch_kernel(
-    wanted: ArchivedKernel, settings: Settings, on_progress: Callable[[str], None] = lambda text: None
+    wanted: ArchivedKernel,
+    settings: Settings,
+    on_progress: Callable[[str], None] = lambda text: None,
+    servers: Sequence[str] | None = None,
 ) -> Path:
     """The kernel, fetched where it is not there: from this system's mirror, Debian's, or its snapshots.
+
+    servers: addresses below which the archive is looked for, in the place of these.
 
     Raises:
         MissingComponent: no server has it, or none answers.
         StorageError: the disk is full, or the cache cannot be written.
     """
-    if (found := find_kernel(wanted, settings)) is not None:
+    if (found := _find(wanted, settings)) is not None:
         return found
     tree = _tree(wanted, settings)
+    addresses = (
+        _addresses(wanted, settings) if servers is None else (f"{one}/{wanted.path}" for one in servers)
+    )
     on_progress(f"fetching Linux {wanted.version} of Debian 12: {wanted.size / 1e6:.0f} MB")
     try:
         tree.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=tree.parent, prefix=".fetch-") as folder:
             package = Path(folder) / Path(wanted.path).name
-            if not any(_download(address, wanted, package) for address in _addresses(wanted, settings)):
+            if not any(_download(address, wanted, package) for address in addresses):
                 raise MissingComponent(
                     f"No server that answers has Linux {wanted.version} of Debian 12.",
                     "Check the network connection; the mirrors drop old kernels, and snapshot.debian.org "
@@ -92,7 +107,7 @@ def fetch_kernel(
             f"{tree.parent} cannot be written: {error.strerror}.",
             "Free some space, or set LABKIT_CACHE_DIR to another folder.",
         ) from error
-    found = find_kernel(wanted, settings)
+    found = _find(wanted, settings)
     if found is None:
         shutil.rmtree(tree, ignore_errors=True)
         raise MissingComponent(f"The package of Linux {wanted.version} has no kernel.", "Report this.")
@@ -106,9 +121,10 @@ def _tree(wanted: ArchivedKernel, settings: Settings) -> Path:
 def _addresses(wanted: ArchivedKernel, settings: Settings) -> Iterator[str]:
     mirror = Apt(settings.cache_dir, lambda text: None).mirror("Debian") if shutil.which("apt-get") else None
     if mirror and mirror.startswith(("http://", "https://")):
-        yield f"{mirror.rstrip('/')}/{wanted.path}"
-    yield f"https://deb.debian.org/debian/{wanted.path}"
-    yield f"https://snapshot.debian.org/archive/debian/{wanted.snapshot}/{wanted.path}"
+        beside = mirror.rstrip("/").rpartition("/")[0]
+        yield f"{beside}/{wanted.archive}/{wanted.path}"
+    yield f"https://deb.debian.org/{wanted.archive}/{wanted.path}"
+    yield f"https://snapshot.debian.org/archive/{wanted.archive}/{wanted.snapshot}/{wanted.path}"
 
 
 def _download(address: str, wanted: ArchivedKernel, target: Path) -> bool:
@@ -121,4 +137,4 @@ def _download(address: str, wanted: ArchivedKernel, target: Path) -> bool:
                 file.write(part)
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
         return False
-    return whole.hexdigest() == wanted.sha256
+    return target.stat().st_size == wanted.size and whole.hexdigest() == wanted.sha256

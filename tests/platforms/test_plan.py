@@ -21,6 +21,7 @@ from labkit.platforms import (
     td_spec,
 )
 from labkit.settings import Settings, Trust
+from labkit.virtio import Disk, Entropy
 from labkit.vm import Accel, Port, Sockets, qemu_arguments, tdx_arguments
 
 from ..asterinas.standin import SIGN, speaker
@@ -243,3 +244,34 @@ def test_a_td_is_the_same_guest_started_by_its_firmware(
     assert "pflash" not in line
     with pytest.raises(UsageError, match="begins in its firmware"):
         td_spec(planned(platform, BootRequest(kernel=elf)).spec, toolchain.firmware)
+
+
+def test_devices_bring_their_drivers_and_the_kernels_own(platform: EmulatedPlatform) -> None:
+    toolchain = platform.toolchain()
+    if toolchain.modules is None:
+        pytest.skip("the package of the guest's kernel has no modules")
+    without = planned(platform, BootRequest()).spec
+    spec = planned(platform, BootRequest(devices=(Entropy(), Disk()))).spec
+    assert without.initrd is not None
+    assert spec.initrd is not None
+    drivers = spec.initrd.read_bytes().removeprefix(without.initrd.read_bytes())
+    release = toolchain.modules.name.encode()
+    for name in (b"virtio_pci.ko", b"virtio-rng.ko", b"virtio_blk.ko", b"modules.dep"):
+        assert b"lib/modules/" + release + b"/" + name in drivers
+    wires = Sockets(3, 4, 5, tpm=6, memory=7, devices=(8, 9))
+    line = shlex.join(qemu_arguments(spec, Accel.TCG, wires, Path("/vars")))
+    assert "-chardev socket,id=device0,fd=8 -device vhost-user-rng-pci,vectors=2,chardev=device0" in line
+    assert "socket,id=device1,fd=9 -device vhost-user-blk-pci" in line
+    assert "share=on" in line
+
+
+def test_devices_are_refused_where_they_cannot_be(platform: EmulatedPlatform, tmp_path: Path) -> None:
+    alone = tmp_path / "vmlinuz-alone"
+    alone.write_bytes(platform.toolchain().kernel.read_bytes())
+    with pytest.raises(MissingComponent, match="modules of vmlinuz-alone are not beside it"):
+        planned(platform, BootRequest(kernel=alone, devices=(Entropy(),)))
+    spec = planned(platform, BootRequest()).spec
+    with pytest.raises(UsageError, match="a TD keeps to itself"):
+        td_spec(replace(spec, devices=(Entropy(),)), platform.toolchain().firmware)
+    with pytest.raises(UsageError, match="too many"):
+        planned(platform, BootRequest(devices=(Entropy(),) * 17))

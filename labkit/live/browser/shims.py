@@ -206,6 +206,7 @@ MACHINES = (
     "container",
     "guest",
     "kernel",
+    "lies",
     "platforms",
     "toolchain",
     "virtio",

@@ -1,0 +1,8 @@
+"""What guests make of a host that lies through virtio devices: booted, and recorded where one cannot be."""
+
+from __future__ import annotations
+
+from labkit.lies._findings import Findings, LieFinding, record_of, recorded
+from labkit.lies._meet import GUESTS, meet
+
+__all__ = ["GUESTS", "Findings", "LieFinding", "meet", "record_of", "recorded"]

@@ -1,0 +1,110 @@
+"""Boot a guest with devices that lie, and find out what it makes of each lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from labkit.bootlog import GuestType
+from labkit.errors import LabkitError, MissingComponent, UsageError
+from labkit.guest import build_initramfs
+from labkit.lies._disk import LIES, disk_findings
+from labkit.lies._entropy import entropy_findings
+from labkit.lies._findings import Findings, recorded
+from labkit.lies._guest import LiedTo
+from labkit.platforms import BootRequest, EmulatedPlatform
+from labkit.settings import Settings
+from labkit.toolchain import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, Toolchain, fetch_kernel
+from labkit.virtio import Device, Disk, Entropy
+from labkit.vm import BootSpec, boot, choose_accelerator
+
+_ARCHIVED = {"linux-6.1.176": BEFORE_CLAMP, "linux-6.1.192": AFTER_CLAMP}
+
+GUESTS = {
+    "linux": "The Linux that labkit boots",
+    "linux-6.1.176": "Linux 6.1.176 (Debian 12), before the fix",
+    "linux-6.1.192": "Linux 6.1.192 (Debian 12), after the fix",
+    "asterinas": "Asterinas",
+}
+"""The guests by name, and how they are called in a table."""
+
+_MEMORY = 256
+"""MiB of a Linux guest: as little as it boots with, since one lie has it read all of it."""
+
+_PATIENCE = 15.0
+"""Seconds, on a machine at rest, after which a read counts as one that never ends. Honest ones take 0.1."""
+
+
+def meet(
+    name: str,
+    settings: Settings,
+    on_progress: Callable[[str], None] = lambda text: None,
+    *,
+    fresh: bool = False,
+) -> Findings:
+    """What a guest makes of each lie: found out by a boot where its kernel can be had, else as recorded.
+
+    fresh: never a record.
+
+    Raises:
+        UsageError: there is no such guest.
+        MissingComponent: its kernel cannot be had, and nothing was recorded.
+        BootFailed: it does not come up.
+    """
+    if name not in GUESTS:
+        raise UsageError(f"There is no guest {name!r} for this.", f"There are: {', '.join(GUESTS)}.")
+    try:
+        return _meet(name, settings, on_progress)
+    except MissingComponent as error:
+        known = None if fresh else recorded(name, error.message)
+        if known is None:
+            raise
+        return known
+
+
+def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> Findings:
+    platform = EmulatedPlatform(settings, "a device that lies is served by labkit")
+    toolchain = platform.toolchain()
+    archived = _ARCHIVED.get(name)
+    kernel = _archived(archived, toolchain, settings, on_progress) if archived else None
+    devices: tuple[Device, ...] = (*(Disk() for _ in LIES), Entropy())
+    asterinas = name == "asterinas"
+    request = BootRequest(
+        kernel=kernel,
+        guest="asterinas" if asterinas else None,
+        devices=devices,
+        memory=None if asterinas else _MEMORY,
+    )
+    spec = platform.plan(request, toolchain).spec
+    if not asterinas:
+        spec = _without_firmware(spec)
+    own = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
+    accelerator = choose_accelerator(toolchain, own, settings, on_progress)
+    machine, _ = boot(spec, accelerator, toolchain, settings, True, on_progress)
+    with machine:
+        guest = LiedTo(machine, _PATIENCE * settings.patience, direct=not asterinas)
+        if not asterinas:
+            loaded = machine.console.run("modprobe virtio_blk && modprobe virtio-rng", 60)
+            if loaded.exit_status != 0:
+                raise LabkitError(f"The guest does not load its drivers: {loaded.output.strip()}.")
+        found = disk_findings(guest, list(zip(LIES, machine.devices[:-1], strict=True)))
+        found += entropy_findings(guest, machine.devices[-1])
+    return Findings(GUESTS[name], tuple(found), "of a boot just now")
+
+
+def _archived(
+    wanted: ArchivedKernel, toolchain: Toolchain, settings: Settings, on_progress: Callable[[str], None]
+) -> Path:
+    """The kernel that labkit boots anyway, where it is this one; else out of the archive."""
+    own = toolchain.kernel
+    return own if own.name == f"vmlinuz-{wanted.release}" else fetch_kernel(wanted, settings, on_progress)
+
+
+def _without_firmware(spec: BootSpec) -> BootSpec:
+    """Half the time: nothing here is about what a firmware measures."""
+    assert isinstance(spec.profile, GuestType)
+    direct = replace(spec.profile, first_stage="loader")
+    # SeaBIOS, which starts the kernel here, faults where that asks it for the disks.
+    line = f"{spec.command_line} edd=off"
+    return replace(spec, firmware=None, tpm=False, profile=direct, command_line=line)
