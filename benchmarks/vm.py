@@ -14,11 +14,11 @@ from typing import Any
 
 from _report import middle, paired, report
 
-from labkit.guest import COMMAND_LINE, LINUX, build_initramfs
+from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
 from labkit.guest._initramfs import SHELL_MARKER
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
-from labkit.vm import Accel, Accelerator, BootSpec, boot
+from labkit.vm import Accel, Accelerator, BootSpec, MachineConfig, Port, boot
 from labkit.vm._qemu import Sockets, qemu_arguments
 
 ROUNDS = 3
@@ -75,8 +75,9 @@ def main() -> None:
     toolchain = find_toolchain(Settings.load())
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(cache_dir=Path(folder) / "cache", state_dir=Path(folder) / "state")
-        initrd = build_initramfs(toolchain.busybox, settings.cache_dir, toolchain.bash)
-        spec = BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX)
+        initrd = build_initramfs(toolchain.busybox, settings.cache_dir, toolchain.bash, toolchain.modules)
+        board = MachineConfig(shell=Port(shell_port(initrd.read_bytes()) or ""))
+        spec = BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, board=board)
         rows = [_cold(spec, toolchain, settings), _resume(spec, toolchain, settings)]
         rows.append(_console(spec, toolchain, settings))
     report("vm", rows)

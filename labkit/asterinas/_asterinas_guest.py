@@ -30,6 +30,7 @@ def board(console: Port = Port.HVC0) -> MachineConfig:
         cpu="Icelake-Server,+x2apic",
         machine="q35,kernel-irqchip=split",
         shell=console,
+        shell_is_console=True,
         debug_exit=True,
         display=True,
     )

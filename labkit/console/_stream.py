@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from pathlib import Path
 
 LOG_LIMIT = 16 << 20
@@ -35,15 +36,38 @@ class BoundedLog:
 
 
 class SocketStream:
-    """One end of a socket pair whose other end is a serial port; what arrives is logged."""
+    """One end of a socket pair whose other end is a guest's port; what arrives is logged."""
 
     def __init__(self, end: socket.socket, log: Path) -> None:
         """Take over ``end``; keep what arrives in the file ``log``."""
         self._socket = end
         self._log = BoundedLog(log)
+        self._waiting = b""
 
     def read(self, timeout: float) -> bytes | None:
         """Return what has arrived, ``b""`` at the end of the stream, ``None`` after ``timeout`` seconds."""
+        if not self._waiting:
+            return self._receive(timeout)
+        data, self._waiting = self._waiting, b""
+        return data
+
+    def fileno(self) -> int:
+        """The descriptor, to wait for it beside others."""
+        return self._socket.fileno()
+
+    def pump(self) -> bool:
+        """Keep for the next ``read`` what has arrived, so that who writes can go on; False at the end."""
+        data = self._receive(0)
+        self._waiting += data or b""
+        return data != b""
+
+    def drain(self, timeout: float) -> None:
+        """Read until the end of the stream, ``timeout`` seconds at most; all of it goes to the log alone."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0 and self.read(left) != b"":
+            pass
+
+    def _receive(self, timeout: float) -> bytes | None:
         ready, _, _ = select.select([self._socket], [], [], timeout)
         if not ready:
             return None

@@ -8,15 +8,14 @@ from labkit.guest._cpio import directory as cpio_directory
 from labkit.guest._cpio import file as cpio_file
 from labkit.guest._cpio import link as cpio_link
 from labkit.guest._drivers import driver_archive
-from labkit.guest._initramfs import COMMAND_LINE, build_initramfs, is_own_initramfs
+from labkit.guest._initramfs import COMMAND_LINE, build_initramfs, shell_port
 from labkit.guest._kernel_image import check_kernel
-from labkit.guest._reseed import SEED_BYTES
+from labkit.guest._reseed import renewal
 from labkit.guest._types import LINUX, SHELL_PROMPT
 
 __all__ = [
     "COMMAND_LINE",
     "LINUX",
-    "SEED_BYTES",
     "SHELL_PROMPT",
     "Entry",
     "build_initramfs",
@@ -26,5 +25,6 @@ __all__ = [
     "cpio_file",
     "cpio_link",
     "driver_archive",
-    "is_own_initramfs",
+    "renewal",
+    "shell_port",
 ]

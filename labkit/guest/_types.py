@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labkit.bootlog import GuestType, Mark
-from labkit.guest._initramfs import INIT_MARKER, SHELL_MARKER
+from labkit.guest._initramfs import INIT_MARKER, NO_PORT, SHELL_MARKER
 
 # Deadlines are for TCG on a busy machine, some ten times what two idle cores need.
 LINUX = GuestType(
@@ -16,6 +16,7 @@ LINUX = GuestType(
         Mark("shell", rf"^{SHELL_MARKER}$", 60),
     ),
     failures=(
+        rf"^({NO_PORT})$",
         r"Kernel panic - not syncing: (.*)",
         r"^EFI stub: ERROR: (.*)",
         r"^(error: .*)",

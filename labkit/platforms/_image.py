@@ -193,7 +193,7 @@ def _foreign(
 ) -> BootPlan:
     """An image of which only its shell's prompt is expected, on the first serial port."""
     port = Port.HVC0 if image.console == "hvc0" else Port.TTYS0
-    board = MachineConfig(shell=port, debug_exit=True, display=True)
+    board = MachineConfig(shell=port, shell_is_console=True, debug_exit=True, display=True)
     iso = image.path if image.kind is ImageKind.ISO else None
     spec = BootSpec(
         firmware=firmware,

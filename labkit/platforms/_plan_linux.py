@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.files import read_named
-from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, is_own_initramfs
+from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, shell_port
 from labkit.measure import stub_measures
 from labkit.platforms._drivers import with_drivers
 from labkit.platforms._request import BootContents, BootPlan, BootRequest
@@ -31,7 +31,9 @@ def plan_linux(
         UsageError: too little memory.
         MissingComponent: the kernel has no modules beside it, and a device needs one.
     """
-    own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
+    # The modules are those of labkit's own kernel, and devices that lie have the virtio drivers to themselves.
+    modules = None if request.kernel or request.devices else toolchain.modules
+    own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash, modules)
     if request.devices:
         kernel = request.kernel or toolchain.kernel
         own_initrd = with_drivers(own_initrd, kernel, request.devices, settings)
@@ -43,6 +45,7 @@ def plan_linux(
     # A stub that has nothing measured takes no log over either, and the kernel uses that memory for itself.
     silent = request.kernel is not None and not stub_measures(read_named(contents.kernel, _LARGEST_KERNEL))
     left_out = _SILENT if silent else None
+    port = shell_port(read_named(contents.initrd, _LARGEST_INITRD))
     spec = BootSpec(
         firmware=firmware,
         kernel=contents.kernel,
@@ -51,15 +54,16 @@ def plan_linux(
         profile=replace(LINUX, handover=SHELL_PROMPT.handover) if silent else LINUX,
         memory=LINUX_MEMORY.given(request.memory),
         cpus=request.smp,
+        board=MachineConfig(shell=Port(port or Port.TTYS0), shell_is_console=port is None),
     )
-    if request.initrd and not is_own_initramfs(read_named(request.initrd, _LARGEST_INITRD)):
+    if request.initrd and port is None:
         return _foreign_initrd(request.initrd, BootPlan(spec, firmware, contents=contents, left_out=left_out))
     return BootPlan(spec, firmware, contents=contents, left_out=left_out)
 
 
 def _foreign_initrd(initrd: Path, own: BootPlan) -> BootPlan:
     """A Linux with somebody else's root file system: its shell is where its console is."""
-    spec = replace(own.spec, board=MachineConfig(shell=Port.TTYS0), profile=SHELL_PROMPT)
+    spec = replace(own.spec, profile=SHELL_PROMPT)
     words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
     return replace(own, spec=spec, recognized=words)
 

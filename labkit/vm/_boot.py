@@ -14,7 +14,7 @@ from pathlib import Path
 
 from labkit.bootlog import Timeline
 from labkit.errors import BootFailed, VmError
-from labkit.guest import SEED_BYTES
+from labkit.guest import renewal
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.virtio import check_devices
@@ -126,8 +126,7 @@ def _make_unique(machine: VirtualMachine) -> None:
     Raises:
         VmError: the guest did not take the seed; it would share secrets with its siblings.
     """
-    seed = "".join(f"\\{byte:03o}" for byte in os.urandom(SEED_BYTES))
-    command = f"printf '{seed}' | labkit-reseed && date -u -s @{time.time():.0f} >/dev/null"
+    command = f"labkit-reseed <<E\n{renewal(round(time.time()))}\nE\n"
     if machine.console.run(command, timeout=20).exit_status != 0:
         raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
 

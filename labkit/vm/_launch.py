@@ -18,7 +18,7 @@ from labkit.toolchain import Program, Toolchain
 from labkit.virtio import Device, Disk, arguments
 from labkit.vm._guard import Guard
 from labkit.vm._qemu import Sockets, qemu_arguments
-from labkit.vm._spec import Accel, BootSpec
+from labkit.vm._spec import Accel, BootSpec, Port
 from labkit.vm._vtpm import Spawn
 
 
@@ -50,6 +50,7 @@ class Launched:
     tpm_control: a second descriptor of QEMU's end of the vTPM's control connection.
     memory: the file that is the guest's whole memory, where it shares that with no other machine.
     server, devices: the process of the devices that labkit serves, and our end of it.
+    console: a second descriptor of QEMU's end of a virtio console.
     """
 
     argv: tuple[str, ...]
@@ -63,6 +64,7 @@ class Launched:
     memory: int | None = None
     server: subprocess.Popen[bytes] | None = None
     devices: socket.socket | None = None
+    console: socket.socket | None = None
 
     def reap(self) -> None:
         """Wait for the processes to end."""
@@ -71,8 +73,21 @@ class Launched:
             if companion is not None:
                 companion.wait()
 
+    def make_patient(self) -> None:
+        """Have QEMU wait until its end of a virtio console takes what the guest writes.
+
+        QEMU drops output for which there is no room, where it makes the writers to other ports wait: the
+        guest's driver holds a lock meanwhile (``hw/char/virtio-console.c``, ``flush_buf``). QEMU has made its
+        end non-blocking by now, and a flag of an open file is the same for all its descriptors.
+        """
+        if self.console is not None:
+            self.console.setblocking(True)
+            self.console.close()
+
     def close(self) -> None:
         """Close what only the machine's life needed."""
+        if self.console is not None:
+            self.console.close()
         if self.tpm_control is not None:
             self.tpm_control.close()
         if self.memory is not None:
@@ -129,10 +144,10 @@ def launch(
         if private and memory is not None:
             os.close(memory)
             memory = None
+        console = shell[1].dup() if spec.board.shell is Port.HVC0 else None
         ours.pop_all()
-    return Launched(
-        argv, qemu, swtpm, boot_log[0], shell[0], control[0], variables, tpm_control, memory, server, devices
-    )
+    ends = (boot_log[0], shell[0], control[0])
+    return Launched(argv, qemu, swtpm, *ends, variables, tpm_control, memory, server, devices, console)
 
 
 def copy_of_vtpm(toolchain: Toolchain, guard: Guard) -> Spawn:

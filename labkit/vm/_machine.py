@@ -24,6 +24,7 @@ from labkit.virtio import Attached, Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._launch import Launched, Snapshot, copy_of_vtpm, launch
+from labkit.vm._memory import taken_by
 from labkit.vm._qmp import Qmp
 from labkit.vm._rundir import RunDir, RunningVm
 from labkit.vm._spec import Accelerator, BootSpec
@@ -76,7 +77,7 @@ class VirtualMachine:
         )
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
         self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console)
-        self._qmp = Qmp(launched.control)
+        self._qmp = Qmp(launched.control, self._shell)
         self._devices = Wire(launched.devices) if launched.devices is not None else None
         self._copy_vtpm = copy_vtpm
         self._closed = False
@@ -124,6 +125,7 @@ class VirtualMachine:
                 machine._qmp.greet()
             except VmError as error:
                 raise BootFailed(*_why_not_started(run.path, error)) from error
+            launched.make_patient()
             if resume:
                 try:
                     machine._load(resume)
@@ -146,6 +148,25 @@ class VirtualMachine:
         if wire is None:
             return ()
         return tuple(Attached(device, number, wire) for number, device in enumerate(self.spec.devices))
+
+    @property
+    def name(self) -> str:
+        """What this machine is called among others: ``tdvm-`` and the end of its run's id."""
+        return f"tdvm-{self.run_dir.name.rpartition('-')[2]}"
+
+    def take_name(self) -> None:
+        """Have labkit's own guest call itself by its name; another keeps its own.
+
+        Raises:
+            GuestGone: the guest has ended.
+        """
+        if self.spec.profile.reseeds:
+            self.console.run(f"hostname {self.name}", timeout=20, aside=True)
+
+    def memory_taken(self) -> int:
+        """Bytes of memory that QEMU and the vTPM take, with their part of what other machines share."""
+        processes = (self._launched.qemu, self._launched.swtpm)
+        return sum(taken_by(process.pid) for process in processes if process is not None)
 
     def wait_booted(
         self,
@@ -241,6 +262,7 @@ class VirtualMachine:
         """Have the guest power off; QEMU is told to quit where that takes over ``timeout`` seconds."""
         with contextlib.suppress(OSError):
             self._shell.write(f"{self.spec.profile.power_off}\n".encode())
+        self._shell.drain(timeout)
         if not self._ended_within(timeout):
             with contextlib.suppress(VmError):
                 self._qmp.execute("quit")

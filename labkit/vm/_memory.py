@@ -51,15 +51,27 @@ def free_memory(machines: Sequence[RunningVm], meminfo: str | None = None) -> in
     return max(0, available - promised)
 
 
-def check_memory(wanted: int, machines: Sequence[RunningVm], meminfo: str | None = None) -> None:
-    """See whether another guest of ``wanted`` MiB fits beside the running ones.
+def check_memory(
+    wanted: int, machines: Sequence[RunningVm], meminfo: str | None = None, *, count: int = 1
+) -> None:
+    """See whether ``count`` more guests of ``wanted`` MiB fit beside the running ones.
+
+    Guests that share memory are counted as if each had written to all of its own, as it may.
 
     Raises:
         UsageError: it does not.
     """
     room = free_memory(machines, meminfo)
-    if wanted <= room:
+    if wanted * count <= room:
         return
+    if count > 1:
+        fit = room // wanted
+        raise UsageError(
+            f"{count} TDVMs of {wanted} MiB do not fit: {room} MiB are left, for {fit or 'none'} of them.",
+            f"Ask for {fit}, or for less memory each with --memory."
+            if fit
+            else "End TDVMs that `labkit ps` shows with `labkit stop`, or ask for less memory.",
+        )
     if machines:
         raise UsageError(
             f"Another TDVM of {wanted} MiB does not fit: {len(machines)} are running, and {room} MiB are "
@@ -73,9 +85,20 @@ def check_memory(wanted: int, machines: Sequence[RunningVm], meminfo: str | None
 
 
 def _resident(pid: int) -> int:
-    """MiB that a process has in memory (proc(5), VmRSS)."""
+    """MiB that a process has in memory for itself, not in the files that it maps (proc(5))."""
     try:
-        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return int(found[1]) // 1024 if found else 0
+    sizes = re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", status, re.MULTILINE)
+    return sum(int(size) for size in sizes) // 1024
+
+
+def taken_by(pid: int) -> int:
+    """Bytes of memory that a process takes, with its part of what it shares (proc(5), Pss); 0 if it ended."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) << 10 if found else 0

@@ -35,8 +35,10 @@ class Sockets:
 
 _CPU = {Accel.TCG: "max", Accel.KVM: "host"}
 
-# Two serial ports; or the console of an Asterinas, as its own QEMU command lines have it.
-_VIRTIO = "virtio-serial-pci,disable-legacy=on,disable-modern=off"
+# A second serial port for the shell, or a virtio console, which Asterinas's own QEMU command lines have too.
+# Without `ioeventfd` what the guest writes is taken at once, not by another thread. One port has four queues
+# and an interrupt for each.
+_VIRTIO = "virtio-serial-pci,disable-legacy=on,disable-modern=off,max_ports=1,vectors=5,ioeventfd=off"
 _PORTS = {
     Port.TTYS1: ("-serial", "chardev:log", "-serial", "chardev:shell"),
     Port.TTYS0: ("-serial", "chardev:shell"),

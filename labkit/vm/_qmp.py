@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections import deque
 from typing import Any
 
+from labkit.console import SocketStream
 from labkit.errors import VmError
 
 _GONE = VmError("QEMU closed its control connection.", "Look at qemu.log in the run directory.")
@@ -16,9 +18,13 @@ _GONE = VmError("QEMU closed its control connection.", "Look at qemu.log in the 
 class Qmp:
     """A client for one QEMU; commands are answered in order."""
 
-    def __init__(self, end: socket.socket, timeout: float = 30.0) -> None:
-        """Speak over ``end``; each answer may take ``timeout`` seconds."""
+    def __init__(self, end: socket.socket, beside: SocketStream | None = None, timeout: float = 30.0) -> None:
+        """Speak over ``end``; each answer may take ``timeout`` seconds.
+
+        beside: a port of the guest that is read meanwhile, since QEMU may be waiting for that.
+        """
         self._socket = end
+        self._beside = beside
         self._timeout = timeout
         self._buffer = b""
         self._events: deque[dict[str, Any]] = deque(maxlen=256)
@@ -81,11 +87,15 @@ class Qmp:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise VmError("QEMU did not answer on its control connection.", "Is the machine overloaded?")
-            self._socket.settimeout(left)
+            port = self._beside
+            ends = [self._socket.fileno(), *([port.fileno()] if port else [])]
+            ready, _, _ = select.select(ends, [], [], left)
+            if port is not None and port.fileno() in ready and not port.pump():
+                self._beside = None
+            if self._socket.fileno() not in ready:
+                continue
             try:
                 data = self._socket.recv(1 << 16)
-            except TimeoutError:
-                continue
             except OSError as error:
                 raise _GONE from error
             if not data:

@@ -47,7 +47,8 @@ class MachineConfig:
     """What a kind of guest wants of its machine.
 
     cpu: QEMU's CPU model; None takes the accelerator's own. machine: QEMU's ``-machine``.
-    shell: the port of the shell. On hvc0 and ttyS0 it is the console too, and speaks only after the boot.
+    shell: the port of the shell. shell_is_console: the boot writes to that port as well, and the shell speaks
+    only after it.
     debug_exit: with the port by which a guest ends QEMU with a code of its own. display: with a VGA card.
     """
 
@@ -56,11 +57,7 @@ class MachineConfig:
     shell: Port = Port.TTYS1
     debug_exit: bool = False
     display: bool = False
-
-    @property
-    def shell_is_console(self) -> bool:
-        """The boot writes to the shell's port as well."""
-        return self.shell is not Port.TTYS1
+    shell_is_console: bool = False
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def test_what_does_not_work_is_an_error_and_the_next_cell_runs(
         "sleep 0.2 & (sleep 0.3; false) & :",
         "sleep 0.5; PS1=x",
         'printf "\\036>$_LK\\037"; sleep 0.5',
-        "exec 3>&1 4</dev/tty 9>/dev/ttyS1",
+        "exec 3>&1 4</dev/tty 9>/dev/tty",
         "ulimit -c 0; umask 777; umask 022",
     ],
 )

@@ -63,7 +63,7 @@ def test_an_asterinas_elf_gets_the_observed_machine(platform: EmulatedPlatform, 
     for words in (
         "-machine q35,kernel-irqchip=split -accel tcg -cpu Icelake-Server,+x2apic",
         "-m 4096 -smp 1",
-        "-serial chardev:log -device virtio-serial-pci,disable-legacy=on,disable-modern=off",
+        "-serial chardev:log -device virtio-serial-pci,disable-legacy=on,disable-modern=off,",
         "-device virtconsole,chardev=shell",
         "-device isa-debug-exit,iobase=0xf4,iosize=0x04",
         f"-kernel {elf} -initrd {elf} -append",

@@ -6,18 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.guest import COMMAND_LINE, LINUX, build_initramfs
+from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.vm import Accel, Accelerator, BootSpec, VirtualMachine
+from labkit.vm import Accel, Accelerator, BootSpec, MachineConfig, Port, VirtualMachine
 from labkit.vm import boot as boot_vm
 
 
 @pytest.fixture(scope="session")
 def spec(toolchain: Toolchain, vm_settings: Settings) -> BootSpec:
     """labkit's own guest on the distribution's firmware."""
-    initrd = build_initramfs(toolchain.busybox, vm_settings.cache_dir / "guest", toolchain.bash)
-    return BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, memory=256)
+    initrd = build_initramfs(
+        toolchain.busybox, vm_settings.cache_dir / "guest", toolchain.bash, toolchain.modules
+    )
+    board = MachineConfig(shell=Port(shell_port(initrd.read_bytes()) or ""))
+    return BootSpec(
+        toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, memory=256, board=board
+    )
 
 
 TCG = Accelerator(Accel.TCG, "tests run under TCG")

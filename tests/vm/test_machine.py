@@ -62,6 +62,16 @@ def test_no_byte_of_a_large_output_is_lost(guest: VirtualMachine) -> None:
     assert seen == "".join(f"{number}\n" for number in range(1, 20001)).encode()
 
 
+def test_a_guest_whose_output_nobody_reads_waits_and_answers_its_monitor(guest: VirtualMachine) -> None:
+    # Far more than the socket takes; what is read meanwhile is not lost either.
+    guest.console.run("head -c 1500000 /dev/zero >/dev/tty & sleep 0.5", timeout=60)
+    with guest.paused() as memory:
+        assert len(memory.read(0, 4096)) == 4096
+    read = guest.console.run("wait", timeout=120)
+    assert read.exit_status == 0
+    assert (guest.run_dir / "shell.log").read_bytes().count(b"\0") == 1_500_000
+
+
 def test_a_command_that_takes_too_long_is_interrupted(guest: VirtualMachine) -> None:
     with pytest.raises(CommandTimeout):
         guest.console.run("sleep 1000", timeout=0.5)
