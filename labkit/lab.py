@@ -34,6 +34,8 @@ from labkit.platforms import (
     BootRequest,
     Comparison,
     Tdvm,
+    Tdvms,
+    boot_many,
     choose_platform,
     compare,
     emulated_policy,
@@ -145,7 +147,7 @@ def asterinas_run(
 def build_guest(folder: Path | str) -> Path:
     """Build the guest's initramfs in ``folder``; the same inputs give the same bytes everywhere."""
     toolchain = find_toolchain(Settings.load())
-    return build_initramfs(toolchain.busybox, Path(folder), toolchain.bash)
+    return build_initramfs(toolchain.busybox, Path(folder), toolchain.bash, toolchain.modules)
 
 
 def firmware() -> Path:
@@ -200,6 +202,30 @@ def lies(guest: str = "linux", device: str = "") -> Findings:
     with waiting("Booting a guest and lying to it", "lies", settings) as step:
         found = meet(guest, settings, step)
     return found.of(device) if device else found
+
+
+def boots(
+    count: int,
+    platform: str = "auto",
+    memory: int | None = None,
+    append: str = "",
+    cold: bool = False,
+    run_dir: Path | str | None = None,
+    guest: str = "linux",
+    loader: bool = False,
+) -> Tdvms:
+    """Boot ``count`` TDVMs that run at once, each with a name, randomness and clock of its own.
+
+    Use the result in a ``with`` block, or ``close`` it. The rest as for ``boot``: without ``cold`` all share
+    one snapshot's memory, and each takes what it writes.
+
+    Raises:
+        UsageError: they do not fit into the memory of this machine.
+    """
+    settings = Settings.load()
+    request = BootRequest(memory, append, cold=cold, guest=guest, loader=loader)
+    chosen = choose_platform(platform, settings)
+    return boot_many(chosen, request, count, print, Path(run_dir) if run_dir else None)
 
 
 def panel(tdvm: Tdvm) -> None:

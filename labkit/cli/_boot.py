@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from labkit.cli._common import json_option, note
 from labkit.settings import Settings
+
+if TYPE_CHECKING:
+    from labkit.platforms import BootRequest, TdvmPlatform
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -32,6 +36,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--initrd", type=_FILE, help="Boot with this initrd instead of labkit's.")
 @click.option("--firmware", type=_FILE, help="Boot this TDVF instead of the distribution's.")
 @click.option("--iso", type=_FILE, help="Boot this ISO image.")
+@click.option("--count", type=int, metavar="N", help="Boot N TDVMs that run at once; see `labkit ps`.")
 @click.option("--profile", metavar="NAME", help="The Asterinas version of the image; `asterinas profiles`.")
 @json_option
 def command(
@@ -48,12 +53,13 @@ def command(
     firmware: Path | None,
     iso: Path | None,
     profile: str | None,
+    count: int | None,
     as_json: bool,
 ) -> None:
     """Boot a TDVM, print its timeline, run each CMD in it, and shut it down.
 
     A kernel or ISO is recognized by its content, and gets the machine that it needs. Exits with the status
-    of the last CMD.
+    of the last CMD; with --count, the first such status that is not 0.
 
     Example: labkit boot --exec 'uname -a'
     """
@@ -61,6 +67,8 @@ def command(
 
     request = BootRequest(memory, append, kernel, initrd, firmware, cold, iso, profile, smp, guest, loader)
     chosen = choose_platform(platform, Settings.load())
+    if count is not None:
+        raise SystemExit(_many(chosen, request, count, commands, as_json=as_json))
     with chosen.boot(request, note) as tdvm:
         if not as_json:
             click.echo(tdvm.headline)
@@ -77,3 +85,26 @@ def command(
             click.echo(f"\n{tdvm.measured}\nrun directory: {tdvm.run_dir}")
         status = tdvm.commands[-1].exit_status if commands else 0
     raise SystemExit(status)
+
+
+def _many(
+    platform: TdvmPlatform, request: BootRequest, count: int, commands: tuple[str, ...], *, as_json: bool
+) -> int:
+    """Boot ``count`` TDVMs and run every command in each; the first status of the last one that is not 0."""
+    from labkit.platforms import boot_many
+
+    with boot_many(platform, request, count, note) as tdvms:
+        if not as_json:
+            click.echo(f"{tdvms[0].headline}\n{tdvms}")
+        for line in commands:
+            if not as_json:
+                click.echo(f"\n$ {line}")
+            for tdvm in tdvms:
+                result = tdvm.run(line, timeout=None)
+                if not as_json:
+                    rows = result.output.splitlines() or [f"(status {result.exit_status})"]
+                    click.echo("\n".join(f"{tdvm.machine.name}  {row}" for row in rows))
+        if as_json:
+            click.echo(json.dumps(tdvms.to_dict(), indent=2))
+        statuses = [tdvm.commands[-1].exit_status for tdvm in tdvms] if commands else []
+    return next(filter(None, statuses), 0)

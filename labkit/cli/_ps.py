@@ -1,4 +1,4 @@
-"""``labkit ps``: the TDVMs that this user's labkit runs."""
+"""``labkit ps``: what this user's labkit runs: TDVMs, kernels, sweeps and containers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from labkit.show import columns
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """List the TDVMs that this user's labkit runs.
+    """List what this user's labkit runs: TDVMs, kernels, sweeps and containers.
 
     Example: labkit ps
     """
+    from labkit.cli._running import running_jobs
     from labkit.vm import running
 
-    machines = running(Settings.load())
+    settings = Settings.load()
+    machines, jobs = running(settings), running_jobs(settings)
     if as_json:
-        click.echo(json.dumps([vm.to_dict() for vm in machines], indent=2))
+        listed = [{"kind": "tdvm", **vm.to_dict()} for vm in machines] + [job.to_dict() for job in jobs]
+        click.echo(json.dumps(listed, indent=2))
         return
-    if not machines:
-        click.echo("No TDVM is running.")
+    if not machines and not jobs:
+        click.echo("Nothing is running.")
         return
-    head = ("ID", "ACCELERATOR", "MEMORY", "RUNNING FOR", "IDLE FOR", "OWNER PID")
+    now = time.time()
     rows = [
-        (
-            vm.id,
-            vm.accelerator,
-            f"{vm.memory} MiB",
-            f"{time.time() - vm.started:.0f} s",
-            f"{vm.idle:.0f} s",
-            vm.owner_pid,
-        )
+        (vm.id, "tdvm", f"{now - vm.started:.0f} s", vm.owner_pid, _about(vm.accelerator, vm.memory, vm.idle))
         for vm in machines
     ]
-    click.echo(columns([head, *rows]))
+    rows += [(job.id, job.kind, f"{now - job.started:.0f} s", job.pid, job.what) for job in jobs]
+    click.echo(columns([("ID", "KIND", "RUNNING FOR", "OWNER PID", "WHAT"), *rows]))
+
+
+def _about(accelerator: str, memory: int, idle: float) -> str:
+    return f"{accelerator}, {memory} MiB, idle for {idle:.0f} s"

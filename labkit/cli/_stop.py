@@ -1,7 +1,8 @@
-"""``labkit stop``: end TDVMs that this user's labkit runs."""
+"""``labkit stop``: end what ``labkit ps`` lists."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import click
@@ -16,16 +17,32 @@ from labkit.settings import Settings
 @click.option("--all", "everything", is_flag=True, help="Stop all of them.")
 @json_option
 def command(run_id: str | None, everything: bool, as_json: bool) -> None:
-    """Stop the TDVM ID, or all of them; whoever booted it sees a guest that went away.
+    """Stop what has this ID in `labkit ps`, or all of it; whoever started it sees its end.
 
     Example: labkit stop --all
     """
-    from labkit.vm import stop
+    from labkit.cli._running import running_jobs
+    from labkit.vm import running, stop
 
     if (run_id is None) != everything:
-        raise UsageError("Say which TDVM to stop.", "Give one ID of `labkit ps`, or --all.")
-    stopped = stop(Settings.load(), run_id)
+        raise UsageError("Say what to stop.", "Give one ID of `labkit ps`, or --all.")
+    settings = Settings.load()
+    machines = [vm for vm in running(settings) if run_id in (None, vm.id)]
+    jobs = [job for job in running_jobs(settings) if run_id in (None, job.id)]
+    if run_id is not None and not machines and not jobs:
+        raise UsageError(
+            f"No TDVM {run_id} is running, nor anything else of that name.", "`labkit ps` lists what runs."
+        )
+    # Those that start TDVMs come first.
+    for job in jobs:
+        job.stop()
+    for vm in machines:
+        # A kernel that was stopped has ended its own meanwhile.
+        with contextlib.suppress(UsageError):
+            stop(settings, vm.id)
     if as_json:
-        click.echo(json.dumps([vm.to_dict() for vm in stopped], indent=2))
+        ended = [{"kind": "tdvm", **vm.to_dict()} for vm in machines] + [job.to_dict() for job in jobs]
+        click.echo(json.dumps(ended, indent=2))
     else:
-        click.echo("\n".join(f"stopped {vm.id}" for vm in stopped) or "No TDVM is running.")
+        names = [*(job.id for job in jobs), *(vm.id for vm in machines)]
+        click.echo("\n".join(f"stopped {name}" for name in names) or "Nothing is running.")

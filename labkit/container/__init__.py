@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from labkit.container._engine import Engine, connect, describe, find_engine
+from labkit.container._owner import owned as owned_containers
+from labkit.container._owner import stop as stop_container
 from labkit.container._plan import RunRequest, plan_run
 from labkit.container._preview import Preview, preview
 from labkit.container._run import ContainerRun, RunResult, start_run
@@ -23,8 +25,10 @@ __all__ = [
     "fetch_source",
     "find_engine",
     "given_source",
+    "owned_containers",
     "plan_run",
     "preview",
     "run_in_toolbox",
     "start_run",
+    "stop_container",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from labkit.container._engine import connect, find_engine
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -44,6 +48,35 @@ def sweep(client: DockerClient) -> list[str]:
                     continue  # somebody else removes it, or has
                 removed.append(name.removeprefix("/"))
     return removed
+
+
+def owned() -> Iterator[tuple[str, int, float]]:
+    """Containers whose owner, a process of this namespace, lives: name, its process, seconds since 1970."""
+    engine = find_engine()
+    if not engine.answers:
+        return
+    with contextlib.closing(connect(engine, timeout=5)) as client:
+        listed = client.api.containers(filters={"name": _PREFIX})
+    for container in listed:
+        for name in container["Names"]:
+            match = _NAME.fullmatch(name.removeprefix("/"))
+            if match and int(match[1]) == _namespace() and not is_orphan(name):
+                yield name.removeprefix("/"), int(match[2]), float(container["Created"])
+
+
+def stop(name: str) -> None:
+    """End a container; its owner sees it end, and cleans up. One that has ended already is no error.
+
+    Raises:
+        MissingComponent: there is no engine.
+    """
+    import docker
+
+    with (
+        contextlib.closing(connect(find_engine(), timeout=30)) as client,
+        contextlib.suppress(docker.errors.NotFound, docker.errors.APIError),
+    ):
+        client.api.kill(name)
 
 
 def _namespace() -> int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from labkit.platforms._evidence import REPORT_DATA, Evidence, check_nonce, load_evidence
     from labkit.platforms._hardware import HardwarePlatform, td_spec
+    from labkit.platforms._many import Tdvms, boot_many
     from labkit.platforms._tsm import hardware_evidence, read_tsm, run_here
 
 __all__ = [
@@ -42,9 +43,11 @@ __all__ = [
     "Measurements",
     "Tdvm",
     "TdvmPlatform",
+    "Tdvms",
     "Told",
     "attest_evidence",
     "attest_tdvm",
+    "boot_many",
     "check_nonce",
     "choose_platform",
     "compare",
@@ -65,8 +68,10 @@ _LATER = {
     "Attestation": "_attest",
     "Evidence": "_evidence",
     "HardwarePlatform": "_hardware",
+    "Tdvms": "_many",
     "attest_evidence": "_attest",
     "attest_tdvm": "_attest",
+    "boot_many": "_many",
     "check_nonce": "_evidence",
     "emulated_policy": "_attest",
     "fresh_nonce": "_attest",

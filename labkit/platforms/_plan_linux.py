@@ -31,7 +31,7 @@ def plan_linux(
         UsageError: too little memory.
         MissingComponent: the kernel has no modules beside it, and a device needs one.
     """
-    # The modules are those of labkit's own kernel, and devices that lie have the virtio drivers to themselves.
+    # The modules are those of labkit's own kernel; devices that lie have the virtio drivers to themselves.
     modules = None if request.kernel or request.devices else toolchain.modules
     own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash, modules)
     if request.devices:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import time
@@ -19,6 +20,7 @@ from labkit.errors import StorageError, UsageError
 from labkit.files import write_whole
 from labkit.settings import Settings
 
+_PATIENCE = 3.0
 _KEPT = 40
 """How many ended runs are kept."""
 
@@ -103,8 +105,17 @@ def stop(settings: Settings, run_id: str | None = None) -> list[RunningVm]:
     if run_id is not None and not machines:
         raise UsageError(f"No TDVM {run_id} is running.", "`labkit ps` lists those that are.")
     for vm in machines:
-        if _is_qemu_of(vm):
-            os.kill(vm.qemu_pid, signal.SIGTERM)
+        with contextlib.suppress(OSError):
+            # Held open, so that the number cannot become another process's meanwhile.
+            process = os.pidfd_open(vm.qemu_pid)
+            try:
+                if _is_qemu_of(vm):
+                    signal.pidfd_send_signal(process, signal.SIGTERM)
+                    # It does not listen while its guest waits for somebody to read its output.
+                    if not select.select([process], [], [], _PATIENCE)[0]:
+                        signal.pidfd_send_signal(process, signal.SIGKILL)
+            finally:
+                os.close(process)
     return machines
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from labkit.cli._running import kind_of
 from tests.schemas import validate
 
 
@@ -90,4 +93,68 @@ def test_stopping_needs_a_name_that_runs(vm_environment: dict[str, str]) -> None
     unknown = labkit("stop", "nobody", env=vm_environment)
     assert unknown.returncode == 64
     assert "No TDVM nobody is running" in unknown.stderr
-    assert labkit("stop", "--all", env=vm_environment).stdout == "No TDVM is running.\n"
+    assert labkit("stop", "--all", env=vm_environment).stdout == "Nothing is running.\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("/venv/bin/python -m labkit.kernel -f /run/kernel-1.json", "kernel"),
+        ("/venv/bin/python /venv/bin/labkit sweep boot.ipynb -j 2", "sweep"),
+        ("/venv/bin/labkit sweep boot.ipynb", "sweep"),
+        ("vim labkit sweep.py", None),
+        ("/venv/bin/python -m ipykernel_launcher -f x", None),
+        ("/venv/bin/python /venv/bin/labkit ps", None),
+    ],
+)
+def test_what_runs_is_told_by_its_command_line(line: str, kind: str | None) -> None:
+    assert (found[0] if (found := kind_of(line.split())) else None) == kind
+
+
+def test_a_kernel_is_listed_where_it_is_at_home_and_stopped_by_its_id(
+    vm_environment: dict[str, str], tmp_path: Path
+) -> None:
+    # A process with a kernel's command line; a real one is slow to start.
+    (tmp_path / "labkit").mkdir()
+    (tmp_path / "labkit/__init__.py").touch()
+    (tmp_path / "labkit/kernel.py").write_text("print('up', flush=True)\ninput()\n")
+    kernel = subprocess.Popen(
+        [sys.executable, "-m", "labkit.kernel"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=vm_environment,
+        cwd=tmp_path,
+    )
+    assert kernel.stdout is not None
+    assert kernel.stdout.readline() == b"up\n"
+    (listed,) = json.loads(labkit("ps", "--json", env=vm_environment).stdout)
+    validate("ps", [listed])
+    assert (listed["id"], listed["kind"]) == (f"kernel-{kernel.pid}", "kernel")
+    elsewhere = {**vm_environment, "LABKIT_STATE_DIR": str(tmp_path / "state")}
+    assert labkit("ps", env=elsewhere).stdout == "Nothing is running.\n"
+    assert labkit("stop", listed["id"], env=vm_environment).stdout == f"stopped {listed['id']}\n"
+    kernel.communicate(timeout=30)
+    assert kernel.returncode == -signal.SIGTERM
+
+
+@pytest.mark.vm
+def test_many_tdvms_share_memory_and_nothing_else(vm_environment: dict[str, str]) -> None:
+    ask = "hostname; cat /proc/sys/kernel/random/boot_id; date +%s"
+    done = labkit("boot", "--memory", "256", "--count", "3", "--exec", ask, "--json", env=vm_environment)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    validate("boot-count", document)
+    answers = [tdvm["commands"][0]["stdout"].split() for tdvm in document["tdvms"]]
+    assert [name for name, _, _ in answers] == [tdvm["name"] for tdvm in document["tdvms"]]
+    assert len({name for name, _, _ in answers}) == len({boot for _, boot, _ in answers}) == 3
+    assert all(abs(int(seconds) - time.time()) < 120 for _, _, seconds in answers)
+    # The second and third were resumed from what the first one left, or all from an earlier one.
+    warm = [tdvm["memory_taken"] for tdvm in document["tdvms"] if not tdvm["cold"]]
+    assert len(warm) >= 2
+
+
+def test_more_tdvms_than_fit_are_refused_with_how_many_would(vm_environment: dict[str, str]) -> None:
+    done = labkit("boot", "--memory", "100000", "--count", "900", env=vm_environment)
+    assert done.returncode == 64
+    assert "900 TDVMs of 100000 MiB do not fit" in done.stderr
+    assert labkit("boot", "--count", "0", env=vm_environment).returncode == 64
