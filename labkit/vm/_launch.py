@@ -146,8 +146,20 @@ def launch(
             memory = None
         console = shell[1].dup() if spec.board.shell is Port.HVC0 else None
         ours.pop_all()
-    ends = (boot_log[0], shell[0], control[0])
-    return Launched(argv, qemu, swtpm, *ends, variables, tpm_control, memory, server, devices, console)
+    return Launched(
+        argv,
+        qemu,
+        swtpm,
+        boot_log[0],
+        shell[0],
+        control[0],
+        variables,
+        tpm_control,
+        memory,
+        server,
+        devices,
+        console,
+    )
 
 
 def copy_of_vtpm(toolchain: Toolchain, guard: Guard) -> Spawn:

@@ -78,10 +78,28 @@ def test_a_command_that_takes_too_long_is_interrupted(guest: VirtualMachine) -> 
     assert guest.console.run("echo ok", timeout=20).output.strip() == "ok"
 
 
-@pytest.mark.parametrize("end", ["poweroff -f; sleep 100", "echo c > /proc/sysrq-trigger; sleep 100"])
-def test_the_end_of_the_guest_ends_the_command(guest: VirtualMachine, end: str) -> None:
-    with pytest.raises(GuestGone):
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("poweroff -f; sleep 100", "The guest ended"),
+        ("echo c > /proc/sysrq-trigger; sleep 100", "The guest's kernel panicked: sysrq triggered crash."),
+    ],
+)
+def test_the_end_of_the_guest_ends_the_command_and_a_panic_is_called_one(
+    guest: VirtualMachine, end: str, said: str
+) -> None:
+    with pytest.raises(GuestGone) as gone:
         guest.console.run(f"echo 1 > /proc/sys/kernel/sysrq; {end}", timeout=60)
+    assert said in guest.explain(gone.value).message
+
+
+def test_patience_is_what_every_deadline_of_a_boot_is_multiplied_by(
+    spec: BootSpec, toolchain: Toolchain, vm_settings: Settings
+) -> None:
+    hasty = replace(vm_settings, patience=0.001)
+    with pytest.raises(BootFailed, match=r"Stage firmware did not end within 0\.09 s") as refused:
+        boot(spec, TCG, toolchain, hasty, cold=True)
+    assert "LABKIT_PATIENCE" in refused.value.remedy
 
 
 def test_closing_leaves_logs_and_nothing_else(guest: VirtualMachine) -> None:
