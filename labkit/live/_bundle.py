@@ -16,7 +16,7 @@ PACKAGES = ("attest", "cli", "host", "learn", "measure", "show", "tdx")
 DISTRIBUTIONS = ("click", "pyasn1", "pyasn1_modules")
 """Pure Python, from the locked environment."""
 
-_BROWSER = ("lab.py", "runner.py", "shims.py")
+_BROWSER = ("compiled.py", "lab.py", "runner.py", "shims.py")
 _ASN1 = ("__init__", "rfc2459", "rfc3280", "rfc5280")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _COMPILED = (".so", ".pyd", ".dylib")

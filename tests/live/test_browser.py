@@ -136,12 +136,28 @@ def choose(page: Any, question: str, choice: int) -> Any:
     return form
 
 
+BYTE_CODE = """(async () => {
+    for (let tries = 0; tries < 900; tries += 1) {
+        for (const name of await caches.keys())
+            for (const { url } of await (await caches.open(name)).keys())
+                if (url.includes("compiled.zip")) return true;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    return false;
+})()"""
+
+
 def test_two_tabs_load_python_once_and_keep_the_predictions_of_both(chromium: Any, server: Server) -> None:
     context = chromium.new_context()
     one = begin(context, server, COURSE[1])
+    one.evaluate("window.labkit.run(window.labkit.cells[1])")
+    assert one.evaluate(BYTE_CODE)
     server.asked.clear()
     two = begin(context, server, COURSE[1])
-    assert [path for path in server.asked if "/pyodide/" in path or "python.zip" in path] == []
+    assert [path for path in server.asked if "/pyodide/" in path or ".zip" in path] == []
+    two.evaluate("(window.labkit.cells[0].editor.value = 'import ssl; print(ssl.__spec__.origin)', 0)")
+    two.evaluate("window.labkit.run(window.labkit.cells[0])")
+    assert "ssl.pyc" in two.locator(".live-output").first.inner_text()
     choose(one, "06.honest", 1)
     one.close()
     two.evaluate("window.labkit.run(window.labkit.cells[3])")

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -40,6 +41,7 @@ def browser_module(name: str) -> ModuleType:
 
 SHIMS = browser_module("shims")
 RUNNER = browser_module("runner")
+COMPILED = browser_module("compiled")
 
 
 def aes(key: bytes, data: bytes, encrypt: bool) -> bytes:
@@ -61,6 +63,39 @@ def test_xts_is_that_of_cryptography(key: bytes, tweak: bytes, data: bytes) -> N
     sealed = SHIMS.xts(key, tweak, data, True)
     assert sealed == peer.encryptor().update(data)
     assert SHIMS.xts(key, tweak, sealed, False) == data
+
+
+def test_byte_code_of_what_is_loaded_takes_the_library_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, own, site = tmp_path / "library.zip", tmp_path / "own.zip", tmp_path / "site"
+    with zipfile.ZipFile(library, "w") as archive:
+        for name in ("live_one", "live_two"):
+            archive.writestr(f"{name}.py", "VALUE = 6 * 7\n")
+    with zipfile.ZipFile(own, "w") as archive:
+        archive.writestr("live_mine.py", "VALUE = 'as it was'\n")
+        archive.extractall(site)
+    (site / "live_mine.py").write_text("VALUE = 'changed by a cell'\n")
+    for name, file in (("live_one", library / "live_one.py"), ("live_mine", site / "live_mine.py")):
+        module = ModuleType(name)
+        module.__file__ = str(file)
+        monkeypatch.setitem(sys.modules, name, module)
+    compiler = COMPILED.Compiler(str(library), str(own), str(site))
+    while not compiler.step():
+        pass
+    library.write_bytes(compiler.archive())
+    COMPILED.unpack_own(str(library), str(site))
+    with zipfile.ZipFile(library) as archive:
+        names = archive.namelist()
+    assert {"live_one.py", "live_one.pyc", "live_two.py"} <= set(names)
+    assert "live_two.pyc" not in names
+    code = (
+        "import live_one, live_two, live_mine\n"
+        "print(live_one.VALUE, live_one.__spec__.origin[-4:], live_two.VALUE, live_mine.VALUE)"
+    )
+    path = {"PYTHONPATH": f"{library}:{site}"}
+    done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True)
+    assert done.stdout.split(maxsplit=3) == ["42", ".pyc", "42", "as it was\n"], done.stderr
 
 
 def outputs(source: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ self.addEventListener("activate", (event) => event.waitUntil((async () => {
 })()));
 self.addEventListener("fetch", (event) => {
   const path = new URL(event.request.url).pathname;
-  if (event.request.method !== "GET" || !/\/live\/(?:pyodide|noble|dompurify)\/|\/live\/python\.zip$/.test(path)) return;
+  if (event.request.method !== "GET" || !/\/live\/(?:pyodide|noble|dompurify)\/|\/live\/(?:python|compiled)\.zip$/.test(path)) return;
   event.respondWith((async () => {
     const cache = await caches.open(CACHE);
     const kept = await cache.match(event.request);

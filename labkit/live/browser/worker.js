@@ -6,6 +6,8 @@ import { ecb } from "./noble/aes.js";
 
 const SITE = "/lib/python3.14/site-packages";
 const JOURNAL = "/home/pyodide/.local/state/labkit/learner/predictions.jsonl";
+const LIBRARY = "/lib/python314.zip";
+const OWN = "/lib/labkit.zip";
 let py, cells, current = 0;
 
 const say = (text) => postMessage({ type: "progress", text });
@@ -17,14 +19,43 @@ function aes(key, data, encrypt) {
   return py.toPy(out).tobytes();
 }
 
+// Byte code that an earlier page has made; the service worker keeps it where Python is kept.
+async function keptByteCode(url) {
+  try {
+    return Boolean(await self.caches?.match(url)) && (await fetch(url)).ok;
+  } catch { return false; }
+}
+
+let idle, compiler, url, keep = false;
+// Once Python is ready and nothing was asked for a while, in small steps.
+function rest(wait = 2000) {
+  clearTimeout(idle);
+  if (keep) idle = setTimeout(compileSome, wait);
+}
+
+async function compileSome() {
+  try {
+    compiler ??= py.runPython(`import compiled; compiled.Compiler("${LIBRARY}", "${OWN}", "${SITE}")`);
+    if (!compiler.step()) { rest(20); return; }
+    keep = false;
+    const bytes = compiler.archive().toJs();
+    const cache = await caches.open(`labkit ${new URL("..", import.meta.url).href} ${url.search.slice(1)}`);
+    await cache.put(url, new Response(bytes, { headers: { "Content-Type": "application/zip" } }));
+  } catch { keep = false; /* later pages start as slowly as this one */ }
+}
+
 async function start(python, journal) {
   say("Loading Python (about 14 MB, once for the whole site) …");
   const began = performance.now();
-  py = await loadPyodide({ indexURL: new URL("./pyodide/", import.meta.url).href, stdout: () => {}, stderr: () => {} });
+  url = new URL(python.replace("python.zip", "compiled.zip"), import.meta.url);
+  const kept = await keptByteCode(url);
+  py = await loadPyodide({ ...(kept ? { stdLibURL: url.href } : {}), indexURL: new URL("./pyodide/", import.meta.url).href, stdout: () => {}, stderr: () => {} });
   say("Loading labkit …");
   const answer = await fetch(new URL(python, import.meta.url));
   if (!answer.ok) throw new Error(`python.zip: ${answer.status}`);
-  py.unpackArchive(await answer.arrayBuffer(), "zip", { extractDir: SITE });
+  const packages = await answer.arrayBuffer();
+  py.FS.writeFile(OWN, new Uint8Array(packages));
+  py.unpackArchive(packages, "zip", { extractDir: SITE });
   py.FS.mkdirTree(JOURNAL.slice(0, JOURNAL.lastIndexOf("/")));
   py.FS.writeFile(JOURNAL, journal ?? "");
   py.FS.mkdirTree("/nothing"); // stands for a host of which only the log is known
@@ -38,6 +69,8 @@ import shims, runner
 shims.install()
 shims.set_aes(lambda key, data, encrypt: _aes(key, data, encrypt))
 `);
+  if (kept) py.runPython(`import compiled; compiled.unpack_own("${LIBRARY}", "${SITE}")`);
+  keep = !kept && Boolean(self.caches);
   postMessage({ type: "ready", milliseconds: Math.round(performance.now() - began) });
 }
 
@@ -106,8 +139,10 @@ const handlers = {
 };
 
 onmessage = async ({ data }) => {
+  clearTimeout(idle);
   try {
     await handlers[data.type](data);
+    if (data.type !== "start") rest();
   } catch (error) {
     postMessage(data.type === "start"
       ? { type: "failed", text: String(error.message ?? error) }
