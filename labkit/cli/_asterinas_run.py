@@ -132,9 +132,9 @@ def _typed(as_json: bool) -> Iterator[str]:
     if asks:
         note("The guest's shell, a line at a time; Ctrl-D ends it.")
     while True:
-        if asks:
-            click.echo("tdvm# ", nl=False, err=True)
         try:
+            if asks:
+                click.echo("tdvm# ", nl=False, err=True)
             line = sys.stdin.readline()
         except KeyboardInterrupt:
             if not asks:

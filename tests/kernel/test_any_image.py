@@ -43,6 +43,16 @@ def test_cells_run_in_the_guest_with_state_status_and_interrupts(frontend: Front
     assert "EMULATED" in frontend.client.kernel_info(reply=True)["content"]["banner"]
 
 
+def test_a_parameter_that_its_shell_has_not_is_refused_by_its_name(frontend: Frontend) -> None:
+    """Cells as papermill injects them; the stand-in's shell is busybox'."""
+    for cell in ("# Parameters\nword='x'\nsizes=(1 2)\n", "# Parameters\ndeclare -A sizes=([a]=1)\n"):
+        name, said = frontend.run(cell).error
+        assert name == "UsageError"
+        assert said.startswith("The parameter sizes is a list or a mapping")
+    assert frontend.run("# Parameters\nword='x y'\n").status == "ok"
+    assert frontend.run("echo $word").text() == "x y\n"
+
+
 def test_states_are_saved_and_restored(frontend: Frontend) -> None:
     frontend.run("x=before")
     assert frontend.run("%snapshot one").status == "ok"

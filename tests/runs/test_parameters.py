@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from labkit import process
 from labkit.asterinas import keep_image
 from labkit.errors import MissingComponent, UsageError
+from labkit.kernel._guest import untranslatable
 from labkit.runs import plan_run, run_plan
 from labkit.runs._parameters import assign, parse
+from labkit.runs._shell_parameters import ShellTranslator
 from labkit.runs._source import NotebookSource, load_source
 from labkit.settings import Settings
 from tests.asterinas import standin
@@ -105,6 +110,44 @@ def test_an_unknown_parameter_names_the_nearest(source: NotebookSource, tmp_path
         UsageError, match=r"None of the notebooks has a parameter zzzz\. There are: count, flag"
     ):
         assign([source, other], {"zzzz": "1"}, tmp_path)
+
+
+def shell_source(tmp_path: Path, language: str) -> NotebookSource:
+    path = write_notebook(tmp_path / "s.ipynb", parameters("sizes=() names=() word=''"), kernel="tdvm")
+    document = json.loads(path.read_text())
+    document["metadata"] = {"kernelspec": {"name": "tdvm", "display_name": "TDVM shell"}}
+    if language:
+        document["metadata"]["kernelspec"]["language"] = language
+    path.write_text(json.dumps(document))
+    return load_source(path)
+
+
+def test_lists_and_mappings_are_bashs(tmp_path: Path) -> None:
+    given = {"sizes": [1, "two words", "it's"], "names": {"a b": "x y", "c": 3}, "word": "$(id) `id`"}
+    assert assign([shell_source(tmp_path, "bash")], {}, tmp_path) == {"s": {}}
+    cell = ShellTranslator.codify(given)
+    show = 'printf "%s|" "${sizes[@]}" "${names[a b]}" "${names[c]}" "$word"'
+    done = process.run(["bash", "-c", f"{cell}\n{show}"])
+    assert done.text == "1|two words|it's|x y|3|$(id) `id`|", done.stderr
+    assert untranslatable(cell) == "sizes"
+    assert untranslatable(ShellTranslator.codify({"word": "n=(1 2)"})) == ""
+
+
+@pytest.mark.parametrize("value", [[[1], [2]], {"a": {"b": 1}}, {"a": [1]}])
+def test_what_no_shell_has_is_refused_by_the_parameters_name(tmp_path: Path, value: Any) -> None:
+    source = shell_source(tmp_path, "bash")
+    source = replace(source, parameters={"sizes": ...})
+    with pytest.raises(UsageError, match="The parameter sizes nests"):
+        assign([source], {"sizes": value}, tmp_path)
+
+
+def test_a_notebook_without_a_language_is_refused(tmp_path: Path) -> None:
+    source = replace(shell_source(tmp_path, ""), parameters={"sizes": ...})
+    with pytest.raises(
+        UsageError, match=r"The parameter sizes cannot be given to s: .* its language"
+    ) as told:
+        assign([source], {"sizes": "1"}, tmp_path)
+    assert "Save it once" in told.value.remedy
 
 
 def test_the_run_directory_is_not_a_parameter_to_set(source: NotebookSource, tmp_path: Path) -> None:

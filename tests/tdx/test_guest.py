@@ -115,6 +115,16 @@ def test_shared_mapping_of_private_memory_shows_nothing() -> None:
         host.platform.load(td.shared_bit | 0x51000, 4)
 
 
+def test_poison_that_the_module_reads_for_a_guest_stops_the_platform() -> None:
+    host, td = launched()
+    page = physical(host, td, 0x1000)
+    host.platform.seamcall("TDH.VP.ENTER", rcx=td.vcpus[0])
+    host.platform.write(page, b"HOST WAS HERE")
+    with pytest.raises(TdExit):
+        host.platform.tdcall("TDG.MR.RTMR.EXTEND", rcx=0x1000, rdx=2)
+    assert "machine check inside SEAM" in str(host.platform.dead)
+
+
 def test_stale_translation_serves_until_the_exit() -> None:
     world = _enter()
     assert world.platform.load(MAPPED, 6) == b"mapped"
