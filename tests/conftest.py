@@ -63,7 +63,8 @@ def vm_settings(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) 
     own = tmp_path_factory.mktemp("labkit")
     (own / "cache").mkdir()
     (own / "cache/packages").symlink_to(Settings.load().cache_dir / "packages")
-    return Settings(cache_dir=own / "cache", state_dir=own / "state")
+    # QEMU and swtpm split their options at commas, and shells split words at spaces.
+    return Settings(cache_dir=own / "cache", state_dir=own / "state, here")
 
 
 @pytest.fixture(scope="session")

@@ -163,8 +163,10 @@ def launch(
 
 
 def copy_of_vtpm(toolchain: Toolchain, guard: Guard) -> Spawn:
-    """How a second swtpm is started in the group of a machine's own."""
-    return lambda arguments, descriptors, log: _spawn(toolchain.swtpm, arguments, descriptors, log, guard)
+    """How a second swtpm is started in the group of a machine's own, in the folder of its log."""
+    return lambda arguments, descriptors, log: _spawn(
+        toolchain.swtpm, arguments, descriptors, log, guard, log.parent
+    )
 
 
 def _memory(ours: contextlib.ExitStack, resume: Snapshot | None) -> int:

@@ -52,7 +52,8 @@ def read_pcrs(control: socket.socket, spawn: Spawn, work: Path) -> Pcrs:
         with contextlib.ExitStack() as undo:
             folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="tpm-copy-", dir=work)))
             ours, its = (undo.enter_context(end) for end in socket.socketpair())
-            arguments = ["socket", "--tpm2", "--tpmstate", f"dir={folder}"]
+            # Where it starts: swtpm splits its options at commas, and the folder's path may have one.
+            arguments = ["socket", "--tpm2", "--tpmstate", "dir=."]
             arguments += ["--ctrl", f"type=unixio,clientfd={its.fileno()}"]
             copy = spawn(arguments, [its.fileno()], folder / "log")
             undo.callback(copy.wait)

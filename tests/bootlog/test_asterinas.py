@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit import process
 from labkit.bootlog import (
     FAILURES,
     HANGS,
@@ -24,6 +26,7 @@ from labkit.bootlog import (
     Layer,
     classify,
 )
+from labkit.toolchain import Toolchain
 
 
 @dataclass(frozen=True)
@@ -425,3 +428,26 @@ def test_what_somebody_else_did_explains_the_end() -> None:
     )
     assert report.outcome is BootOutcome.FAILED
     assert report.sentence == "Failed in stage prompt: the container was killed from outside (docker kill)."
+
+
+def test_two_machines_on_one_disk_end_as_a_locked_disk(toolchain: Toolchain, tmp_path: Path) -> None:
+    """QEMU's own words, from two that boot nothing; both are gone in any case."""
+    image = tmp_path / "ext2.img"
+    image.write_bytes(bytes(1 << 20))
+    words = ["-M", "q35", "-m", "32", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
+    words += ["-drive", f"file={image},format=raw,if=none,id=disk", "-device", "virtio-blk-pci,drive=disk"]
+    first = subprocess.Popen(
+        toolchain.qemu.argv(*words),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=toolchain.qemu.environ(),
+    )
+    try:
+        assert first.stdout is not None
+        assert b"QMP" in first.stdout.readline()  # it has the disk
+        second = process.run(toolchain.qemu.argv(*words), env=toolchain.qemu.environ(), timeout=30)
+    finally:
+        first.kill()
+        first.communicate()
+    report = classify({"stdout": second.stdout, "stderr": second.stderr}, second.status)
+    assert (report.failure, second.status) == ("disk-locked", 1), second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from labkit.errors import DataError
 from labkit.host import REASONS, REMEDIES, Fact, Facts, Missing, Value, collect, diagnose, load, save
 from labkit.host._codes import leaves as leaf_names
 from labkit.host._codes import statuses as status_names
@@ -206,3 +208,22 @@ def test_an_empty_value_is_saved_as_one(tmp_path: Path) -> None:
     facts = Facts({"power.state": Fact("/sys/power/state", "")})
     save(facts, tmp_path / "facts.json")
     assert load(tmp_path / "facts.json").get("power.state").value == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": "labkit-host-facts/2"}, "format"),
+        ({"facts": {"cpu.vendor": {"source": "x"}}}, "either a value or a reason"),
+        ({"facts": {"cpu.vendor": {"source": "x", "value": "a", "missing": "absent"}}}, "either a value or"),
+    ],
+)
+def test_facts_of_another_format_or_that_contradict_themselves_are_refused(
+    change: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    document = host("good-6.17").to_dict()
+    missing = next(item for item in Missing)
+    text = json.dumps({**document, **change}).replace('"absent"', json.dumps(missing.value))
+    (tmp_path / "facts.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        load(tmp_path / "facts.json")

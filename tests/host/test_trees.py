@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.host import REASONS, HostReport, verify
+from labkit.host._tree import Tree
 from tests.host.hosts import BY_NAME, GOOD, HOSTS, PAIRS, Host, build
 
 
@@ -72,3 +73,9 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
     (root / "proc/cmdline").unlink()
     os.mkfifo(root / "proc/cmdline")
     assert verify(root).verdict == "READY"
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        Tree(tmp_path).read("pipe")

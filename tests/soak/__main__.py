@@ -20,6 +20,9 @@ from random import Random
 import click
 from jupyter_client.manager import KernelManager
 
+from tests.container.conftest import IMAGE, contract_tree
+from tests.container.test_run import QUICK
+
 from .world import World
 
 _GUEST = ("--platform", "emulated", "--memory", "256", "--exec", "seq 3")
@@ -116,6 +119,19 @@ def short_memory(world: World, random: Random) -> None:
         world.findings.append("a boot short of memory threw a snapshot away")
 
 
+def container(world: World, random: Random) -> None:
+    """The documented flow on the tests' own image, where an engine has it."""
+    if not world.has_image(IMAGE):
+        return
+    trees = world.folder / "trees"
+    trees.mkdir(exist_ok=True)
+    tree = contract_tree(trees, "0.18.1")
+    kill = random.choice(["", "labkit"])
+    words = ("asterinas", "run", "--source", str(tree), "--image", IMAGE, "--profile", "0.18.1", *QUICK)
+    world.judge("container run", world.labkit(*words, kill=kill, after=random.uniform(1, 15)))
+    shutil.rmtree(trees)
+
+
 ACTIONS: dict[str, tuple[Callable[[World, Random], None], int]] = {
     "cold boot": (cold, 1),
     "restore": (restore, 3),
@@ -124,6 +140,7 @@ ACTIONS: dict[str, tuple[Callable[[World, Random], None], int]] = {
     "run with a kill": (killed_run, 4),
     "kernel": (kernel, 4),
     "full disk": (full_disk, 1),
+    "container": (container, 1),
     "short of memory": (short_memory, 1),
 }
 

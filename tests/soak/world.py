@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 
+from labkit.container import Engine, connect, find_engine
 from labkit.kernel import install
 from labkit.settings import Settings
 
@@ -52,6 +54,7 @@ class World:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     findings: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    _engine: Engine = field(default_factory=find_engine)
 
     def __post_init__(self) -> None:
         cache = self.folder / "cache"
@@ -159,6 +162,36 @@ class World:
                 path.unlink()
         for path in (*self.folder.glob("state/tdvms/*/work"), *self.folder.glob("**/.scratch-*")):
             self.findings.append(f"{what}: {path.relative_to(self.folder)} is left")
+
+        for path in (self.folder / "tmp").iterdir():
+            self.findings.append(f"{what}: {path.relative_to(self.folder)} is left")
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+        deadline = time.monotonic() + _PATIENCE
+        while (left := self._containers()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        self.findings += [f"{what}: container {name} is left" for name in left]
+
+    def has_image(self, image: str) -> bool:
+        """A container engine answers here and has the image."""
+        if not self._engine.answers:
+            return False
+        client = connect(self._engine)
+        try:
+            return bool(client.images.list(name=image))
+        finally:
+            client.close()
+
+    def _containers(self) -> list[str]:
+        """Containers, running or not, that have something of this soak mounted."""
+        if not self._engine.answers:
+            return []
+        client = connect(self._engine)
+        try:
+            found = client.containers.list(all=True, ignore_removed=True)
+            return [box.name for box in found if str(self.folder) in str(box.attrs.get("Mounts"))]
+        finally:
+            client.close()
 
     def report(self) -> str:
         """Counts and findings as JSON."""
