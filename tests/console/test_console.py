@@ -167,3 +167,18 @@ def test_a_terminal_that_never_answers_is_given_up() -> None:
 def test_any_text_comes_back_as_it_was_sent(console: Console, text: str) -> None:
     quoted = text.replace("'", "'\\''")
     assert console.run(f"printf %s '{quoted}'", timeout=20).raw == text.encode()
+
+
+class Gone:
+    """The stream of a guest that has ended."""
+
+    def read(self, timeout: float) -> bytes | None:
+        return b""
+
+    def write(self, data: bytes) -> None:
+        raise BrokenPipeError
+
+
+def test_an_interrupt_of_a_guest_that_is_gone_says_so() -> None:
+    with pytest.raises(GuestGone):
+        Console(Gone()).interrupt()

@@ -103,3 +103,8 @@ def test_quoted_text_is_printable_and_can_be_cut_anywhere(text: str) -> None:
 
 def test_a_quoted_word_is_one_word() -> None:
     assert shell_quote("a 'b' \\ $c\né") == "$'a \\'b\\' \\\\ $c\\n\\303\\251'"
+
+
+def test_a_line_is_filled_to_its_last_byte() -> None:
+    assert lines([b"ab", b"cd", b"e"], 4) == [b"abcd", b"e"]
+    assert lines([], 4) == [b""]

@@ -44,6 +44,8 @@ def run(request: pytest.FixtureRequest, toolchain: Toolchain, tmp_path: Path) ->
         ("cat new", ["$'new\\nline'"]),
         ("cat ü", ["ünï"]),
         ("cat ~/pl", ["~/plain.txt"]),
+        ('cat "~/pl', []),
+        ("folder/in", ["folder/inner"]),
         ("cat <pl", ["plain.txt"]),
         ("cat x; cat pl", ["plain.txt"]),
         ("echo $COLO", ["COLOUR"]),
@@ -144,3 +146,10 @@ def test_a_word_is_inspected(run: Run) -> None:
 def test_the_word_at_the_cursor() -> None:
     word = word_at("a=1 cat 'x y' \"z $b", 19)
     assert (word.text, word.quote, word.command, word.variable) == ("z $b", '"', False, "b")
+
+
+def test_an_applet_without_a_path_is_asked_for_its_help() -> None:
+    """As busybox' own shell says it."""
+    said = {"type": "tee is a busybox applet", "busybox": "Usage: tee"}
+    found = inspect("tee", 1, lambda script: next((v for k, v in said.items() if script.count(k)), ""))
+    assert found == "tee is a busybox applet\n\nUsage: tee"

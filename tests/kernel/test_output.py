@@ -141,3 +141,17 @@ def test_the_last_line_of_a_cell_is_known_for_its_outcome() -> None:
     publisher.output(b"vm\n\n", final=True)
     publisher.text("a complaint\n", "stderr")
     assert publisher.last_line == "Linux tdvm"
+
+
+def test_both_streams_keep_their_order_and_what_was_held_back_comes_at_the_end() -> None:
+    sent: list[tuple[str, Any]] = []
+    publisher = Publisher(lambda kind, content: sent.append((kind, content)), limit=1000)
+    for text, name in (("one\n", "stdout"), ("bad\n", "stderr"), ("two\n", "stdout"), ("three\n", "stdout")):
+        publisher.text(text, name)
+    publisher.output("half a letter: é".encode()[:-1])
+    publisher.close()
+    assert sent == [
+        ("stream", {"name": "stdout", "text": "one\n"}),
+        ("stream", {"name": "stderr", "text": "bad\n"}),
+        ("stream", {"name": "stdout", "text": "two\nthree\nhalf a letter: \ufffd"}),
+    ]
