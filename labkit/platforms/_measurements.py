@@ -31,14 +31,15 @@ from labkit.vm import VirtualMachine
 
 BANKS = ("sha256", "sha384")
 
-# Built-in words only: under TCG a process costs milliseconds, a redirection does not.
+# Built-in words only: under TCG a process costs milliseconds, a redirection does not. In a subshell: the names are
+# those of a cell's own variables.
 READ_MEASUREMENTS = """\
-base64 /sys/kernel/security/tpm0/binary_bios_measurements || exit 1
+(base64 /sys/kernel/security/tpm0/binary_bios_measurements || exit 1
 for bank in sha256 sha384; do
     for pcr in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23; do
         read -r value < /sys/class/tpm/tpm0/pcr-$bank/$pcr && echo "$bank $pcr $value"
     done
-done"""
+done)"""
 """The command that prints the event log in base64, then each PCR as ``bank number hex``."""
 
 # PCR 10 is extended by Linux's own integrity subsystem, whose log is another one; 16 to 23 are for debugging,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -21,7 +22,7 @@ ANSWER = f"pcr=$(cat {PCR})"
 EVIDENCE = "%attest"
 
 
-def cell(ident: str, source: str, points: int = 0) -> nbformat.NotebookNode:
+def cell(ident: str, source: str, points: int = 0) -> Any:
     about = {"grade_id": ident, "grade": points > 0, "solution": points == 0, "locked": points > 0}
     about |= {"schema_version": 3, "task": False} | ({"points": points} if points else {})
     return new_code_cell(source, metadata={"nbgrader": about})
@@ -31,7 +32,7 @@ def between(kind: str, text: str) -> str:
     return f"### BEGIN {kind}\n{text}\n### END {kind}"
 
 
-def write(path: Path, *cells: nbformat.NotebookNode) -> None:
+def write(path: Path, *cells: Any) -> None:
     path.parent.mkdir(parents=True)
     about = {"name": "tdvm", "display_name": "TDVM shell", "language": "bash"}
     nbformat.write(new_notebook(cells=list(cells), metadata={"kernelspec": about}), path)

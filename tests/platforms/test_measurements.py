@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit import process
 from labkit.errors import NotMeasured
 from labkit.measure import FirmwareMeasurement, PageOrder, Tdvf, parse_log, replay_pcrs, rtmrs
 from labkit.platforms import Measurements, parse_told
+from labkit.platforms._measurements import READ_MEASUREMENTS
 
 FIRMWARE = FirmwareMeasurement("f", Tdvf((), 0, b""), {order: bytes(48) for order in PageOrder})
 
@@ -110,3 +112,9 @@ def test_whatever_a_guest_prints_instead_is_no_register(text: str) -> None:
     told = parse_told(text)
     assert told.pcrs == {"sha256": {}, "sha384": {}}
     assert measured(RAW, told=(b"", None)).untruths()
+
+
+def test_asking_the_guest_takes_no_variable_of_its_shell_and_does_not_end_it() -> None:
+    """A cell's own ``pcr`` was 23 after ``%attest``."""
+    shell = f"pcr=mine bank=mine value=mine\n{READ_MEASUREMENTS}\necho $pcr $bank $value"
+    assert process.run(["sh", "-c", shell]).text.endswith("mine mine mine\n")

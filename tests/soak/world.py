@@ -168,9 +168,9 @@ class World:
             shutil.rmtree(path, ignore_errors=True)
             path.unlink(missing_ok=True)
         deadline = time.monotonic() + _PATIENCE
-        while (left := self._containers()) and time.monotonic() < deadline:
+        while (boxes := self._containers()) and time.monotonic() < deadline:
             time.sleep(0.5)
-        self.findings += [f"{what}: container {name} is left" for name in left]
+        self.findings += [f"{what}: container {name} is left" for name in boxes]
 
     def has_image(self, image: str) -> bool:
         """A container engine answers here and has the image."""
