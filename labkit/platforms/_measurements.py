@@ -31,8 +31,8 @@ from labkit.vm import VirtualMachine
 
 BANKS = ("sha256", "sha384")
 
-# Built-in words only: under TCG a process costs milliseconds, a redirection does not. In a subshell: a cell's own
-# variables may have these names.
+# Built-in words only: under TCG a process costs milliseconds, a redirection does not. In a subshell, since a
+# cell's own variables may have these names.
 READ_MEASUREMENTS = """\
 (base64 /sys/kernel/security/tpm0/binary_bios_measurements || exit 1
 for bank in sha256 sha384; do
