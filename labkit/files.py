@@ -47,7 +47,7 @@ def read_named(path: Path, limit: int = LARGEST) -> bytes:
     What the user's shell pipes to us is read as well.
 
     Raises:
-        UsageError: there is none, it cannot be read, is no regular file, or has more than ``limit`` bytes.
+        UsageError: there is none, it cannot be read, is not a regular file, or has more than ``limit`` bytes.
     """
     try:
         if str(path).startswith(_PIPED):
@@ -63,7 +63,7 @@ def check_named(path: Path) -> None:
     """Refuse, without reading it, what a program of ours would only hang on.
 
     Raises:
-        UsageError: there is no such file, it cannot be opened, or it is no regular file.
+        UsageError: there is no such file, it cannot be opened, or it is not a regular file.
     """
     try:
         with _opened(os.fspath(path), _READ) as descriptor:
@@ -104,7 +104,7 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
     """Write a file below a folder in one step; no link is followed, folders on the way are made.
 
     Raises:
-        DataError: the name leads out of the folder, or a part of the way is no folder.
+        DataError: the name leads out of the folder, or a part of the way is not a folder.
         StorageError: it cannot be written.
     """
     parts = plain_parts(name)
@@ -129,7 +129,7 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
     except OSError as error:
         if error.errno in _NOT_THERE or isinstance(error, IsADirectoryError):
             raise DataError(
-                f"{printable(name)} cannot be written: a part of it is no folder of its own.",
+                f"{printable(name)} cannot be written: a part of it is not a folder of its own.",
                 _REMEDY,
             ) from error
         raise StorageError(
@@ -169,7 +169,7 @@ def plain_parts(name: str) -> list[str]:
     if any(
         part in ("", ".", "..") or not part.isprintable() or "\\" in part or len(part) > 255 for part in parts
     ):
-        raise DataError(f"{printable(name)} is no name of a file below its folder.", _REMEDY)
+        raise DataError(f"{printable(name)} is not a name of a file below its folder.", _REMEDY)
     return parts
 
 
@@ -184,7 +184,7 @@ def printable(name: object) -> str:
 
 @dataclass(frozen=True)
 class FolderEntry:
-    """Something below a folder: its relative name, and what is no regular file says what it is instead.
+    """Something below a folder: its relative name, and what is not a regular file says what it is instead.
 
     empty: a folder that holds nothing.
     """
@@ -290,5 +290,5 @@ def _kind(mode: int) -> str:
 
 
 def _unreadable(shown: str, error: OSError | ValueError) -> UsageError:
-    reason = (error.strerror or "it cannot be opened") if isinstance(error, OSError) else "it is no path"
+    reason = (error.strerror or "it cannot be opened") if isinstance(error, OSError) else "it is not a path"
     return UsageError(f"{printable(shown)} cannot be read: {reason}.", "Check the path and its permissions.")

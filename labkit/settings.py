@@ -107,7 +107,7 @@ def _ui(word: str) -> Ui:
         return Ui(word)
     except ValueError:
         raise UsageError(
-            f"LABKIT_UI is {word!r}, which is no display mode.", "Set it to auto, static or live."
+            f"LABKIT_UI is {word!r}, which is not a display mode.", "Set it to auto, static or live."
         ) from None
 
 
@@ -117,7 +117,7 @@ def _factor(name: str, word: str | None) -> float:
     except ValueError:
         factor = 0.0
     if not 0 < factor < 1000:
-        raise UsageError(f"{name} is {word!r}, which is no factor.", "Set it to a number such as 3.")
+        raise UsageError(f"{name} is {word!r}, which is not a factor.", "Set it to a number such as 3.")
     return factor
 
 
@@ -125,5 +125,5 @@ def _positive(name: str, word: str | None, default: int) -> int:
     if word is None:
         return default
     if not word.isdecimal() or int(word) == 0:
-        raise UsageError(f"{name} is {word!r}, which is no size.", "Set it to a number of bytes.")
+        raise UsageError(f"{name} is {word!r}, which is not a size.", "Set it to a number of bytes.")
     return int(word)

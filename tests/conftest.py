@@ -14,7 +14,7 @@ from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
 from tests import vectors
 
-# A busy machine is no failure: no example has a time limit.
+# A busy machine is not a failure: no example has a time limit.
 hypothesis.settings.register_profile("labkit", deadline=None)
 hypothesis.settings.load_profile("labkit")
 

@@ -25,7 +25,7 @@ from labkit.files import (
 
 
 def special(folder: Path) -> dict[str, str]:
-    """One of each thing that is no regular file, by name, with the word for it."""
+    """One of each thing that is not a regular file, by name, with the word for it."""
     os.mkfifo(folder / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "sock"))

@@ -77,7 +77,7 @@ def recognize_image(path: Path) -> BootImage:
         size = path.stat().st_size
         with path.open("rb") as file:
             if size < 512:
-                raise NotAKernel(f"{path} is no kernel: it has {size} bytes.", _REMEDY)
+                raise NotAKernel(f"{path} is not a kernel: it has {size} bytes.", _REMEDY)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 if data[:4] == b"\x7fELF":
                     return _elf(path, data)

@@ -70,7 +70,7 @@ def fetch_image(
     if version is not None:
         version = _checked(version, released=iso is None)
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise UsageError("The hash is no SHA-256.", "Write its 64 digits.")
+        raise UsageError("The hash is not a SHA-256.", "Write its 64 digits.")
     if iso is None:
         version = version or RECOMMENDED
         origin = RELEASE.format(version)
@@ -107,7 +107,7 @@ def _checked(version: str, *, released: bool) -> str:
     plain = version.removeprefix("v")
     found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", plain)
     if found is None:
-        raise UsageError(f"{version!r} is no version of Asterinas.", f"Write it as in {RECOMMENDED}.")
+        raise UsageError(f"{version!r} is not a version of Asterinas.", f"Write it as in {RECOMMENDED}.")
     if released and tuple(int(word) for word in found.groups()) < _FIRST_RELEASE:
         raise UsageError(
             f"Asterinas {plain} has no ISO among its releases; 0.17.0 is the first that has.",
@@ -159,7 +159,7 @@ def _found(file: BinaryIO, origin: str, on_progress: Progress) -> bytes:
     """The first kernel with an EFI stub that is an Asterinas."""
     files = sorted(iso_files(file), key=lambda entry: not entry[0].endswith(".squashfs"))
     if not files:
-        raise DataError(f"{origin} is no ISO image, or its beginning is damaged.", "Fetch it again.")
+        raise DataError(f"{origin} is not an ISO image, or its beginning is damaged.", "Fetch it again.")
     end = file.seek(0, 2)
     for path, offset, size in files:
         if offset + size > end:
@@ -172,7 +172,7 @@ def _found(file: BinaryIO, origin: str, on_progress: Progress) -> bytes:
         data = kernel.read()
         if says_asterinas(data):
             return data
-        on_progress(f"{kernel.name} is no Asterinas")
+        on_progress(f"{kernel.name} is not Asterinas")
     raise NotInImage(
         f"There is no kernel of Asterinas with an EFI stub in {origin}.",
         "Name the ISO of a release, asterinas-nixos-VERSION-x86_64.iso, or give a kernel to `labkit boot`.",

@@ -145,7 +145,7 @@ def keep_image(data: bytes, version: str, origin: str, settings: Settings, *, ef
     efi: only one that UEFI firmware can start will do.
 
     Raises:
-        NotAKernel: it is no kernel of Asterinas that can boot.
+        NotAKernel: it is not a kernel of Asterinas that can boot.
         StorageError: the cache cannot be written.
     """
     digest = hashlib.sha256(data).hexdigest()
@@ -191,5 +191,5 @@ def _load(folder: Path) -> KeptImage | None:
 
 
 def _order(version: str) -> tuple[int, ...]:
-    """Versions in their order; what is no version comes before all of them."""
+    """Versions in their order; what is not a version comes before all of them."""
     return tuple(int(word) for word in re.findall(r"\d+", version))

@@ -35,12 +35,12 @@ class RemoteFile(io.RawIOBase):
         """Ask the server for the first part.
 
         Raises:
-            UsageError: it is no web address.
+            UsageError: it is not a web address.
             MissingComponent: no network, no such file, or a server that hands out whole files only.
             StorageError: ``folder`` cannot be written.
         """
         if not re.match(r"https?://[^/\s]+/\S+$", url):
-            raise UsageError(f"{url} is no web address of a file.", "Give one that begins with https://.")
+            raise UsageError(f"{url} is not a web address of a file.", "Give one that begins with https://.")
         self.url = url
         self.fetched = 0
         self._folder = folder

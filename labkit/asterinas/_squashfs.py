@@ -55,7 +55,7 @@ class Squashfs:
         """Read the superblock.
 
         Raises:
-            DataError: it is no squashfs 4.0, or compressed in a way that is not read.
+            DataError: it is not a squashfs 4.0, or compressed in a way that is not read.
         """
         self._file = file
         self._offset = offset
@@ -64,7 +64,7 @@ class Squashfs:
         fields = _SUPERBLOCK.unpack(raw)
         magic, self._block_size, compression = fields[0], fields[3], fields[5]
         if magic != MAGIC or fields[9] != 4:
-            raise DataError("This is no squashfs 4.0 image.", _REMEDY)
+            raise DataError("This is not a squashfs 4.0 image.", _REMEDY)
         if not 4096 <= self._block_size <= _LARGEST_BLOCK:
             raise DataError(f"A squashfs block of {self._block_size} bytes is out of range.", _REMEDY)
         self._fragments = fields[4]
@@ -91,7 +91,7 @@ class Squashfs:
         elif kind == 8:
             _, size, block, _, _, at = struct.unpack_from("<IIIIHH", body)
         else:
-            raise DataError(f"{folder.name!r} in the squashfs is no directory.", _REMEDY)
+            raise DataError(f"{folder.name!r} in the squashfs is not a directory.", _REMEDY)
         data = self._metadata(self._directories + block, at, max(0, size - 3))
         place = count = 0
         while place + 12 <= len(data):
@@ -110,7 +110,7 @@ class Squashfs:
         """Where a symbolic link points to."""
         kind, body = self._inode(link, 8)
         if kind not in _LINKS:
-            raise DataError(f"{link.name!r} in the squashfs is no link.", _REMEDY)
+            raise DataError(f"{link.name!r} in the squashfs is not a link.", _REMEDY)
         (size,) = struct.unpack_from("<I", body, 4)
         _, body = self._inode(link, 8 + min(size, 4096))
         return body[8:].decode("utf-8", "replace")
@@ -158,7 +158,7 @@ class Squashfs:
             start, size, _, _, fragment, offset, _ = struct.unpack_from("<QQQIIII", body)
             head = 40
         else:
-            raise DataError(f"{file.name!r} in the squashfs is no file.", _REMEDY)
+            raise DataError(f"{file.name!r} in the squashfs is not a file.", _REMEDY)
         whole = size // self._block_size
         count = whole if fragment != _NO_FRAGMENT else -(-size // self._block_size)
         if size > self.size * 1024 or count > 1 << 20:

@@ -70,14 +70,14 @@ def parse_collateral(data: bytes | str) -> Collateral:
     """Read collateral from JSON.
 
     Raises:
-        MalformedEvidence: it is no collateral.
+        MalformedEvidence: it is not collateral.
     """
     if len(data) > _LIMIT:
         raise MalformedEvidence(f"The collateral has {len(data)} bytes, far too many.", _REMEDY)
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedEvidence("The collateral is no text.", _REMEDY) from error
+        raise MalformedEvidence("The collateral is not text.", _REMEDY) from error
     collateral = Collateral(text)
     _ = collateral.native
     return collateral
@@ -87,9 +87,9 @@ def _document(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise MalformedEvidence("A document inside the collateral is no JSON.", _REMEDY) from error
+        raise MalformedEvidence("A document inside the collateral is not JSON.", _REMEDY) from error
     if not isinstance(document, dict):
-        raise MalformedEvidence("A document inside the collateral is no JSON object.", _REMEDY)
+        raise MalformedEvidence("A document inside the collateral is not a JSON object.", _REMEDY)
     return document
 
 

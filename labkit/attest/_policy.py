@@ -76,7 +76,7 @@ def load_policy(path: Path) -> Policy:
     """Read a policy from JSON; the files that its ``inputs`` name are found beside it.
 
     Raises:
-        UsageError: the file is no policy.
+        UsageError: the file is not a policy.
         DataError: a firmware or kernel it names is none.
     """
     try:
@@ -84,9 +84,9 @@ def load_policy(path: Path) -> Policy:
             read_named(path, _LARGEST).decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number
         )
     except UsageError as error:
-        raise UsageError(f"{path} is no policy: {error.message}", error.remedy) from error
+        raise UsageError(f"{path} is not a policy: {error.message}", error.remedy) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no policy: {error}.", "Write it as a JSON object.") from error
+        raise UsageError(f"{path} is not a policy: {error}.", "Write it as a JSON object.") from error
     return parse_policy(document, lambda name: _read(path.parent / name))
 
 
@@ -109,7 +109,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is no value of JSON")
+    raise ValueError(f"{word} is not a value of JSON")
 
 
 def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
@@ -149,19 +149,19 @@ def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
 def _status(word: str) -> str:
     if _text(word) not in TCB_STATUSES:
-        raise ValueError(f"{word!r} is no TCB status")
+        raise ValueError(f"{word!r} is not a TCB status")
     return word
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
+        raise TypeError(f"{value!r} is not a list")
     return value
 
 
@@ -174,7 +174,7 @@ def _flag(document: Mapping[str, Any], key: str) -> bool:
 
 def _integer(value: Any, largest: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
-        raise ValueError(f"{value!r} is no number from 0 to {largest}")
+        raise ValueError(f"{value!r} is not a number from 0 to {largest}")
     return value
 
 
@@ -209,7 +209,7 @@ def _rtmrs(values: Any) -> tuple[Rtmr, Rtmr, Rtmr, Rtmr]:
 
 def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
     if not isinstance(document, dict):
-        raise TypeError("inputs are no JSON object")
+        raise TypeError("inputs are not a JSON object")
     known = {"firmware", "memory_mib", "kernel", "initrd", "command_line", "acpi", "rules"}
     unknown = sorted(set(document) - known)
     if unknown:
@@ -227,7 +227,7 @@ def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
     )
     rules = document.get("rules", {})
     if not isinstance(rules, dict):
-        raise TypeError("rules are no JSON object")
+        raise TypeError("rules are not a JSON object")
     rules = dict(rules)
     unknown = sorted(set(rules) - set(_RULES) - {"acpi_events"})
     if unknown:

@@ -249,7 +249,7 @@ def parse_quote(data: bytes) -> Quote:
     version, key_type, tee_type = struct.unpack_from("<HHI", data)
     if version not in (4, 5):
         said = f"version {version}" if version < _FIRST_NONSENSE else "no version at all"
-        raise MalformedEvidence(f"This is no TDX quote, of version 4 or 5: it has {said}.", _REMEDY)
+        raise MalformedEvidence(f"This is not a TDX quote, of version 4 or 5: it has {said}.", _REMEDY)
     if tee_type != 0x81 or key_type != 2 or data[12:28] != QE_VENDOR_INTEL:
         raise MalformedEvidence(
             "The header is not that of a TDX quote with an ECDSA P-256 key of Intel's enclave.", _REMEDY

@@ -171,14 +171,14 @@ def verify_quote(
 
     Raises:
         MalformedEvidence: quote or collateral do not parse.
-        UsageError: ``now`` is no time, or ``root_ca`` is no certificate that its own key signed.
+        UsageError: ``now`` is not a time, or ``root_ca`` is not a certificate that its own key signed.
     """
     return replace(_verify(raw, collateral, now, root_ca), accept=accept)
 
 
 def _verify(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | None) -> QuoteVerdict:
     if not 0 <= now < 1 << 63:
-        raise UsageError(f"The time {now} is no time of verification.", "Give seconds since 1970.")
+        raise UsageError(f"The time {now} is not a time of verification.", "Give seconds since 1970.")
     native = collateral.native
     quote = parse_quote(raw)
     if quote.lab and root_ca is None:
@@ -212,12 +212,14 @@ def _root_sha256(root_ca: bytes) -> bytes:
     try:
         certificate = load_certificate(root_ca)
     except ValueError as error:
-        raise UsageError(f"The root is no DER certificate: {error}.", "Give the root CA as DER.") from error
+        raise UsageError(
+            f"The root is not a DER certificate: {error}.", "Give the root CA as DER."
+        ) from error
     try:
         certificate.verify_directly_issued_by(certificate)
     except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError) as error:
         raise UsageError(
-            "The root is not signed by its own key, so it is no root or was changed.",
+            "The root is not signed by its own key, so it is not a root or was changed.",
             "Give the root CA as its authority published it.",
         ) from error
     return hashlib.sha256(root_ca).digest()

@@ -160,7 +160,7 @@ FAILURES: tuple[Failure, ...] = (
         "td-memory",
         FailureKind.HOST,
         r"KVM_TDX_INIT_MEM_REGION failed",
-        "the firmware is no TDVF",
+        "the firmware is not a TDVF",
         "Use the firmware of the image.",
         "canonical/tdx#21 #319",
     ),

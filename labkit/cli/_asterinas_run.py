@@ -173,5 +173,5 @@ def _ctrl_c_for_the_guest(running: ContainerRun, *, interactive: bool) -> Iterat
 def _pair(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not name.isidentifier():
-        raise UsageError(f"{word!r} is no make variable.", "Write NAME=VALUE, such as RELEASE=1.")
+        raise UsageError(f"{word!r} is not a make variable.", "Write NAME=VALUE, such as RELEASE=1.")
     return name, value

@@ -37,6 +37,6 @@ def read_input(path: Path, limit: int = 256 << 20) -> bytes:
     """The bytes of an input file.
 
     Raises:
-        UsageError: there is no such file, it is no regular one, or it has more than ``limit`` bytes.
+        UsageError: there is no such file, it is not a regular one, or it has more than ``limit`` bytes.
     """
     return read_named(path, limit)

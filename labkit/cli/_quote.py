@@ -103,7 +103,8 @@ def _statuses(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in found:
         if word not in TCB_STATUSES:
             raise UsageError(
-                f"{word!r} is no TCB status that could be accepted.", f"There are: {', '.join(TCB_STATUSES)}."
+                f"{word!r} is not a TCB status that could be accepted.",
+                f"There are: {', '.join(TCB_STATUSES)}.",
             )
     return tuple(dict.fromkeys(["UpToDate", *found]))
 
@@ -133,5 +134,5 @@ def _certificate(data: bytes) -> bytes:
         return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
     except (ValueError, x509.InvalidVersion) as error:
         raise UsageError(
-            f"The root is no certificate: {error}.", "Give one certificate, DER or PEM."
+            f"The root is not a certificate: {error}.", "Give one certificate, DER or PEM."
         ) from error

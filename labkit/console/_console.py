@@ -6,7 +6,7 @@ terminal, and all three descriptors are put back behind it. When the shell reads
 prompt, a record with the command's number, says so: a hint that anybody could print. Only then is the
 question sent that asks for the exit status under a fresh nonce: while a command runs, the nonce
 is nowhere in the guest. What is typed rests on nothing that a command can redefine (``_dialect``), and an
-answer without the proof that the command began, or that it ended as the shell says, is no answer: the
+answer without the proof that the command began, or that it ended as the shell says, is not an answer: the
 command is sent again where it never began, and else the shell is given up, which is said. A prompt
 that the command took away is missed after 0.3 s: a ping, a line without any secret, waits in the terminal's
 queue until the shell reads again. A shell that neither prompts nor answers has lost its terminal, and that is
@@ -95,7 +95,7 @@ class _Exchange:
     # The beginning of a line that may turn out to show what was typed.
     held: bytes = b""
     farewell: bytes = b""
-    # Behind the mark that the command has ended comes a prompt of its own, which is no output.
+    # Behind the mark that the command has ended comes a prompt of its own, which is not output.
     marked: bool = False
 
 
@@ -148,7 +148,7 @@ class Console:
             if exchange.alive and not dialect.loud:
                 continue
             if dialect.loud:
-                # A shell whose prompt is no record: the answer is printed.
+                # A shell whose prompt is not a record: the answer is printed.
                 self._write(dialect.insistent_question(number, exchange.nonce))
                 if self._wait(exchange, min(left, 0.5)) is not None:
                     self._prompts = False
@@ -234,7 +234,7 @@ class Console:
         return answer
 
     def _see_that_it_is_honest(self, command: str, output: Output) -> None:
-        """Have the shell fail on purpose, by a name that no command can take: a folder is no program."""
+        """Have the shell fail on purpose, by a name that no command can take: a folder is not a program."""
         for attempt in ("as it is", "guarded", "repaired"):
             if attempt == "guarded":
                 self._dialect.guarded = True

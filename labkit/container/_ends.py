@@ -112,7 +112,7 @@ def start_refusal(said: str) -> LabkitError:
         )
     if any(sign in words for sign in _NO_MAKE):
         return MissingComponent(
-            "The image has no `make`: it is no development image of Asterinas.",
+            "The image has no `make`: it is not a development image of Asterinas.",
             "Name the one that `labkit asterinas profiles` shows.",
         )
     return VmError(

@@ -167,7 +167,7 @@ def not_here(address: str) -> str:
     """Why an engine that is reached over a network cannot serve: it could not mount the source tree."""
     scheme = address.partition("://")[0] if "://" in address else ""
     if scheme not in ("tcp", "http", "https", "ssh", "npipe", "fd"):
-        return f"{one_line(address, 120)} is no address of an engine's socket (unix:///path)"
+        return f"{one_line(address, 120)} is not an address of an engine's socket (unix:///path)"
     return (
         f"the engine at {one_line(address, 120)} is reached over {scheme}, and may be another machine: "
         f"labkit mounts "
@@ -188,4 +188,4 @@ def _reason(text: str, path: str = "") -> str:
         return "its socket is there, but no engine answers behind it"
     if "timed out" in text.lower():
         return f"its socket is there, but nothing answered within {_TIMEOUT} s"
-    return f"what answers at its socket is no container engine ({one_line(text, 120)})"
+    return f"what answers at its socket is not a container engine ({one_line(text, 120)})"

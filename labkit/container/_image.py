@@ -79,7 +79,7 @@ def load_image(client: DockerClient, archive: Path, on_progress: Progress) -> st
             images = client.images.load(file)
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise _storage(str(error)) or UsageError(
-            f"{archive} is no image that the engine can load: {own_words(str(error), 120)}.",
+            f"{archive} is not an image that the engine can load: {own_words(str(error), 120)}.",
             "Give a file that `docker save` has written.",
         ) from error
     except OSError as error:  # after the others: an error of the engine is an OSError too

@@ -65,7 +65,7 @@ def owned() -> Iterator[tuple[str, int, float]]:
 
 
 def stop(name: str) -> None:
-    """End a container; its owner sees it end, and cleans up. One that has ended already is no error.
+    """End a container; its owner sees it end, and cleans up. One that has ended already is not an error.
 
     Raises:
         MissingComponent: there is no engine.

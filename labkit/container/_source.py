@@ -81,7 +81,7 @@ def given_source(path: Path, profile: Profile) -> SourceTree:
     """A tree of the user's, as it is; nothing in it is changed by labkit.
 
     Raises:
-        UsageError: it is no source tree, or a path that cannot be mounted.
+        UsageError: it is not a source tree, or a path that cannot be mounted.
     """
     path = path.absolute()
     if not (path / "Makefile").is_file():
@@ -133,7 +133,7 @@ def _check_own(path: Path, tag: str) -> SourceTree:
     remedy = f"Run it as it is with --source {path}, or move it away and labkit fetches the tag again."
     top = _git(path, "rev-parse", "--show-toplevel")
     if not top.ok or Path(top.text.strip()).resolve() != path.resolve():
-        raise UsageError(f"{path} is no checkout of labkit's.", remedy)
+        raise UsageError(f"{path} is not a checkout of labkit's.", remedy)
     head = _git(path, "rev-parse", "HEAD").text.strip()
     expected = _git(path, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}").text.strip()
     if not expected or head != expected:

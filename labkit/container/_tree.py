@@ -68,7 +68,7 @@ def hand_back(
 ) -> None:
     """Give the user what containers made as root in his tree; a rootless engine makes nothing of root's.
 
-    A tree that cannot be handed back is named, and is no failure of the run.
+    A tree that cannot be handed back is named, and is not a failure of the run.
     """
     user, group = os.getuid(), os.getgid()
     if engine.rootless or not foreign_entries(tree, user):

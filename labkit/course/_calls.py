@@ -83,7 +83,7 @@ def repeat(machine: ModelMachine, calls: Any) -> list[tuple[str, Result]]:
     """Do the calls of an answer on a machine; returns each SEAMCALL with what the module said.
 
     Raises:
-        ValueError: it is no list of calls; the message says where.
+        ValueError: it is not a list of calls; the message says where.
     """
     if not isinstance(calls, list) or len(calls) > _MOST:
         raise ValueError(f"write a list of at most {_MOST} calls")

@@ -89,7 +89,7 @@ def init_course(roster: Path, folder: Path) -> Course:
 
     Raises:
         UsageError: the roster cannot be read.
-        DataError: it has no column ``id``, an id twice, or one that is no name for a folder.
+        DataError: it has no column ``id``, an id twice, or one that is not a name for a folder.
         StorageError: the folder cannot be written.
     """
     students = read_roster(roster)
@@ -152,7 +152,7 @@ def read_roster(path: Path) -> tuple[str, ...]:
 
     Raises:
         UsageError: the file cannot be read.
-        DataError: it has no column ``id``, an id twice, or one that is no name for a folder.
+        DataError: it has no column ``id``, an id twice, or one that is not a name for a folder.
     """
     try:
         with path.open("rb") as stream:
@@ -164,7 +164,7 @@ def read_roster(path: Path) -> tuple[str, ...]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8.", "Save it as CSV (UTF-8).") from error
+        raise DataError(f"{path} is not text in UTF-8.", "Save it as CSV (UTF-8).") from error
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
@@ -201,7 +201,7 @@ def parse_time(text: str) -> float:
             return float(text)
         moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
     except ValueError:
-        raise UsageError(f"{text!r} is no moment.", "Write it as 2027-03-01T18:00+01:00.") from None
+        raise UsageError(f"{text!r} is not a moment.", "Write it as 2027-03-01T18:00+01:00.") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 

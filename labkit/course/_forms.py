@@ -84,7 +84,7 @@ class Number(_Base):
             try:
                 given = int(given.strip(), 0)
             except ValueError:
-                raise ValueError(f"{given!r} is no number") from None
+                raise ValueError(f"{given!r} is not a number") from None
         if not isinstance(given, int) or isinstance(given, bool):
             raise ValueError("write a whole number")
         if not self.least <= given <= self.most:

@@ -92,7 +92,7 @@ class Returned:
 
     @cached_property
     def cells(self) -> list[dict[str, Any]]:
-        """Its cells; empty where it is no notebook."""
+        """Its cells; empty where it is not a notebook."""
         if len(self.data) > _LARGEST:
             return []
         try:

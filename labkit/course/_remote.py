@@ -76,7 +76,7 @@ def program(talk: Conversation, arguments: list[int], said: list[str]) -> Progra
     for _ in range(_MOST_STEPS):
         message = talk.receive()
         if not isinstance(message, dict):
-            raise SandboxDied("it wrote something that is no operation")
+            raise SandboxDied("it wrote something that is not an operation")
         if "done" in message:
             if "error" in message:
                 raise SandboxDied(f"it raised {message['error']}")

@@ -168,7 +168,7 @@ class Conversation:
         """Read one document.
 
         Raises:
-            SandboxTimeout, SandboxDied: none comes, or it is no JSON.
+            SandboxTimeout, SandboxDied: none comes, or it is not JSON.
         """
         stream = self._process.stdout
         assert stream is not None
@@ -178,7 +178,7 @@ class Conversation:
         try:
             return json.loads(line)
         except (ValueError, RecursionError):
-            raise SandboxDied("it wrote something that is no answer") from None
+            raise SandboxDied("it wrote something that is not an answer") from None
 
     def _ended(self) -> Exception:
         if self.timed_out:
@@ -265,6 +265,6 @@ def run_cells(
         talk.send({"files": packed, "cells": code, "answers": answers_name})
         document = talk.receive()
     if not isinstance(document, dict):
-        raise SandboxDied("it wrote something that is no answer")
+        raise SandboxDied("it wrote something that is not an answer")
     answers = document.get("answers")
     return Ran(answers if isinstance(answers, dict) else {}, str(document.get("error", ""))[:500])

@@ -159,7 +159,7 @@ def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]
     """The student that a zip names, and its files without the ``ID/NAME/`` before them.
 
     Raises:
-        Unreadable: it is no zip, too large, or has names that lead out of it.
+        Unreadable: it is not a zip, too large, or has names that lead out of it.
     """
     files: dict[str, bytes] = {}
     try:
@@ -175,7 +175,7 @@ def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]
                     with archive.open(info) as stream:
                         files["/".join(parts)] = stream.read(_MOST_BYTES)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise Unreadable(f"it is no zip file, or a damaged one ({error})") from error
+        raise Unreadable(f"it is not a zip file, or a damaged one ({error})") from error
     prefix = _prefix(files, assignment)
     student = PurePosixPath(prefix).parts[-2] if len(PurePosixPath(prefix).parts) > 1 else None
     return student, {name.removeprefix(prefix): files[name] for name in files if name.startswith(prefix)}
@@ -242,7 +242,7 @@ def pack(work: Path, assignment: str, output: Path | None = None, now: float | N
     )
     if folder is None:
         raise UsageError(
-            f"{work.absolute()} is no folder of the assignment {assignment}: it has no {CHALLENGE} for it.",
+            f"{work.absolute()} is not the assignment {assignment}: it has no {CHALLENGE} for it.",
             "Go to the folder that your teacher gave you, or name it with --work.",
         )
     student = _owner(folder, assignment)

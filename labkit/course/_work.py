@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from labkit.platforms import Attestation
 
 PRACTICE = b"labkit practice: this seed is public"
-"""The seed of the variant for everybody without a course; its answers are no secret."""
+"""The seed of the variant for everybody without a course; its answers are not secret."""
 _PRACTICE_NAME = "practice"
 
 

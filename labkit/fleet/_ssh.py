@@ -26,13 +26,15 @@ def read_hosts(path: Path) -> tuple[str, ...]:
     """The hosts of a file, one a line, as ssh takes them; ``#`` begins a comment.
 
     Raises:
-        DataError: a line is no host, or there is none.
+        DataError: a line is not a host, or there is none.
     """
     hosts = []
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         word = line.partition("#")[0].strip()
         if word and not _HOST.fullmatch(word):
-            raise DataError(f"{path}, line {number}: {word[:60]!r} is no host.", "Write HOST or USER@HOST.")
+            raise DataError(
+                f"{path}, line {number}: {word[:60]!r} is not a host.", "Write HOST or USER@HOST."
+            )
         hosts += [word] if word else []
     if not hosts:
         raise DataError(f"{path} names no host.", "Write one a line.")

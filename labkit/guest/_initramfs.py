@@ -86,7 +86,7 @@ done
 
 # Without a line editor: the terminal is nobody's to change. History is the front end's.
 _BASH = ("SHELL=/bin/bash HISTFILE=", "bash --noprofile --norc --noediting +H -i")
-# A busybox shell greets on standard output before it reads shellrc: that greeting is no command's output.
+# A busybox shell greets on standard output before it reads shellrc: that greeting is not a command's output.
 _ASH = ("ENV=/etc/shellrc", "sh -i 3>&1 >/dev/null")
 
 

@@ -28,7 +28,7 @@ def check_kernel(path: Path) -> None:
     if header[:4] == b"\x7fELF":
         raise NotAKernel(f"{path} is an ELF file, which UEFI firmware cannot start.", remedy)
     if len(header) < 0x400 or header[_MAGIC_AT : _MAGIC_AT + 4] != b"HdrS":
-        raise NotAKernel(f"{path} is no Linux kernel image.", remedy)
+        raise NotAKernel(f"{path} is not a Linux kernel image.", remedy)
     flags = int.from_bytes(header[_LOAD_FLAGS_AT : _LOAD_FLAGS_AT + 2], "little")
     if header[:2] != b"MZ" or not flags & _EFI_HANDOVER_64:
         raise NotAKernel(f"{path} is a Linux kernel without a 64-bit EFI stub.", remedy)

@@ -1,4 +1,4 @@
-"""Facts that do not fit together, and remarks that are no fault: shown beside the verdict, never hidden."""
+"""Facts that do not fit together, and remarks that are not faults: shown beside the verdict, never hidden."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _msr(view: FactsView) -> Iterator[tuple[str, list[Pair]]]:
 
 
 def remarks(view: FactsView) -> tuple[str, ...]:
-    """Things worth knowing that are no fault of the host."""
+    """Things worth knowing that are not a fault of the host."""
     notes = []
     runtime = view.roles(Role.RUNTIME)
     if runtime:

@@ -1,4 +1,4 @@
-"""Kernel logs that are no lines of text: documents of ``dmesg --json`` and the journal, other encodings."""
+"""Kernel logs that are not lines of text: documents of ``dmesg --json`` and the journal, other encodings."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _check_msr(name: str, value: object) -> None:
         raise ValueError(f"fact {name} needs a list of hexadecimal values")
     for part in value:
         if len(part) > _MSR_DIGITS or int(part, 16) < 0:
-            raise ValueError(f"fact {name} has a value that is no MSR's")
+            raise ValueError(f"fact {name} has a value that is not an MSR's")
 
 
 def _text(name: str, value: object) -> str:

@@ -6,7 +6,7 @@ STDIN = "/dev/cell"
 """Standard input of every cell: an empty file, so that programs see the end of input at once, and one
 that can be told from every other, so that `read` knows when there is a person to ask."""
 
-# Names: ash finds special built-ins (eval, return, unset) before functions, and `\word` is no alias.
+# Names: ash finds special built-ins (eval, return, unset) before functions, and `\word` is not an alias.
 PRELUDE = rf"""
 read() {{
     \command [ /proc/self/fd/0 -ef {STDIN} ] || {{ \command read "$@"; \return; }}

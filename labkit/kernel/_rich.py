@@ -37,7 +37,7 @@ def bundle(mime: str, data: bytes) -> tuple[dict[str, Any] | None, str]:
     try:
         value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        return None, "display: this is no application/json."
+        return None, "display: this is not an application/json."
     if _depth(text) > _DEPTH:
         return None, f"display: this JSON is nested deeper than {_DEPTH} levels, and is not shown."
     return {mime: value, "text/plain": _plain(text, value)}, ""

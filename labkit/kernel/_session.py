@@ -149,7 +149,7 @@ class GuestSession:
         """Save the guest's state under a name, for as long as this kernel lives.
 
         Raises:
-            UsageError: it is no name.
+            UsageError: it is not a name.
             VmError: there is no space for it.
         """
         folder = self._snapshot_folder(name)
@@ -227,7 +227,7 @@ class GuestSession:
 
     def _snapshot_folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is no name for a snapshot.", "Use letters, digits, - and _.")
+            raise UsageError(f"{name!r} is not a name for a snapshot.", "Use letters, digits, - and _.")
         return self._snapshots() / name
 
 

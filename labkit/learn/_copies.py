@@ -69,7 +69,7 @@ def copy(folder: Path) -> Copied:
     """
     folder = folder.expanduser().absolute()
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is no folder.", "Name a new folder, or an empty one.")
+        raise UsageError(f"{folder} is not a folder.", "Name a new folder, or an empty one.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_dir():
         raise UsageError(
             f"{folder} is not empty, and no earlier copy of labkit's notebooks.", "Name a new folder."
@@ -92,13 +92,13 @@ def reset(folder: Path, name: str | None = None) -> Copied:
     """Put fresh copies in the place of one notebook or of all; what was changed is kept aside.
 
     Raises:
-        UsageError: the folder is no learner's folder, or there is no such notebook.
+        UsageError: the folder is not a learner's folder, or there is no such notebook.
         StorageError: it cannot be written.
     """
     folder = folder.expanduser().absolute()
     if not (folder / MARK).is_dir():
         raise UsageError(
-            f"{folder} is no copy of labkit's notebooks.", "Make one: labkit notebooks copy DIR."
+            f"{folder} is not a copy of labkit's notebooks.", "Make one: labkit notebooks copy DIR."
         )
     known = dict(_files())
     names = list(known)

@@ -55,7 +55,7 @@ def journal_file(start: Path, settings: Settings) -> Path:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The lines of a journal; what is no line of it is passed over. No file is an empty journal."""
+    """The lines of a journal; what is not a line of it is passed over. No file is an empty journal."""
     try:
         with file.open("rb") as stream:
             data = stream.read(_LARGEST)

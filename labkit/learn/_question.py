@@ -69,7 +69,7 @@ class PredictionQuestion:
             try:
                 return float(str(answer).strip().removesuffix(self.unit).replace(",", ""))
             except ValueError:
-                raise UsageError(f"{self.id}: {answer!r} is no number.", "Write digits, as 42.") from None
+                raise UsageError(f"{self.id}: {answer!r} is not a number.", "Write digits, as 42.") from None
         text = str(answer).strip()[:_LONGEST]
         if self.kind is Kind.CHOICE and text not in self.offers:
             raise UsageError(f"{self.id}: {text!r} is not offered.", f"Choose from {list(self.offers)}.")
@@ -112,7 +112,9 @@ def make_question(
         UsageError: the id is no ``chapter.word``, or more than one kind was described.
     """
     if not _ID.fullmatch(id):
-        raise UsageError(f"{id!r} is no id of a prediction.", "Write `chapter.word`, as `03.longest-stage`.")
+        raise UsageError(
+            f"{id!r} is not an id of a prediction.", "Write `chapter.word`, as `03.longest-stage`."
+        )
     kinds = [
         kind
         for kind, given in (

@@ -31,7 +31,7 @@ def needs_machine(sources: Iterable[str]) -> list[str | None]:
 
 
 class _Names:
-    """The names that a cell reads and binds; one that is no Python has none."""
+    """The names that a cell reads and binds; one that is not a Python has none."""
 
     def __init__(self, source: str) -> None:
         self.read: set[str] = set()

@@ -113,7 +113,7 @@ def authenticode(image: bytes) -> bytes:
     """The SHA-384 Authenticode digest of a PE image: all but checksum, signature entry and signatures.
 
     Raises:
-        NotAKernel: the file is no PE image, or its tables point outside it.
+        NotAKernel: the file is not a PE image, or its tables point outside it.
     """
     if len(image) > _MAX_KERNEL:
         raise NotAKernel(f"The image has {len(image)} bytes, too many for a kernel.", _REMEDY)
@@ -149,10 +149,10 @@ def authenticode(image: bytes) -> bytes:
 def _pe_header(image: bytes) -> tuple[int, int, int]:
     """Offsets of the optional header and of the section table, and the number of sections."""
     if len(image) < 0x40 or image[:2] != b"MZ":
-        raise NotAKernel("The file is no PE image: it has no EFI stub.", _REMEDY)
+        raise NotAKernel("The file is not a PE image: it has no EFI stub.", _REMEDY)
     (offset,) = struct.unpack_from("<I", image, 0x3C)
     if offset + 24 > len(image) or image[offset : offset + 4] != b"PE\0\0":
-        raise NotAKernel("The file is no PE image: it has no EFI stub.", _REMEDY)
+        raise NotAKernel("The file is not a PE image: it has no EFI stub.", _REMEDY)
     (count,) = struct.unpack_from("<H", image, offset + 6)
     (optional_size,) = struct.unpack_from("<H", image, offset + 20)
     optional = offset + 24

@@ -336,7 +336,7 @@ def _parse_json(document: Any) -> EventLog:
 def _json_event(index: int, row: Any) -> LogEvent:
     """One event as dstack writes it; a run-time event without its digest is given the one it must have."""
     if not isinstance(row, dict):
-        raise MalformedEventLog(f"Event {index} of the JSON list is no object.", _REMEDY)
+        raise MalformedEventLog(f"Event {index} of the JSON list is not an object.", _REMEDY)
     register, kind, name = row.get("imr"), row.get("event_type"), row.get("event", "")
     if (
         type(register) is not int
@@ -347,7 +347,7 @@ def _json_event(index: int, row: Any) -> LogEvent:
         raise MalformedEventLog(f"Event {index} of the JSON list has no register (imr) and type.", _REMEDY)
     digest, payload = (_hex_field(index, row, field) for field in ("digest", "event_payload"))
     if not isinstance(name, str):
-        raise MalformedEventLog(f"Event {index} of the JSON list has a name that is no text.", _REMEDY)
+        raise MalformedEventLog(f"Event {index} of the JSON list has a name that is not text.", _REMEDY)
     content = f"{name}:".encode() + payload if kind == EventType.DSTACK_EVENT else payload
     if not digest and kind == EventType.DSTACK_EVENT:
         digest = hashlib.sha384(kind.to_bytes(4, "little") + b":" + content).digest()

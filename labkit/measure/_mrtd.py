@@ -46,7 +46,7 @@ def mrtd(tdvf: Tdvf, order: PageOrder | str) -> bytes:
     added, then all are extended. Memory size, vCPU count and variable store have no influence.
 
     Raises:
-        ValueError: ``order`` is no page order.
+        ValueError: ``order`` is not a page order.
     """
     digest = hashlib.sha384()
     two_pass = PageOrder(order) is PageOrder.TWO_PASS

@@ -293,7 +293,7 @@ def predict(inputs: BootInputs, rules: Rules | None = None) -> Prediction:
     """The events that a direct boot of these inputs must log, in log order.
 
     Raises:
-        NotAKernel: the kernel is no bzImage with an EFI stub, or the initrd does not fit the memory.
+        NotAKernel: the kernel is not a bzImage with an EFI stub, or the initrd does not fit the memory.
         UsageError: the memory is too small for the firmware.
     """
     rules = rules or Rules()

@@ -27,7 +27,7 @@ def replay_pcrs(log: EventLog, algorithm: str = "sha256") -> dict[int, bytes]:
     PCR 0 starts from the locality that an EV_NO_ACTION "StartupLocality" event names, else from zero.
 
     Raises:
-        UsageError: the log is no TPM's, or has no such bank.
+        UsageError: the log is not a TPM's, or has no such bank.
     """
     number = ALGORITHM_NUMBERS.get(algorithm)
     if log.format is not LogFormat.TCG or number not in dict(log.header.algorithms):

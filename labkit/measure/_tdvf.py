@@ -252,7 +252,7 @@ def _guided_entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     end = len(data) - _RESET_VECTOR
     if end < 18 or data[end - 16 : end] != _FOOTER_GUID:
         raise NotATdvf(
-            "The file ends without OVMF's table of GUIDs and without td-shim's: it is no TDX firmware.",
+            "The file ends without OVMF's table of GUIDs and without td-shim's: it is not a TDX firmware.",
             _REMEDY,
         )
     total = int.from_bytes(data[end - 18 : end - 16], "little")

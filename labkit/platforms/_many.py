@@ -113,7 +113,7 @@ def boot_many(
         As ``TdvmPlatform.boot``: one does not come up; then the others have ended too.
     """
     if not 1 <= count <= MOST:
-        raise UsageError(f"{count} is no number of TDVMs that labkit boots.", f"Ask for 1 to {MOST}.")
+        raise UsageError(f"{count} is not a number of TDVMs that labkit boots.", f"Ask for 1 to {MOST}.")
     memory = platform.plan(request, platform.toolchain()).spec.memory
     check_memory(memory, running(platform.settings), count=count)
     with contextlib.ExitStack() as undo:

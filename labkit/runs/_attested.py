@@ -28,7 +28,7 @@ def attest_run(run: Run, platform: TdvmPlatform, authority: LabAuthority, now: i
     now: seconds since 1970, the time that the statement names.
 
     Raises:
-        DataError: the run directory holds what is no regular file.
+        DataError: the run directory holds what is not a regular file.
         VmError, MissingComponent: the TDVM does not boot or answer.
     """
     run = publish(run)

@@ -222,7 +222,7 @@ class _Check:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             shaped = False
         if not shaped:
-            self._add(STATEMENT, "is no statement as labkit writes it: it was changed")
+            self._add(STATEMENT, "is not a statement as labkit writes it: it was changed")
             return None
         self.attested = attested
         return dict(statement)
@@ -264,7 +264,7 @@ class _Check:
         try:
             same = canonical_notebook(read_file(self.directory, name)) == canonical
         except DataError:
-            return "was changed and is no notebook any more"
+            return "was changed and is not a notebook any more"
         return "was changed, but in times of execution only" if same else "was changed in cells or outputs"
 
     def _is_of_this_run(self, raw: bytes, wanted: bytes) -> bool:

@@ -191,7 +191,7 @@ def judge(job: Job, stopped: tuple[str, str] | None) -> Execution:
 
 
 def _error(cell: Any) -> Any | None:
-    """The output by which a cell failed; like papermill, a clean ``sys.exit()`` is no failure."""
+    """The output by which a cell failed; like papermill, a clean ``sys.exit()`` is not a failure."""
     if cell.cell_type != "code":
         return None
     for output in cell.outputs:

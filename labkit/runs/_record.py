@@ -118,10 +118,10 @@ class Chapter:
             or len(plain_parts(words["name"])) != 1
             or words["name"][0] == "."
         ):
-            raise ValueError(f"{printable(words['name'])} is no name of a chapter")
+            raise ValueError(f"{printable(words['name'])} is not a name of a chapter")
         for key in ("title", "source", "source_sha256", "kernel", "started"):
             if not isinstance(words[key], str):
-                raise TypeError(f"{key} is no text")
+                raise TypeError(f"{key} is not text")
         words["status"] = _word(words["status"])
         words["seconds"] = float(words["seconds"])
         for key in ("cells_run", "cells"):
@@ -348,20 +348,20 @@ def _side_by_side(words: Iterable[str | None]) -> str | None:
 
 def _word(value: object) -> str:
     if not isinstance(value, str) or value not in _STATES:
-        raise ValueError(f"{value!r} is no state of a run")
+        raise ValueError(f"{value!r} is not a state of a run")
     return value
 
 
 def _time(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no time")
+        raise TypeError(f"{value!r} is not a time")
     return datetime.fromisoformat(value).isoformat(timespec="seconds")
 
 
 def _below(value: object) -> str:
     """A name that stays below the run's directory."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no name of a file")
+        raise TypeError(f"{value!r} is not a name of a file")
     return "/".join(plain_parts(value))
 
 

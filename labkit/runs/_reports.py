@@ -67,7 +67,7 @@ def _sentence(chapter: Chapter) -> str:
 
 
 def _cell(text: object) -> str:
-    """Text that stays in its cell and is no markup."""
+    """Text that stays in its cell and is not markup."""
     line = " ".join(str(text).split())
     for char in "\\`*_[]<>|":
         line = line.replace(char, f"\\{char}")

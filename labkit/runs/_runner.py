@@ -86,7 +86,7 @@ def plan_run(
 
     Raises:
         UsageError: a notebook is missing, a parameter unknown, the directory in use.
-        DataError: a file is no valid notebook.
+        DataError: a file is not a valid notebook.
         MissingComponent: a notebook's kernel is not installed, or that of the guest is not in the cache.
     """
     here = (start or Path.cwd()).resolve()

@@ -54,7 +54,7 @@ def read_notebook(path: Path) -> Any:
 
     Raises:
         UsageError: there is no such file.
-        DataError: the file is no valid notebook.
+        DataError: the file is not a valid notebook.
     """
     return parse_notebook(path, _read(path))
 
@@ -64,7 +64,7 @@ def load_source(path: Path) -> NotebookSource:
 
     Raises:
         UsageError: there is no such file.
-        DataError: the file is no valid notebook.
+        DataError: the file is not a valid notebook.
     """
     data = _read(path)
     notebook = parse_notebook(path, data)
@@ -148,7 +148,7 @@ def parse_notebook(path: Path, data: bytes) -> Any:
     """A validated version 4 notebook from its bytes; ``path`` is what it is called in errors.
 
     Raises:
-        DataError: it is no valid notebook.
+        DataError: it is not a valid notebook.
     """
     spare_iri_grammar()
     import nbformat
@@ -157,7 +157,8 @@ def parse_notebook(path: Path, data: bytes) -> Any:
         raw = json.loads(data)
         if not isinstance(raw, dict) or raw.get("nbformat") != 4:
             raise DataError(
-                f"{path} is no notebook of format 4.", "Open and save it in JupyterLab, or name another file."
+                f"{path} is not a notebook of format 4.",
+                "Open and save it in JupyterLab, or name another file.",
             )
         with warnings.catch_warnings():
             # Cells without ids are told by nbformat as a warning; they run all the same.
@@ -167,7 +168,7 @@ def parse_notebook(path: Path, data: bytes) -> Any:
     except (ValueError, RecursionError, nbformat.ValidationError) as error:
         reason = str(getattr(error, "message", error)).partition("\n")[0]
         raise DataError(
-            f"{path} is no valid notebook: {reason[:200]}.", "Repair it, or name another file."
+            f"{path} is not a valid notebook: {reason[:200]}.", "Repair it, or name another file."
         ) from None
     return notebook
 

@@ -34,7 +34,7 @@ def make_statement(run: Run, boot: Mapping[str, Any], attested: int) -> dict[str
     boot: inputs and expected registers of the TDVM that is asked for the quote. attested: seconds since 1970.
 
     Raises:
-        DataError: the directory holds what is no regular file, or a notebook that does not parse.
+        DataError: the directory holds what is not a regular file, or a notebook that does not parse.
     """
     return {
         "format": 1,
@@ -77,7 +77,7 @@ def canonical_notebook(data: bytes) -> str:
     something ran does not.
 
     Raises:
-        DataError: this is no notebook.
+        DataError: this is not a notebook.
     """
     try:
         document = json.loads(data)

@@ -30,7 +30,7 @@ def record(name: str, value: Any) -> None:
         UsageError: the name is none, or the value cannot be written as JSON.
     """
     if not isinstance(name, str) or not name.strip() or len(name) > _NAME_LIMIT or not name.isprintable():
-        raise UsageError(f"{name!r} is no name for a value.", f"Use up to {_NAME_LIMIT} letters.")
+        raise UsageError(f"{name!r} is not a name for a value.", f"Use up to {_NAME_LIMIT} letters.")
     plain = _plain(name, value)
     bundle = {
         SCRAP: {"name": name, "data": plain, "encoder": "json", "version": 1},

@@ -22,7 +22,7 @@ _DRAWINGS = """
     linearGradient radialGradient stop clipPath use
 """
 _TAGS = frozenset(_BLOCKS.split()) | frozenset(_DRAWINGS.split())
-# Their content goes as well: it is no text for a reader.
+# Their content goes as well: it is not text for a reader.
 _GONE = frozenset(
     {"script", "style", "template", "noscript", "iframe", "object", "math", "select", "textarea"}
 )

@@ -74,7 +74,7 @@ def read_sweep(directory: Path) -> Results:
         for line in record["rows"]:
             key, number, given = str(line["key"]), int(line["row"]), dict(line["given"])
             if len(plain_parts(key)) != 1:
-                raise ValueError(f"{key!r} is no key of a row")
+                raise ValueError(f"{key!r} is not a key of a row")
             entry = read_entry(directory / ROWS / key)
             if entry is not None:
                 entries[number] = {**entry, **_believed(entry)}

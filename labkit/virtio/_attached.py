@@ -98,7 +98,7 @@ class Attached:
         chosen = LieName(name)
         told = DEFAULT_VALUES.get(chosen, 0) if value is None else value
         if not 0 <= told < 1 << 32 or from_sector < 0:
-            raise UsageError(f"{told} is no value for this lie.", "Give a number from 0 to 2**32 - 1.")
+            raise UsageError(f"{told} is not a value for this lie.", "Give a number from 0 to 2**32 - 1.")
         self._wire.ask({"device": self._number, "lie": asdict(ArmedLie(chosen, told, from_sector))})
 
     def record(self) -> Record:

@@ -71,7 +71,7 @@ class Backend:
         """Handle one message of QEMU; False when there will be no more.
 
         Raises:
-            WireError: it is no message that QEMU sends.
+            WireError: it is not a message that QEMU sends.
         """
         data, descriptors, _, _ = socket.recv_fds(self.connection, wire.HEADER.size, wire.MOST_REGIONS)
         taken = list(descriptors)

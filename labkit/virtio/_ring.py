@@ -45,7 +45,7 @@ class Ring:
             RingError: the size is none, or a part is not in the guest's memory.
         """
         if not 0 < size <= LARGEST_RING or size & (size - 1):
-            raise RingError(f"{size} is no size of a ring")
+            raise RingError(f"{size} is not a size of a ring")
         self.size = size
         self.position = position & 0xFFFF
         self._memory = memory

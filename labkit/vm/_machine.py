@@ -326,7 +326,7 @@ class VirtualMachine:
             copy_memory(memory, snapshot.ram)
 
     def _capabilities(self, *, apart: bool) -> None:
-        """Have migrations tell how far they are. apart: memory that is in a file is no part of them."""
+        """Have migrations tell how far they are. apart: memory that is in a file is not part of them."""
         wanted = {"events": True, "x-ignore-shared": apart}
         states = [{"capability": name, "state": state} for name, state in wanted.items()]
         self._qmp.execute("migrate-set-capabilities", {"capabilities": states})

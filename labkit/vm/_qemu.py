@@ -95,7 +95,7 @@ def tdx_arguments(spec: BootSpec, wires: Sockets, *, name: str = "") -> list[str
     TDVF file, the interrupt controller is split. Never run on TDX hardware.
 
     Raises:
-        ValueError: the specification has no firmware, is no TD's, or has devices, which read all memory.
+        ValueError: the specification has no firmware, is not a TD's, or has devices, which read all memory.
     """
     if spec.td is None or spec.firmware is None or spec.devices:
         raise ValueError("a TD needs its firmware, and shares its memory with no device")

@@ -20,7 +20,7 @@ def test_no_mutated_quote_verifies(version: int, authority: LabAuthority, collat
         except MalformedEvidence:
             refused += 1
             continue
-        # Zeros appended to a good quote are the one change that is no change.
+        # Zeros appended to a good quote are the one change that is not a change.
         padded = data.rstrip(b"\0") == good.rstrip(b"\0") and len(data) > len(good)
         assert not verdict.verified or padded
         refused += not verdict.verified

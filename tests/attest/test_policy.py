@@ -60,9 +60,9 @@ def test_its_files_are_found_beside_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="bzImage cannot be read"):
         load_policy(path)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(UsageError, match="is no policy"):
+    with pytest.raises(UsageError, match="is not a policy"):
         load_policy(path)
-    with pytest.raises(UsageError, match="is no policy"):
+    with pytest.raises(UsageError, match="is not a policy"):
         load_policy(tmp_path / "absent.json")
 
 
@@ -70,7 +70,7 @@ def test_its_files_are_found_beside_it(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"rtmrs": []}, "no key 'rtmrs'"),
-        ({"tcb_statuses": ["Fine"]}, "'Fine' is no TCB status"),
+        ({"tcb_statuses": ["Fine"]}, "'Fine' is not a TCB status"),
         ({"tcb_statuses": "UpToDate"}, "no list"),
         ({"allow_debug": "no"}, "neither true nor false"),
         ({"report_data": "42"}, "1 bytes stand where 64"),
@@ -118,7 +118,7 @@ def test_other_documents_are_refused() -> None:
 def test_a_key_that_stands_in_it_twice_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"is no policy: .*(twice|no value)"):
+    with pytest.raises(UsageError, match=r"is not a policy: .*(twice|not a value)"):
         load_policy(path)
 
 

@@ -165,7 +165,7 @@ def test_a_changed_root_is_refused_before_the_library_sees_it(
             outcome = error.message
         # A few bytes, such as those of an encoding, are under no signature: then it is another root.
         assert re.match(
-            "WRONG_ROOT|The root is no DER certificate|The root is not signed by its own", outcome
+            "WRONG_ROOT|The root is not a DER certificate|The root is not signed by its own", outcome
         )
 
 

@@ -175,7 +175,7 @@ def test_hardware_that_is_not_here_is_honestly_refused(vm_environment: dict[str,
     [
         (["--report-data", "xyz"], "is not hexadecimal"),
         (["--report-data", "00" * 65], "65 bytes do not fit"),
-        (["--policy", "/no/such/policy"], "is no policy"),
+        (["--policy", "/no/such/policy"], "is not a policy"),
         (["--evidence", "/no/such/folder"], "no evidence in"),
         (["--evidence", "/", "--append", "a"], "Nothing is booted here"),
         (["--collateral", "x"], "brings its collateral itself"),

@@ -163,5 +163,5 @@ def test_hosts_are_asked_over_ssh_and_the_silent_are_named(
 
 def test_a_host_that_is_an_option_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("-oProxyCommand=id\n")
-    with pytest.raises(DataError, match="is no host"):
+    with pytest.raises(DataError, match="is not a host"):
         read_hosts(tmp_path / "hosts")

@@ -1,4 +1,4 @@
-"""Reads of a host's files and of saved facts: what is no regular file, or does not fit, is refused."""
+"""Reads of a host's files and of saved facts: what is not a regular file, or does not fit, is refused."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_every_notebook_of_the_repository_is_shipped() -> None:
     listed = process.run(["git", "ls-files", "notebooks"], cwd=ROOT)
     if not listed.ok or not listed.text:
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     expected = {line.removeprefix("notebooks/") for line in listed.text.splitlines()}
     shipped = {
         str(path.relative_to(course_folder())) for path in course_folder().rglob("*") if path.is_file()

@@ -73,7 +73,7 @@ def test_refresh_executes_in_place_and_stops_at_a_failed_chapter(folder: Path, l
         (("run", "--output", "notebooks"), 64, "is there and not empty."),
         (("run", "--timeout", "-1"), 64, "leaves no time to run."),
         (("run", "--timeout", "x"), 64, "'x' is not a valid float"),
-        (("run", "broken.ipynb"), 65, "is no notebook of format 4."),
+        (("run", "broken.ipynb"), 65, "is not a notebook of format 4."),
         (("refresh", "nowhere"), 64, "There is no notebook nowhere."),
         (("refresh", "--sanitize", "nowhere"), 64, "'nowhere' does not exist"),
         (("publish", "notebooks"), 64, "There is no run in notebooks."),

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.vm
 
 
 def processes_of(run_dir: Path) -> list[str]:
-    """Command names of the processes that mention a run directory and are no zombies."""
+    """Command names of the processes that mention a run directory and are not zombies."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

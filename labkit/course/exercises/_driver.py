@@ -187,7 +187,7 @@ def _check(task: Task, claims: Claims) -> list[AnswerMark]:
     return [
         mark(source, source.points * works, "It runs." if works else "It does not take honest answers."),
         mark(honest, honest.points * works, f"{sum(taken)} of {len(taken)} honest answers were taken."),
-        # Refusing everything is no repair.
+        # Refusing everything is not a repair.
         mark(
             lying,
             lying.points * (works and all(refused)),

@@ -62,7 +62,9 @@ def _check(task: Task, claims: Claims) -> list[AnswerMark]:
     try:
         policy = parse_policy(accepts.form.read(given), _no_files)
     except (ValueError, LabkitError) as error:
-        return [mark(question, 0, f"It is no policy: {error}"[:200]) for question in task.exercise.questions]
+        return [
+            mark(question, 0, f"It is not a policy: {error}"[:200]) for question in task.exercise.questions
+        ]
     judged = task.variant.hidden["judged"]
     own = _accepted(policy, *judged["own"])
     let_in = [name for name in sorted(judged) if name != "own" and _accepted(policy, *judged[name])]
