@@ -122,7 +122,7 @@ def test_no_link_is_followed_below_a_folder(link: str, tmp_path: Path) -> None:
     ],
 )
 def test_names_that_are_not_plain_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no name of a file") as refusal:
+    with pytest.raises(DataError, match="not a name of a file") as refusal:
         plain_parts(name)
     assert "\n" not in refusal.value.message
     with pytest.raises(DataError):

@@ -138,14 +138,14 @@ def test_the_verdict_has_the_keys_of_the_contract(
 
 
 def test_bad_arguments_are_refused(quote: bytes, collateral: Collateral) -> None:
-    with pytest.raises(UsageError, match="no time"):
+    with pytest.raises(UsageError, match="not a time"):
         verify_quote(quote, collateral, -1)
-    with pytest.raises(UsageError, match="no DER certificate"):
+    with pytest.raises(UsageError, match="not a DER certificate"):
         verify_quote(quote, collateral, NOW, b"not a certificate")
     for text in ("", "{}", "[]", "null", '{"tcb_info": 1}'):
         with pytest.raises(MalformedEvidence, match="collateral"):
             parse_collateral(text)
-    with pytest.raises(MalformedEvidence, match="no text"):
+    with pytest.raises(MalformedEvidence, match="not text"):
         parse_collateral(b"\xff\xfe\xff")
     with pytest.raises(MalformedEvidence, match="too many"):
         parse_collateral(b" " * (5 << 20))

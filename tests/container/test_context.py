@@ -70,8 +70,8 @@ def test_a_context_that_is_not_there_is_said_and_nothing_else_is_tried(tmp_path:
         ("tcp://127.0.0.1:2375", "reached over tcp"),
         ("ssh://me@elsewhere", "reached over ssh"),
         ("http://127.0.0.1:2375", "reached over http"),
-        ("/var/run/docker.sock", "no address of an engine's socket"),
-        ("nonsense", "no address of an engine's socket"),
+        ("/var/run/docker.sock", "not an address of an engine's socket"),
+        ("nonsense", "not an address of an engine's socket"),
     ],
 )
 def test_an_address_that_cannot_serve_is_called_what_it_is(address: str, words: str) -> None:

@@ -155,7 +155,7 @@ def test_an_image_is_loaded_from_a_file(tiny: str, engine: Engine, tmp_path: Pat
                 file.write(part)
         assert load_image(client, archive, lambda text: None) == tiny
         archive.write_bytes(b"no image at all")
-        with pytest.raises(UsageError, match="no image"):
+        with pytest.raises(UsageError, match="not an image"):
             load_image(client, archive, lambda text: None)
         with pytest.raises(UsageError, match="cannot be read"):
             load_image(client, tmp_path / "nothing.tar", lambda text: None)

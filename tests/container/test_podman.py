@@ -176,7 +176,7 @@ def test_a_build_says_its_steps_and_a_bad_archive_is_named(podman: Engine, tmp_p
         context = {"Dockerfile": f"FROM localhost/{IMAGE}\nRUN true\nRUN exit 3\n".encode()}
         with pytest.raises(MissingComponent, match="could not be built"):
             build_image(client, podman, context, "labkit-test-broken:1", said.append)
-        with pytest.raises(UsageError, match="no image that the engine can load") as caught:
+        with pytest.raises(UsageError, match="not an image that the engine can load") as caught:
             load_image(client, bad, said.append)
         assert {image["Id"] for image in client.api.images(all=True)} == before
     finally:

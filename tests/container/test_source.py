@@ -96,7 +96,7 @@ def test_a_foreign_folder_is_not_touched(settings: Settings) -> None:
     foreign = settings.cache_dir / "asterinas/v0.18.1"
     foreign.mkdir(parents=True)
     (foreign / "precious").write_text("mine\n")
-    with pytest.raises(UsageError, match="no checkout of labkit's"):
+    with pytest.raises(UsageError, match="not a checkout of labkit's"):
         fetch_source(PROFILE, settings)
     assert (foreign / "precious").read_text() == "mine\n"
 

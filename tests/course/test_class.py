@@ -355,9 +355,9 @@ def test_a_seed_that_others_can_read_is_refused(place: Path) -> None:
 
 
 def test_submit_refuses_a_folder_that_is_no_assignments(place: Path) -> None:
-    with pytest.raises(UsageError, match="no folder of the assignment mrtd"):
+    with pytest.raises(UsageError, match="is not the assignment mrtd"):
         pack(place, "mrtd")
-    with pytest.raises(UsageError, match="no folder of the assignment hosts"):
+    with pytest.raises(UsageError, match="is not the assignment hosts"):
         pack(place / "released" / "ada" / "mrtd", "hosts")
 
 

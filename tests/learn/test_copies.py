@@ -66,7 +66,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty"):
         copy(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         copy(tmp_path / "thesis.tex")
 
 
@@ -87,7 +87,7 @@ def test_reset_of_everything_writes_only_what_differs(tmp_path: Path) -> None:
 
 
 def test_reset_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no copy"):
+    with pytest.raises(UsageError, match="not a copy"):
         reset(tmp_path)
     copy(tmp_path / "w")
     with pytest.raises(UsageError, match="no notebook 99"):

@@ -192,7 +192,7 @@ def test_a_td_shim_image_is_a_tdx_firmware() -> None:
     assert len(read_tdvf(shim((ROWS[0],))).sections) == 1
     with pytest.raises(NotATdvf, match="exactly one TD_HOB"):
         read_tdvf(image((ROWS[0],)))
-    with pytest.raises(NotATdvf, match="no TDX firmware"):
+    with pytest.raises(NotATdvf, match="not a TDX firmware"):
         read_tdvf(shim(guid=bytes(16)))
     with pytest.raises(NotATdvf, match="whole pages"):
         read_tdvf(shim(((0x1000, 0x3000, 0xFFFFD000, 0, 0, 1), ROWS[3])))

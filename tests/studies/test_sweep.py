@@ -167,7 +167,7 @@ def test_a_folder_with_all_rows_needs_no_worker(notebook: Path, tmp_path: Path) 
     record = json.loads((folder / "sweep.json").read_text())
     record["rows"][0]["key"] = "../../rows"
     (folder / "sweep.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match="no name of a file below its folder"):
+    with pytest.raises(DataError, match="not a name of a file below its folder"):
         read_sweep(folder)
 
 

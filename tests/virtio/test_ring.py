@@ -76,7 +76,7 @@ def test_no_queue_makes_a_device_crash_hang_or_leave_the_guests_memory(
 
 @pytest.mark.parametrize("size", [0, 3, 1 << 16])
 def test_a_ring_of_no_size_is_refused(size: int) -> None:
-    with pytest.raises(RingError, match="no size of a ring"):
+    with pytest.raises(RingError, match="not a size of a ring"):
         Ring(Guest().memory, size, USER, USER, USER)
 
 
