@@ -145,7 +145,7 @@ def test_server_that_hands_out_other_parts(settings: Settings, release: Path) ->
 
 def test_server_with_another_file(settings: Settings) -> None:
     with served(bytes(1 << 20)) as (url, _):
-        assert "no ISO image" in str(refusal(settings, DataError, iso=url))
+        assert "not an ISO image" in str(refusal(settings, DataError, iso=url))
     assert left(settings) == []
 
 

@@ -104,7 +104,7 @@ def test_hexadecimal_text_is_never_a_version() -> None:
     with pytest.raises(MalformedEvidence) as refusal:
         parse_quote(unwrap_quote(b"0x" + b"zz" * 5000))
     assert "30768" not in str(refusal.value)
-    assert "no TDX quote" in str(refusal.value)
+    assert "not a TDX quote" in str(refusal.value)
 
 
 @given(st.binary(max_size=1500))

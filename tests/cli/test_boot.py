@@ -60,7 +60,7 @@ def test_the_first_line_names_platform_trust_and_reason(vm_environment: dict[str
         (["--memory", "32"], 64, "32 MiB of memory is too little"),
         (["--memory", "much"], 64, "not a valid integer"),
         (["--kernel", "/etc/hostname"], 65, "is not a kernel"),
-        (["--firmware", "/etc/hostname"], 65, "no TDX firmware"),
+        (["--firmware", "/etc/hostname"], 65, "not a TDX firmware"),
         (["--initrd", "/no/such/file"], 64, "There is no initrd"),
         (["--platform", "hardware"], 69, "cannot launch a TD here"),
         (["--no-such-option"], 64, "No such option"),

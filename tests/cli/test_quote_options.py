@@ -62,7 +62,7 @@ def test_verified_but_out_of_date_is_told_by_first_word_and_exit_code(
     assert run(monkeypatch, *words, "--accept", "SWHardeningNeeded") == 1
     capsys.readouterr()
     assert run(monkeypatch, *words, "--accept", "Revoked") == 64
-    assert "no TCB status" in capsys.readouterr().err
+    assert "not a TCB status" in capsys.readouterr().err
 
 
 def replies(folder: Path, collateral: Collateral, how: str) -> None:

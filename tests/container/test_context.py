@@ -128,4 +128,4 @@ def test_something_else_behind_the_socket(tmp_path: Path) -> None:
         found = find_engine({"DOCKER_HOST": f"unix://{path}"})
         server.shutdown(socket.SHUT_RDWR)
     assert not found.answers
-    assert "no container engine" in found.detail
+    assert "not a container engine" in found.detail

@@ -267,7 +267,7 @@ def test_tests_and_notebooks_both_count(bench: Bench) -> None:
     quick, rest, notebooks = [line for line in bench.recorded() if line.startswith("-m pytest")]
     assert "nbval" not in quick + rest
     assert quick == "-m pytest -n auto -m not vm and not docker and not browser"
-    assert rest == "-m pytest -m not (not vm and not docker and not browser)"
+    assert rest == ("-m pytest -n auto --dist loadgroup -m not (not vm and not docker and not browser)")
     assert notebooks.endswith("notebooks/00-start.ipynb")
     assert bench.lab("test", PYTEST_STATUS="1").status == 1
     assert bench.lab("test", NBVAL_STATUS="1").status == 1

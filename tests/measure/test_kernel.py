@@ -52,8 +52,8 @@ def test_a_32_bit_image_has_its_tables_16_bytes_earlier() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "no PE image"),
-        (b"MZ" + bytes(100), "no PE image"),
+        (b"", "not a PE image"),
+        (b"MZ" + bytes(100), "not a PE image"),
         (kernel()[: PE + 30], "run past"),
         (kernel()[: HEADERS + 100], "outside the file"),
     ],

@@ -88,8 +88,8 @@ def test_a_contradictory_table_is_refused_with_its_reason(rows: tuple[Row, ...],
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "no TDX firmware"),
-        (bytes(4096), "no TDX firmware"),
+        (b"", "not a TDX firmware"),
+        (bytes(4096), "not a TDX firmware"),
         (image(version=2), "version 1"),
         (image(length=17), "17 bytes"),
         (image(guid=bytes(16)), "No TDVF GUID"),
@@ -164,7 +164,7 @@ def test_any_tail_is_read_or_refused(tail: bytes) -> None:
     [
         ("OVMF_CODE_4M.fd", "no TDX metadata"),
         ("OVMF_CODE.fd", "code part"),
-        ("OVMF_VARS.fd", "no TDX firmware"),
+        ("OVMF_VARS.fd", "not a TDX firmware"),
     ],
 )
 def test_debians_other_files_are_refused(name: str, words: str) -> None:

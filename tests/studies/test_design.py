@@ -45,7 +45,7 @@ def test_every_combination_the_last_fastest() -> None:
         ("size,size\n1,2\n", "two columns"),
         ("size,\n1,2\n", "no name"),
         ("size,name\n1\n", "row 1 has 1 cells"),
-        ('size\n"1\n', "no CSV"),
+        ('size\n"1\n', "not a CSV"),
     ],
 )
 def test_a_bad_table_is_one_sentence(tmp_path: Path, text: str, word: str) -> None:

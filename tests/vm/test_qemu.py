@@ -70,10 +70,10 @@ def bzimage(magic: bytes = b"HdrS", mz: bytes = b"MZ", flags: int = 0x3F) -> byt
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no Linux kernel image"),
-        (b"#!/bin/sh\n" * 500, "no Linux kernel image"),
+        (b"", "not a Linux kernel image"),
+        (b"#!/bin/sh\n" * 500, "not a Linux kernel image"),
         (b"\x7fELF" + bytes(0x1000), "ELF file"),
-        (bzimage(magic=b"XXXX"), "no Linux kernel image"),
+        (bzimage(magic=b"XXXX"), "not a Linux kernel image"),
         (bzimage(mz=b"\xea\x05"), "without a 64-bit EFI stub"),
         (bzimage(flags=0), "without a 64-bit EFI stub"),
     ],
