@@ -175,7 +175,8 @@ class Typist:
         assert self.process.stdout is not None
         self.text = ""
         self.came = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -207,6 +208,9 @@ def typist(flow: Flow, tmp_path: Path) -> Iterator[Typist]:
     yield user
     user.process.kill()
     user.process.wait()
+    user.reader.join()
+    assert user.process.stdout is not None
+    user.process.stdout.close()
     os.close(user.end)
 
 

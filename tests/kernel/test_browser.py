@@ -34,12 +34,16 @@ def address(
         *OPEN,
         f"--ServerApp.root_dir={root / 'work'}",
     ]
-    # No question about news, which would stand in the pictures.
-    settings = root / "config/lab/user-settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        '{"fetchNews": "false", "checkForUpdates": false}'
-    )
+    settings = root / "config/lab/user-settings/@jupyterlab"
+    for name, words_of_it in {
+        # No question about news, which would stand in the pictures.
+        "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+        # Every cell is drawn, also one that a busy machine has not brought into view yet.
+        "notebook-extension/tracker": '{"windowingMode": "none"}',
+    }.items():
+        file = settings / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(words_of_it)
     with served(words, environment, root) as address:
         yield address
 

@@ -79,18 +79,6 @@ def measured(platform: EmulatedPlatform) -> Callable[[BootRequest], Measurements
     return boot
 
 
-def test_a_swap_moves_no_register_without_the_loader_and_rtmr2_with_it(
-    platform: EmulatedPlatform, measured: Callable[[BootRequest], Measurements], other_initrd: Path
-) -> None:
-    bare = measured(GUEST).registers()
-    swapped = measured(replace(GUEST, initrd=other_initrd, append="console=ttyS0 more=words")).registers()
-    assert bare["RTMR2"] == bytes(48)
-    assert {name for name in bare if name != "RTMR1" and bare[name] != swapped[name]} == set()
-    with_loader = measured(MEASURED).registers()
-    seen = measured(replace(MEASURED, initrd=other_initrd)).registers()
-    assert [name for name in with_loader if with_loader[name] != seen[name]] == ["RTMR2"]
-
-
 @pytest.mark.parametrize(
     "append", ["console=ttyS0", "console=ttyS0 a=$x;y b={z}  -- sh -l", "console=ttyS0 ä=ö"]
 )

@@ -185,7 +185,7 @@ def test_what_changed_is_told_apart(copy: Path) -> None:
     path.write_text(original.replace("answer is 42", "answer is 43"))
     assert found(copy)["executed/00-first.ipynb"] == "was changed in cells or outputs"
     path.write_text("{}")
-    assert "no notebook any more" in found(copy)["executed/00-first.ipynb"]
+    assert "not a notebook any more" in found(copy)["executed/00-first.ipynb"]
     shutil.copy(copy / "executed/01-second.ipynb", path)
     assert found(copy)["executed/00-first.ipynb"] == "is now a copy of executed/01-second.ipynb"
 
