@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -236,6 +237,9 @@ def _practice(found: Exercise) -> Path:
     task = found.task(PRACTICE, _PRACTICE_NAME, _PRACTICE_NAME)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        # What another version gave, or somebody put there, is not part of the question.
+        for folder in {name.partition("/")[0] for name in task.variant.files if "/" in name}:
+            shutil.rmtree(place / folder, ignore_errors=True)
         for name, data in {**task.variant.files, CHALLENGE: task.challenge_file()}.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(data)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from labkit.course import Claims, Exercise, Task, all_exercises, exercise
+from labkit.course import Claims, Exercise, Task, all_exercises, exercise, open_work
 from labkit.course._draw import Draw
 from labkit.course._notebook import Returned, make_notebook, source_path
 from labkit.course._work import PRACTICE
@@ -151,3 +152,15 @@ def test_exercises_are_plain_data() -> None:
     for found in all_exercises():
         assert dataclasses.is_dataclass(found)
         json.dumps(found.task(SEED, "course", "x").variant.parameters)
+
+
+def test_what_an_older_version_gave_for_practice_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    given = open_work("run-dirs").path("run-1")
+    before = sorted(path for path in given.rglob("*"))
+    (given / "executed/of-an-older-version.ipynb").write_text("{}")
+    open_work("run-dirs")
+    assert sorted(path for path in given.rglob("*")) == before
