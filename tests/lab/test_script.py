@@ -264,10 +264,14 @@ def test_tests_and_notebooks_both_count(bench: Bench) -> None:
     (bench.repository / "notebooks").mkdir()
     (bench.repository / "notebooks/00-start.ipynb").touch()
     assert bench.lab("test").status == 0
-    quick, rest, notebooks = [line for line in bench.recorded() if line.startswith("-m pytest")]
+    quick, rest, typed, notebooks = [line for line in bench.recorded() if line.startswith("-m pytest")]
     assert "nbval" not in quick + rest
     assert quick == "-m pytest -n auto -m not vm and not docker and not browser"
-    assert rest == ("-m pytest -n auto --dist loadgroup -m not (not vm and not docker and not browser)")
+    assert rest == (
+        "-m pytest -n auto --dist loadgroup -m not (not vm and not docker and not browser)"
+        " --ignore=tests/kernel/test_browser.py --ignore=tests/learn/test_browser.py"
+    )
+    assert typed == "-m pytest tests/kernel/test_browser.py tests/learn/test_browser.py"
     assert notebooks.endswith("notebooks/00-start.ipynb")
     assert bench.lab("test", PYTEST_STATUS="1").status == 1
     assert bench.lab("test", NBVAL_STATUS="1").status == 1
