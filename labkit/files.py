@@ -108,7 +108,6 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
         StorageError: it cannot be written.
     """
     parts = plain_parts(name)
-    draft = f".{os.urandom(8).hex()}.new"
     try:
         with contextlib.ExitStack() as stack:
             parent = stack.enter_context(_opened(os.fspath(folder), _FOLDER & ~os.O_NOFOLLOW))
@@ -116,16 +115,7 @@ def write_below(folder: Path, name: str, data: bytes) -> None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, dir_fd=parent)
                 parent = stack.enter_context(_opened(part, _FOLDER, parent))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(draft, flags, 0o644, dir_fd=parent)
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(data)
-                os.replace(draft, parts[-1], src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(draft, dir_fd=parent)
-                raise
+            _place(parent, parts[-1], data, 0o644)
     except OSError as error:
         if error.errno in _NOT_THERE or isinstance(error, IsADirectoryError):
             raise DataError(
@@ -148,14 +138,21 @@ def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
         OSError: it cannot be written; the caller knows whose it is, and the remedy.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    with _opened(os.fspath(path.parent), _FOLDER & ~os.O_NOFOLLOW) as parent:
+        _place(parent, path.name, data, mode)
+
+
+def _place(parent: int, name: str, data: bytes, mode: int) -> None:
+    """Write a draft into an open folder, and put it in the place of what has this name there."""
+    draft = f".{os.urandom(8).hex()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(draft, flags, mode), "wb") as stream:
+        with os.fdopen(os.open(draft, flags, mode, dir_fd=parent), "wb") as stream:
             stream.write(data)
-        draft.replace(path)
+        os.replace(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(draft, dir_fd=parent)
         raise
 
 

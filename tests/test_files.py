@@ -203,10 +203,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     write_whole(place, b"first", 0o600)
     assert (place.read_bytes(), place.stat().st_mode & 0o777) == (b"first", 0o600)
 
-    def full(self: Path, target: Path) -> Path:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         write_whole(place, b"second")
     assert [path.read_bytes() for path in place.parent.iterdir()] == [b"first"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.errors import MissingComponent
+from labkit.files import write_whole
 from labkit.guest import driver_archive
 from labkit.settings import Settings
 from labkit.toolchain import modules_of
@@ -28,8 +29,5 @@ def with_drivers(initrd: Path, kernel: Path, devices: Sequence[Device], settings
     data = initrd.read_bytes() + driver_archive(modules, (device.driver for device in devices))
     path = settings.cache_dir / "guest" / f"initramfs-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(path, data)
     return path
