@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from labkit.errors import MissingComponent
 from labkit.guest._cpio import Entry, archive, directory, file
-
-_TRANSPORT = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci")
-"""What every virtio driver on PCI stands on, in the order of loading (Debian's cloud kernels)."""
-
-_PACKED = re.compile(r"\.ko(\.\w+)?$")
+from labkit.guest._modules import load_order, plain
 
 
 def driver_archive(modules: Path, drivers: Iterable[str]) -> bytes:
@@ -24,29 +19,22 @@ def driver_archive(modules: Path, drivers: Iterable[str]) -> bytes:
     Raises:
         MissingComponent: the kernel's package has no such module.
     """
-    found = {path.name: path for path in sorted(modules.rglob("*.ko*"))}
-    wanted = {name: _module(found, name, modules.name) for name in (*_TRANSPORT, *dict.fromkeys(drivers))}
+    found: dict[str, bytes] = {}
+    needs: dict[str, list[str]] = {}
+    for driver in dict.fromkeys(drivers):
+        order = load_order(modules, driver)
+        if not order or order[-1][0] != plain(driver):
+            raise MissingComponent(
+                f"The package of Linux {modules.name} has no module {driver}.",
+                "Boot the kernel that labkit brings.",
+            )
+        found |= dict(order)
+        needs[plain(driver)] = [name for name, _ in reversed(order[:-1])]
     folder = f"lib/modules/{modules.name}"
-    under = [wanted[name].name for name in reversed(_TRANSPORT)]
-    lines = [f"{path.name}:{_needs(name, path, under)}\n" for name, path in wanted.items()]
+    lines = (f"{name}.ko:{''.join(f' {under}.ko' for under in needs.get(name, ()))}\n" for name in found)
     entries: list[Entry] = [
         *(directory(path) for path in ("lib", "lib/modules", folder)),
-        *(file(f"{folder}/{path.name}", path.read_bytes()) for path in wanted.values()),
+        *(file(f"{folder}/{name}.ko", data) for name, data in found.items()),
         file(f"{folder}/modules.dep", "".join(lines).encode()),
     ]
     return archive(entries)
-
-
-def _needs(name: str, path: Path, under: list[str]) -> str:
-    if name in _TRANSPORT:
-        under = under[under.index(path.name) + 1 :]
-    return "".join(f" {module}" for module in under)
-
-
-def _module(found: dict[str, Path], name: str, release: str) -> Path:
-    for file_name, path in found.items():
-        if _PACKED.sub("", file_name).replace("-", "_") == name.replace("-", "_"):
-            return path
-    raise MissingComponent(
-        f"The package of Linux {release} has no module {name}.", "Boot the kernel that labkit brings."
-    )

@@ -1,4 +1,4 @@
-"""The drivers that the shell's port needs, out of a kernel's package: built in, or as modules to load.
+"""The virtio drivers that a guest needs, out of a kernel's package: built in, or as modules to load.
 
 A package that was only unpacked has no ``modules.dep``, so each module is asked for what it depends on.
 """
@@ -9,9 +9,11 @@ import lzma
 import re
 from pathlib import Path
 
-WANTED = ("virtio_pci", "virtio_console")
+TRANSPORT = "virtio_pci"
+"""What every virtio device on PCI needs besides its own driver."""
+
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
-_PLACES = ("drivers/virtio", "drivers/char")
+_PLACES = ("drivers/virtio", "drivers/char", "drivers/char/hw_random", "drivers/block")
 """Folders of the kernel's tree in which the drivers and what they depend on are (Linux 6.1 to 6.12)."""
 
 Modules = tuple[tuple[str, bytes], ...]
@@ -19,12 +21,15 @@ Modules = tuple[tuple[str, bytes], ...]
 
 
 def port_modules(folder: Path | None) -> Modules | None:
-    """What a kernel has to load for a virtio console; nothing where all is built in, None where it has none.
+    """What a kernel has to load for a virtio console; empty where all is built in, None where it has none."""
+    return load_order(folder, "virtio_console") if folder is not None else None
+
+
+def load_order(folder: Path, driver: str) -> Modules | None:
+    """What a kernel has to load for a virtio driver, that driver last; None where it has none.
 
     folder: ``lib/modules/RELEASE``. A module that is compressed with anything but xz counts as missing.
     """
-    if folder is None:
-        return None
     try:
         listed = (folder / "modules.builtin").read_text().split()
     except (OSError, ValueError):
@@ -34,7 +39,7 @@ def port_modules(folder: Path | None) -> Modules | None:
         _name(path): path for place in _PLACES for path in sorted((folder / "kernel" / place).glob("*.ko*"))
     }
     found: dict[str, bytes] = {}
-    for name in WANTED:
+    for name in (TRANSPORT, plain(driver)):
         if not _collect(name, builtin, files, found):
             return None
     return tuple(found.items())
@@ -48,7 +53,7 @@ def _collect(name: str, builtin: set[str], files: dict[str, Path], found: dict[s
         return False
     depends = _DEPENDS.search(data)
     names = depends[1].decode("ascii", "replace").split(",") if depends and depends[1] else []
-    if not all(_collect(_plain(needed), builtin, files, found) for needed in names):
+    if not all(_collect(plain(needed), builtin, files, found) for needed in names):
         return False
     found[name] = data
     return True
@@ -63,9 +68,9 @@ def _content(path: Path) -> bytes | None:
 
 
 def _name(path: Path) -> str:
-    return _plain(path.name.partition(".ko")[0])
+    return plain(path.name.partition(".ko")[0])
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """As the kernel calls it, whatever its file is called."""
     return name.strip().replace("-", "_")
