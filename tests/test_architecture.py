@@ -166,3 +166,10 @@ def test_import_labkit_stays_cheap() -> None:
     loaded = run([sys.executable, "-c", script]).text.split()
     assert "labkit" in loaded
     assert {name.partition(".")[0] for name in loaded} <= {"labkit", *sys.stdlib_module_names}
+
+
+def test_the_verbs_of_notebooks_load_no_network_and_no_engine() -> None:
+    script = "import sys, labkit.lab; print(*sys.modules)"
+    loaded = set(run([sys.executable, "-c", script]).text.split())
+    assert "labkit.lab" in loaded
+    assert loaded & {"docker", "requests", "pycdlib", "dask", "papermill", "nbgrader"} == set()

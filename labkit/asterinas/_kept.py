@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.asterinas._boot_image import recognize_image
-from labkit.errors import MissingComponent, NotAKernel, StorageError
+from labkit.errors import MissingComponent, NotAKernel, StorageError, UsageError
 from labkit.settings import Settings
 from labkit.show import columns, pre, table
 
@@ -127,13 +127,29 @@ class GuestHere:
         return self.sentence
 
 
-def guest_here(guest: str, settings: Settings) -> GuestHere:
-    """Whether the guest of this name (``linux``, ``asterinas``, ``asterinas:VERSION``) can boot here."""
+def parse_guest(guest: str) -> tuple[str, str | None]:
+    """The name of a guest (``linux``, ``asterinas``, ``asterinas:VERSION``) in parts.
+
+    Raises:
+        UsageError: there is no such guest.
+    """
     name, _, version = guest.partition(":")
-    if name != "asterinas":
+    if name not in ("linux", "asterinas") or (version and name == "linux"):
+        raise UsageError(f"There is no guest {guest!r}.", "Name linux, asterinas, or asterinas:VERSION.")
+    return name, version or None
+
+
+def guest_here(guest: str, settings: Settings) -> GuestHere:
+    """Whether a guest of this name can boot here.
+
+    Raises:
+        UsageError: there is no such guest.
+    """
+    name, version = parse_guest(guest)
+    if name == "linux":
         return GuestHere(True, "Linux, which labkit brings")
     try:
-        image = find_image(settings, version or None)
+        image = find_image(settings, version)
     except MissingComponent as error:
         return GuestHere(False, f"{error.message} {error.remedy}")
     return GuestHere(True, f"Asterinas {image.version} (SHA-256 {image.sha256[:16]}…), from {image.origin}")

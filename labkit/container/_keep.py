@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labkit.asterinas import BootImage, ImageKind, KeptImage, keep_image, kernel_in, recognize_image
+from labkit.asterinas import BootImage, ImageKind, KeptImage, keep_image, recognize_image
 from labkit.errors import LabkitError, NotAKernel
 from labkit.settings import Settings
 
@@ -19,7 +19,7 @@ def keep_built(bundle: Path, version: str, origin: str, settings: Settings) -> K
     images = [image for path in _newest(bundle) if (image := _recognized(path)) is not None]
     for image in sorted(images, key=_rank):
         try:
-            data = kernel_in(image.path) if image.kind is ImageKind.ISO else image.path.read_bytes()
+            data = _kernel_in(image.path) if image.kind is ImageKind.ISO else image.path.read_bytes()
             return keep_image(data, version, origin, settings, efi=image.efi)
         except (LabkitError, OSError):
             continue
@@ -42,3 +42,10 @@ def _recognized(path: Path) -> BootImage | None:
         return None
     large = image.kind is not ImageKind.ISO and path.stat().st_size > _LARGEST_KERNEL
     return image if image.asterinas and not large else None
+
+
+def _kernel_in(iso: Path) -> bytes:
+    # Loaded here: the readers of an ISO take long to import, and only a run that has ended needs them.
+    from labkit.asterinas import kernel_in
+
+    return kernel_in(iso)

@@ -21,6 +21,7 @@ from labkit.asterinas import (
     asterinas_machine,
     build_asterinas_initramfs,
     find_image,
+    parse_guest,
     profile,
     recognize_image,
 )
@@ -66,14 +67,10 @@ def _with_guest(request: BootRequest, settings: Settings) -> tuple[BootRequest, 
         UsageError: there is no such guest.
         MissingComponent: its kernel is not in the cache.
     """
-    name, _, version = (request.guest or "linux").partition(":")
-    if name not in ("linux", "asterinas") or (version and name == "linux"):
-        raise UsageError(
-            f"There is no guest {request.guest!r}.", "Name linux, asterinas, or asterinas:VERSION."
-        )
+    name, version = parse_guest(request.guest or "linux")
     if name == "linux" or request.kernel or request.iso:
         return request, None
-    kept = find_image(settings, version or None)
+    kept = find_image(settings, version)
     return replace(request, kernel=kept.path), kept
 
 

@@ -16,24 +16,24 @@ _LINUX = "linux"
 def for_guest(
     sources: Sequence[NotebookSource], guest: Any
 ) -> tuple[tuple[NotebookSource, ...], tuple[str, ...]]:
-    """The notebooks that boot this guest, and the names of those that boot none and are left out.
+    """The notebooks that boot this guest, and the names of those that cannot and are left out.
 
     guest: the value of the parameter; with None or Linux nothing is left out.
 
     Raises:
-        UsageError: there is no such guest, or none of the notebooks boots one.
+        UsageError: there is no such guest, or none of the notebooks takes one.
         MissingComponent: its kernel is not in the cache.
     """
     if guest in (None, _LINUX):
         return tuple(sources), ()
-    from labkit.asterinas import find_image
+    from labkit.asterinas import find_image, parse_guest
 
-    name, _, version = str(guest).partition(":")
-    if name != "asterinas":
-        raise UsageError(f"There is no guest {guest!r}.", "Name linux, asterinas, or asterinas:VERSION.")
+    _, version = parse_guest(str(guest))
     booting = tuple(source for source in sources if GUEST in source.parameters)
     if not booting:
         names = ", ".join(source.name for source in sources)
-        raise UsageError(f"No guest boots in {names}.", "Name a notebook that has the parameter guest.")
-    find_image(Settings.load(), version or None)
+        raise UsageError(
+            f"{names} cannot run with another guest.", "Name a notebook that has the parameter guest."
+        )
+    find_image(Settings.load(), version)
     return booting, tuple(source.name for source in sources if GUEST not in source.parameters)

@@ -53,7 +53,7 @@ _LONGEST = 20 * 86400.0  # poll(2) takes no more than 2**31 milliseconds
 class RunPlan:
     """Everything about a run that is known, and has been checked, before anything runs.
 
-    left_out: names of notebooks that were asked for, and in which the guest of the run does not boot.
+    left_out: names of notebooks that were asked for, and that do not take the guest of the run.
     """
 
     sources: tuple[NotebookSource, ...]
@@ -79,7 +79,7 @@ def plan_run(
 
     notebooks: paths or chapter names; none means the guided chapters in order.
     parameters: each goes to the notebooks that have it; text is parsed as ``-p`` does. With a ``guest`` other
-    than Linux, notebooks in which no guest boots are left out.
+    than Linux, notebooks without that parameter are left out.
     output: the run directory, which must be new or empty; ``runs/<UTC time>`` by default.
     timeout: seconds a cell may take. start: the folder that paths are relative to. allow_host: cells of a
     notebook for the TDVM may run on the host (``%%host``); otherwise only those of labkit's own notebooks.
@@ -125,7 +125,7 @@ def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: N
     write_record(run)
     if plan.left_out:
         guest = plan.parameters[plan.sources[0].name][GUEST]
-        on_progress(f"left out, since no guest boots in them ({guest}): {', '.join(plan.left_out)}\n")
+        on_progress(f"left out, since they take no guest ({guest}): {', '.join(plan.left_out)}\n")
     for number, source in enumerate(plan.sources, 1):
         on_progress(f"[{number}/{len(plan.sources)}] {source.name} ... ")
         try:

@@ -35,3 +35,6 @@ def test_a_guest_that_is_not_here_says_what_brings_it(tmp_path: Path) -> None:
     assert not missing
     assert "`labkit asterinas fetch` gets one." in str(missing)
     assert guest_here("linux", settings)
+    for name in ("plan9", "linux:6.1"):
+        with pytest.raises(UsageError, match=f"no guest '{name}'"):
+            guest_here(name, settings)

@@ -167,11 +167,11 @@ def test_another_guest_leaves_out_what_boots_none_and_says_so(
         plan_run(both, {"guest": "asterinas"})
     with pytest.raises(UsageError, match="no guest 'plan9'"):
         plan_run(both, {"guest": "plan9"})
-    with pytest.raises(UsageError, match="No guest boots in reads"):
+    with pytest.raises(UsageError, match="reads cannot run with another guest"):
         plan_run([str(reads)], {"guest": "asterinas"})
     keep_image(standin.speaker(standin.SIGN, 0x10), "0.18.0", "a test", Settings.load(), efi=False)
     plan = plan_run(both, {"guest": "asterinas"}, output=tmp_path / "run")
     assert [source.name for source in plan.sources] == ["boots"]
     said: list[str] = []
     run_plan(plan, said.append)
-    assert said[0] == "left out, since no guest boots in them (asterinas): reads\n"
+    assert said[0] == "left out, since they take no guest (asterinas): reads\n"
