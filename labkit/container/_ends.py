@@ -17,7 +17,6 @@ REMOVED = "the container was removed from outside while it ran (docker rm -f)"
 KILLED = "the container was killed from outside (docker kill)"
 STOPPED = "the container was stopped from outside (docker stop)"
 MEMORY = "the kernel killed the container because memory ran out"
-_PATIENCE = 5.0
 _KILLED_BY = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM"}
 _NO_MAKE = ("executable file not found", "stat make", "`make` not found", "executable file `make`")
 
@@ -26,17 +25,7 @@ def ended_from_outside(client: DockerClient, container: str, since: int, code: i
     """What somebody else did to a container that has ended, in a clause; empty where it ended by itself.
 
     since: when it was started, in seconds since 1970. code: its exit status, where the engine told it.
-    A signal that nobody has owned up to is asked about for a while: Podman tells of a stop after it.
     """
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        said = _asked(client, container, since, code)
-        if said != _by_signal(code) or not said or time.monotonic() > deadline:
-            return said
-        time.sleep(0.2)
-
-
-def _asked(client: DockerClient, container: str, since: int, code: int | None) -> str:
     import docker
     import requests
 
@@ -68,13 +57,9 @@ def told(state: dict[str, Any], events: list[Any], code: int | None) -> str:
         return STOPPED
     if "kill" in actions:
         return KILLED
-    return _by_signal(code)
-
-
-def _by_signal(code: int | None) -> str:
-    if code not in _KILLED_BY:
-        return ""
-    return f"the container was ended by {_KILLED_BY[code]}: from outside, or because memory ran out"
+    if code in _KILLED_BY:
+        return f"the container was ended by {_KILLED_BY[code]}: from outside, or because memory ran out"
+    return ""
 
 
 def start_refusal(said: str) -> LabkitError:
