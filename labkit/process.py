@@ -92,6 +92,16 @@ def scratch_folder(prefix: str, where: Path | None = None) -> Iterator[Path]:
         companion.release()
 
 
+def status_fields(pid: int) -> list[str] | None:
+    """A process in /proc/PID/stat, from its state on (proc_pid_stat(5), field 3); None where it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The name before may hold anything, parentheses too.
+    return text.rpartition(")")[2].split()
+
+
 def run(
     argv: Sequence[str | Path],
     *,

@@ -9,10 +9,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from labkit import process
 from labkit.errors import LabkitError
 from labkit.settings import Settings
 
@@ -29,13 +30,7 @@ class RunningJob:
 
     def to_dict(self) -> dict[str, Any]:
         """The job as plain data."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "pid": self.pid,
-            "started": self.started,
-            "what": self.what,
-        }
+        return asdict(self)
 
     def stop(self) -> None:
         """End it as Ctrl-C or its front end would, so that it cleans up; a container at once."""
@@ -89,11 +84,10 @@ def _is_ours(pid: int, settings: Settings) -> bool:
 def _ancestors(pid: int) -> Iterator[int]:
     while pid > 0:
         yield pid
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        except OSError:
+        fields = process.status_fields(pid)
+        if not fields:
             return
-        pid = int(stat.rpartition(")")[2].split()[1])
+        pid = int(fields[1])
 
 
 def _containers(settings: Settings) -> Iterator[RunningJob]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit import process
 from labkit.container._engine import connect, find_engine
 
 if TYPE_CHECKING:
@@ -85,8 +86,5 @@ def _namespace() -> int:
 
 def _started(pid: int) -> int | None:
     """When a process started, in clock ticks since boot (proc_pid_stat(5), field 22); None: there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = process.status_fields(pid)
+    return int(fields[19]) if fields else None

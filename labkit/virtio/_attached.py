@@ -15,6 +15,7 @@ from labkit.virtio._lies import DEFAULT_VALUES, ArmedLie, Exchange, LieName
 
 _PATIENCE = 60.0
 _LARGEST_ANSWER = 16 << 20
+_MOST_DEVICES = 16
 
 
 @dataclass(frozen=True)
@@ -121,17 +122,14 @@ def check_devices(devices: Sequence[Device]) -> None:
     Raises:
         UsageError: too many devices, or a disk that is none.
     """
-    if len(devices) > MOST_DEVICES:
-        raise UsageError(f"{len(devices)} devices are too many.", f"Attach {MOST_DEVICES} at most.")
+    if len(devices) > _MOST_DEVICES:
+        raise UsageError(f"{len(devices)} devices are too many.", f"Attach {_MOST_DEVICES} at most.")
     for device in devices:
         if isinstance(device, Disk) and not SECTOR <= len(device.content) <= LARGEST_DISK:
             raise UsageError(
                 f"A disk of {len(device.content)} bytes cannot be attached.",
                 f"Give it {SECTOR} bytes to {LARGEST_DISK >> 20} MiB.",
             )
-
-
-MOST_DEVICES = 16
 
 
 def _gone() -> VmError:

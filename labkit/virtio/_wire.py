@@ -26,12 +26,9 @@ class WireError(Exception):
 
 
 class Request(IntEnum):
-    """What QEMU asks for; the ones that labkit answers."""
+    """What QEMU asks for, where more than "done" is to be answered or remembered."""
 
     GET_FEATURES = 1
-    SET_FEATURES = 2
-    SET_OWNER = 3
-    RESET_OWNER = 4
     SET_MEM_TABLE = 5
     SET_VRING_NUM = 8
     SET_VRING_ADDR = 9
@@ -39,13 +36,9 @@ class Request(IntEnum):
     GET_VRING_BASE = 11
     SET_VRING_KICK = 12
     SET_VRING_CALL = 13
-    SET_VRING_ERR = 14
     GET_PROTOCOL_FEATURES = 15
-    SET_PROTOCOL_FEATURES = 16
-    SET_VRING_ENABLE = 18
     SET_BACKEND_REQ_FD = 21
     GET_CONFIG = 24
-    SET_CONFIG = 25
 
 
 CONFIG_CHANGED = 2

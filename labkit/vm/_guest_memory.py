@@ -52,7 +52,7 @@ def _touched(memory: int, size: int) -> Iterator[int]:
         except OSError:
             return
         end = os.lseek(memory, start, os.SEEK_HOLE)
-        yield from range(max(start, 0) // _BLOCK * _BLOCK, end, _BLOCK)
+        yield from range(start // _BLOCK * _BLOCK, end, _BLOCK)
 
 
 class GuestMemory:

@@ -141,11 +141,11 @@ def launch(
         argv = toolchain.qemu.argv(*arguments)
         qemu = _spawn(toolchain.qemu, arguments, wires.numbers(), run_dir / "qemu.log", guard)
         tpm_control = tpm.dup() if tpm else None
-        if private and memory is not None:
-            os.close(memory)
-            memory = None
         console = shell[1].dup() if spec.board.shell is Port.HVC0 else None
         ours.pop_all()
+    if private and memory is not None:
+        os.close(memory)
+        memory = None
     return Launched(
         argv,
         qemu,

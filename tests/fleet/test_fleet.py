@@ -102,9 +102,12 @@ def test_an_empty_folder_is_no_fleet(tmp_path: Path) -> None:
 
 
 def _pythons(minor: str) -> Path | None:
-    """A Python of that version, where this machine has one, in PATH or kept by pyenv."""
-    kept = sorted(Path.home().glob(f".pyenv/versions/{minor}.*/bin/python"))
-    found = kept[-1] if kept else shutil.which(f"python{minor}")
+    """A Python of that version, where this machine has one: kept by pyenv, or in PATH."""
+    if shutil.which("pyenv"):
+        asked = subprocess.run(["pyenv", "prefix", minor], capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            return Path(asked.stdout.strip(), "bin/python")
+    found = shutil.which(f"python{minor}")
     return Path(found) if found else None
 
 
