@@ -212,7 +212,7 @@ def boots(
     cold: bool = False,
     run_dir: Path | str | None = None,
     guest: str = "linux",
-    loader: bool = False,
+    loader: bool | None = False,
 ) -> Tdvms:
     """Boot ``count`` TDVMs that run at once, each with a name, randomness and clock of its own.
 
@@ -223,9 +223,10 @@ def boots(
         UsageError: they do not fit into the memory of this machine.
     """
     settings = Settings.load()
-    request = BootRequest(memory, append, cold=cold, guest=guest, loader=loader)
-    chosen = choose_platform(platform, settings)
-    return boot_many(chosen, request, count, print, Path(run_dir) if run_dir else None)
+    request = replace(_request(memory, append, None, None, guest, loader, None), cold=cold)
+    with waiting(f"Booting {count} TDVMs", f"boots, {count}", settings) as step:
+        chosen = choose_platform(platform, settings)
+        return boot_many(chosen, request, count, step, Path(run_dir) if run_dir else None)
 
 
 def panel(tdvm: Tdvm) -> None:
