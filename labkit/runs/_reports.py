@@ -80,7 +80,7 @@ def next_steps(index: Path, here: Path) -> str:
     if folder := work_folder(here):
         words = f"labkit notebooks open {folder}", f"labkit progress {folder}"
     elif tree and (tree / "lab").is_file() and (tree / "labkit").is_dir():
-        words = "./lab notebook", "labkit progress work"
+        words = "./lab notebook", ".venv/bin/labkit progress work"
     else:
         words = "labkit notebooks copy my-lab && labkit notebooks open my-lab", "labkit progress my-lab"
     return _NEXT.format(page=index.absolute().as_uri(), work=words[0], progress=words[1])
