@@ -33,8 +33,12 @@ _DELIMITER = re.compile(r"(\\?)(['\"]?)([A-Za-z0-9_.]+)\2(?=[\s;&|()<>]|\Z)")
 
 
 def _names() -> tuple[bytes, ...]:
-    letters = secrets.SystemRandom().sample(string.ascii_letters, 5)
-    return tuple(b"_LK" + letter.encode() for letter in letters)
+    """Five names, of which none begins with another."""
+    choose = secrets.SystemRandom()
+    firsts = choose.sample(string.ascii_letters, 5)
+    return tuple(
+        b"_LK" + "".join([first, *choose.choices(string.ascii_letters, k=3)]).encode() for first in firsts
+    )
 
 
 @dataclass

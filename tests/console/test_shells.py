@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -35,7 +36,7 @@ WEDGES = {
     "everything": DEFINE_EVERY.format(" ".join(EVERY)),
     "everything but command": DEFINE_EVERY.format(" ".join(n for n in EVERY if n != "command")),
     "aliases": "alias eval=: exit=: command=: printf=: unset=: set=: exec=: trap=: stty=: 'case=echo'",
-    "readonly names of ours": "readonly _LK _LKA LABKIT_ENDED LABKIT_TEXT PS2",
+    "readonly names of ours": "readonly LABKIT_ENDED LABKIT_TEXT PS2",
     "readonly prompt": "readonly PS1='me> '",
     "prompt": "PS1='me> ' PS2='more> '",
     "prompt that runs": "PS1='$(echo stolen)> '",
@@ -84,6 +85,19 @@ def console(toolchain_busybox: Path, shell: tuple[str, ...]) -> Iterator[Console
 def test_the_next_commands_are_true_or_the_shell_is_given_up(
     console: Console, shell: tuple[str, ...], wedge: str
 ) -> None:
+    see_that_the_next_are_true(console, shell, wedge)
+
+
+def test_the_name_that_proves_the_end_cannot_be_taken_unseen(
+    console: Console, shell: tuple[str, ...]
+) -> None:
+    ours = dict(re.findall(r"^(_LK\w+)='?(.*?)'?$", console.run("set", timeout=30).output, re.MULTILINE))
+    assert len(ours) == 4
+    (proof,) = (name for name, value in ours.items() if re.fullmatch(r"\d+:\d*", value))
+    see_that_the_next_are_true(console, shell, f"readonly {proof}")
+
+
+def see_that_the_next_are_true(console: Console, shell: tuple[str, ...], wedge: str) -> None:
     try:
         first = console.run(wedge, timeout=30)
         assert "me>" not in first.output
