@@ -34,8 +34,6 @@ from labkit.show import clean
 # A canonical-mode terminal cuts lines at 4095 bytes (Linux N_TTY; the same on Asterinas).
 _LINE = 3900
 _GRACE = 2.0
-_SILENCE = 12.0
-"""Seconds in which a shell that reads its terminal must have answered."""
 _PINGS = (0.3, 1.0, 3.0, 10.0, 30.0, 90.0, 270.0, 810.0, 2400.0)
 """When a running command's shell is asked whether it reads again; unread pings must fit in 4 kB."""
 _REPEATS = (0.5, 1.5, 4.0, 8.0)
@@ -103,16 +101,24 @@ class Console:
     """Runs commands in the guest's shell, one at a time."""
 
     def __init__(
-        self, stream: Stream, output_limit: int = 1 << 20, stdin: str = "/dev/null", *, lone: bool = False
+        self,
+        stream: Stream,
+        output_limit: int = 1 << 20,
+        stdin: str = "/dev/null",
+        *,
+        lone: bool = False,
+        silence: float = 12.0,
     ) -> None:
         """Speak over ``stream``; keep at most ``output_limit`` bytes of a command's output.
 
         ``stdin`` is what commands have as standard input: a file of the guest that is created empty
-        where it is missing. lone: no other shell follows one that ends.
+        where it is missing. lone: no other shell follows one that ends. silence: the seconds in which a
+        shell that reads its terminal must have answered.
         """
         self._stream = stream
         self._limit = output_limit
         self.stdin = stdin
+        self._silence = silence
         self._reader = Reader()
         self._events: deque[Frame] = deque()
         self._dialect = Dialect(lone=lone)
@@ -152,7 +158,7 @@ class Console:
                 self._write(dialect.insistent_question(number, exchange.nonce))
                 if self._wait(exchange, min(left, 0.5)) is not None:
                     self._prompts = False
-                    self._exchange(b"PS1=", _SILENCE)
+                    self._exchange(b"PS1=", self._silence)
                     return
             dialect.loud = not dialect.loud
         raise CommandTimeout(
@@ -212,7 +218,7 @@ class Console:
         # Tracing would show the machinery: it is off between commands, and on again inside the next.
         traced = "".join(sorted(set(self._flags) & {"v", "x"})).encode()
         if traced:
-            self._exchange(b"{ \\set +xv; } 2>/dev/null", _SILENCE)
+            self._exchange(b"{ \\set +xv; } 2>/dev/null", self._silence)
         number = self._next()
         before, head = dialect.head(number, self._status, traced)
         line = self._upload(ansi_c_quote(head, command, dialect.tail(number, command) if closed else b""))
@@ -230,7 +236,7 @@ class Console:
             if closed and not answer.status:
                 raise unknown(command, "the shell gives answers that prove nothing")
         if dialect.after(command):
-            self._exchange(dialect.repair(), _SILENCE)
+            self._exchange(dialect.repair(), self._silence)
         return answer
 
     def _see_that_it_is_honest(self, command: str, output: Output) -> None:
@@ -239,8 +245,8 @@ class Console:
             if attempt == "guarded":
                 self._dialect.guarded = True
             elif attempt == "repaired":
-                self._exchange(self._dialect.repair(), _SILENCE)
-            answer = self._exchange(self._dialect.evaluate(b"/", b" 2>|/dev/null"), _SILENCE)
+                self._exchange(self._dialect.repair(), self._silence)
+            answer = self._exchange(self._dialect.evaluate(b"/", b" 2>|/dev/null"), self._silence)
             if answer is not None and answer.status in (126, 127):
                 if attempt == "as it is" and self._proves():
                     return
@@ -254,7 +260,7 @@ class Console:
         line = self._upload(ansi_c_quote(b"", "", self._dialect.tail(number, "")))
         if line is None:
             return False
-        answer = self._exchange(self._dialect.begin(number) + b";" + line, _SILENCE, number=number)
+        answer = self._exchange(self._dialect.begin(number) + b";" + line, self._silence, number=number)
         return answer is not None and answer.finished
 
     @property
@@ -292,7 +298,7 @@ class Console:
         if len(parts) == 1:
             return self._dialect.evaluate(b"$'" + parts[0] + b"'", redirections)
         for index, part in enumerate(parts):
-            answer = self._exchange(self._dialect.part(b"$'" + part + b"'", index > 0), _SILENCE)
+            answer = self._exchange(self._dialect.part(b"$'" + part + b"'", index > 0), self._silence)
             if answer is None or self._interrupts:
                 return None
         return self._dialect.evaluate(self._dialect.parts, redirections)
@@ -351,13 +357,13 @@ class Console:
             self._write(self._dialect.setup() + b"\n")
         if exchange.printed and self._prompts and not self._dialect.muted:
             self._dialect.muted = True
-            self._exchange(self._dialect.mute(), _SILENCE, repair=False)
+            self._exchange(self._dialect.mute(), self._silence, repair=False)
         elif exchange.interrupted or (exchange.pings and not self._dialect.muted):
             # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
             # stand behind the answer: have them here, not in the next command.
-            self._exchange(b"", _SILENCE, repair=False)
+            self._exchange(b"", self._silence, repair=False)
         if self._is_echoed(exchange):
-            self._exchange(b"\\command stty " + TERMINAL, _SILENCE, repair=False)
+            self._exchange(b"\\command stty " + TERMINAL, self._silence, repair=False)
         self._interrupts = interrupted
 
     def _wait(self, exchange: _Exchange, timeout: float | None) -> CommandEnd | None:
@@ -484,7 +490,7 @@ class Console:
         if not self._prompts:
             return due
         if exchange.nonce:
-            if now >= exchange.asked + _SILENCE:
+            if now >= exchange.asked + self._silence:
                 raise silent("no longer answers", exchange.output)
             if exchange.repeats < len(_REPEATS):
                 again = exchange.asked + _REPEATS[exchange.repeats]
@@ -493,8 +499,8 @@ class Console:
                     self._ask(exchange)
                     return now
                 due = min(due, again)
-            return min(due, exchange.asked + _SILENCE)
-        if not exchange.alive and now >= exchange.started + _SILENCE:
+            return min(due, exchange.asked + self._silence)
+        if not exchange.alive and now >= exchange.started + self._silence:
             raise silent("no longer reads its terminal", exchange.output)
         if exchange.pings < len(_PINGS):
             ping = exchange.started + _PINGS[exchange.pings]
@@ -503,7 +509,7 @@ class Console:
                 self._ping(exchange)
                 return now
             due = min(due, ping)
-        return due if exchange.alive else min(due, exchange.started + _SILENCE)
+        return due if exchange.alive else min(due, exchange.started + self._silence)
 
     def _answer(self, exchange: _Exchange, prompt: str, hidden: bool) -> None:
         """Pass on one line from whoever listens to the command that asks for it."""

@@ -74,11 +74,18 @@ def shell(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def console(toolchain_busybox: Path, shell: tuple[str, ...]) -> Iterator[Console]:
+def console(
+    toolchain_busybox: Path, shell: tuple[str, ...], request: pytest.FixtureRequest
+) -> Iterator[Console]:
     with closing(Terminal(toolchain_busybox, shell=shell)) as terminal:
-        console = Console(terminal)
+        console = Console(terminal, silence=silence(request.node))
         console.handshake(10)
         yield console
+
+
+def silence(test: pytest.Item) -> float:
+    """Seconds in which the shell must answer: what takes everything away shall not be waited for long."""
+    return 2.0 if test.name.endswith(("-everything readonly]", "-noexec]")) else 12.0
 
 
 @pytest.mark.parametrize("wedge", WEDGES.values(), ids=WEDGES.keys())
