@@ -9,16 +9,9 @@ from typing import Any
 from labkit.attest._compare import extended_at_run_time
 from labkit.attest._policy import Policy
 from labkit.attest._verify import QuoteVerdict
-from labkit.measure import (
-    RUNTIME_RTMR,
-    BootInputs,
-    EventLog,
-    Explanation,
-    PageOrder,
-    explain,
-    page_order_of,
-    rtmrs,
-)
+from labkit.measure import BootInputs, EventLog, PageOrder, explain, rtmrs
+from labkit.measure.event_log import RUNTIME_RTMR
+from labkit.measure.explanation import Explanation, page_order_of
 from labkit.settings import Trust
 from labkit.show import columns, stamp, verdict_view
 

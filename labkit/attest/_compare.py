@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.attest._quote import Quote
-from labkit.measure import RUNTIME_RTMR, EventLog, LogReport, Rtmrs
+from labkit.measure import EventLog, LogReport
+from labkit.measure.event_log import RUNTIME_RTMR
+from labkit.measure.replay import Rtmrs
 from labkit.settings import Trust
 from labkit.show import columns, join, section_table, stamp
 

@@ -10,19 +10,8 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.files import read_named
-from labkit.measure import (
-    BootInputs,
-    InitrdWord,
-    KernelHeader,
-    PageOrder,
-    Prediction,
-    RegisterKind,
-    Rules,
-    SecureBoot,
-    Separators,
-    predict,
-    read_tdvf,
-)
+from labkit.measure import BootInputs, PageOrder, Prediction, Rules, predict, read_tdvf
+from labkit.measure.prediction import InitrdWord, KernelHeader, RegisterKind, SecureBoot, Separators
 
 TCB_STATUSES = (
     "UpToDate",

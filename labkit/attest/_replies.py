@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from labkit.attest._chain import CertificateChain, load_certificate
 from labkit.attest._collateral import Collateral, parse_collateral
 from labkit.errors import MalformedEvidence
-from labkit.measure import from_text
+from labkit.measure.wrapping import from_text
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)

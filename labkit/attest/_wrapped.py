@@ -6,7 +6,7 @@ import re
 import struct
 
 from labkit.errors import MalformedEvidence
-from labkit.measure import from_text, json_document, plain_bytes, values_of
+from labkit.measure.wrapping import from_text, json_document, plain_bytes, values_of
 
 _QUOTE_NAMES = frozenset(
     {"quote", "tdx_quote", "td_quote", "tdquote", "intel_quote", "raw_quote", "quote_hex", "quote_base64"}

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option, read_input
-from labkit.measure import LogFormat, parse_log, report_log
+from labkit.measure import parse_log, report_log
+from labkit.measure.event_log import LogFormat
 
 _PATH = click.Path(path_type=Path)
 _LARGEST_LOG, _LARGEST_QUOTE = 64 << 20, 4 << 20

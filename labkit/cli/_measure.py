@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option, read_input
-from labkit.measure import PageOrder, join_firmware, measure_firmware
+from labkit.measure import PageOrder, measure_firmware
+from labkit.measure.tdvf import join_firmware
 
 
 @click.command("measure")

@@ -21,7 +21,7 @@ from labkit.attest import (
 from labkit.cli._common import emit, json_option, read_input
 from labkit.errors import DataError, UsageError
 from labkit.files import entries, read_below
-from labkit.measure import plain_bytes
+from labkit.measure.wrapping import plain_bytes
 
 _PATH = click.Path(path_type=Path)
 _LARGEST = 4 << 20

@@ -20,7 +20,9 @@ from labkit.attest import (
 )
 from labkit.course._model import EVIDENCE, Challenge, Claims
 from labkit.errors import LabkitError
-from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader, parse_log, rtmrs
+from labkit.measure import EventLog, parse_log, rtmrs
+from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
+from labkit.measure.event_types import EventType
 
 _SHA384 = 0x000C
 _SEPT_VE_DISABLE = 1 << 28

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import TypeVar
 
 from labkit.errors import DataError, UsageError
-from labkit.measure._hob import SPLIT_FROM
-from labkit.measure._predict import (
+from labkit.measure.hob import SPLIT_FROM
+from labkit.measure.prediction import (
     BootInputs,
     ExpectedEvent,
     InitrdWord,

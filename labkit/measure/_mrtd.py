@@ -14,7 +14,7 @@ from operator import add
 from struct import unpack
 from typing import Any
 
-from labkit.measure._tdvf import PAGE, Tdvf, TdvfSection, read_tdvf
+from labkit.measure.tdvf import PAGE, Tdvf, TdvfSection, read_tdvf
 from labkit.show import columns, join, section_table
 
 _CHUNK = 256

@@ -8,18 +8,9 @@ from pathlib import Path
 
 from labkit.errors import UsageError
 from labkit.guest import build_initramfs
-from labkit.measure import (
-    ACPI_BLOBS,
-    BootInputs,
-    FirmwareMeasurement,
-    Prediction,
-    disc_options,
-    measure_firmware,
-    predict,
-    read_tdvf,
-    stub_measures,
-    ui_app_option,
-)
+from labkit.measure import BootInputs, FirmwareMeasurement, Prediction, measure_firmware, predict, read_tdvf
+from labkit.measure.kernel_image import stub_measures
+from labkit.measure.prediction import ACPI_BLOBS, disc_options, ui_app_option
 from labkit.platforms._measurements import keep_log
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._request import BootRequest

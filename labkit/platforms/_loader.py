@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labkit.errors import UsageError
-from labkit.measure import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_config
+from labkit.measure.grub import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_config
 from labkit.platforms._request import BootPlan
 from labkit.settings import Settings
 from labkit.toolchain import find_loader

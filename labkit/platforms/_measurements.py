@@ -15,17 +15,9 @@ from itertools import chain
 from typing import Any
 
 from labkit.errors import DataError, NotMeasured, VmError
-from labkit.measure import (
-    EventLog,
-    FirmwareMeasurement,
-    FoundLog,
-    PageOrder,
-    Rtmrs,
-    find_logs,
-    parse_log,
-    replay_pcrs,
-    rtmrs,
-)
+from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
+from labkit.measure.memory import FoundLog, find_logs
+from labkit.measure.replay import Rtmrs
 from labkit.show import columns, join, pre, section_table, table
 from labkit.vm import VirtualMachine
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from labkit.files import read_named
 from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, shell_port
-from labkit.measure import stub_measures
+from labkit.measure.kernel_image import stub_measures
 from labkit.platforms._drivers import with_drivers
 from labkit.platforms._request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from labkit.errors import NotATdvf, UsageError
 from labkit.files import read_named, write_whole
-from labkit.measure import Prediction, SectionType, read_tdvf
+from labkit.measure import Prediction, read_tdvf
+from labkit.measure.tdvf import SectionType
 from labkit.platforms._plan import plan
 from labkit.platforms._request import BootPlan, BootRequest
 from labkit.platforms._tdvm import Tdvm

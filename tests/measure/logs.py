@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader
+from labkit.measure import EventLog
+from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
+from labkit.measure.event_types import EventType
 
 SHA256, SHA384 = 0x000B, 0x000C
 GLOBAL = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")

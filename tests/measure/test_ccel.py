@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import MalformedEventLog
-from labkit.measure import CcelTable, parse_ccel_table
+from labkit.measure.ccel import CcelTable, parse_ccel_table
 
 TABLE = CcelTable(1, b"BOCHS ", b"BXPC    ", 1, b"BXPC", 1, 0, 0x10000, 0x7BEA_2000)
 

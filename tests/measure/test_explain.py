@@ -7,28 +7,21 @@ from pathlib import Path
 import pytest
 
 from labkit.measure import (
-    Agreement,
     BootInputs,
     EventLog,
-    EventType,
-    InitrdWord,
-    KernelHeader,
-    LogEvent,
-    LogFormat,
-    LogHeader,
     PageOrder,
-    Part,
     Prediction,
     Rules,
-    SecureBoot,
-    Separators,
     explain,
     mrtd,
-    page_order_of,
     parse_log,
     predict,
     rtmrs,
 )
+from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
+from labkit.measure.event_types import EventType
+from labkit.measure.explanation import Agreement, page_order_of
+from labkit.measure.prediction import InitrdWord, KernelHeader, Part, SecureBoot, Separators
 from tests.measure.kernels import kernel
 from tests.measure.logs import GLOBAL
 from tests.measure.test_predict import INPUTS, MIB, OVMF_LIKE

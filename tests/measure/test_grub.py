@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from labkit.errors import UsageError
-from labkit.measure import BootInputs, Part, Rules, disc_options, grub_config, predict
+from labkit.measure import BootInputs, Rules, predict
+from labkit.measure.grub import grub_config
+from labkit.measure.prediction import Part, disc_options
 
 LINE = "init=/init console=hvc0 -- sh -l"
 KERNEL, INITRD = b"a kernel", b"an initrd"
@@ -25,7 +27,7 @@ def read_by_grub(inputs: BootInputs) -> list[bytes | None]:
 
 
 def test_events_are_the_words_and_files_in_grubs_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.measure._predict.authenticode", lambda image: sha(image))
+    monkeypatch.setattr("labkit.measure.prediction.authenticode", lambda image: sha(image))
     config = f"linux /boot/kernel {LINE}\ninitrd /boot/initrd\nboot\n"
     assert grub_config(LINE) == config.encode()
     assert read_by_grub(INPUTS) == [
@@ -41,7 +43,7 @@ def test_events_are_the_words_and_files_in_grubs_order(monkeypatch: pytest.Monke
 
 
 def test_a_stub_that_measures_adds_what_grub_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.measure._predict.authenticode", lambda image: sha(image))
+    monkeypatch.setattr("labkit.measure.prediction.authenticode", lambda image: sha(image))
     more = read_by_grub(replace(INPUTS, stub_measures=True))[8:]
     assert more == [sha(f"BOOT_IMAGE=/boot/kernel {LINE}".encode("utf-16-le")), sha(INITRD)]
 

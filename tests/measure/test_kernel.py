@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import NotAKernel
-from labkit.measure import authenticode, patch_header, silence_stub, stub_measures
+from labkit.measure import silence_stub
+from labkit.measure.kernel_image import authenticode, patch_header, stub_measures
 from tests.measure.kernels import HEADERS, OPTIONAL, PE, SIGNATURE, TABLE, kernel
 
 MIB = 1 << 20

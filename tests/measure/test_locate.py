@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.measure import CcelTable, find_logs
+from labkit.measure.ccel import CcelTable
+from labkit.measure.memory import find_logs
 from tests.platforms.test_measurements import RAW, SHORT
 
 LOW = 20 << 20

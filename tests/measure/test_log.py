@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import MalformedEventLog
-from labkit.measure import DataCheck, EventLog, EventType, LogEvent, LogFormat, LogHeader, parse_log
+from labkit.measure import EventLog, parse_log
+from labkit.measure.describe import DataCheck
+from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
+from labkit.measure.event_types import EventType
 from tests.measure.logs import SHA256, SHA384, ccel, event, tcg_log, variable
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.measure import PageOrder, Tdvf, join_firmware, measure_firmware, mrtd, read_tdvf
+from labkit.measure import PageOrder, measure_firmware, mrtd, read_tdvf
+from labkit.measure.tdvf import Tdvf, join_firmware
 from tests.measure.firmware import BFV, PERM_MEM, ROWS, image
 
 OVMF = Path("/usr/share/ovmf/OVMF.fd")

@@ -8,25 +8,10 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import UsageError
-from labkit.measure import (
-    ACPI_BLOBS,
-    BootInputs,
-    InitrdWord,
-    KernelHeader,
-    PageOrder,
-    Part,
-    Rules,
-    SecureBoot,
-    Separators,
-    authenticode,
-    mrtd,
-    parse_log,
-    patch_header,
-    predict,
-    read_tdvf,
-    rtmrs,
-    td_hob_list,
-)
+from labkit.measure import BootInputs, PageOrder, Rules, mrtd, parse_log, predict, read_tdvf, rtmrs
+from labkit.measure.hob import td_hob_list
+from labkit.measure.kernel_image import authenticode, patch_header
+from labkit.measure.prediction import ACPI_BLOBS, InitrdWord, KernelHeader, Part, SecureBoot, Separators
 from tests.measure.firmware import BFV, CFV, TD_HOB, TEMP_MEM, image
 from tests.measure.kernels import kernel
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import NotATdvf
-from labkit.measure import SectionType, join_firmware, mrtd, read_tdvf
+from labkit.measure import mrtd, read_tdvf
+from labkit.measure.tdvf import SectionType, join_firmware
 from tests.measure.firmware import DESCRIPTOR, ROWS, TD_HOB, TEMP_MEM, Row, image, shim
 
 DEBIAN_OVMF = Path("/usr/share/OVMF")

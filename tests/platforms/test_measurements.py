@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from labkit import process
 from labkit.errors import NotMeasured
-from labkit.measure import FirmwareMeasurement, PageOrder, Tdvf, parse_log, replay_pcrs, rtmrs
+from labkit.measure import FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
+from labkit.measure.tdvf import Tdvf
 from labkit.platforms import Measurements, parse_told
 from labkit.platforms._measurements import READ_MEASUREMENTS
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from labkit.attest import parse_tdreport
-from labkit.measure import PageOrder, join_firmware, mrtd, read_tdvf
+from labkit.measure import PageOrder, mrtd, read_tdvf
+from labkit.measure.tdvf import join_firmware
 from labkit.tdx import Order, Program, Section, Vmm, extend, report
 from tests.tdx.worlds import vmm
 

@@ -8,7 +8,8 @@ import uuid
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, Number
 from labkit.course._model import Exercise, Question, Variant, check_answers, solve_by_answers
-from labkit.measure import PageOrder, SectionAttribute, SectionType, TdvfSection, mrtd, read_tdvf
+from labkit.measure import PageOrder, mrtd, read_tdvf
+from labkit.measure.tdvf import SectionAttribute, SectionType, TdvfSection
 
 _PAGE = 4096
 _FOOTER = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le

@@ -10,7 +10,10 @@ from labkit.course._forms import Hex, LineOfText, ShownForm
 from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 from labkit.course.exercises._booted import answer_of, bound_answers, line_digest
 from labkit.errors import LabkitError
-from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader, extend, replay_pcrs
+from labkit.measure import EventLog, replay_pcrs
+from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
+from labkit.measure.event_types import EventType
+from labkit.measure.replay import extend
 
 _SHA384 = 0x000C
 _BOUND = ("command_line", "pcr", "token")

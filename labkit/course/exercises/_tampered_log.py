@@ -8,7 +8,9 @@ from dataclasses import replace
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Number
 from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
-from labkit.measure import EventLog, EventType, LogEvent, LogFormat, LogHeader, rtmrs
+from labkit.measure import EventLog, rtmrs
+from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
+from labkit.measure.event_types import EventType
 
 _SHA384 = 0x000C
 _NAMES = ("RTMR0", "RTMR1", "RTMR2", "RTMR3")

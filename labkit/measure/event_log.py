@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.errors import MalformedEventLog
-from labkit.measure._describe import DataCheck, data_check, describe
-from labkit.measure._names import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
-from labkit.measure._wrapping import json_document, plain_bytes, values_of
+from labkit.measure.describe import DataCheck, data_check, describe
+from labkit.measure.event_types import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
+from labkit.measure.wrapping import json_document, plain_bytes, values_of
 from labkit.show import columns, details, event_table, hex_map, join, spans
 
 _SIGNATURE = b"Spec ID Event03\0"

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from labkit.errors import MalformedEventLog
-from labkit.measure._ccel import parse_ccel_table
-from labkit.measure._log import EventLog, parse_log, parse_log_head
+from labkit.measure.ccel import parse_ccel_table
+from labkit.measure.event_log import EventLog, parse_log, parse_log_head
 
 _WINDOW = 8 << 20
 _LARGEST_LOG = 1 << 20
@@ -37,7 +37,9 @@ class Memory(Protocol):
 
     low: int
 
-    def read(self, start: int, size: int) -> bytes: ...
+    def read(self, start: int, size: int) -> bytes:
+        """``size`` bytes from the guest-physical address ``start``."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from labkit.errors import UsageError
-from labkit.measure._tdvf import SectionType, Tdvf
+from labkit.measure.tdvf import SectionType, Tdvf
 
 _PHIT, _RESOURCE = 1, 3
 _SYSTEM_MEMORY, _UNACCEPTED = 0, 7

@@ -11,7 +11,7 @@ import struct
 import uuid
 from enum import StrEnum
 
-from labkit.measure._names import ALGORITHMS, EventType
+from labkit.measure.event_types import ALGORITHMS, EventType
 from labkit.show import one_line
 
 LOAD_OPTIONS_TAG = 0x8F3B22ED

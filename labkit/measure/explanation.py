@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from labkit.measure._describe import tagged, variable
-from labkit.measure._grub import event_name
 from labkit.measure._hypotheses import why
-from labkit.measure._log import EventLog, LogEvent, LogFormat
 from labkit.measure._mrtd import PageOrder, mrtd
-from labkit.measure._names import EventType, rtmr_of_pcr
-from labkit.measure._predict import BootInputs, ExpectedEvent, Part, Prediction, RegisterKind, Separators
-from labkit.measure._replay import rtmrs
-from labkit.measure._tdvf import Tdvf
+from labkit.measure.describe import tagged, variable
+from labkit.measure.event_log import EventLog, LogEvent, LogFormat
+from labkit.measure.event_types import EventType, rtmr_of_pcr
+from labkit.measure.grub import event_name
+from labkit.measure.prediction import BootInputs, ExpectedEvent, Part, Prediction, RegisterKind, Separators
+from labkit.measure.replay import rtmrs
+from labkit.measure.tdvf import Tdvf
 from labkit.show import columns, diff_view
 
 _MAX_EVENTS = 2000

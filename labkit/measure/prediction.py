@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from labkit.measure._describe import INITRD_TAG, LOAD_OPTIONS_TAG
-from labkit.measure._grub import LoaderEvent, What, handed_over, loader_events
-from labkit.measure._hob import td_hob_list
-from labkit.measure._kernel import authenticode, patch_header
 from labkit.measure._mrtd import PageOrder, mrtd
-from labkit.measure._names import EventType, type_name
-from labkit.measure._replay import extend
-from labkit.measure._tdvf import SectionType, Tdvf
+from labkit.measure.describe import INITRD_TAG, LOAD_OPTIONS_TAG
+from labkit.measure.event_types import EventType, type_name
+from labkit.measure.grub import LoaderEvent, What, handed_over, loader_events
+from labkit.measure.hob import td_hob_list
+from labkit.measure.kernel_image import authenticode, patch_header
+from labkit.measure.replay import extend
+from labkit.measure.tdvf import SectionType, Tdvf
 from labkit.show import View, columns, register_fold, section_table
 
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c").bytes_le

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import DataError, UsageError
-from labkit.measure._describe import DataCheck
-from labkit.measure._log import EventLog, LogFormat, event_rows
-from labkit.measure._names import ALGORITHM_NUMBERS, ALGORITHMS, SHA384
+from labkit.measure.describe import DataCheck
+from labkit.measure.event_log import EventLog, LogFormat, event_rows
+from labkit.measure.event_types import ALGORITHM_NUMBERS, ALGORITHMS, SHA384
 from labkit.show import columns, join, section_table
 
 Rtmrs = tuple[bytes, bytes, bytes, bytes]

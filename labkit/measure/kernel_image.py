@@ -12,7 +12,7 @@ import uuid
 from itertools import pairwise
 
 from labkit.errors import NotAKernel
-from labkit.measure._hob import low_memory
+from labkit.measure.hob import low_memory
 
 _SETUP_MAGIC = 0x202
 # QEMU keeps room for ACPI tables below the end of low memory.
