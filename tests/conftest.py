@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -37,15 +38,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The collected third-party data beside the repository, or what ``./lab vectors`` has brought."""
-    path = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if path.is_dir():
-        return path
-    fetched = vectors.folder()
-    if all((fetched / vector.file).exists() for vector in vectors.table()):
-        return fetched
-    pytest.skip("the test vectors of other projects are not there: ./lab vectors brings them")
+def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of ``vectors.csv`` and nothing else, so that a test needs no file that a clone cannot have.
+
+    They come from the folder beside the repository, or from what ``./lab vectors`` has brought.
+    """
+    places = (Path(__file__).resolve().parents[2] / "shared" / "data", vectors.folder())
+    own = tmp_path_factory.mktemp("vectors")
+    for vector in vectors.table():
+        source = next((place / vector.file for place in places if (place / vector.file).is_file()), None)
+        if source is None:
+            pytest.skip(f"{vector.file} of another project is not there: ./lab vectors brings it")
+        target = own / vector.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return own
 
 
 @pytest.fixture(scope="session")

@@ -218,6 +218,10 @@ CODES = {
 }
 
 
+def _rows(table: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((Path(__file__).parents[1] / table).read_text(encoding="utf-8").splitlines()))
+
+
 def _vector(folder: Path, name: str) -> bytes:
     data = (folder / name).read_bytes()
     return bytes.fromhex(data.decode("ascii").strip()) if name.endswith(".hex") else data
@@ -226,8 +230,7 @@ def _vector(folder: Path, name: str) -> bytes:
 @pytest.mark.data
 def test_every_recorded_verdict_is_reached(shared_data: Path) -> None:
     folder = shared_data / "vectors"
-    table = Path(__file__).parents[1] / "verdicts.csv"
-    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    rows = _rows("verdicts.csv")
     assert len(rows) == 22
     for row in rows:
         root = _vector(folder, row["custom_root"]) if row["custom_root"] else None
@@ -247,9 +250,7 @@ def test_every_recorded_mutation_is_judged_as_the_strict_column_says(shared_data
     folder = shared_data / "vectors"
     good = _vector(folder, "phala-b0c06f/quote.bin")
     collateral = parse_collateral(_vector(folder, "phala-b0c06f/collateral.json"))
-    rows = list(
-        csv.DictReader((folder / "negatives/quote-mutations.csv").read_text(encoding="utf-8").splitlines())
-    )
+    rows = _rows("quote-mutations.csv")
     assert len(rows) == 41
     for row in rows:
         data = _mutated(good, row)
