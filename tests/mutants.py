@@ -5,6 +5,9 @@ operator or a constant exchanged, a ``raise``, ``continue`` or ``break`` taken a
 fails. The sample is drawn by a fixed seed, at most one a line. Survivors are printed with their line and the
 change, to be judged by a person: equivalent, only wording, or a missing test. Each mutant is tried in a copy
 of the repository, so that a run that is cut short leaves nothing behind.
+
+Which tests reach a line is measured first, once a package, and only those are run. All are run for a line
+that is also reached outside of a test function: while a module is imported, by a fixture, in another process.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from coverage import CoverageData
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "console",
@@ -36,6 +41,14 @@ PACKAGES = (
     "tdx",
 )
 _SECONDS = 240
+_QUICK = "not vm and not docker and not browser"
+_COVERAGE = """[run]
+source = labkit
+dynamic_context = test_function
+parallel = true
+patch = subprocess
+sigterm = true
+"""
 _COMPARISONS = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -136,28 +149,62 @@ def sample(package: str, count: int, seed: int) -> list[Mutant]:
     return [chance.choice(by_line[line]) for line in lines]
 
 
-def survives(mutant: Mutant, copy: Path, tests: list[str]) -> bool:
-    """No test fails with the change, or all of them are run in vain."""
-    path = copy / mutant.path
-    original = path.read_text()
-    path.write_text(mutant.apply(original))
-    quick = "not vm and not docker and not browser"
-    argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", quick, *tests]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            argv,
-            cwd=copy,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        path.write_text(original)
-    return done.returncode == 0
+class Trial:
+    """The tests of one package, in a copy of the repository, and the lines that each of them reaches."""
+
+    def __init__(self, copy: Path, tests: list[str]) -> None:
+        self._copy = copy
+        self._tests = tests
+        self._environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._reached: dict[str, dict[int, list[str]]] = {}
+
+    def measure(self) -> bool:
+        """See which tests reach which lines; False where a test fails without any change."""
+        settings, data = self._copy / ".mutants.ini", self._copy / ".mutants.data"
+        settings.write_text(_COVERAGE)
+        words = ["coverage", "run", f"--rcfile={settings}", f"--data-file={data}", "-m", "pytest"]
+        if not self._passes(words, self._tests, None):
+            return False
+        whole = CoverageData(str(data))
+        for part in sorted(self._copy.glob(f"{data.name}.*")):
+            one = CoverageData(str(part))
+            one.read()
+            whole.update(one)
+            part.unlink()
+        self._reached = {name: whole.contexts_by_lineno(name) for name in whole.measured_files()}
+        data.unlink(missing_ok=True)
+        return True
+
+    def survives(self, mutant: Mutant) -> bool:
+        """No test fails with the change, and none of them is run in vain."""
+        path = self._copy / mutant.path
+        lines = self._reached.get(str(path), {})
+        contexts = {name for line in range(mutant.line, mutant.end_line + 1) for name in lines.get(line, ())}
+        original = path.read_text()
+        path.write_text(mutant.apply(original))
+        try:
+            tests = sorted(filter(None, map(self._node, contexts)))
+            passes = not tests or self._passes(["pytest"], tests, _SECONDS)
+            return passes and ("" not in contexts or self._passes(["pytest"], self._tests, _SECONDS))
+        finally:
+            path.write_text(original)
+
+    def _node(self, context: str) -> str | None:
+        """``tests/measure/test_log.py::test_it`` of the name ``tests.measure.test_log.test_it``."""
+        module, _, function = context.rpartition(".")
+        path = Path(*module.split(".")).with_suffix(".py") if module else None
+        return f"{path}::{function}" if path and (self._copy / path).is_file() else None
+
+    def _passes(self, words: list[str], tests: list[str], seconds: float | None) -> bool:
+        argv = [sys.executable, "-m", *words, "-q", "-x", "-p", "no:cacheprovider", "-m", _QUICK, *tests]
+        quiet = subprocess.DEVNULL
+        try:
+            done = subprocess.run(
+                argv, cwd=self._copy, env=self._environment, stdout=quiet, stderr=quiet, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
 
 
 def main() -> int:
@@ -187,9 +234,14 @@ def main() -> int:
         for package in given.packages or PACKAGES:
             tests = given.tests or [f"tests/{package}"]
             drawn = sample(package, given.count, given.seed)
+            trial = Trial(copy, tests)
+            if not trial.measure():
+                print(f"{package:12} its tests fail without any change", flush=True)
+                status = 1
+                continue
             alive = []
             for mutant in drawn:
-                if survives(mutant, copy, tests):
+                if trial.survives(mutant):
                     alive.append(mutant)
                     print(f"survives  {mutant}", flush=True)
             killed = len(drawn) - len(alive)
