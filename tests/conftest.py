@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import hypothesis
 import pytest
@@ -15,6 +18,8 @@ from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
 from tests import vectors
 
+# jsonschema reads a grammar of IRIs for 3 s in every process, and no test has one.
+sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))
 # A busy machine is not a failure: no example has a time limit.
 hypothesis.settings.register_profile("labkit", deadline=None)
 hypothesis.settings.load_profile("labkit")
@@ -31,9 +36,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let files run side by side, but each by itself, and all that need a container engine one by one."""
+    """Let files run side by side, but each by itself, and all that share what costs much one by one.
+
+    That is a container engine, and the run of notebooks of ``tests/runs/conftest.py``.
+    """
     for item in items:
         name = "docker" if item.get_closest_marker("docker") else item.location[0]
+        if name.startswith("tests/runs/") and "run" in getattr(item, "fixturenames", ()):
+            name = "run"
         item.add_marker(pytest.mark.xdist_group(name))
 
 

@@ -196,7 +196,8 @@ class Trial:
         return f"{path}::{function}" if path and (self._copy / path).is_file() else None
 
     def _passes(self, words: list[str], tests: list[str], seconds: float | None) -> bool:
-        argv = [sys.executable, "-m", *words, "-q", "-x", "-p", "no:cacheprovider", "-m", _QUICK, *tests]
+        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:nbval", "-m", _QUICK]
+        argv = [sys.executable, "-m", *words, *options, *tests]
         quiet = subprocess.DEVNULL
         try:
             done = subprocess.run(

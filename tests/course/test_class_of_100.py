@@ -1,4 +1,7 @@
-"""A class of 100: each gets the mark it deserves, every copier is named, and nothing is left behind."""
+"""A class of every kind of student: each gets the mark it deserves, and nothing is left behind.
+
+LABKIT_STUDENTS says how many they are: 30 by default, and never fewer than one of each kind.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from labkit import process
 from labkit.course import exercise
 from labkit.course._sandbox import bubblewrap
 from tests.course.class_of_100 import CODE, EVIDENCE, make_class
+
+STUDENTS = int(os.environ.get("LABKIT_STUDENTS", "30"))
 
 pytestmark = pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
 
@@ -38,7 +43,7 @@ def test_everybody_gets_what_they_deserve(assignment: str, tmp_path: Path) -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         port = listener.getsockname()[1]
-        _, pupils = make_class(tmp_path / "class", assignment, canary, port)
+        _, pupils = make_class(tmp_path / "class", assignment, canary, port, STUDENTS)
         texts = []
         for number in range(2):
             table = tmp_path / f"marks{number}.csv"

@@ -177,22 +177,10 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-@pytest.mark.parametrize(
-    ("who", "number"),
-    [
-        ("labkit", signal.SIGINT),
-        ("labkit", signal.SIGKILL),
-        ("guard", signal.SIGKILL),
-        ("its guard", signal.SIGKILL),
-        ("papermill", signal.SIGKILL),
-    ],
-)
-def test_nothing_outlives_a_run_whoever_of_it_is_killed(
-    tmp_path: Path, who: str, number: signal.Signals
-) -> None:
-    pids = tmp_path / "pids"
+def write_long(path: Path, pids: Path) -> None:
+    """A notebook that says who runs it, and does not end."""
     write_notebook(
-        tmp_path / "notebooks/00-long.ipynb",
+        path,
         code("print('kept')"),
         code(
             f"{DAEMON}\nimport os, pathlib, time\n"
@@ -201,35 +189,62 @@ def test_nothing_outlives_a_run_whoever_of_it_is_killed(
             f"part.replace({str(pids)!r})\ntime.sleep(1000)"
         ),
     )
+
+
+def who_runs(pids: Path) -> dict[str, int]:
+    """The processes of a chapter, once its notebook has said who they are."""
+    wait_for(pids.exists)
+    kernel, papermill, daemon = (int(word) for word in pids.read_text().split())
+    assert all(map(alive, (kernel, papermill, daemon)))
+    guard = parent(papermill)
+    people = {"kernel": kernel, "daemon": daemon, "papermill": papermill}
+    return people | {"guard": guard, "its guard": parent(guard)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_a_run_that_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+    pids = tmp_path / "pids"
+    write_long(tmp_path / "notebooks/00-long.ipynb", pids)
     command = [sys.executable, "-m", "labkit", "run", "--output", "out"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as labkit:
         try:
-            wait_for(pids.exists)
-            started = [int(word) for word in pids.read_text().split()]
-            assert all(map(alive, started))
-            papermill = started[1]
-            guard = parent(papermill)
-            people = {"labkit": labkit.pid, "its guard": parent(guard)}
-            people |= {"guard": guard, "papermill": papermill}
-            os.kill(people[who], number)
+            people = who_runs(pids)
+            labkit.send_signal(number)
             _, errors = labkit.communicate(timeout=WITHIN)
         finally:
             labkit.kill()
-    wait_for(lambda: not any(map(alive, [*started, *people.values()])))
+    wait_for(lambda: not any(map(alive, people.values())))
     wait_for(lambda: not list((tmp_path / "out").glob(".scratch-*")))
-    if who != "labkit":
-        assert labkit.returncode == 1
-        run = read_record(tmp_path / "out")
-        assert (run.status, run.chapters[0].status) == ("failed", "failed")
-        assert "was killed" in failure(run, "00-long")
-        assert b"was killed" in errors
-        assert b"Traceback" not in errors
     if number == signal.SIGINT:
         assert labkit.returncode == 130
         assert b"Traceback" not in errors
         run = read_record(tmp_path / "out")
         assert (run.status, run.chapters[0].status) == ("interrupted", "interrupted")
         assert executed(run, "00-long")[0]["outputs"][0]["text"] == ["kept\n"]
+
+
+def test_whoever_of_a_chapter_is_killed_nothing_outlives_it_and_the_next_one_runs(tmp_path: Path) -> None:
+    victims = ("guard", "its guard", "papermill")
+    for number, who in enumerate(victims):
+        write_long(tmp_path / f"notebooks/{number:02}-long.ipynb", tmp_path / who)
+    command = [sys.executable, "-m", "labkit", "run", "--output", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as labkit:
+        try:
+            for who in victims:
+                people = who_runs(tmp_path / who)
+                os.kill(people[who], signal.SIGKILL)
+                wait_for(lambda people=people: not any(map(alive, people.values())))  # type: ignore[misc]
+            _, errors = labkit.communicate(timeout=WITHIN)
+        finally:
+            labkit.kill()
+    assert not list((tmp_path / "out").glob(".scratch-*"))
+    assert labkit.returncode == 1
+    run = read_record(tmp_path / "out")
+    assert (run.status, [chapter.status for chapter in run.chapters]) == ("failed", ["failed"] * 3)
+    for chapter in run.chapters:
+        assert "was killed" in failure(run, chapter.name)
+    assert errors.count(b"was killed") >= len(victims)
+    assert b"Traceback" not in errors
 
 
 def test_the_record_lists_the_cells_that_ran_on_the_host() -> None:

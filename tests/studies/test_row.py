@@ -31,6 +31,17 @@ def test_a_row_runs_once_and_says_what_it_recorded(notebook: Path, tmp_path: Pat
     assert (entry["status"], entry["recorded"], archive) == ("passed", {"square": 9, "name": ""}, None)
     assert run_row(wanted)[0] == entry
     assert log.read_text() == "3\n"
+    # What a killed attempt had finished counts, and what it had not is run again.
+    folder = tmp_path / "study/rows/k1"
+    (folder / "row.json").unlink()
+    assert run_row(wanted)[0]["recorded"]["square"] == 9
+    assert log.read_text() == "3\n"
+    cut = json.loads((folder / NOTEBOOK).read_text())
+    cut["cells"][-1]["metadata"]["papermill"]["status"] = "running"
+    (folder / NOTEBOOK).write_text(json.dumps(cut))
+    (folder / "row.json").unlink()
+    run_row(wanted)
+    assert log.read_text() == "3\n3\n"
 
 
 def test_a_failed_row_names_its_cell(notebook: Path, tmp_path: Path) -> None:
@@ -47,29 +58,12 @@ def test_a_row_past_its_deadline_fails_and_leaves_nothing(tmp_path: Path) -> Non
     )
     note = tmp_path / "pid"
     late = RowTask(
-        "late", "k", str(book), book.read_bytes(), {"note": str(note)}, False, 900.0, 20.0, str(tmp_path)
+        "late", "k", str(book), book.read_bytes(), {"note": str(note)}, False, 900.0, 12.0, str(tmp_path)
     )
     entry, _ = run_row(late)
     assert entry["reason"] == "DeadlineExceeded"
     assert entry["failure"]["cell"] == 2
     assert not Path(f"/proc/{note.read_text()}").exists()
-
-
-def test_what_a_killed_attempt_had_finished_counts(notebook: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    wanted = task(notebook, tmp_path / "study", size=4, log=str(log))
-    run_row(wanted)
-    folder = tmp_path / "study/rows/k1"
-    (folder / "row.json").unlink()
-    entry, _ = run_row(wanted)
-    assert entry["recorded"]["square"] == 16
-    assert log.read_text() == "4\n"
-    cut = json.loads((folder / NOTEBOOK).read_text())
-    cut["cells"][-1]["metadata"]["papermill"]["status"] = "running"
-    (folder / NOTEBOOK).write_text(json.dumps(cut))
-    (folder / "row.json").unlink()
-    run_row(wanted)
-    assert log.read_text() == "4\n4\n"
 
 
 def test_two_attempts_at_one_row_run_it_once(notebook: Path, tmp_path: Path) -> None:

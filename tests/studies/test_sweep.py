@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from labkit.cli import labkit
 from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 from labkit.studies import SweepOptions, plan, publish_sweep, read_sweep, sweep
 
@@ -60,8 +62,8 @@ def test_a_sweep_has_a_table_and_a_page_and_goes_on(notebook: Path, tmp_path: Pa
         ("3", "passed", "", "9"),
     ]
     before = (tmp_path / "out/results.csv").read_bytes()
-    again = subprocess.run(arguments, capture_output=True, text=True)
-    assert again.returncode == 1
+    again = CliRunner().invoke(labkit, arguments[1:])
+    assert again.exit_code == 1
     assert "3 of 3 rows are done already" in again.stderr
     assert (tmp_path / "out/results.csv").read_bytes() == before
     assert sorted(log.read_text().split()) == ["1", "3"]
@@ -70,8 +72,8 @@ def test_a_sweep_has_a_table_and_a_page_and_goes_on(notebook: Path, tmp_path: Pa
     assert "<b>7" not in page
     assert "<script" not in page
     assert (tmp_path / "out/site/row-0002.html").exists()
-    published = subprocess.run([LABKIT, "publish", tmp_path / "out"], capture_output=True, text=True)
-    assert published.returncode == 0, published.stderr
+    published = CliRunner().invoke(labkit, ["publish", str(tmp_path / "out")])
+    assert published.exit_code == 0, published.output
     kept = (tmp_path / "out/site/index.html").read_text()
     assert kept.count("<svg") == page.count("<svg")
     assert kept.partition("</h1>")[2].count("<td") == page.partition("</h1>")[2].count("<td")
@@ -124,7 +126,10 @@ def test_ctrl_c_leaves_nothing(notebook: Path, tmp_path: Path) -> None:
     _until(lambda: not _processes_of(out))
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence(notebook: Path, tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_is_one_sentence(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.studies._pool._CONNECT", 1)
     design, folder = plan(str(notebook), None, [("size", "1")], tmp_path / "out")
     with pytest.raises(MissingComponent, match="No Dask scheduler answers"):
         sweep(design, folder, SweepOptions(scheduler="tcp://127.0.0.1:9"))
