@@ -17,14 +17,18 @@ import ast
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
-from coverage import CoverageData
+import pytest
+from coverage import Coverage, CoverageData
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -40,10 +44,13 @@ PACKAGES = (
     "container",
     "tdx",
 )
+# What tests take most of their time to load, and no mutant is in.
+_LIBRARIES = ("bs4", "click.testing", "cryptography.x509", "dcap_qvl", "docker", "hypothesis", "jsonschema")
 _SECONDS = 240
 _QUICK = "not vm and not docker and not browser"
 _COVERAGE = """[run]
 source = labkit
+data_file = {data}
 dynamic_context = test_function
 parallel = true
 patch = subprocess
@@ -155,24 +162,22 @@ class Trial:
     def __init__(self, copy: Path, tests: list[str]) -> None:
         self._copy = copy
         self._tests = tests
-        self._environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         self._reached: dict[str, dict[int, list[str]]] = {}
 
     def measure(self) -> bool:
         """See which tests reach which lines; False where a test fails without any change."""
         settings, data = self._copy / ".mutants.ini", self._copy / ".mutants.data"
-        settings.write_text(_COVERAGE)
-        words = ["coverage", "run", f"--rcfile={settings}", f"--data-file={data}", "-m", "pytest"]
-        if not self._passes(words, self._tests, None):
+        settings.write_text(_COVERAGE.format(data=data))
+        if not self._passes(self._tests, coverage=Coverage(config_file=str(settings))):
             return False
-        whole = CoverageData(str(data))
         for part in sorted(self._copy.glob(f"{data.name}.*")):
             one = CoverageData(str(part))
             one.read()
-            whole.update(one)
+            for name in one.measured_files():
+                lines = self._reached.setdefault(name, {})
+                for line, contexts in one.contexts_by_lineno(name).items():
+                    lines.setdefault(line, []).extend(contexts)
             part.unlink()
-        self._reached = {name: whole.contexts_by_lineno(name) for name in whole.measured_files()}
-        data.unlink(missing_ok=True)
         return True
 
     def survives(self, mutant: Mutant) -> bool:
@@ -184,8 +189,8 @@ class Trial:
         path.write_text(mutant.apply(original))
         try:
             tests = sorted(filter(None, map(self._node, contexts)))
-            passes = not tests or self._passes(["pytest"], tests, _SECONDS)
-            return passes and ("" not in contexts or self._passes(["pytest"], self._tests, _SECONDS))
+            passes = not tests or self._passes(tests, _SECONDS)
+            return passes and ("" not in contexts or self._passes(self._tests, _SECONDS))
         finally:
             path.write_text(original)
 
@@ -195,17 +200,38 @@ class Trial:
         path = Path(*module.split(".")).with_suffix(".py") if module else None
         return f"{path}::{function}" if path and (self._copy / path).is_file() else None
 
-    def _passes(self, words: list[str], tests: list[str], seconds: float | None) -> bool:
+    def _passes(self, tests: list[str], seconds: int = 0, coverage: Coverage | None = None) -> bool:
+        """Run tests in a process of their own, which has what they need of other projects already."""
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(seconds)
+                status = self._run(tests, coverage)
+            finally:
+                os._exit(status)
+        return os.waitpid(child, 0)[1] == 0
+
+    def _run(self, tests: list[str], coverage: Coverage | None) -> int:
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(quiet, number)
+        os.chdir(self._copy)
+        os.environ.update(PYTHONPATH=str(self._copy), PYTHONDONTWRITEBYTECODE="1")
+        sys.dont_write_bytecode = True
+        sys.path[:] = [str(self._copy), *(place for place in sys.path if place not in ("", str(REPOSITORY)))]
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "labkit")]:
+            del sys.modules[name]
+        if coverage is not None:
+            coverage.start()
         options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:nbval", "-m", _QUICK]
-        argv = [sys.executable, "-m", *words, *options, *tests]
-        quiet = subprocess.DEVNULL
-        try:
-            done = subprocess.run(
-                argv, cwd=self._copy, env=self._environment, stdout=quiet, stderr=quiet, timeout=seconds
-            )
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode == 0
+        # A plugin that is loaded already cannot have its assertions rewritten, and need not.
+        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        status = int(pytest.main([*options, *tests]))
+        if coverage is not None:
+            coverage.stop()
+            coverage.save()
+        return status
 
 
 def main() -> int:
@@ -223,6 +249,9 @@ def main() -> int:
     if unknown := set(given.packages) - set(PACKAGES):
         parser.error(f"there is no package {', '.join(sorted(unknown))}: take one of {', '.join(PACKAGES)}")
     status = 0
+    sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))  # see tests/conftest.py
+    for name in _LIBRARIES:
+        import_module(name)
     with tempfile.TemporaryDirectory(prefix="labkit-mutants-") as folder:
         copy = Path(folder) / "labkit-copy"
         ignored = shutil.ignore_patterns(

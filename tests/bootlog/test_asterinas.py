@@ -451,3 +451,67 @@ def test_two_machines_on_one_disk_end_as_a_locked_disk(toolchain: Toolchain, tmp
         first.communicate()
     report = classify({"stdout": second.stdout, "stderr": second.stderr}, second.status)
     assert (report.failure, second.status) == ("disk-locked", 1), second
+
+
+LIGHT = ("kvm", "not-resettable", "register-dump", "build-failed", "stub-panic", "panic", "linux-panic")
+
+
+@pytest.mark.parametrize("name", [*LIGHT, "panic-without-words"])
+def test_of_two_failures_the_cause_is_told_whichever_comes_first(name: str) -> None:
+    """What is printed when something dies says less than a line that names a reason."""
+    for order in ((name, "disk-full"), ("disk-full", name)):
+        text = "\n".join(SIGNS[one] for one in order)
+        assert classify({"stdout": text.encode()}, 2).failure == "disk-full", order
+    if not name.startswith("panic"):
+        for order in ((name, "panic"), ("panic", name)):
+            text = "\n".join(SIGNS[one] for one in order)
+            assert classify({"stdout": text.encode()}, 2).failure == name, order
+
+
+def test_the_lines_that_say_why_are_few_and_each_is_there_once() -> None:
+    lines = "".join(f"cp: error writing 'x{number}.iso': No space left on device\n" for number in range(30))
+    report = classify({"stdout": (lines + lines).encode()}, 2)
+    assert len(report.lines) == 12
+    assert len(set(report.lines)) == 12
+    assert report.lines[0] == "cp: error writing 'x0.iso': No space left on device"
+
+
+FATAL = """dma-conversion firmware-db firmware-exception firmware-menu firmware-pf framebuffer grub-kernel
+grub-memory init-ended initrd-argument kvm-emulation linux-panic low-memory not-resettable panic
+panic-without-words seabios-cdrom stub-panic td-info"""
+
+
+def test_the_wait_ends_at_a_line_after_which_no_boot_succeeds_and_at_no_other() -> None:
+    """QEMU may stay behind such a line, with a guest that does nothing."""
+    ended = set()
+    for name, sign in SIGNS.items():
+        reader = BootLogReader()
+        reader.feed("stdout", f"{sign}\n".encode(), 3.0)
+        if reader.fatal_at is not None:
+            ended.add(name)
+    assert ended == set(FATAL.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "layer", "words"),
+    [
+        (0, Layer.QEMU, "a code of success is not enough"),
+        (33, Layer.QEMU, "a code of success is not enough"),
+        (65, Layer.QEMU, "that the guest failed or panicked"),
+        (1, Layer.QEMU, "a problem of QEMU or the host"),
+        (0, Layer.MAKE, "a code of success is not enough"),
+        (1, Layer.MAKE, "that the guest ran and failed or panicked"),
+        (2, Layer.MAKE, "a problem of QEMU or the host"),
+        (5, Layer.MAKE, "that OSDK failed before QEMU"),
+        (12, Layer.MAKE, "that OSDK failed before QEMU"),
+        (4, Layer.MAKE, "that the run did not work"),
+        (130, Layer.MAKE, "that the run did not work"),
+    ],
+)
+def test_what_an_exit_code_means_depends_on_whose_it_is(code: int, layer: Layer, words: str) -> None:
+    assert words in classify({"stdout": b"nothing known\n"}, code, layer).sentence
+
+
+def test_an_error_of_make_does_not_outlive_a_run_that_succeeds() -> None:
+    log = b"make: *** [Makefile:330: run] Error 1\nSuccessfully booted.\n"
+    assert classify({"stdout": log}, 0, Layer.MAKE, Goal.SMOKE).booted
