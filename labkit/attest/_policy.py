@@ -105,7 +105,8 @@ def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
     """A policy from its JSON document: the keys are those of `Policy`, registers are hex.
 
     Instead of ``prediction`` it has ``inputs``: ``firmware``, ``kernel`` and ``initrd`` are names for
-    ``read``, ``memory_mib``, ``command_line`` and ``acpi`` are values, ``rules`` holds the version switches.
+    ``read``, ``memory_mib``, ``command_line``, ``acpi`` and ``smbios`` are values, ``rules`` holds version
+    switches.
 
     Raises:
         UsageError: a key is unknown, or a value is not of its kind.
@@ -199,7 +200,7 @@ def _rtmrs(values: Any) -> tuple[Rtmr, Rtmr, Rtmr, Rtmr]:
 def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
     if not isinstance(document, dict):
         raise TypeError("inputs are not a JSON object")
-    known = {"firmware", "memory_mib", "kernel", "initrd", "command_line", "acpi", "rules"}
+    known = {"firmware", "memory_mib", "kernel", "initrd", "command_line", "acpi", "smbios", "rules"}
     unknown = sorted(set(document) - known)
     if unknown:
         raise ValueError(f"inputs have no key {unknown[0]!r}")
@@ -213,14 +214,17 @@ def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
         initrd=files.get("initrd"),
         command_line=_line(line) if line is not None else None,
         acpi=tuple(_register(value) for value in _list(document.get("acpi", []))),
+        smbios=_register(document["smbios"]) if "smbios" in document else None,
     )
     rules = document.get("rules", {})
     if not isinstance(rules, dict):
         raise TypeError("rules are not a JSON object")
     rules = dict(rules)
-    unknown = sorted(set(rules) - set(_RULES) - {"acpi_events"})
+    unknown = sorted(set(rules) - set(_RULES) - {"acpi_events", "smbios_event"})
     if unknown:
         raise ValueError(f"rules have no key {unknown[0]!r}")
     acpi_events = _integer(rules.pop("acpi_events", 3), 16)
+    if not isinstance(smbios_event := rules.pop("smbios_event", False), bool):
+        raise TypeError("smbios_event is not true or false")
     switches: dict[str, Any] = {key: _RULES[key](value) for key, value in rules.items()}
-    return predict(inputs, Rules(**switches, acpi_events=acpi_events))
+    return predict(inputs, Rules(**switches, acpi_events=acpi_events, smbios_event=smbios_event))

@@ -49,6 +49,7 @@ _MADE_OF = {
     Part.COMMAND_LINE: "It is another command line.",
     Part.INITRD: "It is another initrd file; its size also stands in the kernel's header and changes RTMR1.",
     Part.ACPI: "QEMU makes it: another version, device, CPU count or memory size changes it.",
+    Part.SMBIOS: "QEMU and the firmware make them: another version, CPU or memory size changes them.",
     Part.BOOT_ORDER: "The firmware found other boot options: another disk or network device is there.",
     Part.BOOT_OPTION: "The firmware found another boot option: another device or firmware build.",
     Part.APPLICATION: "The application reported another value.",

@@ -15,9 +15,10 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.measure._mrtd import PageOrder, mrtd
+from labkit.measure.boot_options import own_options
 from labkit.measure.describe import INITRD_TAG, LOAD_OPTIONS_TAG
 from labkit.measure.event_types import EventType, type_name
-from labkit.measure.grub import LoaderEvent, What, handed_over, loader_events
+from labkit.measure.grub import LoaderEvent, What, load_options, loader_events
 from labkit.measure.hob import td_hob_list
 from labkit.measure.kernel_image import authenticode, patch_header
 from labkit.measure.replay import extend
@@ -26,13 +27,10 @@ from labkit.show import View, columns, register_fold, section_table
 
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c").bytes_le
 _IMAGE_SECURITY = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f").bytes_le
-_DXE_VOLUME = uuid.UUID("7cb8bdc9-f8eb-4f34-aaea-3ee4af6516a1").bytes_le
 # The fw_cfg files behind the "ACPI DATA" events, in the order of measurement; a TD has no ``etc/tpm/log``.
 ACPI_BLOBS = ("etc/table-loader", "etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tables")
-_UI_APP = uuid.UUID("462caa21-7614-4503-836e-8ab6f4662331").bytes_le
-_SHELL = uuid.UUID("7c04a583-9e3e-4f1c-ad65-e05268d0b4d1").bytes_le
-_AUTO_CREATED = uuid.UUID("8108ac4e-9f11-4d59-850e-e21a522c59b2").bytes_le
-_END_OF_PATH = b"\x7f\xff\x04\x00"
+SMBIOS_TABLES = "etc/smbios/smbios-tables"
+"""The fw_cfg file with QEMU's SMBIOS tables."""
 
 
 class RegisterKind(StrEnum):
@@ -79,6 +77,7 @@ class Rules:
     """The version switches of a boot, by name. The defaults are a TD under QEMU 9 and edk2 202411.
 
     acpi_events: how many ACPI blobs the firmware measures (edk2 of 2022 measures none into a TPM).
+    smbios_event: it measures the SMBIOS tables as well (OVMF from edk2 2025.05 on).
     """
 
     platform: RegisterKind = RegisterKind.TD
@@ -87,6 +86,7 @@ class Rules:
     kernel_header: KernelHeader = KernelHeader.PATCHED
     secure_boot: SecureBoot = SecureBoot.ABSENT
     acpi_events: int = 3
+    smbios_event: bool = False
 
     @classmethod
     def emulated(cls, edk2: tuple[int, int] = (2022, 11), qemu: tuple[int, int] = (7, 2)) -> Rules:
@@ -104,31 +104,6 @@ class Rules:
         )
 
 
-def ui_app_option() -> bytes:
-    """The EFI_LOAD_OPTION of OVMF's own boot menu, the only boot option of a machine without disks."""
-    return _load_option(0x109, "UiApp", _in_volume(_UI_APP))
-
-
-def disc_options() -> tuple[bytes, ...]:
-    """The boot options of a q35 with one CD-ROM drive on its third SATA port (``index=2``), in boot order.
-
-    A machine that finds a disk offers the shell as well. The last 16 bytes of the disc's mark what the
-    firmware made by itself (edk2 ``MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c``).
-    """
-    sata = bytes.fromhex("02010c00d041030a00000000 01010600021f 03120a000200ffff0000") + _END_OF_PATH
-    disc = _load_option(0x1, "UEFI QEMU DVD-ROM QM00005 ", sata) + _AUTO_CREATED
-    return ui_app_option(), disc, _load_option(0x1, "EFI Internal Shell", _in_volume(_SHELL))
-
-
-def _in_volume(file: bytes) -> bytes:
-    """The device path of a file of the firmware's own volume."""
-    return b"\x04\x07\x14\x00" + _DXE_VOLUME + b"\x04\x06\x14\x00" + file + _END_OF_PATH
-
-
-def _load_option(attributes: int, name: str, path: bytes) -> bytes:
-    return struct.pack("<IH", attributes, len(path)) + f"{name}\0".encode("utf-16-le") + path
-
-
 @dataclass(frozen=True)
 class BootInputs:
     """What goes into a boot; anything left out makes the events that need it unpredictable.
@@ -137,6 +112,7 @@ class BootInputs:
     boot_options: the contents of Boot0000, Boot0001 and so on, in boot order.
     acpi: SHA-384 of QEMU's ACPI blobs (``ACPI_BLOBS``) in the order of measurement. QEMU makes them while the
     firmware runs; its fw_cfg device, or a trusted boot of the same machine, tells them.
+    smbios: SHA-384 of the SMBIOS tables as they are measured (``labkit.measure.smbios``).
     rtmr3: name and payload of each event of a dstack application.
     loader: the GRUB (a PE image) that boots the kernel from a disk and measures what it reads; None where the
     firmware starts the kernel by itself. stub_measures: the kernel's own EFI stub has command line and initrd
@@ -149,8 +125,9 @@ class BootInputs:
     initrd: bytes | None = field(default=None, repr=False)
     command_line: str | None = None
     variables: bytes | None = field(default=None, repr=False)
-    boot_options: tuple[bytes, ...] = field(default_factory=lambda: (ui_app_option(),), repr=False)
+    boot_options: tuple[bytes, ...] = field(default_factory=own_options, repr=False)
     acpi: tuple[bytes, ...] = field(default=(), repr=False)
+    smbios: bytes | None = field(default=None, repr=False)
     rtmr3: tuple[tuple[str, bytes], ...] = ()
     loader: bytes | None = field(default=None, repr=False)
     stub_measures: bool = True
@@ -168,6 +145,7 @@ class Part(StrEnum):
     DBX = "variable dbx"
     SEPARATOR = "separator"
     ACPI = "ACPI blob"
+    SMBIOS = "SMBIOS tables"
     KERNEL = "kernel"
     BOOT_ORDER = "variable BootOrder"
     BOOT_OPTION = "variable Boot####"
@@ -321,6 +299,7 @@ def _td_table(inputs: BootInputs, rules: Rules) -> _Table:
         (0, Part.SEPARATOR),
         *[(0, Part.ACPI)] * rules.acpi_events,
         *_started(inputs),
+        *[(0, Part.SMBIOS)] * rules.smbios_event,
         (0, Part.BOOT_ORDER),
         *[(0, Part.BOOT_OPTION)] * len(inputs.boot_options),
         (1, Part.CALLING),
@@ -338,6 +317,7 @@ def _vtpm_table(inputs: BootInputs, rules: Rules) -> _Table:
         (0, Part.SEPARATOR),
         *[(0, Part.ACPI)] * rules.acpi_events,
         *_started(inputs),
+        *[(0, Part.SMBIOS)] * rules.smbios_event,
         (0, Part.BOOT_ORDER),
         *[(0, Part.BOOT_OPTION)] * len(inputs.boot_options),
         (1, Part.CALLING),
@@ -419,6 +399,7 @@ def _slot(part: Part, number: int, inputs: BootInputs) -> tuple[int, str]:
         Part.CFV: (_T.EV_EFI_PLATFORM_FIRMWARE_BLOB2, ""),
         Part.SEPARATOR: (_T.EV_SEPARATOR, ""),
         Part.ACPI: (_T.EV_PLATFORM_CONFIG_FLAGS, ""),
+        Part.SMBIOS: (_T.EV_EFI_HANDOFF_TABLES, ""),
         Part.KERNEL: (_T.EV_EFI_BOOT_SERVICES_APPLICATION, ""),
         Part.LOADER: (_T.EV_EFI_BOOT_SERVICES_APPLICATION, ""),
         Part.BOOT_ORDER: (_T.EV_EFI_VARIABLE_BOOT, "BootOrder"),
@@ -478,8 +459,7 @@ def _command_line(inputs: BootInputs, rules: Rules) -> bytes | None:
         return None
     words = inputs.command_line
     if inputs.loader is not None:
-        # GRUB's load options end without a NUL.
-        return _sha(handed_over(words).encode("utf-16-le", "surrogatepass"))
+        return _sha(load_options(words, inputs.loader))
     if inputs.initrd and rules.initrd_word is InitrdWord.AT_END:
         words = f"{words} initrd=initrd"
     elif inputs.initrd:
@@ -500,6 +480,7 @@ _MAKERS: dict[Part, Callable[[BootInputs, Rules], bytes | None]] = {
     Part.TD_HOB: _td_hob,
     Part.CFV: _cfv,
     Part.SEPARATOR: lambda _inputs, _rules: _sha(bytes(4)),
+    Part.SMBIOS: lambda inputs, _rules: inputs.smbios,
     Part.KERNEL: _kernel,
     Part.BOOT_ORDER: _boot_order,
     Part.COMMAND_LINE: _command_line,

@@ -9,16 +9,19 @@ from pathlib import Path
 from labkit.errors import UsageError
 from labkit.guest import build_initramfs
 from labkit.measure import BootInputs, FirmwareMeasurement, Prediction, measure_firmware, predict, read_tdvf
+from labkit.measure.boot_options import disc_options, own_options
 from labkit.measure.kernel_image import stub_measures
-from labkit.measure.prediction import ACPI_BLOBS, disc_options, ui_app_option
+from labkit.measure.ovmf import read_ovmf
+from labkit.measure.prediction import ACPI_BLOBS, SMBIOS_TABLES
+from labkit.measure.smbios import measured_tables
 from labkit.platforms._measurements import keep_log
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._request import BootRequest
 from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
 from labkit.settings import Trust
-from labkit.toolchain import Firmware
-from labkit.vm import Snapshot, boot, choose_accelerator, fw_cfg_files, resume
+from labkit.toolchain import Firmware, Toolchain
+from labkit.vm import Accelerator, Snapshot, boot, choose_accelerator, fw_cfg_files, resume
 
 
 class EmulatedPlatform(TdvmPlatform):
@@ -43,8 +46,7 @@ class EmulatedPlatform(TdvmPlatform):
         """
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
-        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest", toolchain.bash)
-        accelerator = choose_accelerator(toolchain, own_initrd, self.settings, on_progress)
+        accelerator = self._accelerator(toolchain, on_progress)
         if planned.recognized:
             on_progress(planned.recognized)
         if planned.left_out:
@@ -91,8 +93,11 @@ class EmulatedPlatform(TdvmPlatform):
                 f"This boot cannot be predicted. {why}", "Leave out the image, or give a bzImage."
             )
         image = firmware.image.read_bytes()
-        rules = rules_of(image, toolchain.qemu)
-        blobs = fw_cfg_files(spec, toolchain, ACPI_BLOBS[: rules.acpi_events]) if rules.acpi_events else ()
+        code = read_ovmf(image)
+        rules = rules_of(code, toolchain.qemu)
+        names = [*ACPI_BLOBS[: rules.acpi_events], *[SMBIOS_TABLES] * rules.smbios_event]
+        blobs = fw_cfg_files(spec, toolchain, names, self._accelerator(toolchain).kind) if names else ()
+        smbios = measured_tables(blobs[-1], code.smbios) if code.smbios is not None else None
         kernel = contents.kernel.read_bytes()
         inputs = BootInputs(
             firmware=read_tdvf(image),
@@ -100,12 +105,19 @@ class EmulatedPlatform(TdvmPlatform):
             kernel=kernel,
             initrd=contents.initrd.read_bytes(),
             command_line=contents.command_line,
-            boot_options=disc_options() if contents.loader else (ui_app_option(),),
-            acpi=tuple(hashlib.sha384(blob).digest() for blob in blobs),
+            boot_options=(disc_options if contents.loader else own_options)(set_up=code.set_up),
+            acpi=tuple(hashlib.sha384(blob).digest() for blob in blobs[: rules.acpi_events]),
+            smbios=hashlib.sha384(smbios).digest() if smbios is not None else None,
             loader=contents.loader,
             stub_measures=stub_measures(kernel),
         )
         return predict(inputs, rules)
+
+    def _accelerator(
+        self, toolchain: Toolchain, on_progress: Callable[[str], None] = lambda text: None
+    ) -> Accelerator:
+        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest", toolchain.bash)
+        return choose_accelerator(toolchain, own_initrd, self.settings, on_progress)
 
     def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
         """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on.

@@ -128,6 +128,18 @@ class Apt:
             "Check /etc/apt/sources.list and its folder, then run `labkit setup` again.",
         )
 
+    def closure(self, names: Sequence[str], follow: re.Pattern[str]) -> tuple[str, ...]:
+        """These packages and what they depend on, as far as ``follow`` matches the names."""
+        shown = run(
+            ("apt-cache", *self._options(), "depends", "--important", "--recurse", *names), env=_environ()
+        )
+        depends = _depends(shown.text)
+        found = list(names)
+        for name in found:
+            wanted = (other for other in depends.get(name, ()) if follow.fullmatch(other))
+            found += [other for other in wanted if other not in found]
+        return tuple(found)
+
     def candidate(self, package: str) -> str | None:
         """The newest version of a package that the sources offer; None where they have none."""
         shown = run(("apt-cache", *self._options(), "show", "--no-all-versions", package), env=_environ())
@@ -196,6 +208,24 @@ class Apt:
         finally:
             over.set()
             teller.join()
+
+
+def _depends(listed: str) -> dict[str, list[str]]:
+    """What each package depends on, as ``apt-cache depends`` says: of a choice the first that is real."""
+    found: dict[str, list[str]] = {}
+    package, chosen = "", False
+    for line in listed.splitlines():
+        kind, colon, name = line.partition("epends: ")
+        if not line.startswith(" "):
+            package = line
+            found[package] = []
+        elif colon:
+            if not chosen and not name.startswith("<"):
+                found[package].append(name)
+                chosen = True
+            # A bar stands before every choice but the last of a dependency.
+            chosen = chosen and "|" in kind
+    return found
 
 
 def _kernel_parts(depends: str) -> list[str]:

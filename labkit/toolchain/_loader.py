@@ -17,19 +17,11 @@ from labkit.toolchain._toolchain import LOADER_MODULES, REMEDY, Program, find_lo
 
 LEAST = (2, 12)
 
-PACKAGES = (
-    "grub-efi-amd64-bin",
-    "grub-common",
-    "mtools",
-    "libc6",
-    "libdevmapper1.02.1",
-    "liblzma5",
-    "libpcre2-8-0",
-    "libselinux1",
-    "libudev1",
-)
-"""GRUB's modules, what makes images of them, what makes a FAT file system; and the libraries of these."""
+_PACKAGES = ("grub-efi-amd64-bin", "mtools")
+"""GRUB's modules, and what makes a FAT file system."""
 
+# What makes an image of the modules is in a package that has changed its name; libraries do as well.
+_NEEDED = re.compile(r"grub\d*-common|lib.+|zlib1g")
 _SUITE = "trixie"
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
 _LINKER = "ld-linux-x86-64.so.2"
@@ -75,8 +67,8 @@ def fetch_loader(apt: Apt, on_progress: Progress) -> list[Path]:
         MissingComponent: neither has them.
         StorageError: the disk is full.
     """
-    if _new_enough(apt.candidate(PACKAGES[0])):
-        return apt.fetch_alone(PACKAGES)
+    if _new_enough(apt.candidate(_PACKAGES[0])):
+        return apt.fetch_alone(apt.closure(_PACKAGES, _NEEDED))
     mirror = apt.mirror("Debian")
     if mirror is None:
         raise MissingComponent(
@@ -90,7 +82,7 @@ def fetch_loader(apt: Apt, on_progress: Progress) -> list[Path]:
     sources.write_text(f"deb {mirror} {_SUITE} main\n")
     newer = Apt(state, on_progress, sources)
     newer.update()
-    return newer.fetch_alone(PACKAGES)
+    return newer.fetch_alone(newer.closure(_PACKAGES, _NEEDED))
 
 
 def _new_enough(version: str | None) -> bool:

@@ -25,6 +25,7 @@ from labkit.show import columns, join, pre, table
 REMEDY = "Run `labkit setup`."
 
 LOADER, LOADER_MODULES = "loader", "usr/lib/grub/x86_64-efi"
+LOADER_PROGRAMS = ("grub-mkimage", "mformat", "mcopy")
 
 # The TDX metadata entry of OVMF's table of GUIDs, which ends 32 bytes before the end of the flash
 # (TDX Virtual Firmware Design Guide, "TDVF Metadata"); the table fits in the last page.
@@ -232,8 +233,12 @@ def _look(settings: Settings) -> _Found:
 
 def find_loader_tree(settings: Settings) -> Path | None:
     """The newest tree of unpacked packages that has the modules of GRUB and what makes images of them."""
-    modules = packages_dir(settings).glob(f"{LOADER}-*/{LOADER_MODULES}")
-    trees = [path.parents[3] for path in modules]
+    trees = [
+        tree
+        for tree in packages_dir(settings).glob(f"{LOADER}-*")
+        if (tree / LOADER_MODULES).is_dir()
+        and all((tree / "usr/bin" / name).exists() for name in LOADER_PROGRAMS)
+    ]
     return max(trees, key=lambda tree: tree.stat().st_mtime, default=None)
 
 

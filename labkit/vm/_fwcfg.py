@@ -18,8 +18,10 @@ from typing import BinaryIO
 
 from labkit.errors import VmError
 from labkit.toolchain import Toolchain
+from labkit.vm._aperture import pci_aperture
 from labkit.vm._guard import Guard
 from labkit.vm._launch import Launched, launch
+from labkit.vm._qmp import Qmp
 from labkit.vm._spec import Accel, BootSpec
 
 # Where edk2's OVMF puts PCI configuration space and the power-management registers of a q35 machine
@@ -27,6 +29,11 @@ from labkit.vm._spec import Accel, BootSpec
 _PCI_EXPRESS_BASE, _POWER_MANAGEMENT_BASE = 0xE000_0000, 0x600
 _ENABLE = 1
 _MCH, _LPC = 0x00 << 11, 0x1F << 11
+# PCI Local Bus Specification 3.0, section 6.2: the header's registers, and the bits of a memory window.
+_COMMAND, _WINDOWS, _HEADER_TYPE = 0x04, range(0x10, 0x28, 4), 0x0C
+_MEMORY_ENABLE, _MEMORY_64, _TYPE_MASK = 0x2, 0x4, 0x7
+_NO_DEVICE = 0xFFFF_FFFF
+_MANY_FUNCTIONS = 0x80_0000
 
 _DIRECTORY = 0x19
 _DMA_READ_SELECTED = 8 | 2
@@ -36,8 +43,12 @@ _LARGEST = 16 << 20
 _SECONDS = 20.0
 
 
-def fw_cfg_files(spec: BootSpec, toolchain: Toolchain, names: Sequence[str]) -> tuple[bytes, ...]:
-    """What a firmware of edk2 2025 reads under these names when ``spec`` boots; takes about 0.2 s.
+def fw_cfg_files(
+    spec: BootSpec, toolchain: Toolchain, names: Sequence[str], accel: Accel = Accel.TCG
+) -> tuple[bytes, ...]:
+    """What a firmware of edk2 2025 or later reads under these names when ``spec`` boots; about 0.2 s.
+
+    accel: what the machine boots with, since its CPU stands in the tables; tried with TCG only.
 
     Raises:
         VmError: QEMU has no such file, or does not answer.
@@ -49,10 +60,11 @@ def fw_cfg_files(spec: BootSpec, toolchain: Toolchain, names: Sequence[str]) -> 
         mine, other = socket.socketpair()
         undo.enter_context(mine)
         with other:
-            machine = launch(spec, Accel.TCG, toolchain, Path(folder), guard, None, test=other.fileno())
+            machine = launch(spec, accel, toolchain, Path(folder), guard, None, test=other.fileno())
         undo.callback(_end, machine, guard)
         mine.settimeout(_SECONDS)
-        return _read(_Test(mine, undo.enter_context(mine.makefile("rb"))), names)
+        test = _Test(mine, undo.enter_context(mine.makefile("rb")))
+        return _read(test, names, *_cpu(Qmp(machine.control)))
 
 
 def _end(machine: Launched, guard: Guard) -> None:
@@ -64,20 +76,65 @@ def _end(machine: Launched, guard: Guard) -> None:
             end.close()
 
 
-def _read(test: _Test, names: Sequence[str]) -> tuple[bytes, ...]:
+def _cpu(control: Qmp) -> tuple[int, str]:
+    """Address bits and vendor of the machine's CPU."""
+    control.greet()
+    path = control.execute("query-cpus-fast")[0]["qom-path"]
+    bits = control.execute("qom-get", {"path": path, "property": "phys-bits"})
+    return int(bits), str(control.execute("qom-get", {"path": path, "property": "vendor"}))
+
+
+def _read(test: _Test, names: Sequence[str], bits: int, vendor: str) -> tuple[bytes, ...]:
     test.write_pci(_MCH | 0x60, _PCI_EXPRESS_BASE | _ENABLE)
     test.write_pci(_LPC | 0x40, _POWER_MANAGEMENT_BASE | _ENABLE)
     test.write_pci(_LPC | 0x44, 0x80)
+    directory = _directory(test)
+    missing = [name for name in names if name not in directory]
+    if missing:
+        raise VmError(f"This QEMU has no {missing[0]} for a firmware.", "Use a QEMU with ACPI tables.")
+    _place_windows(test, pci_aperture(bits, vendor, test.fw_cfg(*directory["etc/e820"])))
+    return tuple(test.fw_cfg(*directory[name]) for name in names)
+
+
+def _directory(test: _Test) -> dict[str, tuple[int, int]]:
+    """Key and size of each file, by name."""
     (count,) = struct.unpack(">I", test.fw_cfg(_DIRECTORY, 4))
     entries = test.fw_cfg(_DIRECTORY, 4 + 64 * count)
     directory = {}
     for number in range(count):
         size, key, name = struct.unpack_from(">IHxx56s", entries, 4 + 64 * number)
         directory[name.rstrip(b"\0").decode("ascii", "replace")] = (key, size)
-    missing = [name for name in names if name not in directory]
-    if missing:
-        raise VmError(f"This QEMU has no {missing[0]} for a firmware.", "Use a QEMU with ACPI tables.")
-    return tuple(test.fw_cfg(*directory[name]) for name in names)
+    return directory
+
+
+def _place_windows(test: _Test, start: int) -> None:
+    """Give each 64-bit window on bus 0 a place from ``start`` on: the tables tell the lowest one."""
+    for slot in range(32):
+        for function in range(8):
+            device = slot << 11 | function << 8
+            if test.read_pci(device) == _NO_DEVICE:
+                break
+            start = _place(test, device, start)
+            if function == 0 and not test.read_pci(device | _HEADER_TYPE) & _MANY_FUNCTIONS:
+                break
+
+
+def _place(test: _Test, device: int, start: int) -> int:
+    registers = iter(_WINDOWS)
+    for register in registers:
+        if test.read_pci(device | register) & _TYPE_MASK != _MEMORY_64:
+            continue
+        next(registers, None)  # the upper half of the same window
+        test.write_pci(device | register, 0xFFFF_FFFF)
+        test.write_pci(device | register + 4, 0xFFFF_FFFF)
+        mask = test.read_pci(device | register + 4) << 32 | test.read_pci(device | register) & ~0xF
+        size = -mask & (1 << 64) - 1
+        start = -(-start // size) * size
+        test.write_pci(device | register, start & 0xFFFF_FFFF)
+        test.write_pci(device | register + 4, start >> 32)
+        test.write_pci(device | _COMMAND, test.read_pci(device | _COMMAND) & 0xFFFF | _MEMORY_ENABLE)
+        start += size
+    return start
 
 
 class _Test:
@@ -102,6 +159,11 @@ class _Test:
         """Write 32 bits of a device on bus 0; ``address`` is device, function and offset."""
         self.command(f"outl 0xcf8 {1 << 31 | address:#x}")
         self.command(f"outl 0xcfc {value:#x}")
+
+    def read_pci(self, address: int) -> int:
+        """Read 32 bits of a device on bus 0."""
+        self.command(f"outl 0xcf8 {1 << 31 | address:#x}")
+        return int(self.command("inl 0xcfc"), 16)
 
     def fw_cfg(self, key: int, size: int) -> bytes:
         """Read ``size`` bytes from the start of one item, by the device's DMA."""

@@ -27,7 +27,13 @@ DOCUMENT = {
         "kernel": "bzImage",
         "initrd": "initrd.img",
         "command_line": "quiet",
-        "rules": {"platform": "vtpm", "initrd_word": "edk2 after 202502", "acpi_events": 0},
+        "rules": {
+            "platform": "vtpm",
+            "initrd_word": "edk2 after 202502",
+            "acpi_events": 0,
+            "smbios_event": True,
+        },
+        "smbios": "22" * 48,
     },
 }
 
@@ -35,9 +41,14 @@ DOCUMENT = {
 def test_a_policy_is_read_from_its_document() -> None:
     policy = parse_policy(DOCUMENT, FILES.__getitem__)
     inputs = BootInputs(
-        firmware=read_tdvf(image()), memory=512 << 20, kernel=kernel(), initrd=b"initrd", command_line="quiet"
+        firmware=read_tdvf(image()),
+        memory=512 << 20,
+        kernel=kernel(),
+        initrd=b"initrd",
+        command_line="quiet",
+        smbios=b"\x22" * 48,
     )
-    rules = Rules(platform=RegisterKind.VTPM, initrd_word=InitrdWord.AT_BEGIN, acpi_events=0)
+    rules = Rules(RegisterKind.VTPM, initrd_word=InitrdWord.AT_BEGIN, acpi_events=0, smbios_event=True)
     assert policy == Policy(
         tcb_statuses=("UpToDate", "SWHardeningNeeded"),
         forbidden_advisories=("INTEL-SA-1",),
@@ -86,6 +97,8 @@ def test_its_files_are_found_beside_it(tmp_path: Path) -> None:
         ({"inputs": {"memory_mib": float("inf")}}, "not a number"),
         ({"inputs": {"rules": {"acpi_events": 10**9}}}, "not a number"),
         ({"inputs": {"rules": {"separators": "x"}}}, "wrong"),
+        ({"inputs": {"rules": {"smbios_event": "yes"}}}, "wrong"),
+        ({"inputs": {"smbios": "00"}}, "wrong"),
         ({"inputs": {"rules": {"unknown": "x"}}}, "wrong"),
     ],
 )

@@ -23,7 +23,7 @@ def found() -> dict[str, tuple[str, ...]]:
     cache_dir = Settings.load().cache_dir
     folders = [Path(name) for name in os.environ.get("LABKIT_TEST_SHELLS", "").split(":") if name]
     folders += [Path(folder) for folder in (*os.get_exec_path(), "/bin")]
-    for top in ("packages/*", "test-shells/*"):
+    for top in ("packages/*", "test-packages/*"):
         folders += [path for name in ("usr/bin", "bin") for path in sorted(cache_dir.glob(f"{top}/{name}"))]
     shells: dict[str, tuple[str, ...]] = {}
     for folder in folders:

@@ -169,6 +169,17 @@ def test_the_emulated_platform_needs_no_hidden_input() -> None:
     assert separators == [0, 0, 1, 1, 1, 1, 1]
 
 
+def test_smbios_tables_are_measured_behind_the_kernel_by_those_that_do() -> None:
+    rules = Rules(smbios_event=True)
+    events = predict(replace(INPUTS, smbios=_sha(b"tables")), rules).events
+    parts = [event.part for event in events]
+    at = parts.index(Part.SMBIOS)
+    assert (parts[at - 1], parts[at + 1]) == (Part.KERNEL, Part.BOOT_ORDER)
+    assert (events[at].register, events[at].digest) == (0, _sha(b"tables"))
+    assert predict(INPUTS, rules).rtmr(0) is None
+    assert Part.SMBIOS not in [event.part for event in predict(INPUTS).events]
+
+
 def test_application_events_are_those_of_dstack() -> None:
     prediction = predict(replace(INPUTS, rtmr3=(("app-id", b"\1\2"),)))
     digest = _sha(b"\x01\x00\x00\x08:app-id:\x01\x02")

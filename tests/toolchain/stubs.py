@@ -120,5 +120,8 @@ esac""",
         write_program(programs / "usr/bin" / name)
     write_firmware(programs)
     write_guest(world.content / "guest_1_amd64.deb", "6.1.0-9-cloud-amd64")
-    (world.content / "loader_1_amd64.deb/usr/lib/grub/x86_64-efi").mkdir(parents=True)
+    loader = world.content / "loader_1_amd64.deb"
+    (loader / "usr/lib/grub/x86_64-efi").mkdir(parents=True)
+    for name in ("grub-mkimage", "mformat", "mcopy"):
+        write_program(loader / "usr/bin" / name)
     return world

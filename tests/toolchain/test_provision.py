@@ -221,6 +221,49 @@ def test_the_loader_comes_from_this_systems_release_where_that_is_new_enough(
     assert not world.calls("sourcelist")
 
 
+def test_what_makes_the_loader_is_found_by_what_the_modules_depend_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """As on Debian testing, where grub-common is empty; of a choice the first that is a real package."""
+    world = build(tmp_path, monkeypatch)
+    apt_cache = world.bin / "apt-cache"
+    says = """grub-efi-amd64-bin
+  Depends: grub2-common
+    grub-common
+  Depends: grub-efi-amd64-unsigned
+grub2-common
+ |Depends: <libvirtual>
+    libreal
+  Depends: libc6
+  PreDepends: libfirst
+ |Depends: libone
+  Depends: libother
+  Depends: debconf
+libfirst
+  Depends: zlib1g
+libother
+  Depends: libnever
+"""
+    apt_cache.write_text(
+        apt_cache.read_text().replace(
+            "#!/bin/sh\n", f"#!/bin/sh\ncase $* in *--recurse*) echo '{says}'; exit;; esac\n"
+        )
+    )
+    install_toolchain(settings, lambda _: None, system=False)
+    (fetched,) = (call for call in world.calls("grub-efi") if "print-uris" not in call)
+    assert fetched.rpartition(" download ")[2].split() == [
+        *("grub-efi-amd64-bin", "mtools", "grub2-common"),
+        *("libc6", "libfirst", "libone", "zlib1g"),
+    ]
+
+
+def test_a_loader_without_what_makes_it_is_not_there(world: World, settings: Settings) -> None:
+    install_toolchain(settings, lambda _: None, system=False)
+    (find_loader(settings).tree / "usr/bin/grub-mkimage").unlink()
+    with pytest.raises(MissingComponent, match="GRUB"):
+        find_loader(settings)
+
+
 def test_an_older_system_gets_the_loader_of_debian_13_from_its_own_mirror(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:

@@ -1,0 +1,25 @@
+"""A boot of Debian 13's firmware, which measures ACPI tables: what is predicted is what is measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from labkit.platforms import BootRequest, EmulatedPlatform
+from labkit.settings import Settings
+from tests import bring
+
+pytestmark = pytest.mark.vm
+
+
+def test_prediction_is_measurement_with_all_that_it_measures(vm_settings: Settings) -> None:
+    firmware = bring.folder(Settings.load()) / bring.FIRMWARE
+    if not firmware.exists():
+        pytest.skip("the OVMF of Debian 13 is not here: `./lab test` as root fetches it")
+    platform = EmulatedPlatform(vm_settings, "a test asked for it")
+    request = BootRequest(memory=256, firmware=firmware)
+    predicted = platform.predict(request)
+    assert predicted.rules.acpi_events == 4
+    with platform.boot(replace(request, cold=True)) as tdvm:
+        assert tdvm.measurements.rtmr == predicted.rtmrs
