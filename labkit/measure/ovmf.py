@@ -18,6 +18,8 @@ from labkit.measure.smbios import LeftOut, SmbiosRules
 # The GUIDed section of the UEFI Platform Initialization specification whose data is compressed with LZMA.
 _LZMA_SECTION = uuid.UUID("ee4e5898-3914-4259-9d6e-dc7bd79403cf").bytes_le
 _LARGEST = 64 << 20
+# The text of the events of ``OvmfPkg/AcpiPlatformDxe``.
+_ACPI = b"ACPI DATA\0"
 # The folder of fw_cfg with QEMU's untouched kernel (edk2 2025).
 _UNTOUCHED_KERNEL = b"etc/boot/"
 # ``OvmfPkg/Library/GenericQemuLoadImageLib``: the word before the command line, and no longer behind it.
@@ -38,11 +40,13 @@ _SERIAL_NUMBER = _FIELD.pack(1, 7, 1, 1)
 class OvmfCode:
     """Where versions of edk2 differ in what they measure.
 
-    untouched_kernel: it measures the kernel's file as it is, where QEMU offers that. word_first: the word
+    acpi: it measures QEMU's ACPI tables. untouched_kernel: and the kernel's file as it is, where QEMU offers
+    that. word_first: the word
     ``initrd=initrd`` stands before the command line. set_up: it offers its boot menu and its set-up, not one
     for both. smbios: how it measures the SMBIOS tables; None where it does not.
     """
 
+    acpi: bool = False
     untouched_kernel: bool = False
     word_first: bool = False
     set_up: bool = False
@@ -55,7 +59,13 @@ def read_ovmf(image: bytes) -> OvmfCode:
     at = image.find(_LZMA_SECTION)
     while at >= 0:
         if (code := _decompressed(image, at)) is not None:
-            return OvmfCode(_UNTOUCHED_KERNEL in code, _WORD_FIRST in code, _SET_UP in code, _smbios(code))
+            return OvmfCode(
+                acpi=_ACPI in code,
+                untouched_kernel=_UNTOUCHED_KERNEL in code,
+                word_first=_WORD_FIRST in code,
+                set_up=_SET_UP in code,
+                smbios=_smbios(code),
+            )
         at = image.find(_LZMA_SECTION, at + 1)
     return OvmfCode()
 

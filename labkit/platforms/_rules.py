@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from labkit.measure import Rules
 from labkit.measure.ovmf import OvmfCode
-from labkit.measure.prediction import InitrdWord
+from labkit.measure.prediction import ACPI_BLOBS, InitrdWord
 from labkit.toolchain import Program
 
 _OLD, _MODERN = (2022, 11), (2025, 2)
@@ -15,5 +15,9 @@ _OLD, _MODERN = (2022, 11), (2025, 2)
 def rules_of(code: OvmfCode, qemu: Program) -> Rules:
     """The rules for a firmware with this code under one QEMU."""
     rules = Rules.emulated(_MODERN if code.untouched_kernel else _OLD, qemu.version)
-    word = InitrdWord.AT_BEGIN if code.word_first else InitrdWord.AT_END
-    return replace(rules, initrd_word=word, smbios_event=code.smbios is not None)
+    return replace(
+        rules,
+        initrd_word=InitrdWord.AT_BEGIN if code.word_first else InitrdWord.AT_END,
+        acpi_events=len(ACPI_BLOBS) if code.acpi else 0,
+        smbios_event=code.smbios is not None,
+    )

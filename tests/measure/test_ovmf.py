@@ -42,6 +42,7 @@ def test_an_image_without_code_counts_as_the_oldest() -> None:
 @pytest.mark.parametrize(
     ("code", "found"),
     [
+        (b"ACPI DATA\0", OvmfCode(acpi=True)),
         (b"etc/boot/", OvmfCode(untouched_kernel=True)),
         (b"\0initrd=initrd \0", OvmfCode(word_first=True)),
         (b"\0 initrd=initrd\0", OvmfCode()),
