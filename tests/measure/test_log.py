@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import struct
 from dataclasses import replace
@@ -13,7 +14,7 @@ from labkit.errors import MalformedEventLog
 from labkit.measure import EventLog, parse_log
 from labkit.measure.describe import DataCheck
 from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
-from labkit.measure.event_types import EventType
+from labkit.measure.event_types import ALGORITHMS, EventType
 from tests.measure.logs import SHA256, SHA384, ccel, event, tcg_log, variable
 
 
@@ -30,6 +31,33 @@ def test_the_format_can_be_named_instead_of_guessed() -> None:
     assert parse_log(few.encode(), "tcg").format is LogFormat.TCG
     assert parse_log(tcg_log().encode()).derived_from == "vtpm"
     assert parse_log(ccel().encode()).derived_from is None
+
+
+# TCG PC Client Platform Firmware Profile 1.06, of 2023, the tables of event types.
+EVENT_TYPES = """
+0 PREBOOT_CERT, 1 POST_CODE, 3 NO_ACTION, 4 SEPARATOR, 5 ACTION, 6 EVENT_TAG, 7 S_CRTM_CONTENTS,
+8 S_CRTM_VERSION, 9 CPU_MICROCODE, A PLATFORM_CONFIG_FLAGS, B TABLE_OF_DEVICES, C COMPACT_HASH, D IPL,
+E IPL_PARTITION_DATA, F NONHOST_CODE, 10 NONHOST_CONFIG, 11 NONHOST_INFO, 12 OMIT_BOOT_DEVICE_EVENTS,
+13 POST_CODE2, 80000001 EFI_VARIABLE_DRIVER_CONFIG, 80000002 EFI_VARIABLE_BOOT,
+80000003 EFI_BOOT_SERVICES_APPLICATION, 80000004 EFI_BOOT_SERVICES_DRIVER,
+80000005 EFI_RUNTIME_SERVICES_DRIVER, 80000006 EFI_GPT_EVENT, 80000007 EFI_ACTION,
+80000008 EFI_PLATFORM_FIRMWARE_BLOB, 80000009 EFI_HANDOFF_TABLES, 8000000A EFI_PLATFORM_FIRMWARE_BLOB2,
+8000000B EFI_HANDOFF_TABLES2, 8000000C EFI_VARIABLE_BOOT2, 8000000D EFI_GPT_EVENT2,
+80000010 EFI_HCRTM_EVENT, 800000E0 EFI_VARIABLE_AUTHORITY, 800000E1 EFI_SPDM_FIRMWARE_BLOB,
+800000E2 EFI_SPDM_FIRMWARE_CONFIG"""
+
+
+def test_event_types_have_the_numbers_of_the_specification() -> None:
+    rows = (entry.split() for entry in EVENT_TYPES.split(","))
+    known = {f"EV_{name}": int(number, 16) for number, name in rows}
+    assert {kind.name: kind.value for kind in EventType} == {**known, "DSTACK_EVENT": 0x08000001}
+
+
+def test_algorithms_have_the_numbers_of_the_registry_and_digests_of_their_size() -> None:
+    names = {number: name for number, (name, _) in ALGORITHMS.items()}
+    assert names == {0x4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512", 0x12: "sm3"}
+    for name, size in ALGORITHMS.values():
+        assert size == (32 if name == "sm3" else hashlib.new(name).digest_size)
 
 
 def test_registers_are_named_as_a_td_has_them() -> None:

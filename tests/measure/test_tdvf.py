@@ -104,6 +104,20 @@ def test_what_is_no_tdvf_is_refused(data: bytes, words: str) -> None:
         read_tdvf(data)
 
 
+def test_what_no_firmware_needs_is_refused_and_the_most_is_not() -> None:
+    longest = bytes((64 << 20) - 0x4000) + image()
+    assert read_tdvf(longest).sections == read_tdvf(image()).sections
+    with pytest.raises(NotATdvf, match="67108865 bytes, too many"):
+        read_tdvf(b"\0" + longest)
+    left = (1 << 30) - sum(row[3] for row in ROWS)
+    most: Row = (0, 0, 0x40000000, left, TEMP_MEM, 0)
+    assert len(read_tdvf(image((*ROWS, most))).sections) == 5
+    with pytest.raises(NotATdvf, match="more than 1 GiB"):
+        read_tdvf(image((*ROWS, (*most[:3], left + 0x1000, *most[4:]))))
+    # Pages that are added while the TD runs are not counted.
+    read_tdvf(image((*ROWS, (*most[:3], left + 0x1000, TEMP_MEM, 2))))
+
+
 def test_a_table_of_guids_without_tdx_is_refused() -> None:
     data = image().replace(image()[image().index(DESCRIPTOR) + 16 + 16 + 32 * 4 + 6 :][:16], bytes(16))
     with pytest.raises(NotATdvf, match="no TDX metadata"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import UsageError
-from labkit.tdx import Integrity, Platform, PlatformConfig, Read
+from labkit.tdx import Integrity, Operand, Platform, PlatformConfig, Read, Status
 from labkit.tdx._phys import Key, PhysicalMemory
+from tests.tdx.worlds import vmm
 
 TME = Key(0, bytes(range(32)), private=False)
 OTHER = Key(1, bytes(range(1, 33)), private=False)
@@ -149,6 +150,21 @@ def test_host_addresses() -> None:
         platform.read(platform.config.seamrr[0], 5)
     with pytest.raises(UsageError):
         platform.read(1 << 52, 5)
+
+
+def test_seamrr_is_closed_from_its_first_byte_to_its_last_and_no_further() -> None:
+    platform = vmm().platform
+    base, size = platform.config.seamrr
+    places = ((base - 1024, True), (base, False), (base + size - 1024, False), (base + size, True))
+    for address, mine in places:
+        answer = platform.seamcall("TDH.SYS.INFO", rcx=address, rdx=1024, r8=0x4000, r9=32)
+        assert answer.ok is mine, hex(address)
+        assert mine or answer.status == Status.OPERAND_INVALID | Operand.RCX
+        if mine:
+            platform.write(address + 1023, b"x")
+        else:
+            with pytest.raises(UsageError, match="SEAMRR"):
+                platform.write(address + 1023, b"x")
 
 
 def test_partial_write_erratum() -> None:
