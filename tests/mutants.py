@@ -177,7 +177,7 @@ class Trial:
                 lines = self._reached.setdefault(name, {})
                 for line, contexts in one.contexts_by_lineno(name).items():
                     lines.setdefault(line, []).extend(contexts)
-            part.unlink()
+            part.unlink(missing_ok=True)  # a process that ends late takes its own away
         return True
 
     def survives(self, mutant: Mutant) -> bool:

@@ -278,7 +278,7 @@ def page_promote(m: Machine, call: Call) -> None:
     freed = entry_page(entry)
     m.busy(Operand.RCX, "PAGE", freed)
     m.quiesced(call, entry, state, level, m.pamt.sizes[0][freed].bepoch)
-    table = tdr.tdcs.sept.pages[freed]
+    table = _table(m, tdr, freed)
     if not _mergeable(table):
         code = Status.EPT_INVALID_PROMOTE_CONDITIONS | Operand.RCX
         raise Refused(code, **describe(entry, level))
@@ -288,6 +288,13 @@ def page_promote(m: Machine, call: Call) -> None:
     tdr.tdcs.sept.set(page, index, table.entries[0])
     _free_control(m, tdr, freed)
     call.out["rcx"] = freed << 12
+
+
+def _table(m: Machine, tdr: Tdr, pfn: int) -> SeptPage:
+    """A Secure EPT page all of whose entries the module reads."""
+    if m.tainted:
+        m.intact(pfn)
+    return tdr.tdcs.sept.pages[pfn]
 
 
 def _mergeable(table: SeptPage) -> bool:
@@ -300,7 +307,6 @@ def _mergeable(table: SeptPage) -> bool:
 
 def _free_control(m: Machine, tdr: Tdr, pfn: int) -> None:
     m.pamt.release(pfn)
-    m.tainted.discard(pfn)
     tdr.children -= 1
 
 
@@ -312,7 +318,7 @@ def sept_remove(m: Machine, call: Call) -> None:
     freed = entry_page(entry)
     m.busy(Operand.RCX, "PAGE", freed)
     m.quiesced(call, entry, state, level, m.pamt.sizes[0][freed].bepoch)
-    table = tdr.tdcs.sept.pages[freed]
+    table = _table(m, tdr, freed)
     if any(entry_state(child) is not Septe.FREE for child in table.entries):
         raise Refused(Status.EPT_PAGE_NOT_FREE | Operand.RCX, **describe(entry, level))
     tdr.tdcs.sept.drop(entry)

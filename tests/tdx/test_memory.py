@@ -7,7 +7,8 @@ import pytest
 from labkit.errors import UsageError
 from labkit.tdx import Integrity, Operand, Platform, PlatformConfig, Read, Status
 from labkit.tdx._phys import Key, PhysicalMemory
-from tests.tdx.worlds import vmm
+from tests.tdx.invariants import check
+from tests.tdx.worlds import EMPTY_BLOCKED, NOT_THERE, SPLIT_BLOCKED, World, vmm
 
 TME = Key(0, bytes(range(32)), private=False)
 OTHER = Key(1, bytes(range(1, 33)), private=False)
@@ -165,6 +166,28 @@ def test_seamrr_is_closed_from_its_first_byte_to_its_last_and_no_further() -> No
         else:
             with pytest.raises(UsageError, match="SEAMRR"):
                 platform.write(address + 1023, b"x")
+
+
+TABLES = [("TDH.MEM.SEPT.REMOVE", EMPTY_BLOCKED), ("TDH.MEM.PAGE.PROMOTE", SPLIT_BLOCKED)]
+
+
+@pytest.mark.parametrize(("leaf", "gpa"), TABLES)
+def test_a_table_that_is_taken_away_is_counted_and_its_page_is_free(leaf: str, gpa: int) -> None:
+    world = World()
+    freed = world.ok(leaf, rcx=gpa | 1, rdx=world.tdr)["rcx"]
+    check(world.platform)
+    assert world.ok("TDH.PHYMEM.PAGE.RDMD", rcx=freed)["rcx"] == 0
+    world.ok("TDH.MEM.SEPT.ADD", rcx=NOT_THERE | 1, rdx=world.tdr, r8=freed)
+    check(world.platform)
+
+
+@pytest.mark.parametrize(("leaf", "gpa"), TABLES)
+def test_a_table_that_the_host_wrote_over_stops_the_module_that_reads_it(leaf: str, gpa: int) -> None:
+    first, world = World(), World()  # made alike: the tables stand at the same places
+    table = first.ok(leaf, rcx=gpa | 1, rdx=first.tdr)["rcx"]
+    world.platform.write(table, b"mine")
+    assert world.platform.seamcall(leaf, rcx=gpa | 1, rdx=world.tdr).name == "SEAMCALL_VMFAIL"
+    assert "machine check inside SEAM" in str(world.platform.dead)
 
 
 def test_partial_write_erratum() -> None:
