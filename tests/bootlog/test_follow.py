@@ -14,6 +14,9 @@ from labkit.bootlog import BootLog, Timeline
 from labkit.console import SocketStream
 from labkit.errors import BootFailed
 
+_PATIENCE = 30.0
+"""Seconds after which a test that waits for what does not come has failed."""
+
 
 class Watch:
     """Waits for ``# ``; everything that ends before it is a failure."""
@@ -32,10 +35,11 @@ class Watch:
         self.stage = stage
 
     def complaint(self, now: float, ended: bool, exit_code: int | None) -> tuple[str, str] | None:
-        return (f"ended with {exit_code}", "Boot it again.") if ended else None
+        over = now > _PATIENCE
+        return (f"ended with {exit_code}", "Boot it again.") if ended or over else None
 
     def due(self, now: float) -> float:
-        return 60.0
+        return _PATIENCE - now
 
     def timeline(self, now: float) -> Timeline:
         raise NotImplementedError
