@@ -73,6 +73,13 @@ def test_any_made_report_round_trips(mrtd: bytes, data: bytes, attributes: int, 
     assert "td_attributes" in str(made)
 
 
+def test_a_made_report_has_the_features_that_every_td_has() -> None:
+    """XFAM bits 0 and 1, x87 and SSE, must be set; the rest is zero where nothing is given."""
+    made = make_tdreport(mrtd=bytes(48), rtmr=(bytes(48),) * 4, report_data=bytes(64), td_attributes=0)
+    assert [bit.number for bit in xfam(int.from_bytes(made.xfam, "little"))] == [0, 1]
+    assert (made.tee_tcb_svn, made.mac) == (bytes(16), bytes(32))
+
+
 def test_a_value_of_wrong_length_is_no_report() -> None:
     with pytest.raises(ValueError, match="mrtd has 47 bytes"):
         make_tdreport(mrtd=bytes(47), rtmr=(bytes(48),) * 4, report_data=bytes(64), td_attributes=0)

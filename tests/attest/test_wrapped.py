@@ -80,6 +80,7 @@ def header(version: int, key: int, tee: int) -> bytes:
         (header(3, 2, 0), "SGX quote of version 3"),
         (header(4, 2, 0), "SGX quote of version 4"),
         (header(2, 1, 0), "EPID"),
+        (header(2, 1, 0)[:54], "EPID"),
         (
             struct.pack("<HHI", 5, 2, 0x81) + bytes(40) + struct.pack("<HI", 1, 384) + bytes(900),
             "SGX quote of version 5",
