@@ -73,6 +73,19 @@ def test_any_made_report_round_trips(mrtd: bytes, data: bytes, attributes: int, 
     assert "td_attributes" in str(made)
 
 
+# Intel TDX Module 1.5 ABI, ATTRIBUTES; those of newer modules from later documents.
+ATTRIBUTES = """0 DEBUG, 4 HGS_PLUS_PROF, 5 PERF_PROF, 6 PMT_PROF, 16 ICSSD, 27 LASS, 28 SEPT_VE_DISABLE,
+29 MIGRATABLE, 30 PKS, 31 KL, 62 TPA, 63 PERFMON"""
+STATE_COMPONENTS = {0, 1, 2, 5, 6, 7, 8, 9, 11, 12, 14, 15, 17, 18}
+
+
+def test_every_bit_has_its_own_name_or_is_reserved() -> None:
+    known = {int(number): name for number, name in (entry.split() for entry in ATTRIBUTES.split(","))}
+    assert {bit.number: bit.name for bit in td_attributes(2**64 - 1) if bit.known} == known
+    assert {bit.number for bit in xfam(2**64 - 1) if bit.known} == STATE_COMPONENTS
+    assert len(td_attributes(2**64 - 1)) == 64
+
+
 def test_a_made_report_has_the_features_that_every_td_has() -> None:
     """XFAM bits 0 and 1, x87 and SSE, must be set; the rest is zero where nothing is given."""
     made = make_tdreport(mrtd=bytes(48), rtmr=(bytes(48),) * 4, report_data=bytes(64), td_attributes=0)
