@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.settings import Trust
+from labkit.show._colours import BLUE, DIM, UNSURE
 from labkit.show._html import Markup, badge, element
 from labkit.show._svg import picture
 from labkit.show._text import columns, one_line, stamp
 from labkit.show._view import View
 
 _MONO = "12px ui-monospace,monospace"
-_REAL, _UNREAL, _DIM = "#0969da", "#9a6700", "#6e7781"
+_REAL, _UNREAL = BLUE, UNSURE
 _WIDTH, _BOX, _STEP = 760, 46, 78
 _FOLDED = 40
 _LONGEST = 58
@@ -33,7 +34,7 @@ def trust_chain(
     width = (_WIDTH - 8 - 10 * (len(claims) - 1)) // max(1, len(claims))
     y = len(links) * _STEP
     for place, (name, what) in enumerate(claims):
-        parts += _box(4 + place * (width + 10), y + 4, width, name, what, _DIM)
+        parts += _box(4 + place * (width + 10), y + 4, width, name, what, DIM)
     title = "Who vouches for whom"
     drawn = picture(_WIDTH, y + _BOX + 12, ", ".join(name for name, _, _ in links), *parts)
     rows = [(f"{'  ' * place}{name}", what, how) for place, (name, what, how) in enumerate(links)]
@@ -53,18 +54,18 @@ def register_fold(name: str, steps: Sequence[tuple[str, str, str]]) -> View:
         parts += _arrow(104, y + 4 + _BOX, y + _STEP + 4, "")
         middle = y + 4 + (_BOX + _STEP) / 2
         parts += [
-            element("text", "SHA-384", x=112, y=middle + 4, fill=_DIM),
-            element("line", x1=330, y1=middle, x2=172, y2=middle, stroke=_DIM),
-            element("polygon", points=f"172,{middle} 180,{middle - 4} 180,{middle + 4}", fill=_DIM),
+            element("text", "SHA-384", x=112, y=middle + 4, fill=DIM),
+            element("line", x1=330, y1=middle, x2=172, y2=middle, stroke=DIM),
+            element("polygon", points=f"172,{middle} 180,{middle - 4} 180,{middle + 4}", fill=DIM),
             element("text", _cut(label), x=340, y=middle - 3, fill="currentColor"),
-            element("text", _hex(digest), x=340, y=middle + 14, fill=_DIM, style=f"font:{_MONO}"),
+            element("text", _hex(digest), x=340, y=middle + 14, fill=DIM, style=f"font:{_MONO}"),
         ]
         last = place + 1 == len(steps)
         parts += _value(4, y + _STEP + 4, _hex(value), name if last else "")
     title = f"{name}: register = SHA-384(register + digest)"
     height = len(shown) * _STEP + _BOX + 12
     if len(steps) > len(shown):
-        parts.append(element("text", f"… {len(steps) - len(shown)} more", x=4, y=height + 8, fill=_DIM))
+        parts.append(element("text", f"… {len(steps) - len(shown)} more", x=4, y=height + 8, fill=DIM))
         height += 20
     drawn = picture(_WIDTH, height, f"{name}, folded from {len(steps)} events", *parts)
     head = ("", "digest", f"{name} after it")
@@ -95,12 +96,12 @@ def _box(
             **line,
         ),
         element("text", _cut(name, letters), x=x + 10, y=y + 19, fill="currentColor", font_weight="bold"),
-        element("text", _cut(what, letters), x=x + 10, y=y + 37, fill=_DIM),
+        element("text", _cut(what, letters), x=x + 10, y=y + 37, fill=DIM),
     ]
 
 
 def _value(x: float, y: float, value: str, name: str) -> list[Markup]:
-    box = element("rect", x=x, y=y + 6, width=200, height=_BOX - 12, rx=5, fill="none", stroke=_DIM)
+    box = element("rect", x=x, y=y + 6, width=200, height=_BOX - 12, rx=5, fill="none", stroke=DIM)
     text = element("text", value, x=x + 12, y=y + 28, fill="currentColor", style=f"font:{_MONO}")
     beside = element("text", name, x=x + 212, y=y + 28, fill="currentColor", font_weight="bold")
     return [box, text, *([beside] if name else [])]
@@ -109,9 +110,9 @@ def _value(x: float, y: float, value: str, name: str) -> list[Markup]:
 def _arrow(x: float, top: float, bottom: float, words: str) -> list[Markup]:
     points = f"{x},{bottom} {x - 4},{bottom - 8} {x + 4},{bottom - 8}"
     return [
-        element("line", x1=x, y1=top, x2=x, y2=bottom - 6, stroke=_DIM),
-        element("polygon", points=points, fill=_DIM),
-        element("text", words, x=x + 10, y=(top + bottom) / 2 + 3, fill=_DIM),
+        element("line", x1=x, y1=top, x2=x, y2=bottom - 6, stroke=DIM),
+        element("polygon", points=points, fill=DIM),
+        element("text", words, x=x + 10, y=(top + bottom) / 2 + 3, fill=DIM),
     ]
 
 

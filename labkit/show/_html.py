@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from labkit.settings import Trust
 from labkit.show._text import clean
 
 _STYLE = """
-:root { color-scheme: light dark; --ok: #1a7f37; --bad: #cf222e; --unsure: #9a6700; --dim: #6e7781; }
+:root { color-scheme: light dark; --ok: #218838; --bad: #dc3545; --unsure: #a26c00; --dim: #717984; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; vertical-align: top; }
@@ -51,12 +52,23 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 def pre(text: str) -> Markup:
     """Preformatted, escaped text; long lines are broken, between words where there are some."""
     # JupyterLab breaks inside of words.
-    return element("pre", text, style="white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal")
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal;margin:.3em 0;padding:0"
+    return element("pre", text, style=style)
 
 
 def code(text: object) -> Markup:
     """A value in a fixed-width face, broken anywhere, so that a long digest pushes nothing out of sight."""
     return element("code", text, style="white-space:pre-wrap;word-break:break-all")
+
+
+def prose(text: object) -> Markup:
+    """A sentence in which words between backticks are code; markup passes unchanged."""
+    if isinstance(text, Markup):
+        return text
+    # Every second piece stood between two backticks; one that is left alone stays as it is.
+    *pieces, last = re.split(r"`([^`\n]+)`", str(text))
+    pairs = zip(pieces[::2], pieces[1::2], strict=True)
+    return join([*(join([plain, element("code", word)]) for plain, word in pairs), last])
 
 
 def table_row(cells: Iterable[object], name: str = "td", **attributes: object) -> Markup:

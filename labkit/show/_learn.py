@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.show._html import element, join, table
+from labkit.show._colours import BAD, BLUE, DIM, GOOD
+from labkit.show._html import element, join, prose, table
 from labkit.show._text import columns
 from labkit.show._view import View
 
-_ASK, _GOOD, _BAD, _DIM = "#0969da", "#1a7f37", "#cf222e", "#6e7781"
-_MARKS = {"right": ("✔", _GOOD), "wrong": ("✘", _BAD), "open": ("–", _DIM)}
+_MARKS = {"right": ("✔", GOOD), "wrong": ("✘", BAD), "open": ("–", DIM)}
 _WORDS = {
     "right": "Predicted rightly.",
     "wrong": "Not as predicted: this is where something is to be learned.",
@@ -28,10 +28,10 @@ def question_view(question: str, offers: Sequence[str], hint: str, answer: str |
 
     hint: how to answer where nothing is offered. note: what to do next, or where the answer is kept.
     """
-    body: list[object] = [element("b", "Predict: "), question]
+    body: list[object] = [element("b", "Predict: "), prose(question)]
     lines = [f"Predict: {question}"]
     if offers:
-        body.append(element("ul", *(element("li", offer) for offer in offers), style="margin:.2em 0"))
+        body.append(element("ul", *(element("li", prose(offer)) for offer in offers), style="margin:.2em 0"))
         lines += [f"  - {offer}" for offer in offers]
     elif hint:
         body.append(element("div", element("small", hint)))
@@ -42,22 +42,22 @@ def question_view(question: str, offers: Sequence[str], hint: str, answer: str |
     if note:
         body.append(element("div", element("small", note)))
         lines.append(note)
-    return View(join([_box(_ASK, *body)]), "\n".join(lines))
+    return View(join([_box(BLUE, *body)]), "\n".join(lines))
 
 
 def outcome_view(question: str, answer: str | None, outcome: str, judged: str, why: str) -> View:
     """A prediction beside its outcome. judged: right, wrong, open (to be compared by the reader) or none."""
-    mark, colour = _MARKS.get(judged, ("", _DIM))
+    mark, colour = _MARKS.get(judged, ("", DIM))
     verdict = f"{mark} {_WORDS[judged]}".strip()
     rows = [("predicted", answer if answer is not None else "nothing"), ("outcome", outcome)]
     body: list[object] = [
-        element("div", element("small", question)),
-        table((name, element("b", value)) for name, value in rows),
+        element("div", element("small", prose(question))),
+        table((name, element("b", prose(value))) for name, value in rows),
         element("div", verdict, style=f"color:{colour}"),
     ]
     lines = [question, *(f"  {name:<9}  {value}" for name, value in rows), verdict]
     if why:
-        body.append(element("div", why))
+        body.append(element("div", prose(why)))
         lines.append(why)
     return View(join([_box(colour, *body)]), "\n".join(lines))
 
@@ -70,5 +70,6 @@ def predictions_view(title: str, rows: Sequence[tuple[str, str, str]]) -> View:
     cells = [
         (_MARKS[judged][0] if judged in _MARKS else "", question, answer) for question, answer, judged in rows
     ]
-    html = join([element("p", element("b", total)), table(cells, ("", "question", "your prediction"))])
+    shown = [(mark, prose(question), answer) for mark, question, answer in cells]
+    html = join([element("p", element("b", total)), table(shown, ("", "question", "your prediction"))])
     return View(html, f"{total}\n{columns(cells)}")

@@ -33,7 +33,10 @@ def scrolled(body: object) -> Markup:
 
 
 def _cell(cell: object) -> object:
-    return code(cell) if _HEX.match(str(cell)) else cell
+    if not _HEX.match(str(cell)):
+        return cell
+    # What was cut short already has room for itself.
+    return element("code", cell, style="white-space:nowrap") if str(cell).endswith("…") else code(cell)
 
 
 def diff_view(

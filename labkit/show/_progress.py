@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from labkit.show._colours import BLUE
 from labkit.show._html import element, join
 from labkit.show._view import View
-
-_BAR = "#0969da"
 
 
 def progress_view(title: str, steps: Sequence[str], seconds: float, expected: float | None) -> View:
@@ -22,7 +21,7 @@ def progress_view(title: str, steps: Sequence[str], seconds: float, expected: fl
     share = min(100.0, 100 * seconds / expected) if expected else 0.0
     bar = element(
         "div",
-        element("div", style=f"width:{share:.1f}%;height:6px;border-radius:3px;background-color:{_BAR}"),
+        element("div", style=f"width:{share:.1f}%;height:6px;border-radius:3px;background-color:{BLUE}"),
         style="width:20em;max-width:100%;border-radius:3px;background-color:#8c959f",
     )
     done, running = list(steps[:-1]), steps[-1] if steps else "starting"

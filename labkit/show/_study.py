@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from labkit.show._colours import BAD, GOOD
 from labkit.show._html import Markup, details, element, join, table
 from labkit.show._site import Link, badge_of, document, link_to, status_word
 from labkit.show._svg import picture
 from labkit.show._text import one_line
 
-_OK, _BAD = "#1a7f37", "#cf222e"
 _SHADES = ("#ddf4ff", "#fbefff", "#dafbe1", "#fff8c5", "#ffeff7", "#eaeef2")
 _MOST_BARS = 200
 _CELL = 60
@@ -88,7 +88,7 @@ def failure_bars(reasons: Mapping[str, int]) -> Markup:
         y, width = 26 * number, 300 * count / most
         parts += [
             element("text", one_line(reason, 28), x=212, y=y + 17, text_anchor="end", fill="currentColor"),
-            element("rect", x=220, y=y + 4, width=f"{width:.1f}", height=18, rx=3, fill=_BAD),
+            element("rect", x=220, y=y + 4, width=f"{width:.1f}", height=18, rx=3, fill=BAD),
             element("text", str(count), x=f"{226 + width:.1f}", y=y + 17, fill="currentColor"),
         ]
     label = "Failures: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
@@ -119,7 +119,7 @@ def time_bars(rows: Sequence[Mapping[str, Any]]) -> Markup:
                 y=f"{126 - height:.1f}",
                 width=f"{max(2.0, step - 2):.1f}",
                 height=f"{height:.1f}",
-                fill=_BAD if status == "failed" else _OK,
+                fill=BAD if status == "failed" else GOOD,
             )
         )
     parts.append(element("text", f"row {timed[0][0]} … {timed[-1][0]}", x=50, y=144, fill="currentColor"))

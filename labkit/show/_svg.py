@@ -9,15 +9,20 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 
+from labkit.show._colours import BLUE, DIM, GOOD, ON_DARK, PINK, PURPLE, UNSURE
 from labkit.show._html import Markup, element, table
 
-_COLOURS = ("#0969da", "#8250df", "#1a7f37", "#9a6700", "#bf3989", "#57606a")
+_NUMBER = "text-align:right;white-space:nowrap"
+_COLOURS = (BLUE, PURPLE, GOOD, UNSURE, PINK, DIM)
 
 # An image does not inherit the page's colours, and a front end's dark theme is not the system's: a picture
 # brings its own paper, on which its ink can be read whatever surrounds it.
+_INKS = "".join(
+    f'[fill="{ink}"]{{fill:{dark}}}[stroke="{ink}"]{{stroke:{dark}}}' for ink, dark in ON_DARK.items()
+)
 _PAPER = (
     ":root{color:#1f2328}.paper{fill:#fff}"
-    "@media (prefers-color-scheme:dark){:root{color:#e6edf3}.paper{fill:#161b22}}"
+    f"@media (prefers-color-scheme:dark){{:root{{color:#e6edf3}}.paper{{fill:#161b22}}{_INKS}}}"
 )
 
 
@@ -54,7 +59,8 @@ def picture(
 def bars(spans: Sequence[tuple[str, float, float]], unit: str = "s") -> Markup:
     """Horizontal bars on one time axis: (name, start, length) each, in ``unit``.
 
-    The numbers stand as text beside the bars, so that they can be read without colour and without style.
+    The numbers stand as text before the bars: they can be read without colour, without style, and on a phone,
+    where the bars may have to be scrolled to.
     """
     total = max((start + length for _, start, length in spans), default=0.0) or 1.0
     rows = []
@@ -62,5 +68,5 @@ def bars(spans: Sequence[tuple[str, float, float]], unit: str = "s") -> Markup:
         place = f"margin-left:{97 * start / total:.2f}%;width:{max(0.5, 97 * length / total):.2f}%"
         fill = f"height:.9em;border-radius:3px;background-color:{_COLOURS[number % len(_COLOURS)]}"
         bar = element("div", element("div", style=f"{place};{fill}"), style="width:14em;margin-top:.2em")
-        rows.append((name, bar, f"{length:.2f} {unit}"))
+        rows.append((name, element("div", f"{length:.2f} {unit}", style=_NUMBER), bar))
     return table(rows)

@@ -9,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.settings import Trust
+from labkit.show._colours import BAD, BLUE, DIM, GOOD, PINK, PURPLE, UNSURE
 from labkit.show._html import Markup, badge, element, join, table
 from labkit.show._svg import picture
 from labkit.show._text import columns, stamp
 from labkit.show._view import View
 
 _COLOURS = {
-    "TDR": "#8250df",
-    "TDCX": "#6639ba",
-    "TDVPR": "#bf3989",
-    "EPT": "#0969da",
-    "REG": "#1a7f37",
-    "RSVD": "#6e7781",
+    "TDR": PURPLE,
+    "TDCX": UNSURE,
+    "TDVPR": PINK,
+    "EPT": BLUE,
+    "REG": GOOD,
+    "RSVD": DIM,
 }
-_GOOD, _BAD, _WAIT, _DIM = "#1a7f37", "#cf222e", "#9a6700", "#6e7781"
 _FONT = "12px ui-monospace, monospace"
 _ROWS = 60
 _YES = {True: "yes", False: "no"}
@@ -32,7 +32,7 @@ def _text(x: float, y: float, words: object, colour: str = "currentColor", ancho
     return element("text", words, x=x, y=y, fill=colour, text_anchor=anchor)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str = _DIM) -> Markup:
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str = DIM) -> Markup:
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=colour)
 
 
@@ -47,10 +47,10 @@ def _titled(title: str, text: str) -> str:
 
 def _state_colour(state: str) -> str:
     if "BLOCKED" in state:
-        return _BAD
+        return BAD
     if "PENDING" in state:
-        return _WAIT
-    return _GOOD if "MAPPED" in state else _DIM
+        return UNSURE
+    return GOOD if "MAPPED" in state else DIM
 
 
 def sept_walk(rows: Sequence[Mapping[str, Any]], gpa: int) -> View:
@@ -67,7 +67,7 @@ def sept_walk(rows: Sequence[Mapping[str, Any]], gpa: int) -> View:
         parts.append(_text(x + 8, y + 36, f"entry {row['index']}"))
         parts.append(_text(x + 8, y + 54, row["state"], colour))
         if row["page"] is not None:
-            parts.append(_text(x + 8, y + 88, f"{row['page']:#x}", _DIM))
+            parts.append(_text(x + 8, y + 88, f"{row['page']:#x}", DIM))
         if place + 1 < len(rows):
             parts.append(_line(x + 140, y + 35, x + 165, y + 35))
     svg = picture(20 + 165 * len(rows), 110, title, *parts, font=_FONT)
@@ -93,7 +93,7 @@ def pamt_map(rows: Sequence[Mapping[str, Any]]) -> View:
     for place, row in enumerate(shown):
         y = 20 * place
         width = 4 + 200 * row["pages"] / widest
-        fill = _COLOURS.get(row["type"], _DIM)
+        fill = _COLOURS.get(row["type"], DIM)
         parts.append(_text(5, y + 15, f"{row['start']:#x}"))
         parts.append(element("rect", x=120, y=y + 4, width=f"{width:.0f}", height=13, fill=fill))
         words = f"{row['pages']} × {row['type']}" + (f" of TD {row['owner']:#x}" if row["owner"] else "")
@@ -149,7 +149,7 @@ def sequence(rows: Sequence[Mapping[str, Any]], title: str = "Calls") -> View:
     for place, row in enumerate(shown):
         start, end, words, answer = _arrow(row)
         y = 44 + 26 * place
-        colour = _BAD if row["error"] else _GOOD if answer else _DIM
+        colour = BAD if row["error"] else GOOD if answer else DIM
         x1, x2 = lanes[start], lanes[end]
         parts.append(_line(x1, y, x2, y, colour))
         tip = 6 if x2 > x1 else -6
@@ -193,7 +193,7 @@ def attacks(rows: Sequence[Mapping[str, Any]]) -> View:
 
 
 def _verdict_colour(verdict: str) -> str:
-    return _BAD if verdict.startswith("NOT") else _GOOD
+    return BAD if verdict.startswith("NOT") else GOOD
 
 
 def frame(row: Mapping[str, Any], number: int, total: int) -> View:
@@ -214,7 +214,7 @@ def frame(row: Mapping[str, Any], number: int, total: int) -> View:
         (f"vCPU {v['tdvpr']:#x}", v["state"] + (f", bound to LP {v['lp']}" if v["lp"] >= 0 else ""))
         for v in row["vcpus"]
     ]
-    colour = _BAD if row["error"] else _GOOD
+    colour = BAD if row["error"] else GOOD
     body = join([element("div", line, style=f"color:{colour}"), table(state)])
     return View(_framed(title, body), _titled(title, f"{line}\n{columns(state)}"))
 

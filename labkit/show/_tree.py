@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from labkit.show._html import Markup, code, details, element, join, table
+from labkit.show._colours import BAD, DIM, GOOD, UNSURE
+from labkit.show._html import Markup, code, details, element, join, prose
 from labkit.show._text import clean
 
 _MARKS = {"PASS": "✔", "FAIL": "✘", "UNKNOWN": "?", "SKIP": "–"}
 # SGR colours for a terminal, and the page's own colour names.
 _ANSI = {"PASS": "32", "FAIL": "31", "UNKNOWN": "33", "SKIP": "2", "READY": "32", "NOT_READY": "31"}
-_CSS = {"PASS": "#1a7f37", "FAIL": "#cf222e", "UNKNOWN": "#9a6700", "SKIP": "#6e7781"}
+_CSS = {"PASS": GOOD, "FAIL": BAD, "UNKNOWN": UNSURE, "SKIP": DIM}
 _CSS |= {"READY": _CSS["PASS"], "NOT_READY": _CSS["FAIL"], "INDETERMINATE": _CSS["UNKNOWN"]}
 
 
@@ -66,13 +67,14 @@ def tree_html(nodes: Iterable[TreeNode]) -> Markup:
         mark = element(
             "span",
             _MARKS.get(node.status, "?"),
-            style=f"color:{_CSS.get(node.status, '#9a6700')};font-weight:bold",
+            style=f"color:{_CSS.get(node.status, UNSURE)};font-weight:bold",
         )
         title = join((mark, " ", node.title, " ", element("small", node.status)))
-        body = [element("div", line) for line in node.lines]
+        body = [element("div", prose(line)) for line in node.lines]
         if node.rows:
-            rows = table((source, code(value)) for source, value in node.rows)
-            body.append(element("div", rows, style="font-size:.9em;margin-left:1em"))
+            # No table: beside a long path there is no room for a value on a phone.
+            rows = (element("div", source, ": ", code(value)) for source, value in node.rows)
+            body.append(element("div", *rows, style="font-size:.9em;margin-left:1em"))
         head: Markup = title
         if body:
             head = element("details", element("summary", title), *body, **({"open": ""} if node.open else {}))
@@ -82,17 +84,17 @@ def tree_html(nodes: Iterable[TreeNode]) -> Markup:
 
 def verdict_html(word: str, reason: str, summary: str, action: str) -> Markup:
     """The banner above a tree: verdict, reason, one sentence, one next action."""
-    paper = f"background:{_CSS.get(word, '#9a6700')};color:#fff"
+    paper = f"background:{_CSS.get(word, UNSURE)};color:#fff"
     style = f"{paper};border-radius:.3em;padding:.1em .5em;font-weight:bold"
     parts = [
         element("div", element("span", word, style=style), " ", element("code", reason) if reason else "")
     ]
-    parts.append(element("p", summary, style="margin:.3em 0"))
+    parts.append(element("p", prose(summary), style="margin:.3em 0"))
     if action:
-        parts.append(element("p", element("b", "Next: "), action, style="margin:.3em 0"))
+        parts.append(element("p", element("b", "Next: "), prose(action), style="margin:.3em 0"))
     return element("div", *parts)
 
 
 def fold(title: str, lines: Iterable[str]) -> Markup:
     """A folded list of sentences."""
-    return details(title, element("ul", *(element("li", line) for line in lines)))
+    return details(title, element("ul", *(element("li", prose(line)) for line in lines)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labkit.show._html import Markup
+from labkit.show._html import Markup, table
+from labkit.show._text import columns
 
 
 @dataclass(frozen=True, repr=False)
@@ -13,6 +15,12 @@ class View:
 
     html: Markup
     text: str
+
+    @classmethod
+    def of_table(cls, head: Sequence[str], rows: Iterable[Sequence[object]]) -> View:
+        """A table, and its columns as text."""
+        listed = list(rows)
+        return cls(table(listed, head), columns([head, *listed]))
 
     def _repr_html_(self) -> str:
         return str(self.html)
