@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ FIRST = "00-start-here.ipynb"
 
 _RECORD = "work.json"
 _KEPT = "kept"
+# nbgrader's marks, and the words that it puts in their place.
+_SOLUTION = re.compile(r"(?ms)^### BEGIN SOLUTION$.*?^### END SOLUTION$")
+_HIDDEN = re.compile(r"(?ms)^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$")
+_STUB = "# YOUR CODE HERE"
 _LEFT_OUT = ("__pycache__", ".ipynb_checkpoints")
 
 
@@ -123,7 +128,7 @@ def reset(folder: Path, name: str | None = None) -> Copied:
 
 
 def fresh(source: Path) -> bytes:
-    """A file as a learner gets it: a notebook without outputs and counts, anything else as it is."""
+    """A file as a learner gets it: a notebook without outputs, counts and solutions; anything else as is."""
     data = source.read_bytes()
     if source.suffix != ".ipynb":
         return data
@@ -131,6 +136,8 @@ def fresh(source: Path) -> bytes:
     for cell in document["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
+            source = _HIDDEN.sub("", _SOLUTION.sub(_STUB, "".join(cell["source"])))
+            cell["source"] = source.rstrip("\n").splitlines(keepends=True)
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 

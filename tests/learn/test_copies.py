@@ -46,9 +46,20 @@ def test_copies_have_no_outputs_and_hold_all_that_chapters_open(tmp_path: Path) 
     copied = copy(tmp_path / "w")
     assert FIRST in copied.written
     assert "exercises/host-a.json" in copied.written
-    for path in (tmp_path / "w").glob("*.ipynb"):
+    for path in (tmp_path / "w").rglob("*.ipynb"):
         cells = [cell for cell in json.loads(path.read_bytes())["cells"] if cell["cell_type"] == "code"]
         assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+
+
+def test_the_copies_of_exercises_do_not_hold_their_solutions(tmp_path: Path) -> None:
+    copy(tmp_path / "w")
+    exercises = sorted((tmp_path / "w/exercises").glob("*.ipynb"))
+    assert len(exercises) > 10
+    for path in exercises:
+        text = path.read_text()
+        assert "# YOUR CODE HERE" in text, path.name
+        assert "SOLUTION" not in text, path.name
+        assert "hidden_check" not in text, path.name
 
 
 def test_a_second_copy_touches_nothing(tmp_path: Path) -> None:
