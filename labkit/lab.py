@@ -27,7 +27,7 @@ from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.learn import Notebook, make_question, show_panel, waiting
-from labkit.lies import Findings, meet
+from labkit.lies import Findings, meet, meet_each
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import (
     Attestation,
@@ -202,6 +202,13 @@ def lies(guest: str = "linux", device: str = "") -> Findings:
     with waiting("Booting a guest and lying to it", "lies", settings) as step:
         found = meet(guest, settings, step)
     return found.of(device) if device else found
+
+
+def lies_side_by_side(*guests: str) -> list[Findings]:
+    """What each of these guests makes of the lies, as ``lies`` says for one; they boot at the same time."""
+    settings = Settings.load()
+    with waiting(f"Booting {len(guests)} guests and lying to them", f"lies, {len(guests)}", settings) as step:
+        return meet_each(guests, settings, step)
 
 
 def boots(

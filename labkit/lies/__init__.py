@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from labkit.lies._findings import Findings, LieFinding, record_of, recorded
-from labkit.lies._meet import GUESTS, meet
+from labkit.lies._meet import GUESTS, meet, meet_each
 
-__all__ = ["GUESTS", "Findings", "LieFinding", "meet", "record_of", "recorded"]
+__all__ = ["GUESTS", "Findings", "LieFinding", "meet", "meet_each", "record_of", "recorded"]

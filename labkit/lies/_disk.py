@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from labkit.lies._findings import LieFinding
@@ -57,15 +57,21 @@ _OUTCOMES = {
 }
 
 
-def disk_findings(guest: LiedTo, disks: Sequence[tuple[DiskLie, Attached]]) -> list[LieFinding]:
-    """Read from every disk once with its lie armed, and once more."""
+def disk_findings(
+    guest: LiedTo, disks: Sequence[tuple[DiskLie, Attached]], meanwhile: Callable[[], None] = lambda: None
+) -> list[LieFinding]:
+    """Read from every disk once with its lie armed, and once more.
+
+    meanwhile: what is done while reads that never end are waited for.
+    """
     names = {f"vd{chr(ord('a') + number)}": told for number, (told, _) in enumerate(disks)}
     for told, device in disks:
         device.lie(told.name, told.value)
     if not guest.direct:
         # These two are about what is, or is not, in the page cache.
         names = {name: told for name, told in names.items() if told.name not in _CACHED}
-    first = guest.read_all({name: _once(name, told.name, guest.direct) for name, told in names.items()})
+    once = {name: _once(name, told.name, guest.direct) for name, told in names.items()}
+    first = guest.read_all(once, meanwhile)
     again = guest.read_all({name: _again(name, told.name, guest.direct) for name, told in names.items()})
     found = []
     for name, told in names.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from labkit.vm import VirtualMachine
 
@@ -49,15 +49,23 @@ class LiedTo:
         status = self.run(f"cat /tmp/{name}.status 2>/dev/null")
         return int(status) if status.strip().isdigit() else None
 
-    def read_all(self, commands: Mapping[str, str]) -> dict[str, tuple[int, str] | None]:
-        """Run commands side by side; of each the exit status and the MD5 of its output, or None."""
+    def read_all(
+        self, commands: Mapping[str, str], meanwhile: Callable[[], None] = lambda: None
+    ) -> dict[str, tuple[int, str] | None]:
+        """Run commands side by side; of each the exit status and the MD5 of its output, or None.
+
+        meanwhile: what is done while those that never end are waited for.
+        """
+        began = time.monotonic()
         self.run("rm -rf /tmp/reads; mkdir /tmp/reads")
         for name, command in commands.items():
             out = f"/tmp/reads/{name}"
             read = f"{{ {command} ; }} >{out}.data 2>/dev/null"
             ended = f"echo $? >{out}.new; mv {out}.new {out}.status"
             self.run(f"( {read}; {ended} ) </dev/null >/dev/null 2>&1 &")
-        self._wait(len(commands), "ls /tmp/reads/*.status", self._patience)
+        meanwhile()
+        left = self._patience - (time.monotonic() - began)
+        self._wait(len(commands), "ls /tmp/reads/*.status", left)
         listed = self.run(
             "cd /tmp/reads; for n in *.status; do echo ${n%.status} $(cat $n) "
             "$(md5sum ${n%.status}.data | cut -d' ' -f1); done; cd /root"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from labkit.errors import LabkitError, MissingComponent, UsageError
 from labkit.guest import build_initramfs
 from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
-from labkit.lies._findings import Findings, recorded
+from labkit.lies._findings import Findings, LieFinding, recorded
 from labkit.lies._guest import LiedTo
 from labkit.platforms import BootRequest, EmulatedPlatform
 from labkit.settings import Settings
@@ -63,6 +64,21 @@ def meet(
         return known
 
 
+def meet_each(
+    names: Sequence[str], settings: Settings, on_progress: Callable[[str], None] = lambda text: None
+) -> list[Findings]:
+    """What each of several guests makes of the lies, side by side: most of the time is waiting.
+
+    Raises:
+        As ``meet``; then the others have ended too.
+    """
+    first, *more = names
+    # A guest's processes belong to the thread that started them, and ``meet`` ends them before it returns.
+    with ThreadPoolExecutor(max(1, len(more))) as pool:
+        others = [pool.submit(meet, name, settings) for name in more]
+        return [meet(first, settings, on_progress), *(other.result() for other in others)]
+
+
 def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> Findings:
     platform = EmulatedPlatform(settings, "a device that lies is served by labkit")
     toolchain = platform.toolchain()
@@ -88,9 +104,13 @@ def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> 
             loaded = machine.console.run("modprobe virtio_blk && modprobe virtio-rng", 60)
             if loaded.exit_status != 0:
                 raise LabkitError(f"The guest does not load its drivers: {loaded.output.strip()}.")
-        found = disk_findings(guest, list(zip(LIES, machine.devices[:-1], strict=True)))
-        found += entropy_findings(guest, machine.devices[-1])
-    return Findings(GUESTS[name], tuple(found), "of a boot just now")
+        entropy: list[LieFinding] = []
+        found = disk_findings(
+            guest,
+            list(zip(LIES, machine.devices[:-1], strict=True)),
+            meanwhile=lambda: entropy.extend(entropy_findings(guest, machine.devices[-1])),
+        )
+    return Findings(GUESTS[name], (*found, *entropy), "of a boot just now")
 
 
 def _archived(

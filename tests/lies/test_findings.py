@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import MissingComponent, UsageError
-from labkit.lies import GUESTS, Findings, LieFinding, meet, record_of, recorded
+from labkit.lies import GUESTS, Findings, LieFinding, meet, meet_each, record_of, recorded
 from labkit.settings import Settings
 
 ARCHIVED = ("linux-6.1.176", "linux-6.1.192")
@@ -28,6 +28,13 @@ def test_where_nothing_can_boot_the_record_is_shown_as_one(guest: str, bare: Set
     assert "[EMULATED]" in str(found)
     with pytest.raises(MissingComponent):
         meet(guest, bare, fresh=True)
+
+
+def test_several_guests_side_by_side_are_in_the_order_that_was_asked_for(bare: Settings) -> None:
+    found = meet_each(ARCHIVED[::-1], bare)
+    assert [one.guest for one in found] == [GUESTS[name] for name in ARCHIVED[::-1]]
+    with pytest.raises(MissingComponent):
+        meet_each((ARCHIVED[0], "asterinas"), bare)
 
 
 def test_what_was_never_recorded_is_missing(bare: Settings) -> None:
