@@ -64,6 +64,8 @@ def _metadata(metadata: dict[str, Any]) -> list[str]:
 
 def _cell(cell: dict[str, Any]) -> list[str]:
     found = [] if cell.get("id") else ["no id"]
+    if not "".join(cell["source"]).strip():
+        found.append("it is empty")
     if "papermill" in cell["metadata"] or "execution" in cell["metadata"]:
         found.append("metadata of one execution are kept: run `labkit refresh`")
     found += [f"a path of one machine: {path}" for path in _OWN_PATHS.findall("".join(cell["source"]))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ def test_every_chapter_has_what_a_course_needs(path: Path) -> None:
         "**After this chapter you can**",
         "## Summary",
         "## Break it",
+        "## Exercises",
         "glossary.md",
     ):
         assert part in text, part
@@ -52,6 +54,13 @@ def test_every_chapter_has_what_a_course_needs(path: Path) -> None:
     for target in {part.partition(")")[0] for part in text.split("](")[1:]}:
         if target.endswith(".ipynb"):
             assert (course_folder() / target).is_file(), target
+
+
+def test_the_first_chapter_tells_the_questions_and_times_of_all() -> None:
+    rows = {path.stem: described(Link("", ""), nbformat.read(path, 4).cells) for path in CHAPTERS[1:]}
+    text = "\n".join(cell.source for cell in nbformat.read(CHAPTERS[0], 4).cells)
+    told = re.findall(r"^\| \[[^]]+\]\(([\w-]+)\.ipynb\) \| .+ \| (?:2 × )?(\d+) min \|$", text, re.MULTILINE)
+    assert dict(told) == {name: re.search(r"\d+", row.minutes)[0] for name, row in rows.items()}
 
 
 def test_everything_is_on_one_page_and_escaped() -> None:
