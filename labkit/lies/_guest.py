@@ -34,9 +34,11 @@ class LiedTo:
     def background(self, name: str, command: str, until: str = "") -> int | None:
         """The exit status of a command, or None where it does not end.
 
-        until: what the kernel will say. Before, the shell is not asked: a kernel that reports a fault of its
-        own serves nobody meanwhile.
+        until: what the kernel will say. The command waits until the shell has answered, and before the kernel
+        said it the shell is not asked: one that reports a fault of its own serves nobody meanwhile.
         """
+        if until:
+            command = f"sleep 2; {command}"
         self.run(
             f"rm -f /tmp/{name}.status; "
             f"( {command} 2>/dev/null; echo $? >/tmp/{name}.status ) </dev/null >/dev/null 2>&1 &"

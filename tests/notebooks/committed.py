@@ -20,6 +20,15 @@ _OWN_PATHS = re.compile(
     rf"(?<![\w.$~}}/:-])(?:/(?:home|Users|tmp|var/tmp|mnt|builds)/[\w.-]+|{re.escape(str(ROOT))})"
 )
 
+# What a front end that does not trust a notebook leaves out: JupyterLab, VS Code, nbviewer, GitHub.
+_MARKS = {
+    "<script": "a script",
+    "<style": "a style sheet",
+    "<svg": "a picture that is not an image",
+    "<iframe": "a frame",
+    'src=\\"http': "an image from elsewhere",
+}
+
 
 def notebooks() -> list[Path]:
     """Every committed notebook."""
@@ -73,7 +82,8 @@ def _cell(cell: dict[str, Any]) -> list[str]:
         text = json.dumps(output)
         if output["output_type"] == "error":
             found.append(f"an error is kept: {output['ename']}")
-        if "<script" in text.lower():
-            found.append("a script is kept")
+        found += [f"{what} is kept" for mark, what in _MARKS.items() if mark in text.lower()]
+        if "text/html" in output.get("data", {}) and not output["data"].get("text/plain"):
+            found.append("markup without words: a front end that does not trust it shows nothing")
         found += [f"a path of one machine: {path}" for path in _OWN_PATHS.findall(text)]
     return found

@@ -56,6 +56,7 @@ def downgrade(document: dict[str, Any]) -> None:
 
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
 SCRIPT = {"output_type": "display_data", "metadata": {}, "data": {"text/html": "<SCRIPT>1</SCRIPT>"}}
+FETCHED = {"output_type": "display_data", "metadata": {}, "data": {"text/html": '<img src="https://a/b">'}}
 PATH = {"output_type": "stream", "name": "stdout", "text": "made '/home/me/x'"}
 
 
@@ -79,6 +80,8 @@ PATH = {"output_type": "stream", "name": "stdout", "text": "made '/home/me/x'"}
         (lambda it: it["metadata"].update(papermill={}), "metadata of one execution"),
         (lambda it: set_output(it, ERROR), "cell 3: an error is kept: ValueError"),
         (lambda it: set_output(it, SCRIPT), "cell 3: a script is kept"),
+        (lambda it: set_output(it, SCRIPT), "cell 3: markup without words"),
+        (lambda it: set_output(it, FETCHED), "cell 3: an image from elsewhere is kept"),
         (lambda it: set_output(it, PATH), "cell 3: a path of one machine: /home/me"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,9 @@ import pytest
 
 from labkit import process
 from labkit.runs import Run
+from tests.jupyterlab import chromium_page, picture
 
 pytestmark = pytest.mark.browser
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,24 @@ def test_a_browser_shows_what_the_site_holds(
         assert word in dom.text, word
 
 
-@pytest.mark.parametrize("width", [400, 1280])
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_page_can_be_drawn(chromium: str, site: Run, tmp_path: Path, width: int, dark: bool) -> None:
-    picture = tmp_path / "page.png"
-    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
-    page = (site.directory / "site/00-first.html").as_uri()
-    done = browse(chromium, tmp_path, *scheme, f"--screenshot={picture}", f"--window-size={width},900", page)
-    assert done.ok
-    assert picture.read_bytes().startswith(PNG)
+CUT_OFF = """() => [document.documentElement, ...document.querySelectorAll("main *")].filter(
+    (it) => it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 0
+        && (getComputedStyle(it).overflowX !== "visible" || it === document.documentElement)
+).map((it) => `${it.tagName} ${it.scrollWidth} > ${it.clientWidth}: ${it.textContent.slice(0, 60)}`)"""
+"""What cannot be seen whole: with bars that scroll on a screen, not at all on paper."""
+
+
+def test_a_page_fits_a_screen_a_phone_and_paper(site: Run) -> None:
+    with chromium_page() as page:
+        for name in ("index.html", "00-first.html"):
+            page.goto((site.directory / "site" / name).as_uri())
+            for width, scheme in itertools.product((1280, 390), ("light", "dark")):
+                page.set_viewport_size({"width": width, "height": 900})
+                page.emulate_media(media="screen", color_scheme=scheme)
+                wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                assert page.evaluate(wide) <= 0, (name, width)
+                picture(page, f"{name}-{width}-{scheme}")
+            page.emulate_media(media="print")
+            # The width of A4 without margins, in CSS pixels.
+            page.set_viewport_size({"width": 718, "height": 1000})
+            assert page.evaluate(CUT_OFF) == [], name
