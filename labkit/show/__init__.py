@@ -6,7 +6,20 @@ from labkit.show import _tdx as tdx
 from labkit.show._attest import register_fold, trust_chain
 from labkit.show._fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show._front_end import Place, is_live, show_view
-from labkit.show._html import Markup, badge, code, details, element, escape, join, mark, page, pre, table
+from labkit.show._html import (
+    Markup,
+    badge,
+    code,
+    details,
+    element,
+    escape,
+    join,
+    mark,
+    page,
+    pre,
+    prose,
+    table,
+)
 from labkit.show._learn import outcome_view, predictions_view, question_view
 from labkit.show._measure import diff_view, event_table, scrolled, section_table
 from labkit.show._progress import done_view, progress_view
@@ -58,6 +71,7 @@ __all__ = [
     "pre",
     "predictions_view",
     "progress_view",
+    "prose",
     "question_view",
     "record",
     "recorded",

@@ -9,15 +9,18 @@ from labkit.settings import Trust
 from labkit.show import (
     FieldSpan,
     diff_view,
+    element,
     event_table,
     field_table,
     field_view,
     hex_map,
     one_line,
+    prose,
     section_table,
     spans,
     verdict_view,
 )
+from labkit.show import _colours as colours
 
 FIELDS = spans([("magic", b"TDVF"), ("<name>", bytes(range(60)))], 10)
 
@@ -102,3 +105,28 @@ def test_any_text_becomes_one_printable_line(text: str) -> None:
     line = one_line(text, 100)
     assert line.isprintable()
     assert len(line) < 130
+
+
+def test_words_between_backticks_are_code_and_everything_is_escaped() -> None:
+    assert prose("Run `a < b` & see.") == "Run <code>a &lt; b</code> &amp; see."
+    assert prose("`a` and `b`") == "<code>a</code> and <code>b</code>"
+    assert prose("one ` alone <b>") == "one ` alone &lt;b&gt;"
+    assert prose(element("i", "`x`")) == "<i>`x`</i>"
+
+
+def test_every_colour_can_be_read_on_light_and_on_dark_pages() -> None:
+    for colour, on_dark in colours.ON_DARK.items():
+        assert min(contrast(colour, "#ffffff"), contrast(colour, "#111111")) > 4.1, colour
+        assert contrast(on_dark, "#161b22") > 4.5, on_dark
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2: the contrast ratio of two colours, 1 to 21."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
