@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labkit.show._html import Markup, table
+from labkit.show._html import Markup, prose, table
 from labkit.show._text import columns
 
 
@@ -20,7 +20,7 @@ class View:
     def of_table(cls, head: Sequence[str], rows: Iterable[Sequence[object]]) -> View:
         """A table, and its columns as text."""
         listed = list(rows)
-        return cls(table(listed, head), columns([head, *listed]))
+        return cls(table(([prose(cell) for cell in row] for row in listed), head), columns([head, *listed]))
 
     def _repr_html_(self) -> str:
         return str(self.html)
