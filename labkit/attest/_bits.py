@@ -37,7 +37,7 @@ _ATTRIBUTES = {
     6: ("PMT_PROF", "platform monitoring profiling (newer module)"),
     16: ("ICSSD", "indirect-branch side-channel setting (newer module)"),
     27: ("LASS", "linear address space separation (newer module)"),
-    28: ("SEPT_VE_DISABLE", "a page taken away stops the TD instead of raising #VE in it"),
+    28: ("SEPT_VE_DISABLE", "an access to a page not accepted is a TD exit, and no #VE in the guest"),
     29: ("MIGRATABLE", "the TD can be moved to another machine"),
     30: ("PKS", "supervisor protection keys"),
     31: ("KL", "Key Locker"),

@@ -32,7 +32,7 @@ from labkit.show import columns, join, pre, stamp, table
 REPORT_DATA = 64
 """Bytes of report data in a TDREPORT: free for the TD to fill."""
 
-# TD attributes, Intel TDX Module Base Architecture Specification: every TD of Linux sets SEPT_VE_DISABLE.
+# TD attributes, Intel TDX Module Base Architecture Specification: VMMs set SEPT_VE_DISABLE for Linux.
 _SEPT_VE_DISABLE, _DEBUG = 1 << 28, 1 << 0
 _LARGEST = 4 << 20
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){0,64}")
