@@ -136,8 +136,8 @@ def fresh(source: Path) -> bytes:
     for cell in document["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
-            source = _HIDDEN.sub("", _SOLUTION.sub(_STUB, "".join(cell["source"])))
-            cell["source"] = source.rstrip("\n").splitlines(keepends=True)
+            words = _HIDDEN.sub("", _SOLUTION.sub(_STUB, "".join(cell["source"])))
+            cell["source"] = words.rstrip("\n").splitlines(keepends=True)
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 

@@ -44,7 +44,7 @@ def everything_stored() -> dict[str, Any]:
             empty = {"cell_type": "code", "metadata": {}, "execution_count": 1, "source": ""}
             cells.append(empty | {"id": f"{number}-outputs-{at}", "outputs": outputs[at : at + _MOST]})
     # The first chapter's kernel boots nothing.
-    return books[0] | {"cells": cells}
+    return {**books[0], "cells": cells}
 
 
 @pytest.fixture(scope="module")
