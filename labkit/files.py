@@ -8,11 +8,13 @@ agreed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from labkit.errors import DataError, LabkitError, StorageError, UsageError
 
@@ -57,6 +59,45 @@ def read_named(path: Path, limit: int = LARGEST) -> bytes:
             return _whole(descriptor, str(path), limit, UsageError)
     except (OSError, ValueError) as error:
         raise _unreadable(str(path), error) from error
+
+
+def strict_json(data: bytes) -> Any:
+    """A JSON document in which nobody can hide anything: UTF-8, no key twice, no number that JSON has not.
+
+    Raises:
+        ValueError: it is none; the text is a clause that says what is wrong, in words of ours.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON, from line {error.lineno}, column {error.colno} on") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not text in UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
+    except ValueError as error:
+        if isinstance(error, _Refused):
+            raise ValueError(str(error)) from error
+        raise ValueError("a number in it has too many digits") from error
+
+
+class _Refused(ValueError):
+    """Refused by us, not by the reader of JSON."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand in it once: of two values nobody could tell which is meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _Refused(f"the key {printable(twice)} stands in it twice")
+    return found
+
+
+def _no_number(word: str) -> Any:
+    raise _Refused(f"{word} is not a value of JSON")
 
 
 def check_named(path: Path) -> None:

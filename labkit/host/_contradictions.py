@@ -133,7 +133,7 @@ def remarks(view: FactsView) -> tuple[str, ...]:
             f"{count} run-time message(s) in the log, as `{runtime[0].line.text[:100]}`: not a failed "
             f"initialisation.{means}"
         )
-    if view.log.unread and (view.find("start") or view.success):
+    if view.log.unread and view.roles(Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE):
         notes.append(
             f"This line has TDX's words in a wrapping that is not understood: {view.log.unread[0].text}"
         )

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import IO
 
 from labkit.host._formats import as_lines
-from labkit.host._message import Role
+from labkit.host._message import CORE_HEADS, Message, Role
 from labkit.host._messages import classify
 from labkit.host._model import KernelLog, LogLine, LogState
-from labkit.host._wrapping import Unwrapped, unwrap
+from labkit.host._wrapping import CLOSING, Unwrapped, unwrap
 from labkit.show import clean
 
 MAX_LINE = 4096  # bytes of a line that are looked at; no message of interest is longer
@@ -46,6 +46,16 @@ _LOST_COLOR = re.compile(r"(?:\^\[|\\e|\\033|\\x1b|#033|␛)\[[\d;]{0,16}m|\[\d{
 _TELLING = re.compile(r"(?:virt/tdx|(?<![\w/])tdx|seam|SEAM|kvm_intel): ")
 _INITIALISATION = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
 _MAX_UNREAD = 3
+# Another program that hands on the kernel's lines: its name, and the kernel's stamp.
+_RELAYED = re.compile(r"[\w.-]{1,40}(?:\[\d+\])?:\s+(?:\[\s{0,12}\d+\.\d+\]\s+)?")
+_MAX_MACHINES = 1000
+_SEAMCALLS = ("seamcall", "seamcall-6.5", "failed")
+# How a success line begins that is followed by something, or was cut.
+_ALMOST = re.compile(r"(?:virt/)?tdx: (?:(?:TDX-M|M|m)odule initialized\b.*|(?:TDX-M|M|m)odule(?: i[a-z]*)?)")
+# Names that a machine has before it knows its own.
+_NAMELESS = frozenset(
+    {"", "-", "(none)", "localhost", "linux", "initrd", "debian", "ubuntu", "fedora", "archlinux", "nixos"}
+)
 
 
 class _Boot:
@@ -56,6 +66,9 @@ class _Boot:
         self.kinds: dict[str, int] = {}
         self.first_seconds: float | None = None
         self.from_boot = False
+        self.linux = False
+        self.past_start = False
+        self.outcome: frozenset[str] = frozenset()
         self.unread: dict[str, LogLine] = {}
 
     def time(self, seconds: float | None) -> None:
@@ -71,6 +84,33 @@ class _Boot:
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
             self.lines[message] = LogLine(message, seconds)
 
+    def ends_before(self, kind: Message, entry: Unwrapped) -> bool:
+        """Whether this line can only be of a later boot.
+
+        A ring buffer holds one boot; a syslog file goes on over a reboot, and `grep tdx` leaves out the line
+        with the kernel's version. The kernel says once in a boot that it begins, and never fails after it
+        succeeded; a line that is here already is a copy.
+        """
+        if kind.id == "linux":
+            return self.linux or (entry.wrapped and bool(self.lines))
+        known = self.lines.get(entry.message)
+        if kind.heads != CORE_HEADS or (
+            known and entry.seconds is not None and known.seconds == entry.seconds
+        ):
+            return False
+        if kind.role is Role.START:
+            return self.past_start
+        return kind.role is Role.FAILURE and kind.id not in _SEAMCALLS and "initialized" in self.outcome
+
+    def note(self, kind: Message) -> None:
+        """Remember how far the initialisation got."""
+        if kind.id == "linux":
+            self.linux = self.from_boot = True
+        elif kind.heads == CORE_HEADS and kind.role in _INITIALISATION:
+            self.past_start |= kind.role is not Role.START
+            decisive = kind.id if kind.role in (Role.SUCCESS, Role.FAILURE) else "begun"
+            self.outcome |= {decisive}
+
     def set_aside(self, message: str) -> None:
         """Keep a line whose words are the kernel's, in a wrapping that is not understood."""
         known = self.unread.get(message)
@@ -84,56 +124,113 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
     Lines that begin with ``#`` are comments. In a log of several boots only the last one counts: a
     success line of an earlier boot proves nothing.
     """
-    reader = _Reader(as_lines(stream))
-    boot, boots, seen_linux = _Boot(), 1, False
-    for raw in reader.lines():
-        line = _decoded(raw)
+    reader, machines = _Reader(as_lines(stream)), _Machines()
+    for line in (part for raw in reader.lines() for part in _decoded(raw)):
         if line.startswith("#"):
             continue
         if line.startswith(("-- Boot ", "-- Reboot --")):
-            if boot.lines or boot.first_seconds is not None:
-                boot, boots, seen_linux = _Boot(), boots + 1, False
+            if machines.next_boot():
                 reader.examined = 0
             continue
         entry = unwrap(line)
         found = classify(entry.message)
-        if found and found[0].id == "linux":
-            # A ring buffer holds one boot; a syslog file goes on over a reboot.
-            if seen_linux or (entry.wrapped and boot.lines):
-                boot, boots = _Boot(), boots + 1
-                reader.examined = 0
-            seen_linux = True
-            boot.from_boot = True
+        boot = machines.boot_of(entry)
+        if found and boot.ends_before(found[0], entry):
+            boot = machines.new_boot()
+            reader.examined = 0
         boot.time(entry.seconds)
         if found:
+            boot.note(found[0])
             boot.add(found[0].id, entry.message, entry.seconds)
-        elif _sounds_like_tdx(entry):
+        if _sounds_like_tdx(entry, found[0].id if found else ""):
             boot.set_aside(entry.message)
-    return KernelLog(
-        LogState.READ if reader.content else LogState.EMPTY,
-        source,
-        tuple(boot.lines.values()),
-        total_lines=reader.total if reader.content else 0,
-        first_seconds=boot.first_seconds,
-        from_boot=boot.from_boot,
-        boots=boots,
-        unread=tuple(boot.unread.values()),
-    )
+    return machines.log(source, reader)
 
 
-def _sounds_like_tdx(entry: Unwrapped) -> bool:
-    """The words of the initialisation stand in a line, behind something that is not understood."""
-    if entry.known:
-        return False
+class _Machines:
+    """The boots of every machine that a log names: a collected log, or ``grep`` over many files."""
+
+    def __init__(self) -> None:
+        self._boots: dict[str, _Boot] = {"": _Boot()}
+        self._counts: dict[str, int] = {}
+        self._current = ""
+
+    def boot_of(self, entry: Unwrapped) -> _Boot:
+        """The boot that a line belongs to; one that names no machine goes with the line before it."""
+        name = _machine(entry.origin)
+        if name and name not in self._boots and len(self._boots) <= _MAX_MACHINES:
+            # A machine is nameless until it has read its name.
+            nameless = self._boots.pop("", None) if entry.wrapped else None
+            self._boots[name] = nameless or _Boot()
+            self._counts[name] = self._counts.pop("", 1) if nameless else 1
+        self._current = name if name in self._boots else self._current
+        return self._boots.setdefault(self._current, _Boot())
+
+    def new_boot(self) -> _Boot:
+        """Another boot of the same machine."""
+        self._counts[self._current] = self._counts.get(self._current, 1) + 1
+        self._boots[self._current] = _Boot()
+        return self._boots[self._current]
+
+    def next_boot(self) -> bool:
+        """A line of the journal says that a boot begins: whether one was there before."""
+        boot = self._boots[self._current]
+        seen = bool(boot.lines) or boot.first_seconds is not None
+        if seen:
+            self.new_boot()
+        return seen
+
+    def log(self, source: str, reader: _Reader) -> KernelLog:
+        """The last boot; where machines tell different things, none of them."""
+        if not reader.content:
+            return KernelLog(LogState.EMPTY, source)
+        telling = {name: boot for name, boot in self._boots.items() if boot.outcome}
+        if len({boot.outcome for boot in telling.values()}) > 1:
+            names = tuple(name or "no name" for name in telling)
+            return KernelLog(
+                LogState.UNREADABLE, source, why="it has lines of several machines", machines=names
+            )
+        name = list(telling)[-1] if telling else self._current
+        boot = self._boots[name]
+        return KernelLog(
+            LogState.READ,
+            source,
+            tuple(boot.lines.values()),
+            total_lines=reader.total,
+            first_seconds=boot.first_seconds,
+            from_boot=boot.from_boot,
+            boots=self._counts.get(name, 1),
+            unread=tuple(boot.unread.values()),
+        )
+
+
+def _machine(origin: str) -> str:
+    """A machine's name without its domain; empty where it has none yet."""
+    short = origin if ":" in origin or "/" in origin or origin[-1:].isdigit() else origin.partition(".")[0]
+    return "" if short.lower() in _NAMELESS else short
+
+
+def _sounds_like_tdx(entry: Unwrapped, kind: str) -> bool:
+    """The words of the initialisation stand in a line, and it cannot be taken for the kernel's own."""
+    if entry.known and not entry.foreign:
+        return kind == "core-other" and bool(_ALMOST.fullmatch(entry.message))
     for place in _TELLING.finditer(entry.message):
-        found = classify(entry.message[place.start() :].rstrip("\"'` "))
+        found = classify(CLOSING.sub("", entry.message[place.start() :].rstrip("\"'` }")))
         if found and found[0].role in _INITIALISATION and found[0].id != "core-other":
-            return True
+            return not entry.foreign or bool(_RELAYED.fullmatch(entry.message[: place.start()]))
     return False
 
 
-def _decoded(raw: bytes) -> str:
-    line = raw.decode("utf-8", "replace").replace("\r", "").replace("\ufeff", "")
+def _decoded(raw: bytes) -> list[str]:
+    """The text of a line; where a console overwrote one stamped line with another, both."""
+    parts = [part for part in raw.split(b"\r") if part.strip()]
+    if len(parts) < 2 or not all(part.lstrip().startswith(b"[") for part in parts):
+        parts = [raw]
+    return [_cleaned(part.decode("utf-8", "replace")) for part in parts]
+
+
+def _cleaned(text: str) -> str:
+    line = text.replace("\r", "").replace("\ufeff", "")
     line = line if line.isprintable() else clean(line)
     return _LOST_COLOR.sub("", line) if "m" in line and "[" in line else line
 

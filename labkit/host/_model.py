@@ -88,7 +88,8 @@ class KernelLog:
     first_seconds: time stamp of the first line of this boot that has one.
     from_boot: the log reaches back to the kernel's first lines.
     boots: boots found in the log; only the last one is kept.
-    unread: lines with the kernel's words about TDX in a wrapping that was not understood; no proof.
+    unread: lines with the kernel's words about TDX that cannot be taken for its own; no proof.
+    machines: names of those whose lines tell different things, where the log has several; it proves nothing.
     """
 
     state: LogState
@@ -100,6 +101,7 @@ class KernelLog:
     from_boot: bool = False
     boots: int = 1
     unread: tuple[LogLine, ...] = ()
+    machines: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The log as JSON data."""
@@ -113,6 +115,7 @@ class KernelLog:
             "boots": self.boots,
             "lines": _rows(self.lines),
             "unread": _rows(self.unread),
+            "machines": list(self.machines),
         }
 
 

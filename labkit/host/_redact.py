@@ -116,7 +116,12 @@ def _log(log: KernelLog, patterns: _Patterns) -> KernelLog:
     lines = tuple(replace(line, text=_line(line, patterns)) for line in log.lines)
     unread = tuple(replace(line, text=_scrub(_tail(line.text), patterns)) for line in log.unread)
     return replace(
-        log, source=_scrub(source, patterns), why=_scrub(log.why, patterns), lines=lines, unread=unread
+        log,
+        source=_scrub(source, patterns),
+        why=_scrub(log.why, patterns),
+        lines=lines,
+        unread=unread,
+        machines=tuple(f"machine {number}" for number, _ in enumerate(log.machines, 1)),
     )
 
 

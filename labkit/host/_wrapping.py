@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 _MAX_LAYERS = 8
 _PID_1 = "systemd[1]: "
+# Under which log collectors keep a line.
+_TEXTS = ("log", "msg", "_msg", "message", "line", "body", "textPayload", "short_message", "original")
 _ESXI_LOGS = ("vmkernel", "vmkwarning")
 
 _TIME = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
@@ -25,7 +27,7 @@ _WALL = rf"(?:{_ISO}|{_WORDS}|\d{{9,10}}\.\d{{3,9}})(?:\s{_ZONE})?(?:\s\d{{4}}(?
 # Host and program of syslog and the journal; without a host (`--no-hostname`) only the kernel is told apart.
 _IDENT = (
     r"(?!Command line: )"
-    r"(?:(?:[^\s\[\]<>:]+\s)(?:[a-z]+\d?\.[a-z]+\s)?(?P<program>[\w./@-]+)|(?P<alone>kernel))"
+    r"(?:(?:(?P<host>[^\s\[\]<>:]+(?::+[^\s\[\]<>:]+)*)\s)(?:[a-z]+\d?\.[a-z]+\s)?(?P<program>[\w./@-]+)|(?P<alone>kernel))"
     r"(?:\[(?:\d+|n/a|-)\])?:(?:\s+|$)"
 )
 _ENTRY = re.compile(
@@ -34,34 +36,46 @@ _ENTRY = re.compile(
     rf"(?=\S+\s(?:kernel|\S+\[\d+\]):\s)){_IDENT}"
 )
 _RFC_5424 = re.compile(
-    rf"(?:<(?P<priority>\d{{1,4}})>)?1 {_ISO} \S+ (?P<program>\S+) \S+ \S+ "
+    rf"(?:<(?P<priority>\d{{1,4}})>)?1 {_ISO} (?P<host>\S+) (?P<program>\S+) \S+ \S+ "
     r"(?:-|(?:\[[^\]]*\])+)(?:\s|$)\ufeff?"
 )
 # ESXi before version 8: the wall clock, then the CPU and the world.
 _ESXI = re.compile(rf"{_ISO}\s(?=cpu\d+:\d+\))")
 _CPU_AND_WORLD = re.compile(r"cpu\d+:\d+(?: opID=\S+)?\)")
 
+_BEFORE_STAMP = r"(?=\[\s{0,12}\d+\.\d+\]\s)"
+_MARKS = "`\"'“”‘’„«»"
 _LAYERS = tuple(
     re.compile(pattern)
     for pattern in (
         rf"{_ISO} std(?:out|err) [FP] ",  # Kubernetes' log files
-        r"\s*[>|│┃](?!=)\s?",  # a mail quote, a table
+        r"\s*(?:&gt;\s?)+|\s*[>|│┃](?!=)\s?",  # a mail quote, a table
         r"\s*[-+*•](?:\s+(?=\S)|(?=[\[<]))",  # a list, a diff
-        r"\s*(?=[`\"'])",  # quotation marks: see `_unquoted`
+        rf"\s*b?(?=[{_MARKS}])",  # quotation marks, which `_peeled` takes off
+        r"(?:<(?:p|pre|code|div|span|li|td|tt|samp|br)\b[^<>]{0,80}>\s?)+",  # the source of a page
         # `grep -H`, `head FILE`: the kernel has a space behind its colons
-        r"(?:\(standard input\)|[\w.+~@%/-]{0,200}(?:\.(?:log|txt|gz|out|old|\d+)|log|dmesg|messages))"
-        r"[:-](?=\S)",
-        # `grep -n`, `cat -n`
-        r"\s*(?!\d{1,2}:\d\d:\d\d|\d{4}-\d\d-\d\d)\d{1,7}"
-        r"(?:[:|)│\t-]|(?=\s+[\[<>]|\s+\S.{0,30}\d\d:\d\d:\d\d))\s*(?=\S)",
-        r"[\w.-]{1,64}\s{1,40}\|\s",  # docker compose
-        r"\[(?=[a-z][\w.-]*/)[\w/.-]{1,200}\]\s",  # kubectl --prefix
-        r"\S{1,80} \S{1,80} › ",  # stern
+        r"(?P<at>\(standard input\)|(?:[A-Za-z]:\\)?[\w.+~@%/\\ -]{0,200}"
+        r"(?:\.(?:log|txt|gz|out|old|\d+)|log|dmesg|messages)(?:-\d{4,14})?)[:-](?=\S)",
+        # `grep -n`, `cat -n`, a numbered list
+        r"\s*L?(?!\d{1,2}:\d\d:\d\d|\d{4}-\d\d-\d\d)\d{1,7}"
+        r"(?:[:|)│\t-]|\.(?=\s)|(?=\s+[\[<]|\s+\S.{0,30}\d\d:\d\d:\d\d))\s*(?=\S)",
+        r"(?P<at>[\w.-]{1,64})\s{1,40}\|\s",  # docker compose
+        r"\[(?P<at>(?=[a-z][\w.-]*/)[\w/.-]{1,200})\]\s",  # kubectl --prefix
+        r"(?P<at>\S{1,80} \S{1,80}) › ",  # stern
+        # pdsh, clush, parallel ssh
+        rf"(?:(?P<at>[\w.-]{{1,64}}):\s?|\[(?P<in>[A-Za-z][\w.-]{{0,63}})\]:?\s(?:out:\s)?){_BEFORE_STAMP}",
         r"data: (?=\{)",
+        # logfmt
+        r'(?:[\w.]{1,32}=(?:"[^"]*"|\S*)\s+){0,8}(?:msg|message|log|line)=(?="\[\s{0,12}\d+\.\d+\]\s)',
+        rf"(?:-\s)?\[?(?i:debug|info|notice|warn(?:ing)?|err(?:or)?)\]?(?:\s?[-:|])?\s{_BEFORE_STAMP}",
+        rf"\d{{9,10}}(?:\.\d{{1,9}})?\s{_BEFORE_STAMP}",
         rf"{_WALL}[:,]?\s+(?:[|>:-]\s)?",
         r"\s+",
     )
 )
+# What closes such a wrapping, behind the message.
+_OPENS = re.compile(rf"[|│┃<{_MARKS}]")
+CLOSING = re.compile(rf"(?:\s*(?:[|│┃]|\\[nr]|</?\w{{1,10}}\s?/?>|[{_MARKS}]+,?))+$")
 
 # The usual form first: most lines need no more.
 _PLAIN = re.compile(
@@ -69,7 +83,8 @@ _PLAIN = re.compile(
 )
 # A console's own clock, before the kernel's stamp.
 _CLOCK = re.compile(
-    r"\[[^\[\]]{0,40}\d{1,2}:\d\d:\d\d[^\[\]]{0,30}\]\s*(?=\[\s{0,12}\d+\.\d+\]|\S+ kernel: )"
+    r"\[(?:[^\[\]]{0,40}\d{1,2}:\d\d:\d\d[^\[\]]{0,30}|\d{9,10}\.\d{1,9})\]\s*"
+    r"(?=\[\s{0,12}\d+\.\d+\]|\S+ kernel: )"
 )
 _STAMP = re.compile(
     r"""
@@ -77,6 +92,7 @@ _STAMP = re.compile(
     (?:<(?P<priority>\d{1,4})>)?                                     # syslog priority
     (?:(?P<facility>[a-z]+\d?)\s{0,4}:\s{0,3}(?:emerg|alert|crit|err|warn|notice|info|debug)\s{0,4}:\s{0,3})?
     (?P<tag>kernel:\s)?
+    (?:(?i:debug|info|notice|warn(?:ing)?|err(?:or)?):\s(?=(?:virt/)?tdx:\s))?
     (?P<stamp>\[\s{0,12}(?P<seconds>\d+\.\d+)(?:\s*<[^<>\]]*>)?\]
       |\[\s{0,12}[+<]\s{0,8}\d+\.\d+>?\]                             # dmesg --reltime
       |\[[^\[\]]{0,40}\d{1,2}:\d\d(?::\d\d)?[^\[\]]{0,30}\]           # dmesg -T, in any language; dmesg -H
@@ -93,6 +109,7 @@ class Unwrapped(NamedTuple):
 
     seconds: since boot. wrapped: it came through syslog or the journal. foreign: another program wrote it,
     and its name is kept before the message. known: a wrapping of the kernel's own lines was recognised.
+    origin: the host, file or container that the wrapping names; empty where it names none.
     """
 
     message: str
@@ -100,6 +117,7 @@ class Unwrapped(NamedTuple):
     wrapped: bool = False
     foreign: bool = False
     known: bool = False
+    origin: str = ""
 
 
 def unwrap(line: str) -> Unwrapped:
@@ -109,66 +127,77 @@ def unwrap(line: str) -> Unwrapped:
     """
     if plain := _PLAIN.match(line):
         return Unwrapped(line[plain.end() :].rstrip(), float(plain["seconds"]), known=True)
+    outside, origin = "", ""
     for _ in range(_MAX_LAYERS):
-        if entry := _RFC_5424.match(line) or _ENTRY.match(line):
-            return _entry(entry, line[entry.end() :])
-        if esxi := _ESXI.match(line):
-            return Unwrapped(f"vmkernel: {_world(line[esxi.end() :])}", None, True, known=True)
-        if line.lstrip().startswith("{") and (found := _json(line)):
-            return found
-        if clock := _CLOCK.match(line):
-            line = line[clock.end() :]
-            continue
-        if (stamp := _STAMP.match(line)) and _any(stamp):
-            return _stamped(stamp, line[stamp.end() :])
-        rest = _peeled(line)
-        if rest is None:
+        if found := _read(line):
+            if _OPENS.search(outside):
+                found = found._replace(message=CLOSING.sub("", found.message))
+            return found if found.origin or not origin else found._replace(origin=origin)
+        peeled = _peeled(line)
+        if peeled is None:
             break
-        line = rest
-    return Unwrapped(line.strip())
+        outside, origin, line = outside + peeled.outside, origin or peeled.origin, peeled.rest
+    return Unwrapped(line.strip(), origin=origin)
+
+
+def _read(line: str) -> Unwrapped | None:
+    """A line whose wrapping says whose it is; None where something else stands outside."""
+    if entry := _RFC_5424.match(line) or _ENTRY.match(line):
+        return _entry(entry, line[entry.end() :])
+    if esxi := _ESXI.match(line):
+        return Unwrapped(f"vmkernel: {_world(line[esxi.end() :])}", None, True, known=True)
+    if line.lstrip().startswith("{") and (found := _json(line)):
+        return found
+    if not _CLOCK.match(line) and (stamp := _STAMP.match(line)) and _any(stamp):
+        return _stamped(stamp, line[stamp.end() :])
+    return None
 
 
 def _any(stamp: re.Match[str]) -> bool:
     return any(stamp[name] for name in ("record", "priority", "facility", "tag", "stamp"))
 
 
-def _peeled(line: str) -> str | None:
+class _Peeled(NamedTuple):
+    """A layer taken off: what it was, what it names, and what is left."""
+
+    outside: str
+    origin: str
+    rest: str
+
+
+def _peeled(line: str) -> _Peeled | None:
+    if clock := _CLOCK.match(line):
+        return _Peeled("", "", line[clock.end() :])
     for layer in _LAYERS:
-        found = layer.match(line)
-        if found and (found.end() or line[:1] in "`\"'"):
-            return (
-                _unquoted(line[found.end() :])
-                if line[found.end() :][:1] in tuple("`\"'")
-                else line[found.end() :]
-            )
+        if (found := layer.match(line)) is None:
+            continue
+        rest = line[found.end() :].lstrip(_MARKS)
+        outside = line[: len(line) - len(rest)]
+        if outside:
+            names = found.groupdict()
+            return _Peeled(outside, names.get("at") or names.get("in") or "", rest)
     return None
-
-
-def _unquoted(line: str) -> str:
-    mark = line[0]
-    inside = line.lstrip(mark)
-    return inside.rstrip().removesuffix(",").rstrip(mark)
 
 
 def _entry(entry: re.Match[str], rest: str) -> Unwrapped:
     """A line of syslog or the journal, whose message may have the kernel's own stamp."""
     groups = entry.groupdict()
     program = groups.get("program") or groups.get("alone") or "kernel"
-    early = groups.get("early")
+    early, host = groups.get("early"), groups.get("host") or ""
     inner = _stamped(stamp, rest[stamp.end() :]) if (stamp := _STAMP.match(rest)) else Unwrapped(rest)
     seconds = inner.seconds
     if seconds is None and early:
         seconds = float(re.split(r"[<\]]", early.lstrip("[ "))[0])
     wrapped = early is None
     if program in _ESXI_LOGS:
-        return Unwrapped(f"vmkernel: {_world(inner.message)}", None, wrapped, known=True)
+        return Unwrapped(f"vmkernel: {_world(inner.message)}", None, wrapped, known=True, origin=host)
     facility = int(groups.get("priority") or 0) >> 3
     if program != "kernel" or facility or inner.foreign:
         name = _full_program(entry) if program != "kernel" else "user"
         kept = rest.rstrip() if program != "kernel" else inner.message.removeprefix("user: ")
         foreign = not (name + ": ").startswith(_PID_1)
-        return Unwrapped(f"{name}: {kept}", seconds, wrapped, foreign, known=True)
-    return Unwrapped(inner.message, seconds, wrapped, known=True)
+        return Unwrapped(f"{name}: {kept}", seconds, wrapped, foreign, known=True, origin=host)
+    return Unwrapped(inner.message, seconds, wrapped, known=True, origin=host)
 
 
 def _full_program(entry: re.Match[str]) -> str:
@@ -209,10 +238,11 @@ def _json(line: str) -> Unwrapped | None:
         return None
     if "MESSAGE" in entry:
         return of_journal({str(key): value for key, value in entry.items()})
-    for key in ("log", "msg", "message", "textPayload"):
-        text = entry.get(key)
-        if isinstance(text, str) and not text.lstrip().startswith("{"):
-            return unwrap(text.partition("\n")[0])
+    for inner in (entry, entry.get("_source"), entry.get("fields"), entry.get("event")):
+        for key in _TEXTS if isinstance(inner, dict) else ():
+            text = inner.get(key)
+            if isinstance(text, str) and not text.lstrip().startswith("{"):
+                return unwrap(text.partition("\n")[0])
     return None
 
 
@@ -230,10 +260,10 @@ def of_journal(entry: dict[str, object]) -> Unwrapped:
     if transport is None and not program:
         return Unwrapped(f"MESSAGE={message}")  # by whom it was is not told
     mine = transport == "kernel" if transport is not None else program == "kernel"
-    micro = str(entry.get("_SOURCE_MONOTONIC_TIMESTAMP", ""))
+    micro, host = str(entry.get("_SOURCE_MONOTONIC_TIMESTAMP", "")), str(entry.get("_HOSTNAME") or "")
     seconds = int(micro) / 1e6 if micro.isdecimal() else None
     if mine and facility == "0":
-        return Unwrapped(message, seconds, True, known=True)
+        return Unwrapped(message, seconds, True, known=True, origin=host)
     if program == "systemd" and str(entry.get("_PID", entry.get("SYSLOG_PID", ""))) == "1":
         return Unwrapped(f"{_PID_1}{message}", seconds, True, known=True)
     return Unwrapped(f"{program or 'user'}: {message}", seconds, True, foreign=True, known=True)

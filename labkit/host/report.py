@@ -160,12 +160,19 @@ def _unproved(
     view: FactsView, summary: str, action: str | None, worries: tuple[Concern, ...]
 ) -> tuple[str, str | None]:
     """Nothing is proved: lines that could not be read, a panic, or errors at run time say why."""
+    if names := view.log.machines:
+        listed = ", ".join(names[:_MOST_WORRIES]) + (" …" if len(names) > _MOST_WORRIES else "")
+        return (
+            f"The kernel log has lines of {len(names)} machines that tell different things ({listed}), so "
+            f"nothing is proved about any of them.",
+            f"Give the lines of one: `grep -wF '{names[0]}' LOG | labkit verify --kernel-log -`.",
+        )
     if view.log.unread:
         line = view.log.unread[0]
         return (
-            f"The kernel log has TDX's words in a wrapping that labkit cannot read, so nothing is proved: "
-            f"{line.text}",
-            "Take away what stands before the kernel's own words: "
+            f"The kernel log has TDX's words in a wrapping that labkit cannot read, or from a program that "
+            f"is not the kernel, so nothing is proved: {line.text}",
+            "Give the kernel's own log, or take away what stands before its words: "
             r"`sed -E 's#^.*((virt/)?tdx: )#\1#' LOG | labkit verify --kernel-log -`.",
         )
     if worries:

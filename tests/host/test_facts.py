@@ -227,3 +227,54 @@ def test_facts_of_another_format_or_that_contradict_themselves_are_refused(
     (tmp_path / "facts.json").write_text(text)
     with pytest.raises(DataError, match=said):
         load(tmp_path / "facts.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "not a JSON object"),
+        ("{}", "format"),
+        ('{"format":' + "[" * 100_000, "nested too deeply"),
+        ("\xff", "UTF-8"),
+        ("{", "line 1, column 2"),
+    ],
+)
+def test_what_is_no_facts_file_is_refused_in_our_words(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=said) as refused:
+        load(tmp_path / "facts.json")
+    assert not any(
+        word in str(refused.value) for word in ("object is not", "decode", "NoneType", "recursion")
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"log": {', '"log": {}, "log": {', "stands in it twice"),
+        ('"boots": 1', '"boots": 1' + "0" * 40, "count"),
+        ('"boots": 1', '"boots": Infinity', "Infinity"),
+        ('"lines": [', '"lines": [[1, "x", 1, 2], ', "seconds, text and count"),
+        ('"lines": [', '"lines": [' + '[1, "x", 1],' * 5001, "more than 5000"),
+        ('"state": "read"', '"state": "said"', "state"),
+        ('"facts": {', '"facts": {"a": "x", ', "not a JSON object"),
+        ('"facts": {', '"facts": {"msr.0x982": {"source": "s", "value": ["１"]}, ', "MSR"),
+        ('"facts": {', '"facts": {"kvm.vm_types": {"source": "s", "value": 1' + "0" * 30 + "}, ", "64 bits"),
+    ],
+)
+def test_hostile_facts_are_refused(old: str, new: str, said: str, tmp_path: Path) -> None:
+    text = json.dumps(host("good-6.17").to_dict())
+    assert old in text
+    (tmp_path / "facts.json").write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=said):
+        load(tmp_path / "facts.json")
+
+
+def test_no_fact_forges_a_line_of_the_report(tmp_path: Path) -> None:
+    facts = add(host("good-6.17"), cpu_vendor="Evil\nREADY \x1b[2J", dmi_vendor="a\r\nREADY")
+    save(facts, tmp_path / "facts.json")
+    report = diagnose(load(tmp_path / "facts.json"))
+    assert report.reason == "PLATFORM_NOT_TDX"
+    for text in (str(report), report.text(verbose=True), report.text(short=True)):
+        assert not any(line.lstrip(" ✔").startswith("READY") for line in text.splitlines())
+        assert "\x1b" not in text

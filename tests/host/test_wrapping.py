@@ -63,6 +63,25 @@ STAMPED = (
     "^[[32m[   34.317811] ^[[0m%s",
     "[32m[   34.317811] [0m%s",
     "[   34.317811] %s\r",
+    "&gt; [   34.317811] %s",
+    "  1. [   34.317811] %s",
+    "L12: [   34.317811] %s",
+    "“[   34.317811] %s”",
+    "« [   34.317811] %s »",
+    "b'[   34.317811] %s\\n',",
+    "| [   34.317811] %s |",
+    "<p>[   34.317811] %s<br>",
+    "node1: [   34.317811] %s",
+    "[node1] out: [   34.317811] %s",
+    "10.0.0.1: [   34.317811] %s",
+    "./logs/host 1/dmesg.log:12:[   34.317811] %s",
+    "C:\\logs\\dmesg.txt:12:[   34.317811] %s",
+    "messages-20261028:12:Oct 28 10:00:00 host kernel: [   34.317811] %s",
+    "2026-10-28 10:00:00,123 - INFO - [   34.317811] %s",
+    "1761695741 [   34.317811] %s",
+    "[1761695741.123] [   34.317811] %s",
+    'time="2026-10-28T10:00:00Z" level=info msg="[   34.317811] %s"',
+    "Oct 28 10:00:00 fe80::1 kernel: [   34.317811] %s",
 )
 UNSTAMPED = (
     "%s",
@@ -142,6 +161,89 @@ def test_seconds_since_boot_are_read(wrapping: str) -> None:
 )
 def test_another_programs_line_never_passes_for_the_kernels(line: str) -> None:
     assert verify_log(line + "\n").verdict != "READY"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Oct 28 10:00:00 host dmesg[812]: [    4.7] {UP}",
+        f"Oct 28 10:00:00 host klogd: [    4.7] {UP}",
+        f"<30>Oct 28 10:00:00 host kernel: {UP}",
+        f"[    4.7] {UP} (1.5.06)",
+        f"[    4.7] {UP} |",
+        "[    4.7] virt/tdx: module initi",
+        f"Okt 28 10.00.00 host kernel: {UP}",
+        f"2026-10-28T10:00:00Z|info|kernel|{UP}",
+    ],
+)
+def test_a_line_that_proves_nothing_is_shown(line: str) -> None:
+    report = verify_log(f"{line}\n")
+    assert report.verdict != "READY"
+    assert any("module init" in said for said in (report.summary, *report.remarks)), report
+
+
+def test_levels_before_the_kernels_words() -> None:
+    for level in ("info", "INFO", "Notice", "warn"):
+        assert verify_log(f"Oct 28 10:00:00 host kernel: {level}: {UP}\n").verdict == "READY"
+
+
+START = "virt/tdx: BIOS enabled: private KeyID range [64, 128)"
+NOT_LOADED = "virt/tdx: module not loaded"
+
+
+@pytest.mark.parametrize(
+    "wrapping",
+    [
+        "Oct 28 10:00:00 {} kernel: %s",
+        "{}: [    4.7] %s",
+        "{}/dmesg.log:12:[    4.7] %s",
+        "{}  | [    4.7] %s",
+        "<6>1 2026-03-01T10:00:00.123Z {} kernel - - - [    4.7] %s",
+        '{{"_HOSTNAME":"{}","_TRANSPORT":"kernel","MESSAGE":"%s"}}',
+    ],
+)
+def test_one_machines_success_proves_nothing_about_another(wrapping: str) -> None:
+    lines = (("node1", START), ("node1", NOT_LOADED), ("node2", START), ("node2", UP))
+    report = verify_log("".join(wrapping.format(at).replace("%s", said) + "\n" for at, said in lines))
+    assert (report.verdict, report.reason) == ("INDETERMINATE", "LOG_UNREADABLE")
+    assert "node1" in report.summary
+    assert "node2" in report.summary
+    assert "grep" in (report.next_action or "")
+
+
+def test_machines_that_tell_the_same_are_read() -> None:
+    lines = [f"Oct 28 10:00:00 {at} kernel: {said}\n" for at in ("node1", "node2") for said in (START, UP)]
+    assert verify_log("".join(lines)).verdict == "READY"
+
+
+def test_a_machine_that_learns_its_name_is_one_machine() -> None:
+    early = f"Oct 28 10:00:00 localhost kernel: {START}\n"
+    assert verify_log(f"{early}Oct 28 10:00:09 node1.example.com kernel: {UP}\n").verdict == "READY"
+    assert verify_log(f"{early}Oct 28 10:00:09 node1 kernel: {NOT_LOADED}\n").reason == "MODULE_NOT_LOADED"
+
+
+@pytest.mark.parametrize("stamp", ["", "[    4.{}00000] "])
+def test_boots_are_told_apart_in_what_grep_left(stamp: str) -> None:
+    def log(*messages: str) -> str:
+        stamps = (stamp.format(number) for number in range(1, 9))
+        return "".join(
+            f"Oct 28 10:00:00 h kernel: {at}{said}\n" for at, said in zip(stamps, messages, strict=False)
+        )
+
+    for messages, reason in (
+        ((START, UP, START, NOT_LOADED), "MODULE_NOT_LOADED"),
+        ((START, UP, "virt/tdx: not enabled by BIOS"), "BIOS_NOT_ENABLED"),
+        ((START, NOT_LOADED, START, UP), None),
+        ((START, UP, START), "INIT_NOT_CONFIRMED"),
+    ):
+        report = verify_log(log(*messages))
+        assert (report.reason, report.facts.log.boots) == (reason, 2), messages
+
+
+def test_a_log_given_twice_is_one_boot() -> None:
+    once = f"[    1.1] {START}\n[    9.2] {UP}\n"
+    report = verify_log(once + once)
+    assert (report.verdict, report.facts.log.boots) == ("READY", 1)
 
 
 def test_words_in_an_unknown_wrapping_are_said_with_their_line() -> None:
