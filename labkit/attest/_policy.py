@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from labkit.errors import UsageError
-from labkit.files import read_named
+from labkit.files import read_named, strict_json
 from labkit.measure import BootInputs, PageOrder, Prediction, Rules, predict, read_tdvf
 from labkit.measure.prediction import InitrdWord, KernelHeader, RegisterKind, SecureBoot, Separators
+from labkit.show import one_line
 
 TCB_STATUSES = (
     "UpToDate",
@@ -23,7 +26,9 @@ TCB_STATUSES = (
 )
 _LARGEST = 4 << 20
 _REMEDY = "Look at `Policy` in labkit.attest for the keys and their values."
-_RULES = {
+_ADVISORY = re.compile(r"INTEL-SA-\d{1,6}")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}\s*)+")
+_RULES: dict[str, type[StrEnum]] = {
     "platform": RegisterKind,
     "separators": Separators,
     "initrd_word": InitrdWord,
@@ -32,6 +37,7 @@ _RULES = {
 }
 
 Rtmr = bytes | None
+_Switch = TypeVar("_Switch", bound=StrEnum)
 
 
 @dataclass(frozen=True)
@@ -69,36 +75,16 @@ def load_policy(path: Path) -> Policy:
         DataError: a firmware or kernel it names is none.
     """
     try:
-        document = json.loads(
-            read_named(path, _LARGEST).decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number
-        )
+        document = strict_json(read_named(path, _LARGEST))
     except UsageError as error:
         raise UsageError(f"{path} is not a policy: {error.message}", error.remedy) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not a policy: {error}.", "Write it as a JSON object.") from error
     return parse_policy(document, lambda name: _read(path.parent / name))
 
 
 def _read(path: Path) -> bytes:
     return read_named(path)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys stand in it once: of two values nobody could tell which is meant.
-
-    Raises:
-        ValueError: a key stands in it twice.
-    """
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands in it twice")
-    return found
-
-
-def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is not a value of JSON")
 
 
 def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
@@ -117,70 +103,102 @@ def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
     known = {item.name for item in fields(Policy)} - {"prediction"} | {"inputs"}
     unknown = sorted(set(document) - known)
     if unknown:
-        raise UsageError(f"A policy has no key {unknown[0]!r}.", f"Its keys are: {', '.join(sorted(known))}.")
+        raise UsageError(
+            f"A policy has no key {_shown(unknown[0])}.", f"Its keys are: {', '.join(sorted(known))}."
+        )
     try:
         return Policy(
             tcb_statuses=tuple(_status(word) for word in _list(document.get("tcb_statuses", ["UpToDate"]))),
             forbidden_advisories=tuple(
-                _text(word) for word in _list(document.get("forbidden_advisories", []))
+                _advisory(word) for word in _list(document.get("forbidden_advisories", []))
             ),
             allow_debug=_flag(document, "allow_debug"),
             allow_lab=_flag(document, "allow_lab"),
             report_data=_bytes(document.get("report_data"), 64),
-            mrtd=tuple(_register(value) for value in _list(document.get("mrtd", []))),
+            mrtd=_mrtds(document["mrtd"]) if "mrtd" in document else (),
             rtmr=_rtmrs(document.get("rtmr", [None] * 4)),
             prediction=_prediction(document["inputs"], read) if "inputs" in document else None,
-            page_order=PageOrder(document["page_order"]) if document.get("page_order") is not None else None,
+            page_order=_one_of(PageOrder, document["page_order"])
+            if document.get("page_order") is not None
+            else None,
             allow_unpredicted=_flag(document, "allow_unpredicted"),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise UsageError(f"A value of the policy is wrong: {error}.", _REMEDY) from error
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise TypeError(f"{value!r} is not text")
+        raise ValueError(f"{_shown(value)} is not text")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value as the policy has it, in one line."""
+    shown = one_line(value if isinstance(value, str) else json.dumps(value), 100)
+    return f"'{shown}'" if isinstance(value, str) else shown
 
 
 def _status(word: str) -> str:
     if _text(word) not in TCB_STATUSES:
-        raise ValueError(f"{word!r} is not a TCB status")
+        raise ValueError(f"{_shown(word)} is not a TCB status; there are {', '.join(TCB_STATUSES)}")
     return word
+
+
+def _advisory(word: str) -> str:
+    """The number of an advisory: one that is written in another way would never be found."""
+    if not _ADVISORY.fullmatch(_text(word)):
+        raise ValueError(f"{_shown(word)} is not the number of an advisory, like INTEL-SA-00837")
+    return word
+
+
+def _one_of(kind: type[_Switch], value: Any) -> _Switch:
+    words = [member.value for member in kind]
+    if value not in words:
+        raise ValueError(f"{_shown(value)} is none of {', '.join(words)}")
+    return kind(value)
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError(f"{value!r} is not a list")
+        raise ValueError(f"{_shown(value)} is not a list")
     return value
 
 
 def _flag(document: Mapping[str, Any], key: str) -> bool:
     value = document.get(key, False)
     if not isinstance(value, bool):
-        raise TypeError(f"{key} is {value!r}, neither true nor false")
+        raise ValueError(f"{key} is {_shown(value)}, neither true nor false")
     return value
 
 
-def _integer(value: Any, largest: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
-        raise ValueError(f"{value!r} is not a number from 0 to {largest}")
+def _integer(value: Any, least: int, largest: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= largest:
+        raise ValueError(f"{_shown(value)} is not a number from {least} to {largest}")
     return value
 
 
 def _bytes(value: str | None, size: int) -> bytes | None:
     if value is None:
         return None
-    data = bytes.fromhex(_text(value))
+    if not _HEX.fullmatch(_text(value)):
+        raise ValueError(f"{_shown(value)} is not hexadecimal")
+    data = bytes.fromhex(value)
     if len(data) != size:
         raise ValueError(f"{len(data)} bytes stand where {size} are needed")
     return data
 
 
 def _line(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"the command line is {value!r}, no text")
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"the command line is {_shown(value)}, not a line of text")
     return value
+
+
+def _mrtds(values: Any) -> tuple[bytes, ...]:
+    if not _list(values):
+        raise ValueError("mrtd is an empty list; leave it out where any value will do")
+    return tuple(_register(value) for value in values)
 
 
 def _register(value: str) -> bytes:
@@ -199,17 +217,19 @@ def _rtmrs(values: Any) -> tuple[Rtmr, Rtmr, Rtmr, Rtmr]:
 
 def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
     if not isinstance(document, dict):
-        raise TypeError("inputs are not a JSON object")
+        raise ValueError("inputs are not a JSON object")
+    if not document:
+        raise ValueError("inputs are empty; leave them out where nothing is predicted")
     known = {"firmware", "memory_mib", "kernel", "initrd", "command_line", "acpi", "smbios", "rules"}
     unknown = sorted(set(document) - known)
     if unknown:
-        raise ValueError(f"inputs have no key {unknown[0]!r}")
+        raise ValueError(f"inputs have no key {_shown(unknown[0])}")
     files = {key: read(_text(document[key])) for key in ("kernel", "initrd") if key in document}
     memory = document.get("memory_mib")
     line = document.get("command_line")
     inputs = BootInputs(
         firmware=read_tdvf(read(_text(document["firmware"]))) if "firmware" in document else None,
-        memory=_integer(memory, 1 << 32) << 20 if memory is not None else None,
+        memory=_integer(memory, 1, 1 << 32) << 20 if memory is not None else None,
         kernel=files.get("kernel"),
         initrd=files.get("initrd"),
         command_line=_line(line) if line is not None else None,
@@ -218,13 +238,13 @@ def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
     )
     rules = document.get("rules", {})
     if not isinstance(rules, dict):
-        raise TypeError("rules are not a JSON object")
+        raise ValueError("rules are not a JSON object")
     rules = dict(rules)
     unknown = sorted(set(rules) - set(_RULES) - {"acpi_events", "smbios_event"})
     if unknown:
-        raise ValueError(f"rules have no key {unknown[0]!r}")
-    acpi_events = _integer(rules.pop("acpi_events", 3), 16)
-    if not isinstance(smbios_event := rules.pop("smbios_event", False), bool):
-        raise TypeError("smbios_event is not true or false")
-    switches: dict[str, Any] = {key: _RULES[key](value) for key, value in rules.items()}
+        raise ValueError(f"rules have no key {_shown(unknown[0])}")
+    acpi_events = _integer(rules.pop("acpi_events", 3), 0, 16)
+    smbios_event = _flag(rules, "smbios_event")
+    rules.pop("smbios_event", None)
+    switches: dict[str, Any] = {key: _one_of(_RULES[key], value) for key, value in rules.items()}
     return predict(inputs, Rules(**switches, acpi_events=acpi_events, smbios_event=smbios_event))

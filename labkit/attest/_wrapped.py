@@ -6,6 +6,7 @@ import re
 import struct
 
 from labkit.errors import MalformedEvidence
+from labkit.measure.embedded import embedded
 from labkit.measure.wrapping import from_text, json_document, plain_bytes, values_of
 
 _QUOTE_NAMES = frozenset(
@@ -14,17 +15,28 @@ _QUOTE_NAMES = frozenset(
 _COLLATERAL_NAMES = frozenset({"tcb_info", "tcbinfo", "enclaveidentity", "qe_identity"})
 _JWT = re.compile(rb"\s*eyJ[\w-]+\.[\w-]+\.[\w-]*\s*")
 _TDREPORT_SIZE, _SGX_REPORT_SIZE, _SNP_REPORT_SIZE = 1024, 432, 1184
+_STARTS = tuple(struct.pack("<HHI", version, key, 0x81) for version in (4, 5) for key in (2, 3))
+_DEEPEST_FRAME = 64
 _ANOTHER = "Give the quote itself, as configfs-tsm's outblob or the quoting service gave it."
 
 
 def unwrap_quote(data: bytes) -> bytes:
-    """The bytes of the quote in ``data``: binary, hexadecimal (also ``0x``), base64, or in a JSON document.
-
-    The document is dstack's answer to getquote, or any that has the quote under such a name.
+    """The bytes of the quote in ``data``: binary, or in any text, document or frame that has one in it.
 
     Raises:
-        MalformedEvidence: it is known for something else; the message says what it is.
+        MalformedEvidence: it holds several quotes, or is known for something else; the message says what it
+            is.
     """
+    if data.startswith(_STARTS):
+        return data
+    quotes = list(dict.fromkeys(_whole(found) for found in embedded(data, _STARTS)))
+    if len(quotes) > 1:
+        raise MalformedEvidence(
+            f"There are {len(quotes)} different quotes in it, and nothing says which is meant.",
+            "Give one of them in a file of its own.",
+        )
+    if quotes:
+        return quotes[0]
     document = json_document(data)
     if document is not None:
         for value in values_of(document, _QUOTE_NAMES):
@@ -34,9 +46,23 @@ def unwrap_quote(data: bytes) -> bytes:
             raise MalformedEvidence("This is collateral, not a quote.", "Name it with --collateral.")
         raise MalformedEvidence("This JSON document has no quote in it.", _ANOTHER)
     found = plain_bytes(data)
+    # The quoting service's buffer, a length, or the head of a CBOR string stands before it.
+    if places := [at for start in _STARTS if (at := found.find(start, 1, _DEEPEST_FRAME)) > 0]:
+        return _whole(found[min(places) :])
     if name := other_than_a_quote(found):
         raise MalformedEvidence(*name)
     return found
+
+
+def _whole(data: bytes) -> bytes:
+    """A quote without what follows it, by the lengths in its own header."""
+    try:
+        (version,) = struct.unpack_from("<H", data)
+        body = 48 + 584 if version == 4 else 54 + int(struct.unpack_from("<I", data, 50)[0])
+        end = body + 4 + int(struct.unpack_from("<I", data, body)[0])
+    except struct.error:
+        return data
+    return data[:end] if data[end:].strip(b"\0") else data
 
 
 def other_than_a_quote(data: bytes) -> tuple[str, str] | None:

@@ -14,11 +14,14 @@ from typing import Any
 
 from labkit.errors import MalformedEventLog
 from labkit.measure.describe import DataCheck, data_check, describe
+from labkit.measure.embedded import embedded
 from labkit.measure.event_types import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
 from labkit.measure.wrapping import json_document, plain_bytes, values_of
 from labkit.show import columns, details, event_table, hex_map, join, spans
 
 _SIGNATURE = b"Spec ID Event03\0"
+# The first event of a log: register 0 or 1, EV_NO_ACTION, and the beginning of 20 zero bytes.
+_STARTS = tuple(struct.pack("<II", register, 3) + bytes(4) for register in (0, 1))
 _MAX_LOG = 16 << 20
 _MAX_PCR = 23
 _LOG_NAMES = frozenset({"event_log", "eventlog", "cc_eventlog", "ccel", "td_eventlog"})
@@ -177,7 +180,10 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
     """
     if len(data) > _MAX_LOG:
         raise MalformedEventLog(f"The log has {len(data)} bytes, more than any firmware reserves.", _REMEDY)
-    if (document := json_document(data)) is not None:
+    document = json_document(data)
+    if (found := next(embedded(data, _STARTS), None)) is not None:
+        data = found
+    elif document is not None:
         return _parse_json(document)
     data = plain_bytes(data)
     header, position = _parse_header(data)

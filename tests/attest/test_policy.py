@@ -100,6 +100,11 @@ def test_its_files_are_found_beside_it(tmp_path: Path) -> None:
         ({"inputs": {"rules": {"smbios_event": "yes"}}}, "wrong"),
         ({"inputs": {"smbios": "00"}}, "wrong"),
         ({"inputs": {"rules": {"unknown": "x"}}}, "wrong"),
+        ({"inputs": {}}, "inputs are empty"),
+        ({"inputs": {"memory_mib": 0}}, "not a number"),
+        ({"inputs": {"command_line": "quiet\0init=/x"}}, "not a line of text"),
+        ({"mrtd": []}, "empty list"),
+        ({"forbidden_advisories": ["intel-sa-00837"]}, "not the number of an advisory"),
     ],
 )
 def test_a_wrong_policy_is_refused_with_its_reason(change: dict[str, object], words: str) -> None:

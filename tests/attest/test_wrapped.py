@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import struct
@@ -42,7 +43,39 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "base64": base64.b64encode,
     "base64 in lines": base64.encodebytes,
     "base64url": lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+    "hex with colons": lambda data: data.hex(":").encode(),
+    "C": lambda data: f"unsigned char q[] = {{\n{', '.join(map(hex_byte, data))}\n}};\n".encode(),
+    "escapes": lambda data: "".join(f"\\x{byte:02x}" for byte in data).encode(),
+    "Python": lambda data: repr(data).encode(),
+    "xxd": lambda data: dump(data, 4, ": ", "  .."),
+    "hexdump -C": lambda data: dump(data, 2, "  ", "  |..|"),
+    "PEM": lambda data: b"-----BEGIN X-----\n" + base64.encodebytes(data) + b"-----END X-----\n",
+    "YAML": lambda data: b"name: 1\nevidence: 0x" + data.hex().encode() + b"\nlast: true\n",
+    "shell": lambda data: b"EVIDENCE=" + base64.b64encode(data) + b"\n",
+    "data URI": lambda data: b"data:application/octet-stream;base64," + base64.b64encode(data),
+    "page": lambda data: b"<pre>" + data.hex().encode() + b"</pre>",
+    "gzip": gzip.compress,
+    "UTF-16": lambda data: data.hex().encode("utf-16"),
+    "byte order mark": lambda data: b"\xef\xbb\xbf" + data.hex().encode(),
+    "base64 of hex": lambda data: base64.b64encode(data.hex().encode()),
+    "JSON text": lambda data: json.dumps(data.hex()).encode(),
+    "JSON numbers": lambda data: json.dumps({"any": list(data)}).encode(),
+    "JSON in JSON": lambda data: json.dumps({"any": json.dumps({"x": [data.hex()]})}).encode(),
+    "JSON in base64": lambda data: base64.b64encode(json.dumps({"x": data.hex()}).encode()),
 }
+
+
+def hex_byte(byte: int) -> str:
+    return f"0x{byte:02x}"
+
+
+def dump(data: bytes, group: int, before: str, behind: str) -> bytes:
+    lines = []
+    for at in range(0, len(data), 16):
+        digits = data[at : at + 16].hex()
+        words = " ".join(digits[place : place + group] for place in range(0, len(digits), group))
+        lines.append(f"{at:08x}{before}{words}{behind}\n")
+    return "".join(lines).encode()
 
 
 @pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
@@ -66,6 +99,27 @@ def test_a_log_is_found_in_its_wrapping(wrap: Callable[[bytes], bytes]) -> None:
 )
 def test_a_quote_is_found_in_a_document(document: object) -> None:
     assert unwrap_quote(json.dumps(document).encode()) == QUOTE
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        struct.pack("<QQII", 1, 0, 0, len(QUOTE)),  # the buffer of TDX_CMD_GET_QUOTE
+        struct.pack("<II", 1, len(QUOTE)),
+        struct.pack(">I", len(QUOTE)),
+        b"\xa1\x65quote\x59" + struct.pack(">H", len(QUOTE)),  # CBOR
+    ],
+)
+def test_a_quote_is_found_behind_its_frame(frame: bytes) -> None:
+    assert unwrap_quote(frame + QUOTE) == QUOTE
+    assert unwrap_quote(frame + QUOTE + b"behind") == QUOTE
+
+
+def test_of_two_quotes_none_is_chosen() -> None:
+    other = LabAuthority.create(NOW).quote(report())
+    for document in ({"a": QUOTE.hex(), "b": other.hex()}, [other.hex(), {"quote": QUOTE.hex()}]):
+        with pytest.raises(MalformedEvidence, match="2 different quotes"):
+            unwrap_quote(json.dumps(document).encode())
 
 
 def header(version: int, key: int, tee: int) -> bytes:

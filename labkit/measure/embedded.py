@@ -1,0 +1,117 @@
+"""Binary evidence inside what people keep it in, found by how it begins.
+
+Text around it, hexadecimal or base64 in any layout, hex dumps, source code, JSON in JSON, gzip, UTF-16.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from labkit.measure.wrapping import from_text
+
+_DEEPEST = 5
+_LARGEST = 16 << 20
+_SHORTEST = 64  # bytes of the smallest thing that is looked for
+_MOST_VALUES = 10_000
+_GAP = rb"(?:[\s:,;'\"+]*(?:0[xX]|\\x)?)"
+_DUMP = re.compile(
+    rb"^[ \t]*[0-9a-fA-F]{4,16}:?[ \t]{1,3}((?:[0-9a-fA-F]{2}[ \t]{0,2}){1,32}?)"
+    rb"(?:[ \t]{2,}.*|[ \t]*\|.*|[ \t]*)$",
+    re.MULTILINE,
+)
+
+
+def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator[bytes]:
+    """Every piece of ``data`` that begins with one of ``starts``, decoded, in the order of the text.
+
+    starts: beginnings of at least six bytes. What follows a piece in a text may come with it.
+    """
+    if data.startswith(starts):
+        yield data
+        return
+    if depth > _DEEPEST or len(data) < _SHORTEST:
+        return
+    if data[:2] == b"\x1f\x8b":
+        yield from embedded(_gunzipped(data), starts, depth + 1)
+        return
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
+    if b"\0" in data:
+        return
+    text = data.removeprefix(b"\xef\xbb\xbf").strip()
+    if text[:1] in b'{["':
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            for inner in _values(document):
+                yield from embedded(inner, starts, depth + 1)
+            return
+    if text[:2] in (b"b'", b'b"'):
+        yield from embedded(_literal(text), starts, depth + 1)
+    elif (rows := _DUMP.findall(text)) and len(rows) >= text.count(b"\n"):
+        yield from embedded(bytes.fromhex(b"".join(rows).decode("ascii")), starts, depth + 1)
+    elif (decoded := from_text(b"".join(text.split()).decode("latin-1"))) is not None:
+        yield from embedded(decoded, starts, depth + 1)
+    else:
+        yield from _spelled(text, starts)
+
+
+def _gunzipped(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data, _LARGEST)
+    except zlib.error:
+        return b""
+
+
+def _literal(text: bytes) -> bytes:
+    """The bytes of a literal of Python."""
+    try:
+        value = ast.literal_eval(text.decode("ascii"))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return b""
+    return value if isinstance(value, bytes) else b""
+
+
+def _values(document: Any) -> Iterator[bytes]:
+    """The texts, and the lists of bytes, of a JSON document."""
+    waiting, seen = deque([document]), 0
+    while waiting and seen < _MOST_VALUES:
+        value = waiting.popleft()
+        seen += 1
+        if isinstance(value, str):
+            yield value.strip().encode("utf-8", "replace")
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            if len(value) >= _SHORTEST and all(type(item) is int and 0 <= item < 256 for item in value):
+                yield bytes(value)
+            else:
+                waiting += value
+
+
+def _spelled(text: bytes, starts: tuple[bytes, ...]) -> Iterator[bytes]:
+    """Pieces that stand in a text as hexadecimal or base64, with anything before and behind them."""
+    for start in starts:
+        pairs = _GAP.join(b"%02x" % byte for byte in start)
+        for found in re.finditer(
+            rb"(?i)(?<![0-9a-f])" + pairs + rb"(?:" + _GAP + rb"[0-9a-f]{2})*(?![0-9a-f])", text
+        ):
+            digits = re.sub(_GAP, b"", found[0]).decode("ascii")
+            if len(digits) >= 2 * _SHORTEST:
+                yield bytes.fromhex(digits)
+        prefix = re.escape(base64.b64encode(start[: len(start) // 3 * 3]))
+        for found in re.finditer(
+            rb"(?<![A-Za-z0-9+/_])" + prefix + rb"(?:[A-Za-z0-9+/_]|-(?!----)|\s+(?=[A-Za-z0-9+/_=]))*", text
+        ):
+            word = b"".join(found[0].split()).decode("ascii")
+            if (decoded := from_text(word[: len(word) - (len(word) % 4 == 1)])) is not None:
+                yield decoded
