@@ -55,6 +55,13 @@ _MAKE_ERROR = re.compile(
     r"^make(?P<level>\[\d+\])?: \*\*\* \[(?:[^\]:]{1,120}:\d+: )?(?P<target>[^\]]{0,200})\] "
     r"(?:Error (?P<number>\d{1,3})|(?P<signal>\w[\w ]{2,30}))"
 )
+# What make itself cannot do; then no target has failed.
+_MAKE_STOP = re.compile(
+    r"^(?:make(?:\[\d+\])?|[\w./-]{0,120}(?:[Mm]akefile[\w.-]{0,40}|\.mk):\d+): "
+    r"\*\*\* (?P<why>[^\[\s].{0,200}?)\.?\s+Stop\.$"
+)
+# The compiler quotes source code behind the number of its line.
+_QUOTED_SOURCE = re.compile(r"^\s{0,12}\d{0,7}\s{1,3}[|│](?:\s|$)|^\s{1,12}--> ")
 _TRACE = re.compile(r"Printing stack trace:|\d{1,3}: fn 0x")
 _MAKE_SPEAKS = re.compile(r"^make(?:\[\d+\])?: ")
 _RUN_TARGETS = frozenset({"run", "run_kernel", "run_iso"})
@@ -154,8 +161,10 @@ class BootLogReader:
         self._panic_at = ""
         self._lines: list[str] = []
         self._make_error: re.Match[str] | None = None
+        self._make_stop = ""
         self._heard = 0.0
         self._error_line = ""
+        self._spoken_line = ""
         self.last_line = ""
 
     @property
@@ -271,15 +280,19 @@ class BootLogReader:
             return
         if not state.at_prompt:
             self.last_line = bare[:200]
-            if not _MAKE_SPEAKS.match(line) and _ERROR_WORDS.search(bare):
-                self._error_line = bare[:200]
+            if not _MAKE_SPEAKS.match(line):
+                self._spoken_line = bare[:200]
+                self._error_line = bare[:200] if _ERROR_WORDS.search(bare) else self._error_line
             for row in STAGES:
                 if row.expression.search(line):
                     self._begin(state, row.name, now)
         if (match := _MAKE_ERROR.match(line)) and self._make_error is None:
             self._make_error = match
+        if (stop := _MAKE_STOP.match(line)) and not state.at_prompt:
+            self._make_stop = self._make_stop or one_line(stop["why"], 200)
         self._panic_message(state, bare)
         rows = _PANICS if state.at_prompt and not state.panic_left else FAILURES
+        rows = () if _QUOTED_SOURCE.match(line) else rows
         for failure in rows:
             if failure.expression.search(line) and self._counts(failure, state):
                 self._found(failure, state, bare, now)
@@ -370,10 +383,10 @@ class BootLogReader:
         return f"the last line was {self.last_line!r}" if self.last_line else "it printed nothing"
 
     def _error(self) -> str:
-        """The line that says what went wrong, else the last one; never make's own echo of a failure."""
+        """The line that says what went wrong, else the last one; make's own echo where there is no other."""
         if self._error_line and self._error_line != self.last_line:
             return f"the last error was {self._error_line!r}"
-        return self._last()
+        return f"the last line was {self._spoken_line!r}" if self._spoken_line else self._last()
 
     def _code(self, exit_code: int | None, layer: Layer) -> str | None:
         """What an exit code means; None while the run goes on."""
@@ -388,6 +401,8 @@ class BootLogReader:
             if error["target"] not in _RUN_TARGETS and not _GUEST_STAGES & self._begun.keys():
                 ended = f"status {number}" if number is not None else error["signal"]
                 return f"that make's target {error['target']!r} failed ({ended}) before a guest was started"
+        elif exit_code and self._make_stop and not _GUEST_STAGES & self._begun.keys():
+            return f"that make stopped before a guest was started: {self._make_stop}"
         known = {
             0: "success",
             1: "that the guest ran and failed or panicked",

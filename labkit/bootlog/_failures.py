@@ -208,6 +208,15 @@ FAILURES: tuple[Failure, ...] = (
         "v0.18.1 tools/qemu_args.sh",
     ),
     Failure(
+        "debug-port-taken",
+        FailureKind.HOST,
+        r"Failed to find an available port|Address already in use",
+        "a port that QEMU opens for itself (monitor, debugger) is taken: another guest runs",
+        "End the other guest.",
+        "QEMU util/qemu-sockets.c",
+        weight=1,
+    ),
+    Failure(
         "kvm-emulation",
         FailureKind.HOST,
         r"KVM internal error\. Suberror: \d|^emulation failure$",
@@ -251,7 +260,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "disk-full",
         FailureKind.HOST,
-        r"No space left on device",
+        r"No space left on device|Disk quota exceeded",
         "the disk is full",
         "Free some space; the build and its disk images take several GB.",
         "POSIX ENOSPC",
@@ -292,10 +301,21 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "offline",
         FailureKind.BUILD,
-        r"Could not resolve host|^error: failed to (?:download|fetch|get) |failure in name resolution",
+        r"^(?!\s*warning\b).*(?:Could not resolve host|failure in name resolution)"
+        r"|^error: (?:failed to (?:download|fetch|get) |could not download file|unable to download )",
         "the first build needs the network for crates and git dependencies",
         "Connect, or build once where there is a network: the cache serves the next builds.",
         "v0.9.0 Cargo.lock",
+    ),
+    Failure(
+        "build-killed",
+        FailureKind.BUILD,
+        r"\bsignal: 9\b|\(SIGKILL\)|fatal error: Killed signal"
+        r"|^make(?:\[\d+\])?: \*\*\* .* (?:Killed|Error 137)$",
+        "a program of the build was killed, as the host does when memory is short",
+        "Give the container more memory, or build with fewer at once: CARGO_BUILD_JOBS=1.",
+        "Linux mm/oom_kill.c",
+        before="ostd",
     ),
     Failure(
         "build-failed",
@@ -448,7 +468,8 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "panic",
         FailureKind.PANIC,
-        r"Uncaught panic:|Non-resettable panic!|(?<!' )panicked at [/\w]|\[OSDK\] The kernel seems panicked",
+        r"Uncaught panic:|Non-resettable panic!|\[OSDK\] The kernel seems panicked"
+        r"|(?<!' )(?<!\d\) )panicked at [/\w]",
         "the kernel panicked",
         "The lines behind it say where; is the kernel of the version that the profile names?",
         "ostd panic handler",

@@ -250,6 +250,9 @@ SIGNS = {
     "no-target": "make: *** No rule to make target 'run'.  Stop.",
     "tool-missing": "/bin/sh: 1: nix-build: not found",
     "offline": "error: failed to download from `index`",
+    "build-killed": "  process didn't exit successfully: `rustc` (signal: 9, SIGKILL: kill)",
+    "debug-port-taken": "qemu-system-x86_64: -gdb tcp::1234: Failed to find an available port: Address "
+    "already in use",
     "build-failed": "error: could not compile `ostd` (lib) due to 2 previous errors",
     "firmware-db": "!!!! X64 Exception Type - 01(#DB - Debug)  CPU Apic ID - 00000000 !!!!",
     "firmware-pf": "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!",
@@ -309,8 +312,22 @@ def test_what_the_user_prints_behind_the_prompt_is_no_failure_of_the_boot() -> N
 
 
 def test_a_panic_of_a_build_script_is_no_panic_of_the_kernel() -> None:
-    report = classify({"stdout": b"thread 'main' panicked at build.rs:4:5:\nboom\n"}, 2, Layer.MAKE)
-    assert report.outcome is BootOutcome.FAILED
+    for thread in ("'main'", "'main' (4711)", "'<unnamed>' (7)"):
+        text = f"thread {thread} panicked at osdk/build.rs:4:5:\nboom\n".encode()
+        report = classify({"stdout": text}, 2, Layer.MAKE)
+        assert report.outcome is BootOutcome.FAILED, thread
+
+
+def test_source_code_that_the_compiler_quotes_is_no_word_of_the_kernel() -> None:
+    text = b' --> ostd/src/panic.rs:10:5\n   |\n10 |     early_println!("Uncaught panic:");\n'
+    report = classify({"stdout": text + b"make: *** [Makefile:9: kernel] Error 101\n"}, 2, Layer.MAKE)
+    assert (report.outcome, report.failure) == (BootOutcome.FAILED, None)
+
+
+def test_a_network_that_came_back_is_not_why_a_build_failed() -> None:
+    text = b"warning: spurious network error (3 tries remaining): Could not resolve host: index.crates.io\n"
+    report = classify({"stdout": text + b"error: could not compile `ostd` (lib)\n"}, 2, Layer.MAKE)
+    assert report.failure == "build-failed"
 
 
 def test_a_page_fault_later_than_the_memory_map_is_no_lack_of_memory() -> None:
@@ -379,6 +396,9 @@ def test_a_build_that_fails_in_a_nested_make_is_no_guest_that_failed() -> None:
         ),
         ("make: *** [Makefile:12: kernel] Error 101\n", 2, "target 'kernel' failed (status 101)"),
         ("make: *** [Makefile:12: kernel] Terminated\n", 2, "target 'kernel' failed (Terminated)"),
+        ("Makefile:12: *** missing separator.  Stop.\n", 2, "make stopped before a guest was started: miss"),
+        ("make: *** No targets specified and no makefile found.  Stop.\n", 2, "make stopped before a guest"),
+        ("MemoryError\nmake: *** [Makefile:2: kernel] Error 1\n", 2, "the last line was 'MemoryError'"),
         ("make: [Makefile:3: clean] Error 1 (ignored)\n", 0, "a code of success is not enough"),
     ],
 )
