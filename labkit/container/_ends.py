@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 REMOVED = "the container was removed from outside while it ran (docker rm -f)"
 KILLED = "the container was killed from outside (docker kill)"
 STOPPED = "the container was stopped from outside (docker stop)"
+UNTOLD = (
+    "the container was stopped from outside (podman stop), or a program that is not the engine's ended it: "
+    "Podman writes down neither"
+)
 MEMORY = "the kernel killed the container because memory ran out"
 _KILLED_BY = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM"}
 _NO_MAKE = ("executable file not found", "stat make", "`make` not found", "executable file `make`")
 
 
-def ended_from_outside(client: DockerClient, container: str, since: int, code: int | None) -> str:
+def ended_from_outside(
+    client: DockerClient, container: str, since: int, code: int | None, *, podman: bool = False
+) -> str:
     """What somebody else did to a container that has ended, in a clause; empty where it ended by itself.
 
     since: when it was started, in seconds since 1970. code: its exit status, where the engine told it.
@@ -43,11 +49,19 @@ def ended_from_outside(client: DockerClient, container: str, since: int, code: i
                 since=since, until=int(time.time()) + 1, filters={"container": container}, decode=True
             )
         )
-    return told(state, actions, code)
+    return told(state, actions, code, podman=podman)
 
 
-def told(state: dict[str, Any], events: list[Any], code: int | None) -> str:
-    """What a container's state and the engine's events say about its end; pure."""
+def told(state: dict[str, Any], events: list[Any], code: int | None, *, podman: bool = False) -> str:
+    """What a container's state and the engine's events say about its end; pure.
+
+    Podman (4.3.1) has an event for a kill, and none for a stop, which is SIGTERM and after some time SIGKILL.
+    """
+    said = _told(state, events, code, podman=podman)
+    return said.replace("docker ", "podman ") if podman else said
+
+
+def _told(state: dict[str, Any], events: list[Any], code: int | None, *, podman: bool) -> str:
     actions = [str(event.get("Action") or event.get("status") or "") for event in events]
     if state.get("OOMKilled") or "oom" in actions:
         return MEMORY
@@ -57,6 +71,8 @@ def told(state: dict[str, Any], events: list[Any], code: int | None) -> str:
         return STOPPED
     if "kill" in actions:
         return KILLED
+    if podman and code in (137, 143):
+        return UNTOLD
     if code in _KILLED_BY:
         return f"the container was ended by {_KILLED_BY[code]}: from outside, or because memory ran out"
     return ""

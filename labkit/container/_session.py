@@ -17,7 +17,7 @@ from labkit.console import Console
 from labkit.container import _cleanup
 from labkit.container._attached import AttachedStream, LogTail
 from labkit.container._container import LABEL, Creation
-from labkit.container._ends import REMOVED, ended_from_outside, start_refusal
+from labkit.container._ends import ended_from_outside, start_refusal, told
 from labkit.container._engine import Engine, unreachable
 from labkit.container._owner import new_name
 from labkit.errors import MissingComponent, VmError
@@ -46,6 +46,7 @@ class ContainerSession:
         self._client = client
         self.container = container
         self._address = engine.address
+        self._podman = engine.kind == "Podman"
         socket = engine.address.removeprefix("unix://")
         self._companion = Companion((sys.executable, "-I", "-S", _cleanup.__file__, socket, container))
         self._reader = reader
@@ -249,13 +250,17 @@ class ContainerSession:
             raise gone
         try:
             code = int(self._client.api.wait(self.container, timeout=timeout)["StatusCode"])
-            self.outside = ended_from_outside(self._client, self.container, self._since, code)
+            self.outside = ended_from_outside(
+                self._client, self.container, self._since, code, podman=self._podman
+            )
         except docker.errors.NotFound:
-            self.outside, code = REMOVED, 137
+            self.outside, code = told({"Removing": True}, [], None, podman=self._podman), 137
         except (requests.exceptions.RequestException, docker.errors.APIError) as error:
             if unreachable(self._address):
                 raise gone from error
-            self.outside = ended_from_outside(self._client, self.container, self._since, None)
+            self.outside = ended_from_outside(
+                self._client, self.container, self._since, None, podman=self._podman
+            )
             code = 137
         return code
 

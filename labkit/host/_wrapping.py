@@ -239,7 +239,9 @@ def _json(line: str) -> Unwrapped | None:
     if "MESSAGE" in entry:
         return of_journal({str(key): value for key, value in entry.items()})
     for inner in (entry, entry.get("_source"), entry.get("fields"), entry.get("event")):
-        for key in _TEXTS if isinstance(inner, dict) else ():
+        if not isinstance(inner, dict):
+            continue
+        for key in _TEXTS:
             text = inner.get(key)
             if isinstance(text, str) and not text.lstrip().startswith("{"):
                 return unwrap(text.partition("\n")[0])

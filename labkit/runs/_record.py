@@ -21,10 +21,10 @@ from typing import Any
 
 from labkit import __version__, process
 from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
-from labkit.files import plain_parts, printable, read_below, write_below
+from labkit.files import plain_parts, printable, read_below, strict_json, write_below
 from labkit.runs._execute import CellFailure
 from labkit.settings import Settings, Trust
-from labkit.show import clean, columns, stamp
+from labkit.show import clean, columns, one_line, stamp
 from labkit.toolchain import find_toolchain
 
 RECORD = "run.json"
@@ -123,15 +123,15 @@ class Chapter:
             if not isinstance(words[key], str):
                 raise TypeError(f"{key} is not text")
         words["status"] = _word(words["status"])
-        words["seconds"] = float(words["seconds"])
+        words["seconds"] = _number(words["seconds"])
         for key in ("cells_run", "cells"):
-            words[key] = int(words.get(key, 0))
+            words[key] = int(_number(words.get(key, 0)))
         words["parameters"] = dict(words["parameters"])
         words["output"] = _below(words["output"]) if words.get("output") else None
         words["reported"] = believed(data.get("platform"), data.get("trust"), data.get("accelerator"))
         words["failure"] = CellFailure(**data["failure"]) if data.get("failure") else None
         words["results"] = tuple(_below(name) for name in data.get("results", ()))
-        words["host_cells"] = tuple(int(number) for number in data.get("host_cells", ()))
+        words["host_cells"] = tuple(int(_number(number)) for number in data.get("host_cells", ()))
         words["left_behind"] = tuple(data.get("left_behind", ()))
         return cls(**words)
 
@@ -226,23 +226,55 @@ def read_record(directory: Path) -> Run:
         )
     text = read_below(directory, RECORD, _RECORD_LIMIT)
     try:
-        data = json.loads(text)
-        return Run(
-            directory=directory.resolve(),
-            status=_word(data["status"]),
-            started=_time(data["started"]),
-            finished=_time(data["finished"]) if data["finished"] else None,
-            seconds=float(data["seconds"]),
-            host=dict(data["host"]),
-            versions={str(name): str(value) for name, value in data["versions"].items()},
-            git=dict(data["git"]) if data["git"] else None,
-            chapters=tuple(Chapter.from_dict(chapter) for chapter in data["chapters"]),
-            site=_below(data["site"]) if data["site"] else None,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"{directory / RECORD} is damaged: {type(error).__name__}: {error}.", "Run the chapters again."
-        ) from None
+        return _run(directory.resolve(), strict_json(text))
+    except KeyError as error:
+        why = f"it has no {printable(str(error.args[0]))}"
+    except (TypeError, AttributeError):
+        why = "a value in it is of another kind than labkit writes"
+    except ValueError as error:
+        why = str(error)
+    raise DataError(f"{directory / RECORD} is damaged: {why}.", "Run the chapters again.")
+
+
+def _run(directory: Path, data: Any) -> Run:
+    """The run that a record tells of.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: a value is not what labkit writes.
+    """
+    chapters = tuple(Chapter.from_dict(chapter) for chapter in data["chapters"])
+    if len({chapter.name for chapter in chapters}) != len(chapters):
+        raise ValueError("two chapters in it have one name")
+    return Run(
+        directory=directory,
+        status=_word(data["status"]),
+        started=_time(data["started"]),
+        finished=_time(data["finished"]) if data["finished"] else None,
+        seconds=_number(data["seconds"]),
+        host=_host(data["host"]),
+        versions={str(name): str(value) for name, value in data["versions"].items()},
+        git=_commit(data["git"]) if data["git"] else None,
+        chapters=chapters,
+        site=_below(data["site"]) if data["site"] else None,
+    )
+
+
+def _host(host: dict[str, Any]) -> dict[str, Any]:
+    if not all(isinstance(host[name], str) for name in ("os", "kernel", "processor")):
+        raise ValueError("the host is not described as labkit does")
+    return {**host, **{name: int(_number(host[name])) for name in ("cpus", "memory_mib")}}
+
+
+def _commit(git: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(git["commit"], str) or not isinstance(git["changed"], bool):
+        raise ValueError("the commit is not described as labkit does")
+    return dict(git)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1 << 53:
+        raise ValueError("a count or a time in it is not a number that a run has")
+    return float(value)
 
 
 def result_files(directory: Path) -> dict[str, tuple[int, int]]:
@@ -348,14 +380,17 @@ def _side_by_side(words: Iterable[str | None]) -> str | None:
 
 def _word(value: object) -> str:
     if not isinstance(value, str) or value not in _STATES:
-        raise ValueError(f"{value!r} is not a state of a run")
+        raise ValueError(f"{one_line(str(value), 60)} is not a state of a run")
     return value
 
 
 def _time(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a time")
-    return datetime.fromisoformat(value).isoformat(timespec="seconds")
+        raise TypeError("a time is not text")
+    try:
+        return datetime.fromisoformat(value).isoformat(timespec="seconds")
+    except ValueError:
+        raise ValueError(f"{one_line(value, 60)} is not a time") from None
 
 
 def _below(value: object) -> str:

@@ -14,7 +14,7 @@ from labkit.asterinas import PROFILES
 from labkit.container import RunRequest, preview
 from labkit.container import _plan as plans
 from labkit.container._attached import LogTail
-from labkit.container._ends import KILLED, MEMORY, REMOVED, STOPPED, start_refusal, told
+from labkit.container._ends import KILLED, MEMORY, REMOVED, STOPPED, UNTOLD, start_refusal, told
 from labkit.container._plan import _profile
 from labkit.container._run import _keep_logs
 from labkit.container._source import tree_version
@@ -54,6 +54,14 @@ def test_who_ended_a_container(
     found = told(state, actions, code)
     assert said in found
     assert bool(found) == bool(said)
+
+
+def test_podman_writes_down_no_stop_and_that_is_said() -> None:
+    assert told({}, events("start", "die", "cleanup"), 137, podman=True) == UNTOLD
+    assert told({}, events("start", "die", "cleanup"), 143, podman=True) == UNTOLD
+    assert told({}, events("start", "die", "cleanup"), 2, podman=True) == ""
+    assert "podman kill" in told({}, events("kill", "die"), 137, podman=True)
+    assert told({"OOMKilled": True}, events("die"), 137, podman=True) == MEMORY
 
 
 @pytest.mark.parametrize(

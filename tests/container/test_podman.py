@@ -23,12 +23,7 @@ from labkit.errors import LabkitError, MissingComponent, UsageError
 from tests.container.conftest import IMAGE, contract_tree
 from tests.container.test_run import QUICK
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.skipif(
-        "LABKIT_PODMAN" not in os.environ, reason="not yet run to its end anywhere: set LABKIT_PODMAN=1"
-    ),
-]
+pytestmark = pytest.mark.docker
 
 # A Podman that is itself in a container may not raise limits, and crun needs control groups of one kind.
 _WAYS = ((), ("--runtime", "runc"))

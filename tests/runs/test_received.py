@@ -109,6 +109,9 @@ def test_a_harmless_one_is_published(sent: Path) -> None:
         {"parameters": 5},
         {"started": 5},
         {"failure": {"cell": 1}},
+        {"seconds": float("nan")},
+        {"seconds": 10**400},
+        {"cells": -1},
     ],
 )
 def test_a_record_that_leads_out_or_is_damaged_is_refused(change: dict[str, Any], sent: Path) -> None:
@@ -117,6 +120,30 @@ def test_a_record_that_leads_out_or_is_damaged_is_refused(change: dict[str, Any]
     with pytest.raises(DataError):
         publish(read_record(sent))
     assert outside(sent) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": {}},
+        {"host": [["os", "x"]]},
+        {"host": RECORD["host"] | {"cpus": "many"}},
+        {"host": RECORD["host"] | {"kernel": None}},
+        {"git": [1]},
+        {"git": {"commit": 1, "changed": False}},
+        {"seconds": "1"},
+        {"finished": "yesterday"},
+        {"status": ["passed"]},
+        {"chapters": [CHAPTER, CHAPTER | {"title": "Second"}]},
+        {"chapters": 1},
+        {"versions": []},
+    ],
+)
+def test_a_damaged_record_is_refused_in_our_words(change: dict[str, Any], sent: Path) -> None:
+    write(sent, RECORD | change)
+    with pytest.raises(DataError, match=r"is damaged: ") as refused:
+        publish(read_record(sent))
+    assert not any(word in refused.value.message for word in ("Error", "object", "NoneType", "convert"))
 
 
 @pytest.mark.parametrize(
