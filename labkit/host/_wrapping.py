@@ -8,6 +8,7 @@ outside may be foreign: behind a program's name nothing is taken off, so no prog
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 _MAX_LAYERS = 8
@@ -45,33 +46,30 @@ _CPU_AND_WORLD = re.compile(r"cpu\d+:\d+(?: opID=\S+)?\)")
 
 _BEFORE_STAMP = r"(?=\[\s{0,12}\d+\.\d+\]\s)"
 _MARKS = "`\"'“”‘’„«»"
-_LAYERS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"{_ISO} std(?:out|err) [FP] ",  # Kubernetes' log files
-        r"\s*(?:&gt;\s?)+|\s*[>|│┃](?!=)\s?",  # a mail quote, a table
-        r"\s*[-+*•](?:\s+(?=\S)|(?=[\[<]))",  # a list, a diff
-        rf"\s*b?(?=[{_MARKS}])",  # quotation marks, which `_peeled` takes off
-        r"(?:<(?:p|pre|code|div|span|li|td|tt|samp|br)\b[^<>]{0,80}>\s?)+",  # the source of a page
-        # `grep -H`, `head FILE`: the kernel has a space behind its colons
-        r"(?P<at>\(standard input\)|(?:[A-Za-z]:\\)?[\w.+~@%/\\ -]{0,200}"
-        r"(?:\.(?:log|txt|gz|out|old|\d+)|log|dmesg|messages)(?:-\d{4,14})?)[:-](?=\S)",
-        # `grep -n`, `cat -n`, a numbered list
-        r"\s*L?(?!\d{1,2}:\d\d:\d\d|\d{4}-\d\d-\d\d)\d{1,7}"
-        r"(?:[:|)│\t-]|\.(?=\s)|(?=\s+[\[<]|\s+\S.{0,30}\d\d:\d\d:\d\d))\s*(?=\S)",
-        r"(?P<at>[\w.-]{1,64})\s{1,40}\|\s",  # docker compose
-        r"\[(?P<at>(?=[a-z][\w.-]*/)[\w/.-]{1,200})\]\s",  # kubectl --prefix
-        r"(?P<at>\S{1,80} \S{1,80}) › ",  # stern
-        # pdsh, clush, parallel ssh
-        rf"(?:(?P<at>[\w.-]{{1,64}}):\s?|\[(?P<in>[A-Za-z][\w.-]{{0,63}})\]:?\s(?:out:\s)?){_BEFORE_STAMP}",
-        r"data: (?=\{)",
-        # logfmt
-        r'(?:[\w.]{1,32}=(?:"[^"]*"|\S*)\s+){0,8}(?:msg|message|log|line)=(?="\[\s{0,12}\d+\.\d+\]\s)',
-        rf"(?:-\s)?\[?(?i:debug|info|notice|warn(?:ing)?|err(?:or)?)\]?(?:\s?[-:|])?\s{_BEFORE_STAMP}",
-        rf"\d{{9,10}}(?:\.\d{{1,9}})?\s{_BEFORE_STAMP}",
-        rf"{_WALL}[:,]?\s+(?:[|>:-]\s)?",
-        r"\s+",
-    )
+_LAYERS = (
+    rf"{_ISO} std(?:out|err) [FP] ",  # Kubernetes' log files
+    r"\s*(?:&gt;\s?)+|\s*[>|│┃](?!=)\s?",  # a mail quote, a table
+    r"\s*[-+*•](?:\s+(?=\S)|(?=[\[<]))",  # a list, a diff
+    rf"\s*b?(?=[{_MARKS}])",  # quotation marks, which `_peeled` takes off
+    r"(?:<(?:p|pre|code|div|span|li|td|tt|samp|br)\b[^<>]{0,80}>\s?)+",  # the source of a page
+    # `grep -H`, `head FILE`: the kernel has a space behind its colons
+    r"(?P<at>\(standard input\)|(?:[A-Za-z]:\\)?[\w.+~@%/\\ -]{0,200}"
+    r"(?:\.(?:log|txt|gz|out|old|\d+)|log|dmesg|messages)(?:-\d{4,14})?)[:-](?=\S)",
+    # `grep -n`, `cat -n`, a numbered list
+    r"\s*L?(?!\d{1,2}:\d\d:\d\d|\d{4}-\d\d-\d\d)\d{1,7}"
+    r"(?:[:|)│\t-]|\.(?=\s)|(?=\s+[\[<]|\s+\S.{0,30}\d\d:\d\d:\d\d))\s*(?=\S)",
+    r"(?P<at>[\w.-]{1,64})\s{1,40}\|\s",  # docker compose
+    r"\[(?P<at>(?=[a-z][\w.-]*/)[\w/.-]{1,200})\]\s",  # kubectl --prefix
+    r"(?P<at>\S{1,80} \S{1,80}) › ",  # stern
+    # pdsh, clush, parallel ssh
+    rf"(?:(?P<at>[\w.-]{{1,64}}):\s?|\[(?P<in>[A-Za-z][\w.-]{{0,63}})\]:?\s(?:out:\s)?){_BEFORE_STAMP}",
+    r"data: (?=\{)",
+    # logfmt
+    r'(?:[\w.]{1,32}=(?:"[^"]*"|\S*)\s+){0,8}(?:msg|message|log|line)=(?="\[\s{0,12}\d+\.\d+\]\s)',
+    rf"(?:-\s)?\[?(?i:debug|info|notice|warn(?:ing)?|err(?:or)?)\]?(?:\s?[-:|])?\s{_BEFORE_STAMP}",
+    rf"\d{{9,10}}(?:\.\d{{1,9}})?\s{_BEFORE_STAMP}",
+    rf"{_WALL}[:,]?\s+(?:[|>:-]\s)?",
+    r"\s+",
 )
 # What closes such a wrapping, behind the message.
 _OPENS = re.compile(rf"[|│┃<{_MARKS}]")
@@ -157,6 +155,12 @@ def _any(stamp: re.Match[str]) -> bool:
     return any(stamp[name] for name in ("record", "priority", "facility", "tag", "stamp"))
 
 
+@cache
+def _layers() -> tuple[re.Pattern[str], ...]:
+    """Compiled when a line needs them: most logs need none."""
+    return tuple(re.compile(pattern) for pattern in _LAYERS)
+
+
 class _Peeled(NamedTuple):
     """A layer taken off: what it was, what it names, and what is left."""
 
@@ -168,7 +172,7 @@ class _Peeled(NamedTuple):
 def _peeled(line: str) -> _Peeled | None:
     if clock := _CLOCK.match(line):
         return _Peeled("", "", line[clock.end() :])
-    for layer in _LAYERS:
+    for layer in _layers():
         if (found := layer.match(line)) is None:
             continue
         rest = line[found.end() :].lstrip(_MARKS)
