@@ -134,8 +134,15 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         return
     with (
         scratch_folder("labkit-grade-") as scratch,
-        # A submission's memory is bounded in its sandbox; a worker need not be ended for it.
-        dask.config.set({"distributed.worker.memory.terminate": False, "temporary-directory": str(scratch)}),
+        dask.config.set(
+            {
+                # A submission's memory is bounded in its sandbox; a worker need not be ended for it.
+                "distributed.worker.memory.terminate": False,
+                # One process imports Dask, and every worker is a fork of it.
+                "distributed.worker.multiprocessing-method": "forkserver",
+                "temporary-directory": str(scratch),
+            }
+        ),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
