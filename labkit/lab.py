@@ -43,8 +43,9 @@ from labkit.platforms import (
     measured_through_loader,
 )
 from labkit.settings import Settings
-from labkit.show import View, show_view
-from labkit.show import record as record_value
+from labkit.show import View
+from labkit.show.front_end import show_view
+from labkit.show.recorded import record as record_value
 from labkit.toolchain import Inventory, find_toolchain, install_toolchain
 from labkit.virtio import Device
 

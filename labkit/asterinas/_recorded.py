@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.show import columns, element, join, mark, table
+from labkit.show import columns, element, join, table
+from labkit.show.markup import mark
 
 STAMP = "RECORDED"
 """The word that every such fact carries."""

@@ -13,7 +13,8 @@ from labkit.measure import BootInputs, EventLog, PageOrder, explain, rtmrs
 from labkit.measure.event_log import RUNTIME_RTMR
 from labkit.measure.explanation import Explanation, page_order_of
 from labkit.settings import Trust
-from labkit.show import columns, stamp, verdict_view
+from labkit.show import columns, stamp
+from labkit.show.verdict import verdict_view
 
 
 @dataclass(frozen=True)

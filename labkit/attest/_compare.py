@@ -10,7 +10,8 @@ from labkit.measure import EventLog, LogReport
 from labkit.measure.event_log import RUNTIME_RTMR
 from labkit.measure.replay import Rtmrs
 from labkit.settings import Trust
-from labkit.show import columns, join, section_table, stamp
+from labkit.show import columns, join, stamp
+from labkit.show.measure import section_table
 
 
 def extended_at_run_time(number: int, log: EventLog) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Any
 
-from labkit.show import FieldSpan, columns, field_view
+from labkit.show import columns
+from labkit.show.fields import FieldSpan, field_view
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import re
 
 from labkit.attest._quote import Quote
 from labkit.settings import Trust
-from labkit.show import View, trust_chain
+from labkit.show import View
+from labkit.show.attest import trust_chain
 
 
 def chain_of_trust(quote: Quote) -> View:

@@ -24,7 +24,8 @@ from labkit.attest._quote import Quote, parse_quote
 from labkit.attest._reasons import Refusal, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
-from labkit.show import columns, one_line, stamp, verdict_view
+from labkit.show import columns, one_line, stamp
+from labkit.show.verdict import verdict_view
 
 _CHUNK = 16
 

@@ -17,7 +17,8 @@ from typing import Any
 from labkit.bootlog._failures import FAILURES, HANGS, Failure, FailureKind
 from labkit.bootlog._stages import STAGES
 from labkit.bootlog._timeline import Stage, Timeline
-from labkit.show import bars, clean, columns, join, one_line, pre, table
+from labkit.show import clean, columns, join, one_line, pre, table
+from labkit.show.svg import bars
 
 
 class BootOutcome(StrEnum):

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labkit.show import bars, clean, columns
+from labkit.show import clean, columns
+from labkit.show.svg import bars
 
 _MORE_TIME = "LABKIT_PATIENCE=3 waits three times as long; console.log in the run directory says more."
 _SEE_LOGS = "console.log and qemu.log in the run directory say more."

@@ -10,7 +10,8 @@ from typing import Any
 
 from labkit.fleet._read import COMPARED, FleetHost, UnreadHost
 from labkit.host import REASONS, HostVerdict
-from labkit.show import Markup, clean, columns, details, element, escape, join, one_line, page, table
+from labkit.show import Markup, clean, columns, element, escape, join, one_line, table
+from labkit.show.markup import details, page
 
 _NAMED = 6
 _RANK = {HostVerdict.NOT_READY: 0, HostVerdict.INDETERMINATE: 1, HostVerdict.READY: 2}

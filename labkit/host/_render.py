@@ -12,8 +12,9 @@ from labkit.host._model import CheckStatus, Facts, HostVerdict
 from labkit.host._remedies import Remedy
 from labkit.host._result import CheckResult
 from labkit.settings import Trust
-from labkit.show import TreeNode, clean, fold, join, paint, stamp, tree_html, tree_text, verdict_html
 from labkit.show import badge as emulated_badge
+from labkit.show import clean, join, stamp
+from labkit.show.tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
 
 _TRACKS = {"host": "Host: is the TDX module up?", "launch": "Launch: can a TD be started?",
            "attestation": "Attestation: can its quotes be made?"}  # fmt: skip

@@ -10,16 +10,9 @@ from labkit.errors import LabkitError, UsageError
 from labkit.learn import _journal
 from labkit.learn._question import Answer, Judged, Kind, PredictionQuestion
 from labkit.settings import Settings
-from labkit.show import (
-    Place,
-    View,
-    element,
-    is_live,
-    outcome_view,
-    predictions_view,
-    question_view,
-    show_view,
-)
+from labkit.show import View, element
+from labkit.show.front_end import Place, is_live, show_view
+from labkit.show.learn import outcome_view, predictions_view, question_view
 
 _HINTS = {Kind.TEXT: "in your own words", Kind.NUMBER: "a number", Kind.ORDER: "put these in order"}
 _AGAIN = "Recorded. Go on to the next cell; to answer anew, run this cell again."

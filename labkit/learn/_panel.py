@@ -14,7 +14,9 @@ from typing import Any
 from labkit.errors import LabkitError, UsageError
 from labkit.platforms import Tdvm, choose_platform, fresh_nonce
 from labkit.settings import Settings
-from labkit.show import Place, View, clean, is_live, join, pre, scrolled
+from labkit.show import View, clean, join, pre
+from labkit.show.front_end import Place, is_live
+from labkit.show.measure import scrolled
 from labkit.vm import Snapshot
 
 _SHOWN = 20_000

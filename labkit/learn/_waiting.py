@@ -12,7 +12,8 @@ from pathlib import Path
 
 from labkit.files import write_whole
 from labkit.settings import Settings
-from labkit.show import Place, done_view, is_live, progress_view
+from labkit.show.front_end import Place, is_live
+from labkit.show.progress import done_view, progress_view
 
 _TICK = 0.5
 """Seconds between two pictures of the progress."""

@@ -22,7 +22,8 @@ from labkit.live._cells import needs_machine
 from labkit.live._inputs import INPUTS, fetch_inputs, licences, unpack
 from labkit.runs import Run, read_notebook
 from labkit.settings import Settings
-from labkit.show import Markup, element, site_page
+from labkit.show import Markup, element
+from labkit.show.site import site_page
 
 POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src data:; "

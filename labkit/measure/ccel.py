@@ -11,7 +11,8 @@ from itertools import accumulate
 from typing import Any
 
 from labkit.errors import MalformedEventLog
-from labkit.show import columns, field_view, spans
+from labkit.show import columns
+from labkit.show.fields import field_view, spans
 
 _LAYOUT = struct.Struct("<4sIBB6s8sI4sIBBHQQ")
 _NAMES = (

@@ -17,7 +17,10 @@ from labkit.measure.describe import DataCheck, data_check, describe
 from labkit.measure.embedded import embedded
 from labkit.measure.event_types import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
 from labkit.measure.wrapping import json_document, plain_bytes, values_of
-from labkit.show import columns, details, event_table, hex_map, join, spans
+from labkit.show import columns, join
+from labkit.show.fields import hex_map, spans
+from labkit.show.markup import details
+from labkit.show.measure import event_table
 
 _SIGNATURE = b"Spec ID Event03\0"
 # The first event of a log: register 0 or 1, EV_NO_ACTION, and the beginning of 20 zero bytes.

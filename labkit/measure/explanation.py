@@ -16,7 +16,8 @@ from labkit.measure.grub import event_name
 from labkit.measure.prediction import BootInputs, ExpectedEvent, Part, Prediction, RegisterKind, Separators
 from labkit.measure.replay import rtmrs
 from labkit.measure.tdvf import Tdvf
-from labkit.show import columns, diff_view
+from labkit.show import columns
+from labkit.show.measure import diff_view
 
 _MAX_EVENTS = 2000
 

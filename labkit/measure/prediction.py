@@ -23,7 +23,9 @@ from labkit.measure.hob import td_hob_list
 from labkit.measure.kernel_image import authenticode, patch_header
 from labkit.measure.replay import extend
 from labkit.measure.tdvf import SectionType, Tdvf
-from labkit.show import View, columns, register_fold, section_table
+from labkit.show import View, columns
+from labkit.show.attest import register_fold
+from labkit.show.measure import section_table
 
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c").bytes_le
 _IMAGE_SECURITY = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f").bytes_le

@@ -18,7 +18,10 @@ from itertools import pairwise
 from typing import Any
 
 from labkit.errors import NotATdvf
-from labkit.show import FieldSpan, columns, details, hex_map, join, section_table, spans
+from labkit.show import columns, join
+from labkit.show.fields import FieldSpan, hex_map, spans
+from labkit.show.markup import details
+from labkit.show.measure import section_table
 
 PAGE = 4096
 _FOOTER_GUID = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le

@@ -18,7 +18,8 @@ from labkit.errors import DataError, NotMeasured, VmError
 from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.memory import FoundLog, find_logs
 from labkit.measure.replay import Rtmrs
-from labkit.show import columns, join, pre, section_table, table
+from labkit.show import columns, join, pre, table
+from labkit.show.measure import section_table
 from labkit.vm import VirtualMachine
 
 BANKS = ("sha256", "sha384")

@@ -21,7 +21,9 @@ from labkit.process import scratch_folder
 from labkit.runs._course import EVERYTHING, GLOSSARY, described, headings, others, words
 from labkit.runs._record import RECORD, Chapter, Run, record_bytes, write_record
 from labkit.runs._source import parse_notebook
-from labkit.show import Link, chapter_page, everything_page, glossary_page, run_index, sanitize
+from labkit.show.sanitize import sanitize
+from labkit.show.site import Link, chapter_page, run_index
+from labkit.show.words import everything_page, glossary_page
 
 INDEX = "site/index.html"
 

@@ -29,45 +29,22 @@ from labkit.show._site import Link, chapter_page, run_index, site_page
 from labkit.show._stepper import stepper, storyboard
 from labkit.show._study import move_table, study_page, study_table, time_bars
 from labkit.show._svg import bars
+from labkit.show import tdx
+from labkit.show._stepper import stepper
 from labkit.show._text import clean, columns, one_line, stamp
-from labkit.show._tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
-from labkit.show._verdict import verdict_view
 from labkit.show._view import View
-from labkit.show._words import everything_page, glossary_page
+from labkit.show.markup import Markup, badge, element, escape, join, pre, table
 
 __all__ = [
-    "FieldSpan",
-    "Link",
     "Markup",
-    "Place",
-    "TreeNode",
     "View",
     "badge",
-    "bars",
-    "chapter_page",
     "clean",
-    "code",
     "columns",
-    "details",
-    "diff_view",
-    "done_view",
     "element",
     "escape",
-    "event_table",
-    "everything_page",
-    "field_table",
-    "field_view",
-    "fold",
-    "glossary_page",
-    "hex_map",
-    "is_live",
     "join",
-    "mark",
-    "move_table",
     "one_line",
-    "outcome_view",
-    "page",
-    "paint",
     "pre",
     "predictions_view",
     "progress_view",
@@ -85,15 +62,6 @@ __all__ = [
     "spans",
     "stamp",
     "stepper",
-    "storyboard",
-    "study_page",
-    "study_table",
     "table",
     "tdx",
-    "time_bars",
-    "tree_html",
-    "tree_text",
-    "trust_chain",
-    "verdict_html",
-    "verdict_view",
 ]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from labkit.settings import Ui
-from labkit.show._front_end import is_live
-from labkit.show._html import details, join
 from labkit.show._view import View
+from labkit.show.front_end import is_live
+from labkit.show.markup import details, join
 
 
 def storyboard(frames: Sequence[View]) -> View:

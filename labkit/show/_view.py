@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from labkit.show._html import Markup, prose, table
 from labkit.show._text import columns
+from labkit.show.markup import Markup
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from labkit.show import record, recorded
+from labkit.show.recorded import record, recorded
 from labkit.studies._design import Design, design, grid, read_table, split_values
 from labkit.studies._plan import plan
 from labkit.studies._results import Results

@@ -22,7 +22,9 @@ from labkit.runs import (
     write_record,
 )
 from labkit.settings import Settings, Trust, Ui
-from labkit.show import Link, View, join, study_page
+from labkit.show import View, join
+from labkit.show.site import Link
+from labkit.show.study import study_page
 from labkit.studies._design import Design, SweepRow
 from labkit.studies._folder import RECORD
 from labkit.studies._results import CSV, JSON, PARQUET, Results

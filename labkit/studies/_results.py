@@ -19,7 +19,8 @@ from typing import Any
 
 from labkit.files import write_whole
 from labkit.settings import Settings, Trust, Ui
-from labkit.show import View, clean, columns, join, move_table, one_line, stamp, study_table, time_bars
+from labkit.show import View, clean, columns, join, one_line, stamp
+from labkit.show.study import move_table, study_table, time_bars
 from labkit.studies._design import Design, SweepRow
 
 CSV, JSON, PARQUET = "results.csv", "results.json", "results.parquet"

@@ -39,7 +39,7 @@ from labkit.runs import (
     result_files,
 )
 from labkit.settings import Settings
-from labkit.show import recorded
+from labkit.show.recorded import recorded
 
 ENTRY = "row.json"
 NOTEBOOK = "notebook.ipynb"

@@ -14,7 +14,8 @@ import pytest
 from labkit.learn import course_folder
 from labkit.runs import Run, junit_report, summary_report
 from labkit.runs._course import described, headings, others, words
-from labkit.show import Link, everything_page, glossary_page, run_index
+from labkit.show.site import Link, run_index
+from labkit.show.words import everything_page, glossary_page
 
 
 def cells(*sources: str) -> list[Any]:

@@ -12,7 +12,7 @@ from labkit.runs import Chapter, Reported, Run, publish, read_record
 from labkit.runs._execute import CellFailure
 from labkit.runs._site import chapter_body, make_inert
 from labkit.settings import Trust
-from labkit.show import Link, chapter_page, run_index
+from labkit.show.site import Link, chapter_page, run_index
 
 FETCHING = {"src", "srcset", "data", "poster", "background", "action", "xlink:href"}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from labkit.settings import Trust
-from labkit.show import register_fold, trust_chain
+from labkit.show.attest import register_fold, trust_chain
 from tests.show.pictures import drawn
 
 LINKS = [("<root>", "you know it", "signs"), ("leaf", "a processor", "says of")]

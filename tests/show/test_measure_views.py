@@ -21,6 +21,10 @@ from labkit.show import (
     verdict_view,
 )
 from labkit.show import _colours as colours
+from labkit.show import one_line
+from labkit.show.fields import FieldSpan, field_table, field_view, hex_map, spans
+from labkit.show.measure import diff_view, event_table, section_table
+from labkit.show.verdict import verdict_view
 
 FIELDS = spans([("magic", b"TDVF"), ("<name>", bytes(range(60)))], 10)
 

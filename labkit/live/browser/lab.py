@@ -15,7 +15,7 @@ from labkit.errors import MissingComponent
 from labkit.host import HostReport, verify
 from labkit.learn import Notebook, make_question
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
-from labkit.show import show_view
+from labkit.show.front_end import show_view
 
 QUESTION = "application/vnd.labkit.question+json"
 """What the page makes a form of."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from labkit.show._colours import BLUE
 from labkit.show._html import element, join
 from labkit.show._view import View
+from labkit.show.markup import element, join
 
 
 def progress_view(title: str, steps: Sequence[str], seconds: float, expected: float | None) -> View:

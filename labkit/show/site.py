@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.settings import Trust
-from labkit.show._html import Markup, badge, element, join
+from labkit.show.markup import Markup, badge, element, join
 
 # No script, nothing from the network: what a cell printed cannot change that.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from labkit.show._colours import BLUE, DIM, GOOD, ON_DARK, PINK, PURPLE, UNSURE
 from labkit.show._html import Markup, element, table
+from labkit.show.markup import Markup, element, table
 
 _NUMBER = "text-align:right;white-space:nowrap"
 _COLOURS = (BLUE, PURPLE, GOOD, UNSURE, PINK, DIM)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.show._html import Markup, element, join
-from labkit.show._site import Link, plain_page
+from labkit.show.markup import Markup, element, join
+from labkit.show.site import Link, plain_page
 
 
 def glossary_page(entries: Sequence[tuple[str, str, str]]) -> Markup:

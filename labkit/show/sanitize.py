@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from labkit.show._html import Markup
+from labkit.show.markup import Markup
 
 _BLOCKS = """
     a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure

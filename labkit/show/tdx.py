@@ -14,6 +14,8 @@ from labkit.show._html import Markup, badge, element, join, table
 from labkit.show._svg import picture
 from labkit.show._text import columns, stamp
 from labkit.show._view import View
+from labkit.show.markup import Markup, badge, element, join, table
+from labkit.show.svg import picture
 
 _COLOURS = {
     "TDR": PURPLE,

@@ -10,6 +10,8 @@ from labkit.show._html import Markup, badge, element
 from labkit.show._svg import picture
 from labkit.show._text import columns, one_line, stamp
 from labkit.show._view import View
+from labkit.show.markup import Markup, badge, element
+from labkit.show.svg import picture
 
 _MONO = "12px ui-monospace,monospace"
 _REAL, _UNREAL = BLUE, UNSURE

@@ -8,6 +8,8 @@ from labkit.settings import Trust
 from labkit.show._colours import BAD, GOOD
 from labkit.show._html import Markup, badge, element, join
 from labkit.show._measure import section_table
+from labkit.show.markup import Markup, badge, element, join
+from labkit.show.measure import section_table
 
 
 def verdict_view(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from labkit.show._html import Markup, code, element, join, table, table_of, table_row
+from labkit.show.markup import Markup, code, element, join, table, table_of, table_row
 
 _SHORT = 12  # rows that need no box
 _HEX = re.compile(r"(?:0x)?[0-9a-f]{3,}(?:…|\+0x[0-9a-f]+)?\Z")

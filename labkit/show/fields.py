@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labkit.show._html import Markup, code, details, element, join, table
+from labkit.show.markup import Markup, code, details, element, join, table
 
 _HUES = (210, 35, 140, 280, 0, 180, 55, 320, 100, 245)
 _ROW = 32

@@ -10,6 +10,9 @@ from labkit.show._html import Markup, details, element, join, table
 from labkit.show._site import Link, badge_of, document, link_to, status_word
 from labkit.show._svg import picture
 from labkit.show._text import one_line
+from labkit.show.markup import Markup, details, element, join, table
+from labkit.show.site import Link, badge_of, document, link_to, status_word
+from labkit.show.svg import picture
 
 _SHADES = ("#ddf4ff", "#fbefff", "#dafbe1", "#fff8c5", "#ffeff7", "#eaeef2")
 _MOST_BARS = 200
