@@ -18,7 +18,8 @@ from typing import Any
 
 from _report import middle, paired, report
 
-from labkit.tdx import Order, Platform, Section, Td, Vmm
+from labkit.tdx import Platform, Section, Td, Vmm
+from labkit.tdx.vmm import Order
 
 LEAVES_GOAL = 50_000
 LAUNCH_GOAL = 0.5

@@ -6,79 +6,56 @@ does, ``HostileVmm`` attacks them. ``docs/tdx-model.md`` says what is modelled, 
 
 from __future__ import annotations
 
-from labkit.tdx import _iago as iago
+from labkit.tdx import iago
 from labkit.tdx._answers import Td
-from labkit.tdx._force import force_entry_state, force_op_state
-from labkit.tdx._ghci import Vmcall, VmcallStatus, accept, extend, report, vmcall
-from labkit.tdx._hostile import ATTACKS, HostileVmm, attack
 from labkit.tdx._inspect import line_metadata, page_life, pamt_map, sept_walk, sequence, storyboard
-from labkit.tdx._leaves import LEAVES, SEAMCALLS, Leaf
 from labkit.tdx._machine import PlatformConfig
-from labkit.tdx._params import Tdmr, TdParams
-from labkit.tdx._phys import Integrity, Read
 from labkit.tdx._platform import MODELLED, Platform
-from labkit.tdx._replay import replay, steps
 from labkit.tdx._report import ModelReport
 from labkit.tdx._result import GuestException, Load, Program, Result, Store, Tdcall, TdExit
-from labkit.tdx._states import LifeCycle, OpState, PageType, Septe
-from labkit.tdx._status import Operand, Status, decode, meaning
-from labkit.tdx._trace import Event, Trace, compare
-from labkit.tdx._victim import Verdict
-from labkit.tdx._vmm import Order, Section, Vmm
+from labkit.tdx.ghci import Vmcall, accept, vmcall
+from labkit.tdx.hostile import ATTACKS, HostileVmm, attack
+from labkit.tdx.leaves import LEAVES
+from labkit.tdx.params import TdParams
+from labkit.tdx.phys import Integrity
+from labkit.tdx.recording import replay
+from labkit.tdx.states import PageType
+from labkit.tdx.trace import Trace, compare
+from labkit.tdx.vmm import Section, Vmm
 
 __all__ = [
     "ATTACKS",
     "LEAVES",
     "MODELLED",
-    "SEAMCALLS",
-    "Event",
     "GuestException",
     "HostileVmm",
     "Integrity",
-    "Leaf",
-    "LifeCycle",
     "Load",
     "ModelReport",
-    "OpState",
-    "Operand",
-    "Order",
     "PageType",
     "Platform",
     "PlatformConfig",
     "Program",
-    "Read",
     "Result",
     "Section",
-    "Septe",
-    "Status",
     "Store",
     "Td",
     "TdExit",
     "TdParams",
     "Tdcall",
-    "Tdmr",
     "Trace",
-    "Verdict",
     "Vmcall",
-    "VmcallStatus",
     "Vmm",
     "accept",
     "attack",
     "compare",
-    "decode",
-    "extend",
-    "force_entry_state",
-    "force_op_state",
     "iago",
     "line_metadata",
-    "meaning",
     "page_life",
     "pamt_map",
     "replay",
-    "report",
     "sept_walk",
     "sequence",
-    "steps",
     "storyboard",
     "vmcall",
 ]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labkit.tdx._ghci import QUOTE_ERROR, QUOTE_HEADER, QUOTE_UNAVAILABLE, Vmcall, VmcallStatus
 from labkit.tdx._result import Result
-from labkit.tdx._states import TRAITS, Septe
+from labkit.tdx.ghci import QUOTE_ERROR, QUOTE_HEADER, QUOTE_UNAVAILABLE, Vmcall, VmcallStatus
+from labkit.tdx.states import TRAITS, Septe
 
 if TYPE_CHECKING:
-    from labkit.tdx._vmm import Vmm
+    from labkit.tdx.vmm import Vmm
 
 PAGE = 0x1000
 

@@ -26,12 +26,7 @@ from labkit.tdx._metadata import (
     td_value,
     write_masked,
 )
-from labkit.tdx._objects import Tdvps, VeInfo
-from labkit.tdx._phys import Key
 from labkit.tdx._report import REPORT_SIZE, mac_ok, make_report
-from labkit.tdx._sept import entry_page, entry_state, make_entry
-from labkit.tdx._states import SEPT_ALLOWED, TRAITS, Septe
-from labkit.tdx._status import Operand, Status
 from labkit.tdx._vp import (
     EEQ_ACCEPT,
     EEQ_PENDING,
@@ -42,6 +37,11 @@ from labkit.tdx._vp import (
     ept_violation,
     external_interrupt,
 )
+from labkit.tdx.objects import Tdvps, VeInfo
+from labkit.tdx.phys import Key
+from labkit.tdx.sept import entry_page, entry_state, make_entry
+from labkit.tdx.states import SEPT_ALLOWED, TRAITS, Septe
+from labkit.tdx.status import Operand, Status
 
 _MACHINE_CHECK = 0x80000312
 _MASK_NEVER = 1 << 0 | 1 << 1 | 1 << 4

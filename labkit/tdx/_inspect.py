@@ -7,10 +7,10 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.tdx._platform import Platform
-from labkit.tdx._replay import steps
-from labkit.tdx._sept import entry_page, entry_state
-from labkit.tdx._states import TRAITS, PageType, Septe
-from labkit.tdx._trace import Event, Trace
+from labkit.tdx.recording import steps
+from labkit.tdx.sept import entry_page, entry_state
+from labkit.tdx.states import TRAITS, PageType, Septe
+from labkit.tdx.trace import Event, Trace
 
 _LEVELS = ("4 KiB", "2 MiB", "1 GiB", "512 GiB", "256 TiB")
 # Leaves whose R8 or RCX is a physical page that the call gives to a TD, and what the page becomes.

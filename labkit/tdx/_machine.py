@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from labkit.errors import NotModelled, UsageError
-from labkit.tdx._leaves import Leaf
 from labkit.tdx._locks import Locks
-from labkit.tdx._objects import MIN_TDCX, KotEntry, Lp, Pamt, Tdcs, Tdr, Tdvps
-from labkit.tdx._params import GIB, Tdmr
-from labkit.tdx._phys import Integrity, Key, PhysicalMemory, Read
-from labkit.tdx._sept import SeptPage, entry_state, shown_entry
-from labkit.tdx._states import SEPT_ALLOWED, TRACKING_STATES, TRAITS, LifeCycle, PageType, Septe, SysState
-from labkit.tdx._status import Operand, Status
+from labkit.tdx.leaves import Leaf
+from labkit.tdx.objects import MIN_TDCX, KotEntry, Lp, Pamt, Tdcs, Tdr, Tdvps
+from labkit.tdx.params import GIB, Tdmr
+from labkit.tdx.phys import Integrity, Key, PhysicalMemory, Read
+from labkit.tdx.sept import SeptPage, entry_state, shown_entry
+from labkit.tdx.states import SEPT_ALLOWED, TRACKING_STATES, TRAITS, LifeCycle, PageType, Septe, SysState
+from labkit.tdx.status import Operand, Status
 
 _CONTROL = frozenset({PageType.TDR, PageType.TDCX, PageType.TDVPR, PageType.EPT})
 

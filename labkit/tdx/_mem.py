@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from labkit.tdx._locks import PAGE_LOCKS
 from labkit.tdx._machine import Call, Machine, Refused, SeamMachineCheck, describe, not_modelled
-from labkit.tdx._objects import PamtEntry, Tdr
-from labkit.tdx._phys import Read
-from labkit.tdx._sept import (
+from labkit.tdx.objects import PamtEntry, Tdr
+from labkit.tdx.phys import Read
+from labkit.tdx.sept import (
     FREE_ENTRY,
     SeptPage,
     entry_page,
@@ -19,8 +19,8 @@ from labkit.tdx._sept import (
     make_entry,
     with_state,
 )
-from labkit.tdx._states import IMPORT_STATES, SEPT_ALLOWED, TRAITS, OpState, PageType, Septe
-from labkit.tdx._status import Operand, Status
+from labkit.tdx.states import IMPORT_STATES, SEPT_ALLOWED, TRAITS, OpState, PageType, Septe
+from labkit.tdx.status import Operand, Status
 
 _ADD = b"MEM.PAGE.ADD".ljust(16, b"\0")
 _EXTEND = b"MR.EXTEND".ljust(16, b"\0")

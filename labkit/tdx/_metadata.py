@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from labkit.errors import NotModelled
 from labkit.tdx._machine import Refused
-from labkit.tdx._objects import MIN_TDCX, TDVPS_PAGES
-from labkit.tdx._params import (
+from labkit.tdx.objects import MIN_TDCX, TDVPS_PAGES
+from labkit.tdx.params import (
     ATTRIBUTES_ALLOWED,
     BUILD_DATE,
     MAX_RESERVED,
@@ -28,12 +28,12 @@ from labkit.tdx._params import (
     XFAM_ALLOWED,
     XFAM_FORCED,
 )
-from labkit.tdx._phys import PAGE
-from labkit.tdx._status import Status
+from labkit.tdx.phys import PAGE
+from labkit.tdx.status import Status
 
 if TYPE_CHECKING:
     from labkit.tdx._machine import Machine
-    from labkit.tdx._objects import Tdcs
+    from labkit.tdx.objects import Tdcs
 
 NO_FIELD = (1 << 64) - 1
 TD_CTLS_PENDING_VE_DISABLE = 1 << 0

@@ -12,12 +12,12 @@ from labkit.errors import NotModelled
 from labkit.tdx import _params
 from labkit.tdx._machine import Call, Machine, Refused
 from labkit.tdx._metadata import TD_FIELDS, Accessor, find_field, next_field, readable_field, td_value
-from labkit.tdx._objects import MAX_TDCX, MIN_TDCX, Tdcs, Tdr
-from labkit.tdx._params import TdParams
-from labkit.tdx._phys import Key
-from labkit.tdx._sept import SeptTree
-from labkit.tdx._states import KeyState, LifeCycle, OpState, PageType
-from labkit.tdx._status import Operand, Status
+from labkit.tdx.objects import MAX_TDCX, MIN_TDCX, Tdcs, Tdr
+from labkit.tdx.params import TdParams
+from labkit.tdx.phys import Key
+from labkit.tdx.sept import SeptTree
+from labkit.tdx.states import KeyState, LifeCycle, OpState, PageType
+from labkit.tdx.status import Operand, Status
 
 _SEPT_ROOT = 3
 # The one CPUID leaf that hosts configure without virtualizing it: the processor's own signature.

@@ -10,17 +10,6 @@ from typing import Any
 
 from labkit.errors import UsageError
 from labkit.tdx import _guest, _mem, _mng, _sys, _vp
-from labkit.tdx._leaves import (
-    BEFORE_READY,
-    DEFAULT_OUT,
-    DEFAULT_OUT_VERSION_1,
-    GUEST_VERSIONED,
-    LEAVES,
-    MAX_VERSION,
-    SEAMCALLS,
-    TDCALLS,
-    VERSIONED,
-)
 from labkit.tdx._machine import (
     Call,
     GuestExit,
@@ -32,7 +21,6 @@ from labkit.tdx._machine import (
     not_modelled,
 )
 from labkit.tdx._metadata import NO_FIELD
-from labkit.tdx._objects import Lp, Tdvps
 from labkit.tdx._result import (
     GuestException,
     Load,
@@ -43,9 +31,21 @@ from labkit.tdx._result import (
     Tdcall,
     TdExit,
 )
-from labkit.tdx._states import SysState, VcpuState
-from labkit.tdx._status import VMFAIL_INVALID, Operand, Status
-from labkit.tdx._trace import Trace
+from labkit.tdx.leaves import (
+    BEFORE_READY,
+    DEFAULT_OUT,
+    DEFAULT_OUT_VERSION_1,
+    GUEST_VERSIONED,
+    LEAVES,
+    MAX_VERSION,
+    SEAMCALLS,
+    TDCALLS,
+    VERSIONED,
+)
+from labkit.tdx.objects import Lp, Tdvps
+from labkit.tdx.states import SysState, VcpuState
+from labkit.tdx.status import VMFAIL_INVALID, Operand, Status
+from labkit.tdx.trace import Trace
 
 _HANDLERS = _sys.HANDLERS | _mng.HANDLERS | _mem.HANDLERS | _vp.HANDLERS | _guest.HANDLERS
 _HOST = {number: (leaf, _HANDLERS.get(leaf.name)) for number, leaf in SEAMCALLS.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.tdx._objects import Tdcs
+from labkit.tdx.objects import Tdcs
 
 REPORT_SIZE = 1024
 SUFFIX = ".emulated-tdreport"

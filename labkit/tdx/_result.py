@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.tdx._status import Decoded, decode
+from labkit.tdx.status import Decoded, decode
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from labkit.tdx._machine import Call, Machine, Refused, not_modelled
 from labkit.tdx._metadata import SYS_FIELDS, Accessor, next_field, readable_field, sys_value
-from labkit.tdx._params import GIB, MAX_CMRS, MAX_TDMRS, Tdmr, tdsysinfo
-from labkit.tdx._phys import Key
-from labkit.tdx._states import KeyState, SysState
-from labkit.tdx._status import Operand, Status
+from labkit.tdx.params import GIB, MAX_CMRS, MAX_TDMRS, Tdmr, tdsysinfo
+from labkit.tdx.phys import Key
+from labkit.tdx.states import KeyState, SysState
+from labkit.tdx.status import Operand, Status
 
 # CPUID 80000008H EAX[7:0] that the module insists on.
 MAX_PA = 52

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from labkit.tdx._machine import Call, GuestExit, Machine, Refused
 from labkit.tdx._metadata import VP_FIELDS, Accessor, find_field, next_field, readable_field, write_masked
 from labkit.tdx._mng import own_page
-from labkit.tdx._objects import MAX_TDVPS_PAGES, NO_LP, TDVPS_PAGES, Lp, Tdvps
-from labkit.tdx._states import LifeCycle, PageType, VcpuState
-from labkit.tdx._status import Operand, Status
+from labkit.tdx.objects import MAX_TDVPS_PAGES, NO_LP, TDVPS_PAGES, Lp, Tdvps
+from labkit.tdx.states import LifeCycle, PageType, VcpuState
+from labkit.tdx.status import Operand, Status
 
 # Exit reasons of the Intel SDM (volume 3, appendix C) that the model uses.
 EXIT_EXCEPTION = 0

@@ -12,7 +12,8 @@ from labkit.host import Generation, HostReport, host_generation, verify, verify_
 from labkit.host._codes import leaves, operands, statuses
 from labkit.host._module import ModuleVersion, of_text
 from labkit.host._seamcall import CAUSES, decode
-from labkit.tdx import SEAMCALLS, Operand, Status
+from labkit.tdx.leaves import SEAMCALLS
+from labkit.tdx.status import Operand, Status
 from tests.host.hosts import S3, START, UP, Host, build, cpuinfo, log
 
 NOTHING = "nothing that was read stands in the way"

@@ -18,7 +18,8 @@ from random import Random
 from typing import Any
 
 from labkit.errors import NotModelled, UsageError
-from labkit.tdx import GuestException, Integrity, OpState, Platform, PlatformConfig, Result, TdExit
+from labkit.tdx import GuestException, Integrity, Platform, PlatformConfig, Result, TdExit
+from labkit.tdx.states import OpState
 from tests.tdx.invariants import check
 from tests.tdx.recorded import document, number
 

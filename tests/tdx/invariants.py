@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from labkit.tdx import LifeCycle, PageType, Platform
-from labkit.tdx._objects import Tdr
-from labkit.tdx._sept import entry_page
-from labkit.tdx._states import KeyState
+from labkit.tdx import PageType, Platform
+from labkit.tdx.objects import Tdr
+from labkit.tdx.sept import entry_page
+from labkit.tdx.states import KeyState, LifeCycle
 
 # A page by its first 4 KiB number and its level, and what it is: type, owner.
 Uses = dict[tuple[int, int], tuple[PageType, int]]

@@ -9,7 +9,9 @@ import pytest
 from labkit.attest import parse_tdreport
 from labkit.measure import PageOrder, mrtd, read_tdvf
 from labkit.measure.tdvf import join_firmware
-from labkit.tdx import Order, Program, Section, Vmm, extend, report
+from labkit.tdx import Program, Section, Vmm
+from labkit.tdx.ghci import extend, report
+from labkit.tdx.vmm import Order
 from tests.tdx.worlds import vmm
 
 FOLDER = Path("/usr/share/OVMF")

@@ -5,18 +5,11 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import NotModelled, UsageError
-from labkit.tdx import (
-    LEAVES,
-    MODELLED,
-    SEAMCALLS,
-    Operand,
-    Platform,
-    Status,
-    TdParams,
-    decode,
-    force_op_state,
-)
-from labkit.tdx._states import OpState
+from labkit.tdx import LEAVES, MODELLED, Platform, TdParams
+from labkit.tdx.force import force_op_state
+from labkit.tdx.leaves import SEAMCALLS
+from labkit.tdx.states import OpState
+from labkit.tdx.status import Operand, Status, decode
 from tests.tdx.worlds import FREE, MAPPED, NOT_THERE, World, launched, uninitialized, vmm
 
 RAX_INVALID = int(Status.OPERAND_INVALID)

@@ -14,19 +14,17 @@ from labkit.tdx import (
     ModelReport,
     Platform,
     Program,
-    Status,
     Store,
     Tdcall,
     TdExit,
     TdParams,
     Vmcall,
-    VmcallStatus,
     Vmm,
     accept,
-    extend,
-    report,
     vmcall,
 )
+from labkit.tdx.ghci import VmcallStatus, extend, report
+from labkit.tdx.status import Status
 from tests.tdx.worlds import MAPPED, PENDING, World, launched, physical
 
 PAGE = 0x1000

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import UsageError
-from labkit.tdx import ATTACKS, HostileVmm, Integrity, Load, PlatformConfig, Program, Verdict, attack
+from labkit.tdx import ATTACKS, HostileVmm, Integrity, Load, PlatformConfig, Program, attack
+from labkit.tdx.victim import Verdict
 
 ANSWERS = {
     "alias": 0xC000030000000008,

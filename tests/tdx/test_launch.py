@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import UsageError
-from labkit.tdx import Integrity, Order, Platform, PlatformConfig, Section, TdParams, Vmm
+from labkit.tdx import Integrity, Platform, PlatformConfig, Section, TdParams, Vmm
+from labkit.tdx.vmm import Order
 from tests.tdx.worlds import launched, physical, vmm
 
 OVMF = Path("/usr/share/ovmf/OVMF.fd")
@@ -181,7 +182,7 @@ def test_page_metadata_follows_the_page() -> None:
 def test_reserved_areas_are_not_for_tds() -> None:
     from dataclasses import replace
 
-    from labkit.tdx._vmm import default_tdmr
+    from labkit.tdx.vmm import default_tdmr
 
     platform = Platform()
     host = Vmm(platform)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from labkit.errors import NotModelled
-from labkit.tdx import LEAVES, MODELLED, OpState, Status
+from labkit.tdx import LEAVES, MODELLED
+from labkit.tdx.states import OpState
+from labkit.tdx.status import Status
 from tests.tdx.worlds import (
     BLOCKED,
     EMPTY_BLOCKED,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from labkit.errors import NotModelled, UsageError
-from labkit.tdx import GuestException, OpState, Result, Section, TdExit, TdParams
+from labkit.tdx import GuestException, Result, Section, TdExit, TdParams
+from labkit.tdx.states import OpState
 from tests.tdx.invariants import check
 from tests.tdx.worlds import vmm
 

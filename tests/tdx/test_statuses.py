@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import labkit.tdx
-from labkit.tdx import Platform, PlatformConfig, Result, Status, TdExit, Tdmr, TdParams, Vmm, meaning
-from labkit.tdx._params import GIB
-from labkit.tdx._vmm import default_tdmr
+from labkit.tdx import Platform, PlatformConfig, Result, TdExit, TdParams, Vmm
+from labkit.tdx.params import GIB, Tdmr
+from labkit.tdx.status import Status, meaning
+from labkit.tdx.vmm import default_tdmr
 from tests.tdx.worlds import (
     BLOCKED,
     EMPTY,

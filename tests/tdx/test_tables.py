@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from labkit.tdx import LEAVES, Operand, OpState, Septe, Status
-from labkit.tdx._states import SEPT_ALLOWED, TRAITS
+from labkit.tdx import LEAVES
+from labkit.tdx.states import SEPT_ALLOWED, TRAITS, OpState, Septe
+from labkit.tdx.status import Operand, Status
 from tests.tdx.worlds import rows
 
 

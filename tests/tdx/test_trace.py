@@ -19,9 +19,9 @@ from labkit.tdx import (
     Vmm,
     compare,
     replay,
-    steps,
 )
-from labkit.tdx._trace import KINDS
+from labkit.tdx.recording import steps
+from labkit.tdx.trace import KINDS
 
 _HEAD = '{"format": "labkit-tdx-trace", "version": 1, "source": "x", '
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from labkit.tdx import (
-    OpState,
-    Platform,
-    PlatformConfig,
-    Result,
-    Section,
-    Septe,
-    Td,
-    TdParams,
-    Vmm,
-    force_entry_state,
-    force_op_state,
-)
+from labkit.tdx import Platform, PlatformConfig, Result, Section, Td, TdParams, Vmm
+from labkit.tdx.force import force_entry_state, force_op_state
+from labkit.tdx.states import OpState, Septe
 
 FACTS = Path(__file__).resolve().parents[1] / "facts" / "tdx-module"
 DEBUG = 1 << 0

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from labkit.errors import UsageError
 from labkit.tdx._answers import Td
 from labkit.tdx._machine import PlatformConfig
-from labkit.tdx._params import ATTRIBUTES_DEBUG, ATTRIBUTES_SEPT_VE_DISABLE, TdParams
 from labkit.tdx._platform import Platform
 from labkit.tdx._report import ModelReport
 from labkit.tdx._result import Program, Result
-from labkit.tdx._status import VMFAIL_INVALID
-from labkit.tdx._victim import (
+from labkit.tdx.params import ATTRIBUTES_DEBUG, ATTRIBUTES_SEPT_VE_DISABLE, TdParams
+from labkit.tdx.status import VMFAIL_INVALID
+from labkit.tdx.victim import (
     CODE,
     DATA,
     SCRATCH,
@@ -33,7 +33,7 @@ from labkit.tdx._victim import (
     report_into,
     walk_by_secret,
 )
-from labkit.tdx._vmm import MR_EXTEND, Section, Vmm
+from labkit.tdx.vmm import MR_EXTEND, Section, Vmm
 
 
 class HostileVmm(Vmm):

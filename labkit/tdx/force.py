@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from labkit.errors import UsageError
 from labkit.tdx._platform import Platform
-from labkit.tdx._sept import entry_page, make_entry
-from labkit.tdx._states import OpState, Septe
+from labkit.tdx.sept import entry_page, make_entry
+from labkit.tdx.states import OpState, Septe
 
 
 def force_op_state(platform: Platform, tdr: int, state: OpState) -> None:

@@ -9,14 +9,14 @@ from enum import StrEnum
 
 from labkit.errors import ModuleRefused, UsageError
 from labkit.tdx._answers import ANSWERS, PAGE, Td
-from labkit.tdx._ghci import Vmcall, VmcallStatus
-from labkit.tdx._objects import MIN_TDCX, TDVPS_PAGES
-from labkit.tdx._params import GIB, Tdmr, TdParams
 from labkit.tdx._platform import Platform
 from labkit.tdx._result import Program, Result
-from labkit.tdx._states import TRAITS, Septe
-from labkit.tdx._status import Status, decode
 from labkit.tdx._vp import EXIT_EPT_VIOLATION, EXIT_TDCALL
+from labkit.tdx.ghci import Vmcall, VmcallStatus
+from labkit.tdx.objects import MIN_TDCX, TDVPS_PAGES
+from labkit.tdx.params import GIB, Tdmr, TdParams
+from labkit.tdx.states import TRAITS, Septe
+from labkit.tdx.status import Status, decode
 
 MR_EXTEND = 1 << 0
 PAGE_AUG = 1 << 1

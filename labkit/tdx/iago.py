@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.tdx._answers import Td
-from labkit.tdx._ghci import vmcall
 from labkit.tdx._platform import Platform
 from labkit.tdx._result import Load, Program, Result, Store
-from labkit.tdx._vmm import MR_EXTEND, Section, Vmm
+from labkit.tdx.ghci import vmcall
+from labkit.tdx.vmm import MR_EXTEND, Section, Vmm
 
 # A function number that GHCI leaves to vendors would be used here; the model's VMM knows only this one.
 READ_RECORD = 0x7001

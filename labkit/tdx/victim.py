@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from labkit.tdx._ghci import Vmcall, accept, report, vmcall
 from labkit.tdx._result import GuestException, Load, Program, Result, Store, Tdcall
+from labkit.tdx.ghci import Vmcall, accept, report, vmcall
 
 CODE = 0x100000
 DATA = 0x101000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labkit.tdx._states import OpState
+from labkit.tdx.states import OpState
 
 # number, name, register that names the TD or vCPU, OP_STATEs that allow it, purpose.
 # Handles: T = TDR page, V = TDVPR page, ! = locked exclusively (shared without), then the register;

@@ -13,7 +13,7 @@ from labkit.errors import DataError
 from labkit.tdx._machine import PlatformConfig
 from labkit.tdx._platform import Platform
 from labkit.tdx._result import GuestException, TdExit
-from labkit.tdx._trace import Event, Trace
+from labkit.tdx.trace import Event, Trace
 
 
 def steps(trace: Trace) -> Iterator[tuple[Event, Platform]]:

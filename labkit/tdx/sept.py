@@ -8,7 +8,7 @@ writing; 55 blocked; 56 pending; 63 suppress #VE.
 
 from __future__ import annotations
 
-from labkit.tdx._states import TRAITS, Septe
+from labkit.tdx.states import TRAITS, Septe
 
 _PFN_MASK = (1 << 40) - 1
 _SUPPRESS_VE = 1 << 63

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.tdx._locks import Lock, walk_locks
-from labkit.tdx._params import Tdmr, TdParams
-from labkit.tdx._phys import Key
-from labkit.tdx._sept import SeptTree
-from labkit.tdx._states import KeyState, LifeCycle, OpState, PageType, VcpuState
+from labkit.tdx.params import Tdmr, TdParams
+from labkit.tdx.phys import Key
+from labkit.tdx.sept import SeptTree
+from labkit.tdx.states import KeyState, LifeCycle, OpState, PageType, VcpuState
 
 MIN_TDCX = 6
 MAX_TDCX = 9

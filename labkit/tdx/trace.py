@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError
-from labkit.tdx._leaves import SEAMCALLS, TDCALLS
-from labkit.tdx._status import decode
+from labkit.tdx.leaves import SEAMCALLS, TDCALLS
+from labkit.tdx.status import decode
 
 FORMAT = "labkit-tdx-trace"
 VERSION = 1
