@@ -18,7 +18,7 @@ from typing import Any
 
 from _report import middle, paired, report
 
-from labkit.host._log import read_log_file
+from labkit.host.log import read_log_file
 from labkit.process import run
 
 ROUNDS = 15

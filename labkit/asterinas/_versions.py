@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from labkit.errors import MissingComponent, UsageError
-from labkit.host import Generation, HostReport, HostVerdict, host_generation
+from labkit.host import HostReport, HostVerdict
+from labkit.host.kvm_generation import Generation, host_generation
 from labkit.show import columns, join, pre, table
 
 SSH_PORT, VNC_PORT = 22, 5942

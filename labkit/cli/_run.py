@@ -9,15 +9,11 @@ import click
 
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
-from labkit.runs import (
-    CELL_TIMEOUT,
-    junit_report,
-    next_steps,
-    plan_run,
-    publish,
-    run_plan,
-    summary_report,
-)
+from labkit.runs import plan_run, publish, run_plan
+from labkit.runs.reports import junit as junit_report
+from labkit.runs.reports import next_steps
+from labkit.runs.reports import summary as summary_report
+from labkit.runs.runner import CELL_TIMEOUT
 
 
 @click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")

@@ -9,7 +9,8 @@ import click
 
 from labkit.cli._common import emit, json_option, note
 from labkit.errors import UsageError
-from labkit.host import collect, diagnose, host_names, load, redact, save
+from labkit.host import collect, diagnose, load, redact, save
+from labkit.host.redaction import host_names
 
 _ROOT = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from labkit import __version__
 
-_ROOTS = ("labkit.host._collect", "labkit.host._redact")
+_ROOTS = ("labkit.host._collect", "labkit.host.redaction")
 _GENERICS = frozenset({"dict", "frozenset", "list", "set", "tuple", "type"})
 _METHODS = frozenset({"readlink", "removeprefix", "removesuffix"})
 _OLDEST = (3, 8)
@@ -101,7 +101,7 @@ def main():
     arguments = parser.parse_args()
     _load()
     from labkit.host._collect import collect
-    from labkit.host._redact import host_names, redact
+    from labkit.host.redaction import host_names, redact
     root = pathlib.Path(arguments.root)
     facts = collect(root, pathlib.Path(arguments.kernel_log) if arguments.kernel_log else None)
     if arguments.redact:

@@ -5,53 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from labkit.host._collect import collect
-from labkit.host._kvm_generation import Generation, generation_of, host_generation
-from labkit.host._log import read_log_text
-from labkit.host._model import (
-    CheckStatus,
-    Fact,
-    Facts,
-    HostVerdict,
-    KernelLog,
-    LogLine,
-    LogState,
-    Missing,
-    Value,
-)
-from labkit.host._reasons import REASONS
-from labkit.host._redact import host_names, redact, redact_text
-from labkit.host._remedies import REMEDIES, Remedy
-from labkit.host._result import CheckResult
 from labkit.host._store import load, save
-from labkit.host.checks import CHECKS, Check
+from labkit.host.checks import CHECKS
+from labkit.host.log import read_log_text
+from labkit.host.model import Facts, HostVerdict
+from labkit.host.reasons import REASONS
+from labkit.host.redaction import redact
 from labkit.host.report import HostReport, diagnose
 
 __all__ = [
     "CHECKS",
     "REASONS",
-    "REMEDIES",
-    "Check",
-    "CheckResult",
-    "CheckStatus",
-    "Fact",
     "Facts",
-    "Generation",
     "HostReport",
     "HostVerdict",
-    "KernelLog",
-    "LogLine",
-    "LogState",
-    "Missing",
-    "Remedy",
-    "Value",
     "collect",
     "diagnose",
-    "generation_of",
-    "host_generation",
-    "host_names",
     "load",
     "redact",
-    "redact_text",
     "save",
     "verify",
     "verify_log",

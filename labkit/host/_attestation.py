@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from labkit.host._model import Fact, Missing
 from labkit.host._registration import last_flow
-from labkit.host._tree import Tree
+from labkit.host.model import Fact, Missing
+from labkit.host.tree import Tree
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from labkit.host._finding import Finding, failed, passed, unknown
-from labkit.host._model import CheckStatus, Missing
 from labkit.host._registration import action_for
-from labkit.host._view import FactsView
+from labkit.host.model import CheckStatus, Missing
+from labkit.host.view import FactsView
 
 _FEATURE_CONTROL, _MCHECK, _PLATFORM_INFO = 0x3A, 0xA0, 0xCE
 

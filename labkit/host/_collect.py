@@ -8,11 +8,11 @@ import zlib
 from pathlib import Path
 
 from labkit.host._attestation import attestation_facts
-from labkit.host._firmware import tdvf_fact
-from labkit.host._live import Programs, live_facts, live_log
-from labkit.host._log import read_log_file
-from labkit.host._model import UNREAD_LOG, Fact, Facts, KernelLog, LogState, Missing
-from labkit.host._tree import Tree, switch
+from labkit.host.firmware import tdvf_fact
+from labkit.host.live import Programs, live_facts, live_log
+from labkit.host.log import read_log_file
+from labkit.host.model import UNREAD_LOG, Fact, Facts, KernelLog, LogState, Missing
+from labkit.host.tree import Tree, switch
 
 _FLAGS = (
     "hypervisor",

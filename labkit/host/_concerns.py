@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.host._finding import Pair
-from labkit.host._host_rules import UPDATE_MODULE
-from labkit.host._view import FactsView
+from labkit.host.host_rules import UPDATE_MODULE
+from labkit.host.view import FactsView
 
 _NEWER = "Update the TDX module, and take kernel and QEMU from one source; then start the TD again."
 _ESXI = "Update ESXi, and the BIOS with the TDX module in it; take the status above to their support."

@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.host._finding import Pair
 from labkit.host._message import Role
-from labkit.host._view import FactsView
+from labkit.host.view import FactsView
 
 _TDX_VM = 5  # bit of KVM_CAP_VM_TYPES
 

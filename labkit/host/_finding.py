@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labkit.host._model import CheckStatus
+from labkit.host.model import CheckStatus
 
 Pair = tuple[str, str]
 

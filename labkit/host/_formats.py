@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from labkit.host._wrapping import Unwrapped, of_journal
+from labkit.host.wrapping import Unwrapped, of_journal
 
 MAX_DOCUMENT = 64 << 20
 """Bytes of a document that are read; one that is cut there is read as far as it goes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from labkit.host._finding import Finding, failed, passed, unknown
-from labkit.host._view import FactsView
+from labkit.host.view import FactsView
 
 _UPSTREAM_QEMU = (10, 1)
 

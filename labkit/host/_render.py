@@ -8,9 +8,9 @@ from typing import Protocol
 
 from labkit.host._concerns import Concern
 from labkit.host._contradictions import Contradiction
-from labkit.host._model import CheckStatus, Facts, HostVerdict
-from labkit.host._remedies import Remedy
-from labkit.host._result import CheckResult
+from labkit.host.model import CheckStatus, Facts, HostVerdict
+from labkit.host.remedies import Remedy
+from labkit.host.result import CheckResult
 from labkit.settings import Trust
 from labkit.show import badge as emulated_badge
 from labkit.show import clean, join, stamp

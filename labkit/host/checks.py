@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labkit.host import _attestation_rules as attestation
-from labkit.host import _host_rules as host
 from labkit.host import _launch_rules as launch
+from labkit.host import host_rules as host
 from labkit.host._finding import Finding
-from labkit.host._reasons import LAUNCH
-from labkit.host._view import FactsView
+from labkit.host.reasons import LAUNCH
+from labkit.host.view import FactsView
 
 
 @dataclass(frozen=True)

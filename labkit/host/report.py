@@ -9,13 +9,13 @@ from typing import Any
 from labkit.host import _render
 from labkit.host._concerns import Concern, concerns
 from labkit.host._contradictions import Contradiction, contradictions, remarks
-from labkit.host._host_rules import log_reason
-from labkit.host._model import CheckStatus, Facts, HostVerdict
-from labkit.host._reasons import ATTESTATION, HOST, LAUNCH, REASONS
-from labkit.host._remedies import REMEDIES, Remedy
-from labkit.host._result import CheckResult, Track
-from labkit.host._view import FactsView
 from labkit.host.checks import CHECKS, Check
+from labkit.host.host_rules import log_reason
+from labkit.host.model import CheckStatus, Facts, HostVerdict
+from labkit.host.reasons import ATTESTATION, HOST, LAUNCH, REASONS
+from labkit.host.remedies import REMEDIES, Remedy
+from labkit.host.result import CheckResult, Track
+from labkit.host.view import FactsView
 
 _MOST_WORRIES = 3
 

@@ -20,7 +20,8 @@ from labkit.errors import DataError
 from labkit.live._bundle import write_bundle
 from labkit.live._cells import needs_machine
 from labkit.live._inputs import INPUTS, fetch_inputs, licences, unpack
-from labkit.runs import Run, read_notebook
+from labkit.runs import Run
+from labkit.runs.source import read_notebook
 from labkit.settings import Settings
 from labkit.show import Markup, element
 from labkit.show.site import site_page

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.errors import MissingComponent, UsageError, VmError
-from labkit.host import Generation, HostReport, HostVerdict, host_generation
+from labkit.host import HostReport, HostVerdict
+from labkit.host.kvm_generation import Generation, host_generation
 from labkit.measure import Prediction
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._request import BootRequest

@@ -17,9 +17,9 @@ from labkit.attest import LabAuthority
 from labkit.measure import PageOrder, Prediction
 from labkit.platforms import BootRequest, Tdvm, TdvmPlatform
 from labkit.runs._crate import write_crate
-from labkit.runs._record import Run
-from labkit.runs._site import publish
-from labkit.runs._statement import FOLDER, STATEMENT, digest, encode, make_statement
+from labkit.runs.record import Run
+from labkit.runs.site import publish
+from labkit.runs.statement import FOLDER, STATEMENT, digest, encode, make_statement
 
 
 def attest_run(run: Run, platform: TdvmPlatform, authority: LabAuthority, now: int) -> Run:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from labkit import __version__
-from labkit.runs._record import RECORD, Chapter, Run
+from labkit.runs.record import RECORD, Chapter, Run
 
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _NOTEBOOK = "application/x-ipynb+json"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.runs._source import NotebookSource
+from labkit.runs.source import NotebookSource
 from labkit.settings import Settings
 
 GUEST = "guest"

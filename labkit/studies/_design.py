@@ -15,7 +15,8 @@ from typing import Any
 
 from labkit import __version__
 from labkit.errors import DataError, UsageError
-from labkit.runs import RUN_DIR, NotebookSource, assign
+from labkit.runs.parameters import RUN_DIR, assign
+from labkit.runs.source import NotebookSource
 
 _MOST_ROWS = 100_000
 _TABLE_LIMIT = 64 << 20

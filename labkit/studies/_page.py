@@ -10,17 +10,10 @@ from typing import Any
 
 from labkit.errors import DataError
 from labkit.files import plain_parts, read_below
-from labkit.runs import (
-    CellFailure,
-    Chapter,
-    NotebookSource,
-    Reported,
-    Run,
-    collect_host,
-    collect_versions,
-    publish,
-    write_record,
-)
+from labkit.runs import Chapter, Run, publish
+from labkit.runs.execution import CellFailure
+from labkit.runs.record import Reported, collect_host, collect_versions, write_record
+from labkit.runs.source import NotebookSource
 from labkit.settings import Settings, Trust, Ui
 from labkit.show import View, join
 from labkit.show.site import Link

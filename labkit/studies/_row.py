@@ -28,16 +28,11 @@ from typing import Any
 from labkit import __version__
 from labkit.errors import DataError, LabkitError, StorageError
 from labkit.files import write_whole
-from labkit.runs import (
-    RUN_DIR,
-    Execution,
-    NotebookSource,
-    complete,
-    execute_guarded,
-    load_source,
-    read_results,
-    result_files,
-)
+from labkit.runs.execution import Execution
+from labkit.runs.parameters import RUN_DIR
+from labkit.runs.record import read_results, result_files
+from labkit.runs.runner import complete, execute_guarded
+from labkit.runs.source import NotebookSource, load_source
 from labkit.settings import Settings
 from labkit.show.recorded import recorded
 

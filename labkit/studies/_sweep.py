@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import MissingComponent, StorageError, UsageError
-from labkit.runs import CELL_TIMEOUT
+from labkit.runs.runner import CELL_TIMEOUT
 from labkit.settings import Settings
 from labkit.studies._design import Design, SweepRow
 from labkit.studies._folder import check_folder, claim, locked, naming_full_disk

@@ -8,17 +8,9 @@ import pytest
 from labkit.asterinas import DOCUMENTED, PROFILES, RECOMMENDED, choose_profile, profile
 from labkit.bootlog import FAILURES
 from labkit.errors import MissingComponent, UsageError
-from labkit.host import (
-    Fact,
-    Facts,
-    Generation,
-    HostReport,
-    KernelLog,
-    LogLine,
-    LogState,
-    diagnose,
-    generation_of,
-)
+from labkit.host import Facts, HostReport, diagnose
+from labkit.host.kvm_generation import Generation, generation_of
+from labkit.host.model import Fact, KernelLog, LogLine, LogState
 
 
 def test_the_documented_profile_is_the_documented_command() -> None:

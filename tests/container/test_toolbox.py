@@ -13,7 +13,7 @@ from labkit.container import Engine, build_toolbox, connect, run_in_toolbox
 from labkit.container._session import run_once
 from labkit.errors import LabkitError
 from labkit.guest import LINUX
-from labkit.host import Generation
+from labkit.host.kvm_generation import Generation
 from labkit.toolchain import Firmware
 from labkit.vm import BootSpec, MachineConfig, Port, Sockets, TrustDomain, tdx_arguments
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit.host import Facts, KernelLog, LogState, collect, diagnose
-from labkit.host import _log as logs
-from labkit.host._log import read_log, read_log_file
-from labkit.host._wrapping import Unwrapped, unwrap
+from labkit.host import Facts, collect, diagnose
+from labkit.host import log as logs
+from labkit.host.log import read_log, read_log_file
+from labkit.host.model import KernelLog, LogState
+from labkit.host.wrapping import Unwrapped, unwrap
 
 SIZE = 50 << 20
 BLOCK = 1 << 20

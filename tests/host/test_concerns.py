@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit.host import Generation, HostReport, host_generation, verify, verify_log
-from labkit.host._codes import leaves, operands, statuses
-from labkit.host._module import ModuleVersion, of_text
-from labkit.host._seamcall import CAUSES, decode
+from labkit.host import HostReport, verify, verify_log
+from labkit.host.codes import leaves, operands, statuses
+from labkit.host.kvm_generation import Generation, host_generation
+from labkit.host.module import ModuleVersion, of_text
+from labkit.host.seamcall import CAUSES, decode
 from labkit.tdx.leaves import SEAMCALLS
 from labkit.tdx.status import Operand, Status
 from tests.host.hosts import S3, START, UP, Host, build, cpuinfo, log

@@ -12,12 +12,14 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from labkit.errors import DataError
-from labkit.host import REASONS, REMEDIES, Fact, Facts, Missing, Value, collect, diagnose, load, save
-from labkit.host._codes import leaves as leaf_names
-from labkit.host._codes import statuses as status_names
-from labkit.host._live import msr_fact
-from labkit.host._seamcall import decode
+from labkit.host import REASONS, Facts, collect, diagnose, load, save
 from labkit.host.checks import CHECKS
+from labkit.host.codes import leaves as leaf_names
+from labkit.host.codes import statuses as status_names
+from labkit.host.live import msr_fact
+from labkit.host.model import Fact, Missing, Value
+from labkit.host.remedies import REMEDIES
+from labkit.host.seamcall import decode
 from tests.host.hosts import BY_NAME, build
 
 

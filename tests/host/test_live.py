@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import MissingComponent
-from labkit.host import LogState, collect, diagnose
-from labkit.host import _live as live
+from labkit.host import collect, diagnose, live
+from labkit.host.model import LogState
 from labkit.process import Completed
 
 NOBODY = 65534

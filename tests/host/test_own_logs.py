@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labkit.host import collect, diagnose, redact, verify
-from labkit.host._log import read_log_text
+from labkit.host.log import read_log_text
 
 LOGS = sorted((Path(__file__).parent / "logs").glob("*.log"))
 LABEL = re.compile(r"expected: (?P<verdict>\w+)(?::(?P<reason>\w+))?; wrapping: (?P<wrapping>[^;\r\n]+)")

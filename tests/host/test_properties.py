@@ -10,22 +10,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.host import (
-    CHECKS,
-    Fact,
-    Facts,
-    HostReport,
-    KernelLog,
-    LogState,
-    Missing,
-    collect,
-    diagnose,
-    redact,
-)
-from labkit.host._host_rules import proofs
-from labkit.host._log import read_log_text
-from labkit.host._model import Value
-from labkit.host._view import FactsView
+from labkit.host import CHECKS, Facts, HostReport, collect, diagnose, redact
+from labkit.host.host_rules import proofs
+from labkit.host.log import read_log_text
+from labkit.host.model import Fact, KernelLog, LogState, Missing, Value
+from labkit.host.view import FactsView
 from tests.host.hosts import HOSTS, build
 
 LOGS = [path.read_text() for path in sorted((Path(__file__).parent / "logs").glob("*.log"))]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from labkit.errors import DataError
-from labkit.host import CheckStatus, Facts, LogState, collect, diagnose, load, save, verify_log
-from labkit.host._log import read_log_text
-from labkit.host._tree import Tree
+from labkit.host import Facts, collect, diagnose, load, save, verify_log
+from labkit.host.log import read_log_text
+from labkit.host.model import CheckStatus, LogState
+from labkit.host.tree import Tree
 from tests.host.hosts import S3, START, UP, Host, build, log
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.host import CheckResult, verify
+from labkit.host import verify
+from labkit.host.result import CheckResult
 from tests.host.hosts import Host, build
 
 START = (

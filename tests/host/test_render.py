@@ -13,18 +13,9 @@ from click.testing import CliRunner, Result
 
 from labkit.cli import labkit
 from labkit.errors import DataError
-from labkit.host import (
-    Facts,
-    HostReport,
-    KernelLog,
-    LogLine,
-    collect,
-    diagnose,
-    host_names,
-    load,
-    redact,
-    save,
-)
+from labkit.host import Facts, HostReport, collect, diagnose, load, redact, save
+from labkit.host.model import KernelLog, LogLine
+from labkit.host.redaction import host_names
 from tests.host.hosts import BY_NAME, CMDLINE, HOSTS, KERN, START, Host, build, log
 
 SECRETS = {

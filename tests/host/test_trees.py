@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.host import REASONS, HostReport, verify
-from labkit.host._tree import Tree
+from labkit.host.tree import Tree
 from tests.host.hosts import BY_NAME, GOOD, HOSTS, PAIRS, Host, build
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from labkit.host import HostReport, diagnose, verify_log
-from labkit.host._log import read_log_file
-from labkit.host._model import Facts
-from labkit.host._wrapping import unwrap
+from labkit.host.log import read_log_file
+from labkit.host.model import Facts
+from labkit.host.wrapping import unwrap
 
 UP = "virt/tdx: module initialized"
 MESSAGES = (

@@ -16,7 +16,8 @@ import pytest
 
 from labkit.errors import MissingComponent
 from labkit.live import fetch_inputs, make_live
-from labkit.runs import Chapter, Run, collect_host, publish
+from labkit.runs import Chapter, Run, publish
+from labkit.runs.record import collect_host
 from labkit.settings import Settings
 from tests.live.tabs import ChromiumTab, Tab, firefox
 

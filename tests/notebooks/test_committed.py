@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from labkit.runs._source import load_source
+from labkit.runs.source import load_source
 from tests.notebooks.committed import FOLDER, complaints, notebooks
 from tests.runs.notebooks import code, markdown, parameters, write_notebook
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.runs import read_patterns
+from labkit.runs.refreshing import read_patterns
 
 TEXT = Path(__file__).with_name("sanitize.cfg").read_text(encoding="utf-8")
 

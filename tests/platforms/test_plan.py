@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import MissingComponent, NotAKernel, UsageError
-from labkit.host import Fact, Facts, HostReport, KernelLog, LogLine, LogState, diagnose
+from labkit.host import Facts, HostReport, diagnose
+from labkit.host.model import Fact, KernelLog, LogLine, LogState
 from labkit.measure import silence_stub
 from labkit.platforms import (
     BootPlan,

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from labkit.attest import LabAuthority, TdReport, make_tdreport
 from labkit.measure import rtmrs
 from labkit.runs import publish, read_record
-from labkit.runs._statement import FOLDER, digest, encode, make_statement
+from labkit.runs.statement import FOLDER, digest, encode, make_statement
 from tests.measure.logs import tcg_log
 from tests.runs.test_received import RECORD, write
 

@@ -16,7 +16,7 @@ from labkit.attest import LabAuthority
 from labkit.errors import DataError, UsageError
 from labkit.platforms import EmulatedPlatform
 from labkit.runs import Run, attest_run, check_run, plan_run, run_plan
-from labkit.runs._statement import canonical_notebook, digest, encode
+from labkit.runs.statement import canonical_notebook, digest, encode
 from labkit.settings import Settings, Trust
 from tests.cli.test_boot import labkit
 from tests.runs.notebooks import code, parameters, write_notebook

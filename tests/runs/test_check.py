@@ -15,8 +15,9 @@ import pytest
 from labkit.attest import LabAuthority, _authority
 from labkit.cli import main
 from labkit.process import run
-from labkit.runs import RunCheck, check_run
-from labkit.runs._statement import LARGEST
+from labkit.runs import check_run
+from labkit.runs.checking import RunCheck
+from labkit.runs.statement import LARGEST
 from labkit.settings import Trust
 from tests.runs.attested import NOW, attested
 

@@ -12,8 +12,10 @@ import nbformat
 import pytest
 
 from labkit.learn import course_folder
-from labkit.runs import Run, junit_report, summary_report
-from labkit.runs._course import described, headings, others, words
+from labkit.runs import Run
+from labkit.runs.course_pages import described, headings, others, words
+from labkit.runs.reports import junit as junit_report
+from labkit.runs.reports import summary as summary_report
 from labkit.show.site import Link, run_index
 from labkit.show.words import everything_page, glossary_page
 

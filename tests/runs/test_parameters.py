@@ -12,9 +12,9 @@ from labkit.asterinas import keep_image
 from labkit.errors import MissingComponent, UsageError
 from labkit.kernel._guest import untranslatable
 from labkit.runs import plan_run, run_plan
-from labkit.runs._parameters import assign, parse
-from labkit.runs._shell_parameters import ShellTranslator
-from labkit.runs._source import NotebookSource, load_source
+from labkit.runs.parameters import assign, parse
+from labkit.runs.shell_parameters import ShellTranslator
+from labkit.runs.source import NotebookSource, load_source
 from labkit.settings import Settings
 from tests.asterinas import standin
 from tests.runs.notebooks import code, parameters, write_notebook

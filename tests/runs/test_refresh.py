@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 from labkit.errors import ChapterFailed
-from labkit.runs import read_patterns, refresh
-from labkit.runs._refresh import settle
+from labkit.runs import refresh
+from labkit.runs.refreshing import read_patterns, settle
 from tests.notebooks.committed import complaints
 from tests.runs.notebooks import code, markdown, parameters, write_notebook
 

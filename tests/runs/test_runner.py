@@ -19,8 +19,8 @@ import pytest
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from labkit.kernel import REFUSAL
 from labkit.runs import Run, plan_run, read_record
-from labkit.runs._record import read_results
-from labkit.runs._runner import content_digest, host_cells
+from labkit.runs.record import read_results
+from labkit.runs.runner import content_digest, host_cells
 from labkit.settings import Trust
 from tests.runs.notebooks import DAEMON, code, write_notebook
 

@@ -6,8 +6,8 @@ import pytest
 
 from labkit.errors import DataError, UsageError
 from labkit.learn import copy
-from labkit.runs import next_steps
-from labkit.runs._source import find_notebooks, load_source
+from labkit.runs.reports import next_steps
+from labkit.runs.source import find_notebooks, load_source
 from tests.runs.notebooks import code, markdown, parameters, write_notebook
 
 

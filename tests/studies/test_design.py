@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import DataError, UsageError
-from labkit.runs import load_source
+from labkit.runs.source import load_source
 from labkit.studies import design, grid, plan, read_table, split_values
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from labkit.course._draw import Draw
 from labkit.course._forms import LineOfText
 from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
-from labkit.host import REASONS, Fact, Facts, KernelLog, LogLine, LogState, Missing, Value, diagnose
+from labkit.host import REASONS, Facts, diagnose
+from labkit.host.model import Fact, KernelLog, LogLine, LogState, Missing, Value
 
 _START = "virt/tdx: BIOS enabled: private KeyID range [{first}, 64)"
 _S3 = "virt/tdx: Disable ACPI S3. Turn off TDX in the BIOS to use ACPI S3."

@@ -12,7 +12,8 @@ from labkit.course._forms import LineOfText, Table
 from labkit.course._model import Exercise, Question, Variant, check_answers, solve_by_answers
 from labkit.course.exercises._quotes import NOW, MadeUp, events_of
 from labkit.measure import rtmrs
-from labkit.runs import encode_statement, statement_digest
+from labkit.runs.statement import digest as statement_digest
+from labkit.runs.statement import encode as encode_statement
 
 _RUNS = ("run-1", "run-2", "run-3", "run-4")
 _SEPT_VE_DISABLE = 1 << 28

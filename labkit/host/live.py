@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Thread
 
 from labkit.errors import MissingComponent
-from labkit.host._log import MAX_BYTES, read_log
-from labkit.host._model import UNREAD_LOG, Fact, KernelLog, LogState, Missing
+from labkit.host.log import MAX_BYTES, read_log
+from labkit.host.model import UNREAD_LOG, Fact, KernelLog, LogState, Missing
 from labkit.process import Completed, run
 
 # linux/kvm.h: KVM_CHECK_EXTENSION is _IO(0xAE, 0x03); KVM_CAP_VM_TYPES is 235, bit 5 is KVM_X86_TDX_VM.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from labkit.host._model import LogState
-from labkit.host._view import FactsView
+from labkit.host.model import LogState
 from labkit.host.report import HostReport
+from labkit.host.view import FactsView
 
 # KVM_CAP_VM_TYPES, bit 5: the type of a TD in upstream KVM (Linux include/uapi/asm: KVM_X86_TDX_VM).
 _UPSTREAM_VM_TYPE = 1 << 5

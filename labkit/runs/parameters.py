@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.runs._source import Default, NotebookSource, near
+from labkit.runs.source import Default, NotebookSource, near
 
 RUN_DIR = "run_dir"
 """The parameter through which chapters share one directory; a notebook that has it gets it."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.host._finding import Pair
-from labkit.host._model import CheckStatus, HostVerdict
-from labkit.host._reasons import REASONS
 from labkit.host.checks import Check
+from labkit.host.model import CheckStatus, HostVerdict
+from labkit.host.reasons import REASONS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from labkit.errors import DataError
 from labkit.files import FolderEntry, entries, printable, read_below
-from labkit.runs._record import Run
+from labkit.runs.record import Run
 
 FOLDER = "attestation"
 """Where the evidence lies below the run directory."""

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from labkit.learn import work_folder
-from labkit.runs._record import Chapter, Run
-from labkit.runs._source import repository
+from labkit.runs.record import Chapter, Run
+from labkit.runs.source import repository
 from labkit.show import clean
 
 _NEXT = """

@@ -6,9 +6,9 @@ import re
 
 from labkit.host._finding import Finding, Pair, failed, passed, unknown
 from labkit.host._message import Role
-from labkit.host._model import CheckStatus, LogState
-from labkit.host._seamcall import ERRNO
-from labkit.host._view import FactsView, LogMatch
+from labkit.host.model import CheckStatus, LogState
+from labkit.host.seamcall import ERRNO
+from labkit.host.view import FactsView, LogMatch
 
 _TME, _KEYIDS, _SEAMRR = 0x982, 0x87, 0x1401
 UPDATE_MODULE = "Update the TDX module: a BIOS update, or newer module files in \\EFI\\TDX\\; then cold boot."

@@ -23,7 +23,7 @@ from labkit.attest import (
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.files import entries, printable
 from labkit.measure import parse_log
-from labkit.runs._statement import (
+from labkit.runs.statement import (
     FOLDER,
     STATEMENT,
     canonical_notebook,

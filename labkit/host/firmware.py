@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 from os import fstat
 
-from labkit.host._model import Fact, Missing
-from labkit.host._tree import Tree
+from labkit.host.model import Fact, Missing
+from labkit.host.tree import Tree
 
 # GUID of the TDX metadata offset block in the firmware's GUIDed table (TDVF design guide; OVMF reset vector).
 _GUID = bytes.fromhex(

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from labkit.host._messages import classify
-from labkit.host._model import Fact, Facts, KernelLog, LogLine, Value
-from labkit.host._tree import Tree
+from labkit.host.model import Fact, Facts, KernelLog, LogLine, Value
+from labkit.host.tree import Tree
 
 # Options of the kernel command line that host verification reads; no other is kept.
 _OPTION = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from labkit.host._codes import leaves, operands, statuses
+from labkit.host.codes import leaves, operands, statuses
 
 _BIOS = "the firmware set this up wrongly"
 _ORDER = "calls in the wrong order: kernel and module do not fit each other"

@@ -1,4 +1,4 @@
-"""Runs one notebook in this process: ``python -m labkit.runs._execute JOB.json``.
+"""Runs one notebook in this process: ``python -m labkit.runs.execution JOB.json``.
 
 papermill changes the working directory of its whole process and leaves no way to ask which cell was
 running when time ran out, so each notebook has a process of its own and this module reads the answer from
@@ -91,7 +91,7 @@ def execute(job: Job) -> Execution:
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from labkit.runs._shell_parameters import register
+    from labkit.runs.shell_parameters import register
 
     register(TDVM_KERNEL)
     stopped: tuple[str, str] | None = None

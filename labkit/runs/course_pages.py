@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit.errors import LabkitError
 from labkit.learn import course_folder
-from labkit.runs._source import load_source, read_notebook
+from labkit.runs.source import load_source, read_notebook
 from labkit.show.site import Link
 
 GLOSSARY, EVERYTHING = "glossary.html", "everything.html"

@@ -18,9 +18,9 @@ from urllib.parse import quote, unquote, urlsplit
 from labkit.files import read_below
 from labkit.learn import course_folder
 from labkit.process import scratch_folder
-from labkit.runs._course import EVERYTHING, GLOSSARY, described, headings, others, words
-from labkit.runs._record import RECORD, Chapter, Run, record_bytes, write_record
-from labkit.runs._source import parse_notebook
+from labkit.runs.course_pages import EVERYTHING, GLOSSARY, described, headings, others, words
+from labkit.runs.record import RECORD, Chapter, Run, record_bytes, write_record
+from labkit.runs.source import parse_notebook
 from labkit.show.sanitize import sanitize
 from labkit.show.site import Link, chapter_page, run_index
 from labkit.show.words import everything_page, glossary_page

@@ -10,9 +10,9 @@ from functools import cached_property
 
 from labkit.host._message import CORE_HEADS, Message, Role
 from labkit.host._messages import classify
-from labkit.host._model import Fact, Facts, LogLine, LogState
-from labkit.host._module import ModuleVersion, of_match, of_text
-from labkit.host._seamcall import Seamcall, decode
+from labkit.host.model import Fact, Facts, LogLine, LogState
+from labkit.host.module import ModuleVersion, of_match, of_text
+from labkit.host.seamcall import Seamcall, decode
 
 # Models that exist with TDX, by CPU family. "None" for a family: any model of it may have TDX.
 # Diamond Rapids is family 19; 06_DD (Clearwater Forest) is unverified.

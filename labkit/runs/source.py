@@ -17,7 +17,7 @@ from typing import Any
 from labkit.errors import DataError, UsageError
 from labkit.files import read_named
 from labkit.learn import course_folder, work_folder
-from labkit.runs._execute import spare_iri_grammar
+from labkit.runs.execution import spare_iri_grammar
 
 _LARGEST = 128 << 20
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")

@@ -15,8 +15,8 @@ from typing import Any
 from labkit.errors import ChapterFailed
 from labkit.files import write_whole
 from labkit.process import scratch_folder
-from labkit.runs._runner import CELL_TIMEOUT, check_kernels, execute_guarded
-from labkit.runs._source import load_source, read_notebook
+from labkit.runs.runner import CELL_TIMEOUT, check_kernels, execute_guarded
+from labkit.runs.source import load_source, read_notebook
 
 _LANGUAGE = ("name", "file_extension", "mimetype", "pygments_lexer")
 # What nbval does not compare: the rest of an output is.

@@ -21,10 +21,10 @@ from labkit import process
 from labkit.errors import MissingComponent, StorageError, UsageError
 from labkit.kernel import ALLOW, REFUSAL
 from labkit.kernel import NAME as KERNEL_NAME
-from labkit.runs._execute import CellFailure, Execution, Job, judge, open_log
 from labkit.runs._guests import GUEST, for_guest
-from labkit.runs._parameters import assign
-from labkit.runs._record import (
+from labkit.runs.execution import CellFailure, Execution, Job, judge, open_log
+from labkit.runs.parameters import assign
+from labkit.runs.record import (
     Chapter,
     Run,
     collect_git,
@@ -36,7 +36,7 @@ from labkit.runs._record import (
     result_files,
     write_record,
 )
-from labkit.runs._source import NotebookSource, find_notebooks, load_source, near, repository
+from labkit.runs.source import NotebookSource, find_notebooks, load_source, near, repository
 from labkit.settings import Settings
 from labkit.show import clean
 
@@ -224,7 +224,7 @@ def execute_guarded(
         python = [sys.executable, "-m"]
         guard = [*python, "labkit.runs._guard", str(os.getpid())]
         done = process.run(
-            [*guard, *python, "labkit.runs._execute", folder / "job.json"],
+            [*guard, *python, "labkit.runs.execution", folder / "job.json"],
             timeout=longest if deadline is None else min(deadline, longest),
             env={**os.environ, **_environment(folder, scratch), **({ALLOW: "1"} if allow_host else {})},
             grace=_GRACE,

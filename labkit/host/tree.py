@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from labkit.host._model import Fact, Missing, Value
+from labkit.host.model import Fact, Missing, Value
 
 _LIMIT = 1 << 16
 _MAX_LINKS = 16
