@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from labkit.tdx import params
+from labkit.tdx import params as layout
 from labkit.tdx._machine import Call, GuestExit, GuestFault, Machine, Refused, SeamMachineCheck, not_modelled
 from labkit.tdx._metadata import (
     NO_FIELD,
@@ -173,7 +173,7 @@ def vp_vmcall(_: Machine, call: Call) -> None:
     """VP.VMCALL: leave to the host with the selected registers; all others read zero there."""
     mask = call.rcx
     never = _MASK_NEVER
-    if call.tdcs.params.config_flags & params.CONFIG_NO_RBP_MOD:
+    if call.tdcs.params.config_flags & layout.CONFIG_NO_RBP_MOD:
         never |= 1 << 5
     if mask & never or mask >> 32:
         raise Refused(Status.OPERAND_INVALID | Operand.RCX)
@@ -309,7 +309,7 @@ def vm_wr(_: Machine, call: Call) -> None:
     writable = TD_CTLS_PENDING_VE_DISABLE if same_field(call.rdx, TD_CTLS) else 0
     old = td_value(tdcs, call.rdx)
     new = write_masked(old, call.r8, call.r9, writable)
-    if new != old and not tdcs.params.config_flags & params.CONFIG_FLEXIBLE_PENDING_VE:
+    if new != old and not tdcs.params.config_flags & layout.CONFIG_FLEXIBLE_PENDING_VE:
         raise Refused(Status.METADATA_FIELD_VALUE_NOT_VALID)
     tdcs.pending_ve_disable = bool(new & TD_CTLS_PENDING_VE_DISABLE)
     call.out["r8"] = old

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 
 from labkit.errors import NotModelled
-from labkit.tdx import params
+from labkit.tdx import params as layout
 from labkit.tdx._machine import Call, Machine, Refused
 from labkit.tdx._metadata import TD_FIELDS, Accessor, find_field, next_field, readable_field, td_value
 from labkit.tdx.objects import MAX_TDCX, MIN_TDCX, Tdcs, Tdr
@@ -100,7 +100,7 @@ def mng_init(m: Machine, call: Call) -> None:
         )
     tdcs: Tdcs = tdr.tdcs
     tdcs.params = params
-    tdcs.pending_ve_disable = bool(params.attributes & params.ATTRIBUTES_SEPT_VE_DISABLE)
+    tdcs.pending_ve_disable = bool(params.attributes & layout.ATTRIBUTES_SEPT_VE_DISABLE)
     tdcs.sept = SeptTree(call.tdr.tdcx[_SEPT_ROOT], params.eptp_controls >> 3 & 7)
     tdcs.measurement = hashlib.sha384()
     tdcs.op_state = OpState.INITIALIZED
@@ -114,57 +114,57 @@ def check_params(params: TdParams, data: bytes, tdcx: int) -> None:
         raise Refused(Status.OPERAND_INVALID | Operand.XFAM)
     if params.max_vcpus == 0:
         raise Refused(Status.OPERAND_INVALID | Operand.MAX_VCPUS)
-    if params.num_l2_vms > params.MAX_L2_VMS:
+    if params.num_l2_vms > layout.MAX_L2_VMS:
         raise Refused(Status.OPERAND_INVALID | Operand.NUM_L2_VMS)
     if tdcx < MIN_TDCX + params.num_l2_vms:
         raise Refused(Status.TDCS_NOT_ALLOCATED)
-    if any(data[params.RESERVED_0]):
+    if any(data[layout.RESERVED_0]):
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
-    if params.config_flags & ~params.CONFIG_ALLOWED:
+    if params.config_flags & ~layout.CONFIG_ALLOWED:
         raise Refused(Status.OPERAND_INVALID | Operand.EXEC_CONTROLS)
     walk = params.eptp_controls >> 3
     if params.eptp_controls & 7 != 6 or walk not in (3, 4) or (params.config_flags & 1 and walk != 4):
         raise Refused(Status.OPERAND_INVALID | Operand.EPTP_CONTROLS)
-    if not params.TSC_MIN <= params.tsc_frequency <= params.TSC_MAX:
+    if not layout.TSC_MIN <= params.tsc_frequency <= layout.TSC_MAX:
         raise Refused(Status.OPERAND_INVALID | Operand.TSC_FREQUENCY)
-    reserved = any(data[params.RESERVED_1]) or any(data[params.RESERVED_2])
-    if reserved or params.msr_config_ctls & ~params.MSR_CONFIG_ARCH_CAP:
+    reserved = any(data[layout.RESERVED_1]) or any(data[layout.RESERVED_2])
+    if reserved or params.msr_config_ctls & ~layout.MSR_CONFIG_ARCH_CAP:
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
 
 
 def attributes_allowed(attributes: int) -> bool:
     """Whether the module knows every set bit, and a TD that can migrate is neither DEBUG nor PERFMON."""
-    if attributes & ~params.ATTRIBUTES_ALLOWED:
+    if attributes & ~layout.ATTRIBUTES_ALLOWED:
         return False
-    migratable = bool(attributes & params.ATTRIBUTES_MIGRATABLE)
-    return not (migratable and attributes & (params.ATTRIBUTES_DEBUG | params.ATTRIBUTES_PERFMON))
+    migratable = bool(attributes & layout.ATTRIBUTES_MIGRATABLE)
+    return not (migratable and attributes & (layout.ATTRIBUTES_DEBUG | layout.ATTRIBUTES_PERFMON))
 
 
 def xfam_allowed(xfam: int) -> bool:
     """Whether the extended features are known, and whole: AVX-512 with AVX, CET, AMX each as one."""
-    if xfam & ~params.XFAM_ALLOWED or xfam & params.XFAM_FORCED != params.XFAM_FORCED:
+    if xfam & ~layout.XFAM_ALLOWED or xfam & layout.XFAM_FORCED != layout.XFAM_FORCED:
         return False
-    if xfam & params.XFAM_AVX512 and not xfam & params.XFAM_AVX:
+    if xfam & layout.XFAM_AVX512 and not xfam & layout.XFAM_AVX:
         return False
-    groups = (params.XFAM_AVX512, params.XFAM_CET, params.XFAM_AMX)
+    groups = (layout.XFAM_AVX512, layout.XFAM_CET, layout.XFAM_AMX)
     return all(xfam & group in (0, group) for group in groups)
 
 
 def _check_cpuid(data: bytes, signature: int) -> bool:
     """The CPUID configuration: refuses a foreign processor signature; True where anything is virtualized."""
-    config = data[params.CPUID_CONFIG]
+    config = data[layout.CPUID_CONFIG]
     eax = int.from_bytes(config[:4], "little")
     if eax not in (0, signature):
         raise Refused(Status.OPERAND_INVALID | Operand.CPUID_CONFIG, rcx=_CPUID_SIGNATURE)
-    if any(data[params.RESERVED_3]):
+    if any(data[layout.RESERVED_3]):
         raise Refused(Status.OPERAND_INVALID | Operand.RDX)
     return any(config[4:])
 
 
 def _check_arch_capabilities(data: bytes) -> None:
     """IA32_ARCH_CAPABILITIES: only where it is asked for, and only its configurable bits."""
-    config = int.from_bytes(data[params.ARCH_CAPABILITIES], "little")
-    allowed = params.ARCH_CAPABILITIES_CONFIGURABLE if data[params.MSR_CONFIG_CTLS] else 0
+    config = int.from_bytes(data[layout.ARCH_CAPABILITIES], "little")
+    allowed = layout.ARCH_CAPABILITIES_CONFIGURABLE if data[layout.MSR_CONFIG_CTLS] else 0
     if config & ~allowed:
         raise Refused(Status.OPERAND_INVALID | Operand.IA32_ARCH_CAPABILITIES_CONFIG)
 
