@@ -8,18 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas import (
-    PROFILES,
-    GuestHere,
-    ImageTable,
-    ProfileTable,
-    Recorded,
-    choose_profile,
-    kept_images,
-    profile,
-    recorded_asterinas,
-)
-from labkit.asterinas import guest_here as find_guest
+from labkit.asterinas import PROFILES, choose_profile, kept_images, profile, recorded_asterinas
+from labkit.asterinas.kept import GuestHere, ImageTable
+from labkit.asterinas.kept import guest_here as find_guest
+from labkit.asterinas.recorded import Recorded
+from labkit.asterinas.versions import ProfileTable
 from labkit.attest import Appraisal, Policy
 from labkit.attest import appraise as appraise_verdict
 from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run

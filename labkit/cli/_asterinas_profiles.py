@@ -12,7 +12,8 @@ from labkit.cli._common import emit, json_option
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the profiles of the known versions, or show all of the one called NAME."""
-    from labkit.asterinas import PROFILES, ProfileTable, profile
+    from labkit.asterinas import PROFILES, profile
+    from labkit.asterinas.versions import ProfileTable
 
     if name is not None:
         emit(profile(name), as_json)

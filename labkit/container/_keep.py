@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labkit.asterinas import BootImage, ImageKind, KeptImage, keep_image, recognize_image
+from labkit.asterinas import BootImage, keep_image, recognize_image
+from labkit.asterinas.boot_image import ImageKind
+from labkit.asterinas.kept import KeptImage
 from labkit.errors import LabkitError, NotAKernel
 from labkit.settings import Settings
 
@@ -46,6 +48,6 @@ def _recognized(path: Path) -> BootImage | None:
 
 def _kernel_in(iso: Path) -> bytes:
     # Loaded here: the readers of an ISO take long to import, and only a run that has ended needs them.
-    from labkit.asterinas import kernel_in
+    from labkit.asterinas.fetch import kernel_in
 
     return kernel_in(iso)

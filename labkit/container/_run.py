@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from labkit.asterinas import KeptImage
+from labkit.asterinas.kept import KeptImage
 from labkit.bootlog import BootLogReader, BootReport, Goal
 from labkit.console import CommandResult, Console
 from labkit.container._engine import connect

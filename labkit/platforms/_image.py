@@ -7,24 +7,18 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.asterinas import (
+from labkit.asterinas import BootImage, Profile, find_image, profile, recognize_image
+from labkit.asterinas.boot_image import EM_X86_64, ImageKind
+from labkit.asterinas.kept import KeptImage, parse_guest
+from labkit.asterinas.machine import (
     DIRECT_MEMORY,
-    EM_X86_64,
     FIRMWARE_MEMORY,
     AsterinasGuest,
-    BootImage,
-    ImageKind,
-    KeptImage,
-    Profile,
     asked_console,
     asterinas_command_line,
     asterinas_machine,
-    build_asterinas_initramfs,
-    find_image,
-    parse_guest,
-    profile,
-    recognize_image,
 )
+from labkit.asterinas.rootfs import build_asterinas_initramfs
 from labkit.bootlog import GuestType
 from labkit.errors import NotAKernel, UsageError
 from labkit.files import write_whole

@@ -26,7 +26,8 @@ def for_guest(
     """
     if guest in (None, _LINUX):
         return tuple(sources), ()
-    from labkit.asterinas import find_image, parse_guest
+    from labkit.asterinas import find_image
+    from labkit.asterinas.kept import parse_guest
 
     _, version = parse_guest(str(guest))
     booting = tuple(source for source in sources if GUEST in source.parameters)

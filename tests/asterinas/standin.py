@@ -19,7 +19,7 @@ from pathlib import Path
 import lz4.block
 import zstandard
 
-from labkit.asterinas._rootfs import asterinas_entries
+from labkit.asterinas.rootfs import asterinas_entries
 from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file
 from labkit.measure import silence_stub
 from labkit.toolchain import Toolchain

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import AsterinasGuest, asterinas_command_line, asterinas_machine
+from labkit.asterinas.machine import AsterinasGuest, asterinas_command_line, asterinas_machine
 from labkit.bootlog._follow import BootLog
 from labkit.console._stream import SocketStream
 from labkit.errors import BootFailed

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.asterinas import ImageKind, recognize_image
-from labkit.asterinas._iso import is_iso, read_from_iso
+from labkit.asterinas import recognize_image
+from labkit.asterinas.boot_image import ImageKind
+from labkit.asterinas.iso import is_iso, read_from_iso
 from labkit.errors import NotAKernel
 
 from .standin import SIGN, speaker

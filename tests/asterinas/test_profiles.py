@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from labkit.asterinas import DOCUMENTED, PROFILES, RECOMMENDED, choose_profile, profile
+from labkit.asterinas import PROFILES, choose_profile, profile
+from labkit.asterinas.versions import DOCUMENTED, RECOMMENDED
 from labkit.bootlog import FAILURES
 from labkit.errors import MissingComponent, UsageError
 from labkit.host import Facts, HostReport, diagnose

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import guest_here, recorded_asterinas
+from labkit.asterinas import recorded_asterinas
+from labkit.asterinas.kept import guest_here
 from labkit.errors import UsageError
 from labkit.settings import Settings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas._terminal import terminal_program
+from labkit.asterinas.terminal import terminal_program
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES, asterinas_machine
+from labkit.asterinas import PROFILES
+from labkit.asterinas.machine import asterinas_machine
 from labkit.container import Engine, build_toolbox, connect, run_in_toolbox
 from labkit.container._session import run_once
 from labkit.errors import LabkitError

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import AsterinasGuest, build_asterinas_initramfs
+from labkit.asterinas.machine import AsterinasGuest
+from labkit.asterinas.rootfs import build_asterinas_initramfs
 from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
 from labkit.settings import Settings

@@ -11,7 +11,7 @@ import gzip
 import hashlib
 from pathlib import Path
 
-from labkit.asterinas._terminal import terminal_program
+from labkit.asterinas.terminal import terminal_program
 from labkit.files import write_whole
 from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file, cpio_link
 

@@ -24,7 +24,7 @@ _DETAILS = 1.0
 """Seconds for which a failure may still explain itself."""
 
 
-def board(console: Port = Port.HVC0) -> MachineConfig:
+def asterinas_machine(console: Port = Port.HVC0) -> MachineConfig:
     """The machine that the kernel wants; its own QEMU command lines have the same."""
     return MachineConfig(
         cpu="Icelake-Server,+x2apic",
@@ -36,7 +36,7 @@ def board(console: Port = Port.HVC0) -> MachineConfig:
     )
 
 
-def command_line(append: str = "", console: str = "hvc0", *, firmware: bool = False) -> str:
+def asterinas_command_line(append: str = "", console: str = "hvc0", *, firmware: bool = False) -> str:
     """The kernel's command line; of ``append``, what is behind ``--`` replaces the first process's arguments.
 
     Firmware appends `` initrd=initrd`` to what QEMU hands it. Behind ``sh -l`` that word names a script, and

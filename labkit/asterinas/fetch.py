@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from labkit.asterinas._boot_image import says_asterinas
-from labkit.asterinas._iso import iso_files
-from labkit.asterinas._kept import UNKNOWN, KeptImage, keep_image, kept_images
 from labkit.asterinas._remote import RemoteFile
 from labkit.asterinas._squashfs import MAGIC, Node, Squashfs
-from labkit.asterinas._versions import RECOMMENDED
+from labkit.asterinas.boot_image import says_asterinas
+from labkit.asterinas.iso import iso_files
+from labkit.asterinas.kept import UNKNOWN, KeptImage, keep_image, kept_images
+from labkit.asterinas.versions import RECOMMENDED
 from labkit.errors import DataError, NotInImage, UsageError
 from labkit.settings import Settings
 

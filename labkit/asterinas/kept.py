@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas._boot_image import recognize_image
+from labkit.asterinas.boot_image import recognize_image
 from labkit.errors import MissingComponent, NotAKernel, StorageError, UsageError
 from labkit.settings import Settings
 from labkit.show import columns, pre, table

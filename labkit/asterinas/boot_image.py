@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from labkit.asterinas._iso import is_iso, read_from_iso
+from labkit.asterinas.iso import is_iso, read_from_iso
 from labkit.errors import NotAKernel
 
 
