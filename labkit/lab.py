@@ -22,19 +22,11 @@ from labkit.host import HostReport, verify
 from labkit.learn import Notebook, make_question, show_panel, waiting
 from labkit.lies import Findings, meet, meet_each
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
-from labkit.platforms import (
-    Attestation,
-    BootRequest,
-    Comparison,
-    Tdvm,
-    Tdvms,
-    boot_many,
-    choose_platform,
-    compare,
-    emulated_policy,
-    fresh_nonce,
-    measured_through_loader,
-)
+from labkit.platforms import Attestation, BootRequest, Tdvm, boot_many, choose_platform, compare, fresh_nonce
+from labkit.platforms.attestation import emulated_policy
+from labkit.platforms.many import Tdvms
+from labkit.platforms.measurements import Comparison
+from labkit.platforms.request import measured_through_loader
 from labkit.settings import Settings
 from labkit.show import View
 from labkit.show.front_end import show_view

@@ -86,7 +86,9 @@ def command(
     Example: labkit attest --append debug
     """
     from labkit.attest import load_policy
-    from labkit.platforms import BootRequest, check_nonce, measured_through_loader
+    from labkit.platforms import BootRequest
+    from labkit.platforms.evidence import check_nonce
+    from labkit.platforms.request import measured_through_loader
 
     demanded = load_policy(policy_file) if policy_file else None
     nonce = _nonce(report_data, demanded)
@@ -113,7 +115,8 @@ def _nonce(report_data: str | None, demanded: Policy | None) -> bytes:
     Raises:
         UsageError: command line and policy want two different values.
     """
-    from labkit.platforms import REPORT_DATA, fresh_nonce
+    from labkit.platforms import fresh_nonce
+    from labkit.platforms.evidence import REPORT_DATA
 
     wanted = demanded.report_data if demanded else None
     if report_data is None:
@@ -132,7 +135,9 @@ def _policy(
 ) -> Policy:
     """The policy that was given, or the prediction; for hardware there is none, which the outcome says."""
     from labkit.attest import Policy
-    from labkit.platforms import REPORT_DATA, choose_platform, emulated_policy
+    from labkit.platforms import choose_platform
+    from labkit.platforms.attestation import emulated_policy
+    from labkit.platforms.evidence import REPORT_DATA
 
     filled = nonce.ljust(REPORT_DATA, b"\0")
     if demanded:
@@ -155,7 +160,8 @@ def _shown(
 ) -> Attestation:
     """Judge evidence that lies in a folder, or that the TD around us gives and that is kept in one."""
     from labkit.attest import LabAuthority, parse_collateral
-    from labkit.platforms import attest_evidence, hardware_evidence, load_evidence, run_here
+    from labkit.platforms import attest_evidence, load_evidence
+    from labkit.platforms.tsm import hardware_evidence, run_here
 
     settings, now = Settings.load(), int(time.time())
     given = parse_collateral(read_input(collateral)) if collateral else None

@@ -33,7 +33,7 @@ def choose_platform(
         return EmulatedPlatform(settings, "it was asked for")
     host = report or verify()
     if name is PlatformName.HARDWARE:
-        from labkit.platforms._hardware import HardwarePlatform
+        from labkit.platforms.hardware import HardwarePlatform
 
         return HardwarePlatform(settings, "it was asked for, and this host is READY", host)
     if host.verdict is HostVerdict.READY:

@@ -24,7 +24,7 @@ from labkit.errors import NotAKernel, UsageError
 from labkit.files import write_whole
 from labkit.guest import SHELL_PROMPT, check_kernel
 from labkit.platforms._plan_linux import plan_linux, unmeasured
-from labkit.platforms._request import BootContents, BootPlan, BootRequest
+from labkit.platforms.request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
 from labkit.vm import FOREIGN_MEMORY, BootSpec, MachineConfig, MemoryNeed, Port

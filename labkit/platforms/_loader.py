@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from labkit.errors import UsageError
 from labkit.measure.grub import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_config
-from labkit.platforms._request import BootPlan
+from labkit.platforms.request import BootPlan
 from labkit.settings import Settings
 from labkit.toolchain import find_loader
 from labkit.vm import build_boot_disc

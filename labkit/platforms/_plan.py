@@ -7,7 +7,7 @@ from dataclasses import replace
 from labkit.errors import UsageError
 from labkit.files import check_named
 from labkit.platforms._plan_linux import plan_linux
-from labkit.platforms._request import BootPlan, BootRequest
+from labkit.platforms.request import BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
 from labkit.virtio import check_devices

@@ -9,7 +9,7 @@ from labkit.files import read_named
 from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, shell_port
 from labkit.measure.kernel_image import stub_measures
 from labkit.platforms._drivers import with_drivers
-from labkit.platforms._request import BootContents, BootPlan, BootRequest
+from labkit.platforms.request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
 from labkit.vm import LINUX_MEMORY, BootSpec, MachineConfig, Port

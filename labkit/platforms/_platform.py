@@ -14,8 +14,8 @@ from labkit.files import read_named, write_whole
 from labkit.measure import Prediction, read_tdvf
 from labkit.measure.tdvf import SectionType
 from labkit.platforms._plan import plan
-from labkit.platforms._request import BootPlan, BootRequest
 from labkit.platforms._tdvm import Tdvm
+from labkit.platforms.request import BootPlan, BootRequest
 from labkit.settings import Settings, Trust
 from labkit.show import stamp
 from labkit.toolchain import Firmware, Toolchain, find_toolchain
@@ -23,7 +23,7 @@ from labkit.vm import Snapshot
 
 if TYPE_CHECKING:
     from labkit.attest import Policy
-    from labkit.platforms._attest import Attestation
+    from labkit.platforms.attestation import Attestation
 
 _LARGEST_FIRMWARE = 64 << 20
 
@@ -80,7 +80,7 @@ class TdvmPlatform(ABC):
         """
         # Loaded here: their libraries take longer to import than a warm boot.
         from labkit.attest import LabAuthority
-        from labkit.platforms._attest import attest_tdvm, emulated_policy
+        from labkit.platforms.attestation import attest_tdvm, emulated_policy
 
         now = int(time.time())
         asked = self.predict(tdvm.request or BootRequest())

@@ -13,7 +13,7 @@ from labkit.bootlog import Timeline
 from labkit.console import CommandResult
 from labkit.errors import DataError, GuestGone, VmError
 from labkit.measure import FirmwareMeasurement, PageOrder
-from labkit.platforms._measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
+from labkit.platforms.measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
 from labkit.virtio import Attached
@@ -21,8 +21,8 @@ from labkit.vm import VirtualMachine
 
 if TYPE_CHECKING:
     from labkit.attest import LabAuthority
-    from labkit.platforms._evidence import Evidence
-    from labkit.platforms._request import BootRequest
+    from labkit.platforms.evidence import Evidence
+    from labkit.platforms.request import BootRequest
 
 _MEASURED = "Boot labkit's own guest, or a bzImage of Linux, for measurements."
 _KEPT_FILES = ("argv.json", "console.log", "eventlog.bin", "qemu.log", "result.json", "shell.log")
@@ -159,7 +159,7 @@ class Tdvm:
             VmError: the guest does not do its part.
             NotMeasured: the vTPM's registers are not those of the boot's log.
         """
-        from labkit.platforms._evidence import emulated_evidence, report_data_of
+        from labkit.platforms.evidence import emulated_evidence, report_data_of
 
         self.measurements.check()
         report_data = report_data_of(lambda line: self.machine.console.run(line, 60), nonce)

@@ -23,7 +23,7 @@ from labkit.attest import (
     verify_quote,
 )
 from labkit.attest._reasons import remedy_of
-from labkit.platforms._evidence import evidence_of
+from labkit.platforms.evidence import evidence_of
 from labkit.settings import Trust
 from tests.attest.conftest import NOW, report
 

@@ -31,15 +31,12 @@ from labkit.platforms import (
     BootRequest,
     EmulatedPlatform,
     attest_evidence,
-    attest_tdvm,
-    emulated_policy,
     fresh_nonce,
-    hardware_evidence,
     load_evidence,
-    read_tsm,
-    run_here,
 )
-from labkit.platforms._evidence import report_data_of
+from labkit.platforms.attestation import attest_tdvm, emulated_policy
+from labkit.platforms.evidence import report_data_of
+from labkit.platforms.tsm import hardware_evidence, read_tsm, run_here
 from labkit.settings import Settings, Trust
 from tests.measure.logs import ccel
 

@@ -17,14 +17,8 @@ from labkit.attest import LabAuthority
 from labkit.errors import MissingComponent, UsageError
 from labkit.guest import cpio_archive, cpio_file
 from labkit.measure import predict
-from labkit.platforms import (
-    Attestation,
-    BootRequest,
-    EmulatedPlatform,
-    Measurements,
-    attest_tdvm,
-    emulated_policy,
-)
+from labkit.platforms import Attestation, BootRequest, EmulatedPlatform, Measurements
+from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_loader
 

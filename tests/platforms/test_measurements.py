@@ -11,8 +11,8 @@ from labkit import process
 from labkit.errors import NotMeasured
 from labkit.measure import FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.tdvf import Tdvf
-from labkit.platforms import Measurements, parse_told
-from labkit.platforms._measurements import READ_MEASUREMENTS
+from labkit.platforms import Measurements
+from labkit.platforms.measurements import READ_MEASUREMENTS, parse_told
 
 FIRMWARE = FirmwareMeasurement("f", Tdvf((), 0, b""), {order: bytes(48) for order in PageOrder})
 

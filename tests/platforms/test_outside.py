@@ -11,13 +11,8 @@ import pytest
 from labkit.attest import LabAuthority
 from labkit.errors import NotMeasured, VmError
 from labkit.guest import build_initramfs, cpio_archive, cpio_directory, cpio_file
-from labkit.platforms import (
-    BootRequest,
-    EmulatedPlatform,
-    Measurements,
-    attest_tdvm,
-    emulated_policy,
-)
+from labkit.platforms import BootRequest, EmulatedPlatform, Measurements
+from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.settings import Settings
 
 pytestmark = pytest.mark.vm

@@ -13,14 +13,9 @@ from labkit.errors import MissingComponent, NotAKernel, UsageError
 from labkit.host import Facts, HostReport, diagnose
 from labkit.host.model import Fact, KernelLog, LogLine, LogState
 from labkit.measure import silence_stub
-from labkit.platforms import (
-    BootPlan,
-    BootRequest,
-    EmulatedPlatform,
-    HardwarePlatform,
-    choose_platform,
-    td_spec,
-)
+from labkit.platforms import BootRequest, EmulatedPlatform, choose_platform
+from labkit.platforms.hardware import HardwarePlatform, td_spec
+from labkit.platforms.request import BootPlan
 from labkit.settings import Settings, Trust
 from labkit.virtio import Disk, Entropy
 from labkit.vm import Accel, Port, Sockets, qemu_arguments, tdx_arguments

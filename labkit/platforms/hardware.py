@@ -15,8 +15,8 @@ from labkit.host import HostReport, HostVerdict
 from labkit.host.kvm_generation import Generation, host_generation
 from labkit.measure import Prediction
 from labkit.platforms._platform import TdvmPlatform
-from labkit.platforms._request import BootRequest
 from labkit.platforms._tdvm import Tdvm
+from labkit.platforms.request import BootRequest
 from labkit.settings import Settings, Trust
 from labkit.toolchain import Firmware
 from labkit.vm import Accel, Accelerator, BootSpec, Snapshot, TrustDomain, boot

@@ -15,7 +15,7 @@ from labkit import process
 from labkit.attest import Collateral
 from labkit.console import CommandResult
 from labkit.errors import MissingComponent, VmError
-from labkit.platforms._evidence import REPORT_DATA, Evidence, Run, check_nonce, evidence_of
+from labkit.platforms.evidence import REPORT_DATA, Evidence, Run, check_nonce, evidence_of
 
 _REPORTS = "/sys/kernel/config/tsm/report"
 _CCEL = "/sys/firmware/acpi/tables/data/CCEL"

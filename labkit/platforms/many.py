@@ -12,8 +12,8 @@ from typing import Any
 from labkit.console import CommandResult
 from labkit.errors import UsageError
 from labkit.platforms._platform import TdvmPlatform
-from labkit.platforms._request import BootRequest
 from labkit.platforms._tdvm import Tdvm
+from labkit.platforms.request import BootRequest
 from labkit.show import columns, join, pre, table
 from labkit.vm import check_memory, running
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, RegisterFinding, appraise
 from labkit.measure import BootInputs, PageOrder, Prediction
-from labkit.platforms._evidence import REPORT_DATA, Evidence
 from labkit.platforms._tdvm import Tdvm
+from labkit.platforms.evidence import REPORT_DATA, Evidence
 from labkit.settings import Trust
 from labkit.show import join
 

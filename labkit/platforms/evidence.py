@@ -25,7 +25,7 @@ from labkit.console import CommandResult
 from labkit.errors import DataError, StorageError, UsageError, VmError
 from labkit.files import read_below
 from labkit.measure import EventLog, parse_log
-from labkit.platforms._measurements import Measurements
+from labkit.platforms.measurements import Measurements
 from labkit.settings import Trust
 from labkit.show import columns, join, pre, stamp, table
 
