@@ -15,7 +15,8 @@ from _report import report
 from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
-from labkit.vm import Accel, Accelerator, BootSpec, MachineConfig, Port, VirtualMachine, boot
+from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, VirtualMachine, boot
+from labkit.vm.spec import Accel
 
 MANY = 16
 SEQUENCE = 100

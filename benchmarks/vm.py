@@ -18,8 +18,9 @@ from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
 from labkit.guest._initramfs import SHELL_MARKER
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
-from labkit.vm import Accel, Accelerator, BootSpec, MachineConfig, Port, boot
-from labkit.vm._qemu import Sockets, qemu_arguments
+from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, boot
+from labkit.vm.qemu import Sockets, qemu_arguments
+from labkit.vm.spec import Accel
 
 ROUNDS = 3
 RESUMES = 7

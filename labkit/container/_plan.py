@@ -21,7 +21,8 @@ from labkit.host import HostReport, verify
 from labkit.settings import Settings
 from labkit.show import columns
 from labkit.toolchain import find_toolchain
-from labkit.vm import Accel, choose_accelerator
+from labkit.vm.accel import choose_accelerator
+from labkit.vm.spec import Accel
 
 Progress = Callable[[str], None]
 

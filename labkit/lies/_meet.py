@@ -18,7 +18,8 @@ from labkit.platforms import BootRequest, EmulatedPlatform
 from labkit.settings import Settings
 from labkit.toolchain import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, Toolchain, fetch_kernel
 from labkit.virtio import Device, Disk, Entropy
-from labkit.vm import BootSpec, boot, choose_accelerator
+from labkit.vm import BootSpec, boot
+from labkit.vm.accel import choose_accelerator
 
 _ARCHIVED = {"linux-6.1.176": BEFORE_CLAMP, "linux-6.1.192": AFTER_CLAMP}
 

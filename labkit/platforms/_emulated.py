@@ -24,6 +24,10 @@ from labkit.platforms.request import BootRequest
 from labkit.settings import Trust
 from labkit.toolchain import Firmware, Toolchain
 from labkit.vm import Accelerator, Snapshot, boot, choose_accelerator, fw_cfg_files, resume
+from labkit.toolchain import Firmware
+from labkit.vm import Snapshot, boot, resume
+from labkit.vm.accel import choose_accelerator
+from labkit.vm.fwcfg import fw_cfg_files
 
 
 class EmulatedPlatform(TdvmPlatform):

@@ -27,7 +27,8 @@ from labkit.platforms._plan_linux import plan_linux, unmeasured
 from labkit.platforms.request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
-from labkit.vm import FOREIGN_MEMORY, BootSpec, MachineConfig, MemoryNeed, Port
+from labkit.vm import BootSpec, MachineConfig, Port
+from labkit.vm.memory import FOREIGN_MEMORY, MemoryNeed
 
 _ELF_MACHINE_386 = (3).to_bytes(2, "little")
 _ELF_MACHINE_AT = 18

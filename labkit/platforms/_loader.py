@@ -9,7 +9,7 @@ from labkit.measure.grub import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_conf
 from labkit.platforms.request import BootPlan
 from labkit.settings import Settings
 from labkit.toolchain import find_loader
-from labkit.vm import build_boot_disc
+from labkit.vm.boot_disc import build_boot_disc
 
 
 def through_loader(planned: BootPlan, settings: Settings) -> BootPlan:

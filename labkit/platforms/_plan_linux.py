@@ -12,7 +12,8 @@ from labkit.platforms._drivers import with_drivers
 from labkit.platforms.request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
-from labkit.vm import LINUX_MEMORY, BootSpec, MachineConfig, Port
+from labkit.vm import BootSpec, MachineConfig, Port
+from labkit.vm.memory import LINUX_MEMORY
 
 _LARGEST_INITRD = 1 << 30
 _LARGEST_KERNEL = 512 << 20

@@ -19,7 +19,8 @@ from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
 from labkit.settings import Settings, Trust
 from labkit.toolchain import Firmware
-from labkit.vm import Accel, Accelerator, BootSpec, Snapshot, TrustDomain, boot
+from labkit.vm import Accelerator, BootSpec, Snapshot, boot
+from labkit.vm.spec import Accel, TrustDomain
 
 _UNMEASURED = (
     "labkit does not read a TD's registers from outside; in the guest, configfs-tsm has a quote for you."

@@ -15,7 +15,8 @@ from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
 from labkit.show import columns, join, pre, table
-from labkit.vm import check_memory, running
+from labkit.vm import running
+from labkit.vm.memory import check_memory
 
 MOST = 1000
 """TDVMs at once; before that many, memory ends."""

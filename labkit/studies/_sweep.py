@@ -21,7 +21,8 @@ from labkit.studies._pool import PATIENCE, Ended, Pool, local_cluster, scheduler
 from labkit.studies._results import Results, write_tables
 from labkit.studies._row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
 from labkit.studies._workers import NOTEBOOK_MEMORY, Worker, assign
-from labkit.vm import LINUX_MEMORY, free_memory, running
+from labkit.vm import running
+from labkit.vm.memory import LINUX_MEMORY, free_memory
 
 ROW_DEADLINE = 3600.0
 """Seconds that a row may take, unless the caller says otherwise."""

@@ -18,12 +18,12 @@ from labkit.guest import renewal
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.virtio import check_devices
-from labkit.vm._launch import Snapshot
 from labkit.vm._machine import VirtualMachine
-from labkit.vm._memory import check_memory
-from labkit.vm._qemu import Sockets, qemu_arguments
-from labkit.vm._rundir import running
-from labkit.vm._spec import Accel, Accelerator, BootSpec
+from labkit.vm.launch import Snapshot
+from labkit.vm.memory import check_memory
+from labkit.vm.qemu import Sockets, qemu_arguments
+from labkit.vm.rundir import running
+from labkit.vm.spec import Accel, Accelerator, BootSpec
 
 _KEPT = 6
 _ROOM = 400 << 20

@@ -23,12 +23,12 @@ from labkit.toolchain import Toolchain
 from labkit.virtio import Attached, Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
-from labkit.vm._launch import Launched, Snapshot, copy_of_vtpm, launch
-from labkit.vm._memory import taken_by
 from labkit.vm._qmp import Qmp
-from labkit.vm._rundir import RunDir, RunningVm
-from labkit.vm._spec import Accelerator, BootSpec
 from labkit.vm._vtpm import Pcrs, Spawn, read_pcrs
+from labkit.vm.launch import Launched, Snapshot, copy_of_vtpm, launch
+from labkit.vm.memory import taken_by
+from labkit.vm.rundir import RunDir, RunningVm
+from labkit.vm.spec import Accelerator, BootSpec
 
 _HANDSHAKE = 30.0
 _LAST_WORDS = 1 << 16

@@ -16,7 +16,9 @@ from labkit.errors import LabkitError
 from labkit.guest import LINUX
 from labkit.host.kvm_generation import Generation
 from labkit.toolchain import Firmware
-from labkit.vm import BootSpec, MachineConfig, Port, Sockets, TrustDomain, tdx_arguments
+from labkit.vm import BootSpec, MachineConfig, Port
+from labkit.vm.qemu import Sockets, tdx_arguments
+from labkit.vm.spec import TrustDomain
 
 pytestmark = pytest.mark.docker
 

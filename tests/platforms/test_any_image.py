@@ -18,7 +18,8 @@ from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.vm import Accel, Accelerator, VirtualMachine
+from labkit.vm import Accelerator, VirtualMachine
+from labkit.vm.spec import Accel
 
 from ..asterinas import standin
 

@@ -175,7 +175,7 @@ def test_another_loader_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     modules = ("tpm", "iso9660", "normal", "linux", "echo")
-    monkeypatch.setattr("labkit.vm._boot_disc._MODULES", modules)
+    monkeypatch.setattr("labkit.vm.boot_disc._MODULES", modules)
     found = first_events(attested(MEASURED))
     assert found == {"RTMR1": "boot loader"}
 

@@ -18,7 +18,9 @@ from labkit.platforms.hardware import HardwarePlatform, td_spec
 from labkit.platforms.request import BootPlan
 from labkit.settings import Settings, Trust
 from labkit.virtio import Disk, Entropy
-from labkit.vm import Accel, Port, Sockets, qemu_arguments, tdx_arguments
+from labkit.vm import Port
+from labkit.vm.qemu import Sockets, qemu_arguments, tdx_arguments
+from labkit.vm.spec import Accel
 
 from ..asterinas.standin import SIGN, speaker
 

@@ -9,8 +9,9 @@ import pytest
 from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.vm import Accel, Accelerator, BootSpec, MachineConfig, Port, VirtualMachine
+from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, VirtualMachine
 from labkit.vm import boot as boot_vm
+from labkit.vm.spec import Accel
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import pytest
 from labkit.errors import VmError
 from labkit.guest import COMMAND_LINE, LINUX
 from labkit.toolchain import Toolchain
-from labkit.vm import BootSpec, fw_cfg_files
+from labkit.vm import BootSpec
+from labkit.vm.fwcfg import fw_cfg_files
 
 NAMES = ("etc/acpi/rsdp", "etc/acpi/tables", "etc/tpm/log")
 

@@ -22,7 +22,7 @@ from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.vm import BootSpec, VirtualMachine, boot, running, stop
 from labkit.vm._boot import _Store
-from labkit.vm._launch import Snapshot
+from labkit.vm.launch import Snapshot
 
 from .conftest import TCG
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import UsageError
-from labkit.vm import LINUX_MEMORY, RunningVm, check_memory, free_memory
+from labkit.vm.memory import LINUX_MEMORY, check_memory, free_memory
+from labkit.vm.rundir import RunningVm
 
 MEMINFO = "MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\n"
 # Of a machine whose process is gone, all that it was promised counts.

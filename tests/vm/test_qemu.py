@@ -9,8 +9,9 @@ import pytest
 from labkit.errors import NotAKernel
 from labkit.guest import LINUX, check_kernel
 from labkit.toolchain import Firmware
-from labkit.vm import Accel, BootSpec
-from labkit.vm._qemu import Sockets, qemu_arguments
+from labkit.vm import BootSpec
+from labkit.vm.qemu import Sockets, qemu_arguments
+from labkit.vm.spec import Accel
 
 SPEC = BootSpec(
     Firmware(Path("/f/code.fd"), Path("/f/vars,1.fd"), Path("/f/whole.fd")),

@@ -17,9 +17,9 @@ from labkit.errors import BootFailed
 from labkit.toolchain import Program, Toolchain
 from labkit.virtio import Device, Disk, arguments
 from labkit.vm._guard import Guard
-from labkit.vm._qemu import Sockets, qemu_arguments
-from labkit.vm._spec import Accel, BootSpec, Port
 from labkit.vm._vtpm import Spawn
+from labkit.vm.qemu import Sockets, qemu_arguments
+from labkit.vm.spec import Accel, BootSpec, Port
 
 
 @dataclass(frozen=True)

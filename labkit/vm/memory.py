@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import UsageError
-from labkit.vm._rundir import RunningVm
+from labkit.vm.rundir import RunningVm
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from labkit.guest import COMMAND_LINE, LINUX
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.vm._machine import VirtualMachine
-from labkit.vm._spec import Accel, Accelerator, BootSpec
+from labkit.vm.spec import Accel, Accelerator, BootSpec
 
 _SECONDS = 6.0
 """How long the probe's guest may take; under a working KVM it takes less than one."""

@@ -23,6 +23,8 @@ from labkit.vm._guard import Guard
 from labkit.vm._launch import Launched, launch
 from labkit.vm._qmp import Qmp
 from labkit.vm._spec import Accel, BootSpec
+from labkit.vm.launch import Launched, launch
+from labkit.vm.spec import Accel, BootSpec
 
 # Where edk2's OVMF puts PCI configuration space and the power-management registers of a q35 machine
 # (PcdPciExpressBaseAddress; OvmfPkg/Include/IndustryStandard/Q35MchIch9.h). Found equal to a boot of 2025.02.

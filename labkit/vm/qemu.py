@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.vm._spec import Accel, BootSpec, MachineConfig, Port
+from labkit.vm.spec import Accel, BootSpec, MachineConfig, Port
 
 
 @dataclass(frozen=True)
