@@ -22,7 +22,8 @@ from typing import Any
 import dcap_qvl
 from _report import middle, paired, report, seconds
 
-from labkit.attest import LabAuthority, make_tdreport, parse_quote, verifier_pool, verify_quote
+from labkit.attest import LabAuthority, make_tdreport, parse_quote, verify_quote
+from labkit.attest.verify import verifier_pool
 from labkit.measure import PageOrder, mrtd, parse_log, read_tdvf, replay_pcrs, rtmrs
 
 ROOT = Path(__file__).resolve().parents[1]

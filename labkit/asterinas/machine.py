@@ -1,4 +1,4 @@
-"""Asterinas as a guest of labkit's own machines: its command line, its board, and how its boot is followed.
+"""Asterinas as a guest of labkit's own machines: its command line, its machine, and how its boot is followed.
 
 From boots of v0.18.0 under TCG: CPU model, single CPU, console and memory are what worked there. The command
 line is that of ``OSDK.toml``; the same is assumed of the other versions.

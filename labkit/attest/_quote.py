@@ -9,10 +9,10 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.attest._bits import DEBUG, Bit, names, td_attributes, xfam
-from labkit.attest._chain import CertificateChain, parse_chain
 from labkit.attest._layout import SEAM_FIELDS, TD_FIELDS, FieldView, Layout, as_html, as_text, placed
-from labkit.attest._wrapped import other_than_a_quote
+from labkit.attest.bits import DEBUG, Bit, names, td_attributes, xfam
+from labkit.attest.chain import CertificateChain, parse_chain
+from labkit.attest.wrapped import other_than_a_quote
 from labkit.errors import MalformedEvidence
 
 QE_VENDOR_INTEL = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")

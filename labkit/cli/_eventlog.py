@@ -34,7 +34,8 @@ def command(ctx: click.Context, file: Path, kind: str | None, quote: Path | None
         emit(report, as_json)
         return
     # Loaded here: a log alone needs no cryptography.
-    from labkit.attest import compare_log, parse_quote, unwrap_quote
+    from labkit.attest import compare_log, parse_quote
+    from labkit.attest.wrapped import unwrap_quote
 
     outcome = compare_log(report, parse_quote(unwrap_quote(read_input(quote, _LARGEST_QUOTE))))
     emit(outcome, as_json)

@@ -8,16 +8,10 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from labkit.attest import (
-    TCB_STATUSES,
-    Collateral,
-    collateral_of_replies,
-    parse_collateral,
-    parse_quote,
-    parse_tdreport,
-    unwrap_quote,
-    verify_quote,
-)
+from labkit.attest import Collateral, parse_collateral, parse_quote, parse_tdreport, verify_quote
+from labkit.attest.policy import TCB_STATUSES
+from labkit.attest.replies import collateral_of_replies
+from labkit.attest.wrapped import unwrap_quote
 from labkit.cli._common import emit, json_option, read_input
 from labkit.errors import DataError, UsageError
 from labkit.files import entries, read_below

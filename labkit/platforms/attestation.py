@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, RegisterFinding, appraise
+from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, appraise
+from labkit.attest.appraisal import RegisterFinding
 from labkit.measure import BootInputs, PageOrder, Prediction
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.evidence import REPORT_DATA, Evidence

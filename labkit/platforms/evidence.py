@@ -15,12 +15,12 @@ from labkit.attest import (
     Collateral,
     LabAuthority,
     QuoteVerdict,
-    TdReport,
     make_tdreport,
     parse_collateral,
     parse_quote,
     verify_quote,
 )
+from labkit.attest.tdreport import TdReport
 from labkit.console import CommandResult
 from labkit.errors import DataError, StorageError, UsageError, VmError
 from labkit.files import read_below

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from labkit.attest import (
-    Anchor,
     Policy,
     QuoteVerdict,
     appraise,
@@ -20,6 +19,7 @@ from labkit.attest import (
     parse_tdreport,
     verify_quote,
 )
+from labkit.attest.verify import Anchor
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.files import entries, printable
 from labkit.measure import parse_log

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.attest import Collateral, LabAuthority, TdReport, make_tdreport
+from labkit.attest import Collateral, LabAuthority, make_tdreport
+from labkit.attest.tdreport import TdReport
 
 NOW = 1_795_348_800
 DEBUG, SEPT_VE_DISABLE = 1, 1 << 28

@@ -9,11 +9,11 @@ from labkit.attest import (
     LabAuthority,
     Policy,
     QuoteVerdict,
-    Refusal,
     appraise,
     make_tdreport,
     verify_quote,
 )
+from labkit.attest.reasons import Refusal
 from labkit.measure import BootInputs, EventLog, PageOrder, predict, read_tdvf, rtmrs
 from labkit.settings import Trust
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE

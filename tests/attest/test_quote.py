@@ -12,16 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.attest import (
-    Collateral,
-    LabAuthority,
-    Refusal,
-    chain_of_trust,
-    make_tdreport,
-    parse_quote,
-    verify_quote,
-)
-from labkit.attest._authority import _raw_signature
+from labkit.attest import Collateral, LabAuthority, chain_of_trust, make_tdreport, parse_quote, verify_quote
+from labkit.attest.authority import _raw_signature
+from labkit.attest.reasons import Refusal
 from labkit.errors import MalformedEvidence
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
 

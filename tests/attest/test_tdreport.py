@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.attest import make_tdreport, parse_tdreport, td_attributes, xfam
+from labkit.attest import make_tdreport, parse_tdreport
+from labkit.attest.bits import td_attributes, xfam
 from labkit.errors import MalformedEvidence
 from tests.attest.conftest import report
 

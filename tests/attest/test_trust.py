@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from labkit.attest import (
-    Anchor,
     LabAuthority,
     Policy,
     QuoteVerdict,
-    Refusal,
     _authority,
     _pki,
     appraise,
@@ -22,7 +20,8 @@ from labkit.attest import (
     parse_quote,
     verify_quote,
 )
-from labkit.attest._reasons import remedy_of
+from labkit.attest.reasons import Refusal, remedy_of
+from labkit.attest.verify import Anchor
 from labkit.platforms.evidence import evidence_of
 from labkit.settings import Trust
 from tests.attest.conftest import NOW, report

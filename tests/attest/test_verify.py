@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit.attest import (
-    Anchor,
-    Collateral,
-    LabAuthority,
-    QuoteVerdict,
-    Refusal,
-    parse_collateral,
-    parse_quote,
-    verifier_pool,
-    verify_quote,
-)
+from labkit.attest import Collateral, LabAuthority, QuoteVerdict, parse_collateral, parse_quote, verify_quote
+from labkit.attest.reasons import Refusal
+from labkit.attest.verify import Anchor, verifier_pool
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report

@@ -22,9 +22,9 @@ from labkit.attest import (
     compare_log,
     make_tdreport,
     parse_quote,
-    unwrap_quote,
     verify_quote,
 )
+from labkit.attest.wrapped import unwrap_quote
 from labkit.errors import LabkitError, MalformedEventLog, MalformedEvidence
 from labkit.measure import parse_log, report_log
 from tests.attest.conftest import NOW, report

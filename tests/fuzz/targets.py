@@ -11,7 +11,7 @@ from contextlib import suppress
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from labkit.attest import LabAuthority, parse_collateral, parse_policy, parse_quote, parse_tdreport
-from labkit.attest._chain import parse_chain
+from labkit.attest.chain import parse_chain
 from labkit.errors import DataError, UsageError
 from labkit.measure import PageOrder, mrtd, parse_log, read_tdvf, report_log
 from labkit.measure.ccel import parse_ccel_table

@@ -15,7 +15,6 @@ import pytest
 from labkit.attest import (
     LabAuthority,
     Policy,
-    Refusal,
     appraise,
     make_tdreport,
     parse_collateral,
@@ -23,6 +22,7 @@ from labkit.attest import (
     parse_tdreport,
     verify_quote,
 )
+from labkit.attest.reasons import Refusal
 from labkit.console import CommandResult
 from labkit.errors import MissingComponent, UsageError, VmError
 from labkit.measure import PageOrder, rtmrs

@@ -9,7 +9,8 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
-from labkit.attest import LabAuthority, TdReport, make_tdreport
+from labkit.attest import LabAuthority, make_tdreport
+from labkit.attest.tdreport import TdReport
 from labkit.measure import rtmrs
 from labkit.runs import publish, read_record
 from labkit.runs.statement import FOLDER, digest, encode, make_statement

@@ -30,10 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from labkit.attest import _pki
-from labkit.attest._chain import LAB_FMSPC, fmspc_of
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import QE_VENDOR_INTEL
-from labkit.attest._tdreport import TdReport, parse_tdreport
+from labkit.attest.chain import LAB_FMSPC, fmspc_of
+from labkit.attest.tdreport import TdReport, parse_tdreport
 from labkit.errors import DataError, UsageError
 
 USER_DATA = b"LAB: NO TDX HARDWARE"

@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from labkit.attest._chain import CertificateChain, load_certificate
 from labkit.attest._collateral import Collateral, parse_collateral
+from labkit.attest.chain import CertificateChain, load_certificate
 from labkit.errors import MalformedEvidence
 from labkit.measure.wrapping import from_text
 

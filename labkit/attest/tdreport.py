@@ -10,8 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.attest._bits import DEBUG, names, td_attributes, xfam
 from labkit.attest._layout import SEAM_FIELDS, TD_FIELDS, FieldView, Layout, as_html, as_text
+from labkit.attest.bits import DEBUG, names, td_attributes, xfam
 from labkit.errors import MalformedEvidence
 
 TDREPORT_SIZE = 1024

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit.attest._compare import extended_at_run_time
-from labkit.attest._policy import Policy
-from labkit.attest._verify import QuoteVerdict
+from labkit.attest.policy import Policy
+from labkit.attest.verify import QuoteVerdict
 from labkit.measure import BootInputs, EventLog, PageOrder, explain, rtmrs
 from labkit.measure.event_log import RUNTIME_RTMR
 from labkit.measure.explanation import Explanation, page_order_of

@@ -18,10 +18,10 @@ from typing import Any
 import dcap_qvl
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from labkit.attest._chain import INTEL_ROOT_SHA256, load_certificate
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import Quote, parse_quote
-from labkit.attest._reasons import Refusal, reason_of, remedy_of
+from labkit.attest.chain import INTEL_ROOT_SHA256, load_certificate
+from labkit.attest.reasons import Refusal, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
 from labkit.show import columns, one_line, stamp
