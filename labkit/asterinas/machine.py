@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from labkit.bootlog import CONSOLE, BootLogReader, BootOutcome, Goal, Timeline
+from labkit.bootlog import BootLogReader, Timeline
+from labkit.bootlog.asterinas import BootOutcome, Goal
+from labkit.bootlog.watcher import CONSOLE
 from labkit.vm import MachineConfig, Port
 
 KERNEL_ARGUMENTS = (

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from labkit.asterinas.kept import KeptImage
-from labkit.bootlog import BootLogReader, BootReport, Goal
+from labkit.bootlog import BootLogReader, BootReport
+from labkit.bootlog.asterinas import Goal
 from labkit.console import CommandResult, Console
 from labkit.container._engine import connect
 from labkit.container._keep import keep_built

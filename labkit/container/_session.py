@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from labkit.asterinas import Profile
-from labkit.bootlog import BootLogReader, BootReport, Layer
+from labkit.bootlog import BootLogReader, BootReport
+from labkit.bootlog.asterinas import Layer
 from labkit.console import Console
 from labkit.container import _cleanup
 from labkit.container._attached import AttachedStream, LogTail

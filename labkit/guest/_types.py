@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.bootlog import GuestType, Mark
+from labkit.bootlog import GuestType
+from labkit.bootlog.timeline import Mark
 from labkit.guest._initramfs import INIT_MARKER, NO_PORT, SHELL_MARKER
 
 # Deadlines are for TCG on a busy machine, some ten times what two idle cores need.

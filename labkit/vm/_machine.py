@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from labkit.bootlog import BootLog, BootWatcher, Timeline
+from labkit.bootlog import BootWatcher, Timeline
+from labkit.bootlog.follow import BootLog
 from labkit.console import Console, SocketStream
 from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.settings import Settings

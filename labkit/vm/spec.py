@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labkit.bootlog import Guest
+from labkit.bootlog.watcher import Guest
 from labkit.toolchain import Firmware
 from labkit.virtio import Device
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from labkit.asterinas.machine import AsterinasGuest, asterinas_command_line, asterinas_machine
-from labkit.bootlog._follow import BootLog
+from labkit.bootlog.follow import BootLog
 from labkit.console._stream import SocketStream
 from labkit.errors import BootFailed
 from labkit.vm import Port

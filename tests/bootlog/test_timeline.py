@@ -6,8 +6,8 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.bootlog import GuestType, Mark
-from labkit.bootlog._timeline import StageTracker
+from labkit.bootlog import GuestType
+from labkit.bootlog.timeline import Mark, StageTracker
 from labkit.guest import LINUX
 
 LOG = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from labkit.bootlog._timeline import Timeline
+from labkit.bootlog.timeline import Timeline
 
 SERIAL, CONSOLE = "serial", "console"
 """The streams: the boot log on ttyS0, and the port of the shell where that is the console too."""

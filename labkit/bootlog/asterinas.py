@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from labkit.bootlog._failures import FAILURES, HANGS, Failure, FailureKind
 from labkit.bootlog._stages import STAGES
-from labkit.bootlog._timeline import Stage, Timeline
+from labkit.bootlog.failures import FAILURES, HANGS, Failure, FailureKind
+from labkit.bootlog.timeline import Stage, Timeline
 from labkit.show import clean, columns, join, one_line, pre, table
 from labkit.show.svg import bars
 

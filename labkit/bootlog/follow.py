@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from labkit.bootlog._timeline import Timeline
-from labkit.bootlog._watcher import CONSOLE, SERIAL, BootWatcher
+from labkit.bootlog.timeline import Timeline
+from labkit.bootlog.watcher import CONSOLE, SERIAL, BootWatcher
 from labkit.console import SocketStream
 from labkit.errors import BootFailed
 
