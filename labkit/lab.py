@@ -15,7 +15,8 @@ from labkit.asterinas.recorded import Recorded
 from labkit.asterinas.versions import ProfileTable
 from labkit.attest import Appraisal, Policy
 from labkit.attest import appraise as appraise_verdict
-from labkit.container import Engine, Preview, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.container import Engine, RunRequest, RunResult, find_engine, preview, start_run
+from labkit.container.previewing import Preview
 from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify

@@ -19,7 +19,7 @@ from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
-    from labkit.container import ContainerRun
+    from labkit.container.flow import ContainerRun
 
 _TWICE = 1.0
 

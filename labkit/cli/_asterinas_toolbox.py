@@ -22,7 +22,7 @@ def command(words: tuple[str, ...], base: str | None, mirror: str | None, kvm: b
     boots in it, and TDX command lines can be tried against a real TDX-capable QEMU. PROGRAM has no
     privileges and no network.
     """
-    from labkit.container import TOOLBOX_BASE, build_toolbox, run_in_toolbox
+    from labkit.container.toolbox import TOOLBOX_BASE, build_toolbox, run_in_toolbox
 
     if not words:
         emit(build_toolbox(note, base or TOOLBOX_BASE, mirror), as_json)

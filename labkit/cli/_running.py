@@ -35,7 +35,7 @@ class RunningJob:
     def stop(self) -> None:
         """End it as Ctrl-C or its front end would, so that it cleans up; a container at once."""
         if self.kind == "container":
-            from labkit.container import stop_container
+            from labkit.container.owner import stop as stop_container
 
             stop_container(self.id)
             return
@@ -91,7 +91,7 @@ def _ancestors(pid: int) -> Iterator[int]:
 
 
 def _containers(settings: Settings) -> Iterator[RunningJob]:
-    from labkit.container import owned_containers
+    from labkit.container.owner import owned as owned_containers
 
     for name, owner, started in owned_containers():
         with contextlib.suppress(OSError):

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from labkit.container import Engine, build_toolbox, connect, find_engine
-from labkit.container._image import build_image
+from labkit.container import Engine, find_engine
+from labkit.container.engine import connect
+from labkit.container.image import build_image
+from labkit.container.toolbox import build_toolbox
 from labkit.errors import LabkitError
 from tests.container.engines import NoEngine, environ, own_engine, pulled_or_made
 

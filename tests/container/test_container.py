@@ -11,9 +11,10 @@ import pytest
 
 from labkit.asterinas import PROFILES, Profile, profile
 from labkit.bootlog import BootLogReader
-from labkit.container import Engine, connect, preview
-from labkit.container._container import Creation, Options, creation
-from labkit.container._session import start_session
+from labkit.container import Engine, preview
+from labkit.container.container import Creation, Options, creation
+from labkit.container.engine import connect
+from labkit.container.session import start_session
 from labkit.errors import UsageError
 from tests.container.engines import environ
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit.container import connect, find_engine
-from labkit.container._context import addresses
+from labkit.container import find_engine
+from labkit.container.context import addresses
+from labkit.container.engine import connect
 from labkit.errors import MissingComponent
 
 

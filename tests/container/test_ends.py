@@ -19,6 +19,13 @@ from labkit.container._plan import _profile
 from labkit.container._run import _keep_logs
 from labkit.container._source import tree_version
 from labkit.container._tree import TreeLock, foreign_entries
+from labkit.container import plan as plans
+from labkit.container.attached import LogTail
+from labkit.container.ends import KILLED, MEMORY, REMOVED, STOPPED, start_refusal, told
+from labkit.container.flow import _keep_logs
+from labkit.container.plan import _profile
+from labkit.container.source import tree_version
+from labkit.container.tree import TreeLock, foreign_entries
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError, VmError
 from labkit.host import Facts, diagnose
 from tests.host.hosts import BY_NAME, build
@@ -163,7 +170,7 @@ def test_a_tree_serves_one_run_at_a_time(tmp_path: Path) -> None:
 
 def test_the_lock_goes_with_a_process_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import sys, pathlib; from labkit.container._tree import TreeLock; lock = "
+        "import sys, pathlib; from labkit.container.tree import TreeLock; lock = "
         "TreeLock(pathlib.Path(sys.argv[1]));"
         "print('locked', flush=True); sys.stdin.read()"
     )

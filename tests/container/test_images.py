@@ -17,13 +17,15 @@ import pytest
 
 from labkit.asterinas import profile
 from labkit.bootlog import BootLogReader
-from labkit.container import Engine, SourceTree, connect
-from labkit.container._attached import LogTail
-from labkit.container._container import Creation
-from labkit.container._dockerfile import build_from_source
-from labkit.container._image import build_image, has_image, load_image, pull_image
-from labkit.container._owner import is_orphan, new_name
-from labkit.container._session import start_session
+from labkit.container import Engine
+from labkit.container.attached import LogTail
+from labkit.container.container import Creation
+from labkit.container.dockerfile import build_from_source
+from labkit.container.engine import connect
+from labkit.container.image import build_image, has_image, load_image, pull_image
+from labkit.container.owner import is_orphan, new_name
+from labkit.container.session import start_session
+from labkit.container.source import SourceTree
 from labkit.errors import MissingComponent, StorageError, UsageError, VmError
 from labkit.toolchain import Toolchain
 from tests.container.engines import NoEngine, OwnEngine, environ, own_engine

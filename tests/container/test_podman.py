@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from labkit.container import Engine, connect, find_engine
-from labkit.container._image import build_image, load_image
-from labkit.container._session import run_once
+from labkit.container import Engine, find_engine
+from labkit.container.engine import connect
+from labkit.container.image import build_image, load_image
+from labkit.container.session import run_once
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from tests.container.conftest import IMAGE, contract_tree
 from tests.container.test_run import QUICK

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from labkit import lab
-from labkit.container import ContainerRun, Engine, RunRequest, connect, plan_run
+from labkit.container import Engine, RunRequest, plan_run
+from labkit.container.engine import connect
+from labkit.container.flow import ContainerRun
 from labkit.host import HostVerdict, verify
 from labkit.settings import Settings
 from tests.container.conftest import Flow, Ran, contract_tree

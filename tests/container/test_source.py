@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from labkit.asterinas import profile
-from labkit.container import SourceTree, fetch_source, given_source
+from labkit.container.source import SourceTree, fetch_source, given_source
 from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
 from labkit.settings import ASTERINAS_URL, Settings
 
@@ -164,7 +164,7 @@ def test_a_moved_tag_of_the_real_upstream_is_refused(
     """The commit of v0.9.0 is known; here the real address leads to another repository."""
     known = profile("0.9.0-tdx")
     assert known.commit
-    monkeypatch.setattr("labkit.container._source.ASTERINAS_URL", settings.asterinas_url)
+    monkeypatch.setattr("labkit.container.source.ASTERINAS_URL", settings.asterinas_url)
     with pytest.raises(DataError, match="labkit knows it as"):
         fetch_source(known, settings)
     assert ASTERINAS_URL.startswith("https://")

@@ -10,8 +10,10 @@ import pytest
 
 from labkit.asterinas import PROFILES
 from labkit.asterinas.machine import asterinas_machine
-from labkit.container import Engine, build_toolbox, connect, run_in_toolbox
-from labkit.container._session import run_once
+from labkit.container import Engine
+from labkit.container.engine import connect
+from labkit.container.session import run_once
+from labkit.container.toolbox import build_toolbox, run_in_toolbox
 from labkit.errors import LabkitError
 from labkit.guest import LINUX
 from labkit.host.kvm_generation import Generation

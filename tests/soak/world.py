@@ -17,7 +17,8 @@ from pathlib import Path
 
 import nbformat
 
-from labkit.container import Engine, connect, find_engine
+from labkit.container import Engine, find_engine
+from labkit.container.engine import connect
 from labkit.kernel import install
 from labkit.settings import Settings
 

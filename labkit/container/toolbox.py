@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import labkit
-from labkit.container._engine import Engine, connect, find_engine
-from labkit.container._image import Progress, build_image, has_image, pull_image
-from labkit.container._session import run_once
+from labkit.container.engine import Engine, connect, find_engine
+from labkit.container.image import Progress, build_image, has_image, pull_image
+from labkit.container.session import run_once
 from labkit.errors import MissingComponent
 
 if TYPE_CHECKING:

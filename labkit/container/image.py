@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.container._ends import own_words
-from labkit.container._engine import Engine
+from labkit.container.ends import own_words
+from labkit.container.engine import Engine
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError
 from labkit.show import one_line
 

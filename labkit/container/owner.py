@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import process
-from labkit.container._engine import connect, find_engine
+from labkit.container.engine import connect, find_engine
 
 if TYPE_CHECKING:
     from docker import DockerClient

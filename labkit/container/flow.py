@@ -16,11 +16,11 @@ from labkit.asterinas.kept import KeptImage
 from labkit.bootlog import BootLogReader, BootReport
 from labkit.bootlog.asterinas import Goal
 from labkit.console import CommandResult, Console
-from labkit.container._engine import connect
 from labkit.container._keep import keep_built
-from labkit.container._plan import ContainerPlan, RunRequest, plan_run
-from labkit.container._session import ContainerSession, start_session
-from labkit.container._tree import TreeLock, hand_back
+from labkit.container.engine import connect
+from labkit.container.plan import ContainerPlan, RunRequest, plan_run
+from labkit.container.session import ContainerSession, start_session
+from labkit.container.tree import TreeLock, hand_back
 from labkit.errors import GuestGone, StorageError, VmError
 from labkit.host import HostReport, HostVerdict, verify
 from labkit.settings import Settings, Trust

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.container._context import addresses
+from labkit.container.context import addresses
 from labkit.errors import MissingComponent
 from labkit.show import one_line
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from labkit.asterinas import PROFILES, Profile, choose_profile
-from labkit.container._container import Creation, Options, creation
-from labkit.container._dockerfile import build_from_source
-from labkit.container._engine import Engine, connect, find_engine
-from labkit.container._image import has_image, load_image, pull_image
-from labkit.container._owner import sweep
-from labkit.container._source import SourceTree, fetch_source, given_source, tree_version
+from labkit.container.container import Creation, Options, creation
+from labkit.container.dockerfile import build_from_source
+from labkit.container.engine import Engine, connect, find_engine
+from labkit.container.image import has_image, load_image, pull_image
+from labkit.container.owner import sweep
+from labkit.container.source import SourceTree, fetch_source, given_source, tree_version
 from labkit.errors import MissingComponent, UsageError
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify

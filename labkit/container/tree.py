@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.container._container import SOURCE
-from labkit.container._engine import Engine
-from labkit.container._session import run_once
+from labkit.container.container import SOURCE
+from labkit.container.engine import Engine
+from labkit.container.session import run_once
 from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from labkit.asterinas import Profile
-from labkit.container._engine import Engine
-from labkit.container._image import Progress, build_image
-from labkit.container._source import SourceTree
+from labkit.container.engine import Engine
+from labkit.container.image import Progress, build_image
+from labkit.container.source import SourceTree
 from labkit.errors import MissingComponent
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.asterinas import Profile
-from labkit.container._container import Options, creation
+from labkit.container.container import Options, creation
 from labkit.show import columns, table
 
 

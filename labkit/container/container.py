@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.asterinas import Profile
-from labkit.container._source import check_mountable
+from labkit.container.source import check_mountable
 from labkit.errors import UsageError
 
 SOURCE = "/root/asterinas"
