@@ -86,8 +86,9 @@ def release(
 
     Example: labkit assignment release mrtd --course mycourse
     """
-    from labkit.course import course_folder, exercise, open_course, parse_time
+    from labkit.course import exercise, open_course
     from labkit.course import release as release_assignment
+    from labkit.course.course import course_folder, parse_time
 
     found = exercise(name)
     course = open_course(course_folder(course_dir))

@@ -34,6 +34,7 @@ def init(roster: Path, course_dir: Path | None, as_json: bool) -> None:
 
     Example: labkit course init roster.csv --course mycourse
     """
-    from labkit.course import course_folder, init_course
+    from labkit.course import init_course
+    from labkit.course.course import course_folder
 
     emit(init_course(roster, course_folder(course_dir)), as_json)

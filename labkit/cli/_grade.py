@@ -84,7 +84,7 @@ def command(
     Example: labkit grade mrtd submitted --course mycourse --csv marks.csv
     """
     if own:
-        from labkit.course import self_report
+        from labkit.course.work import self_report
 
         emit(_Self(tuple(self_report(work, name))), as_json)
         return
@@ -92,7 +92,10 @@ def command(
         raise UsageError(
             "Which assignment, and where are the submissions?", "Say: labkit grade NAME SUBMISSIONS"
         )
-    from labkit.course import Limits, course_folder, exercise, grade_class, merge, open_course
+    from labkit.course import exercise, grade_class, open_course
+    from labkit.course.course import course_folder
+    from labkit.course.gradebook import merge
+    from labkit.course.sandbox import Limits
 
     course = open_course(course_folder(course_dir))
     grades = grade_class(

@@ -25,6 +25,7 @@ def command(name: str, work: Path, output: Path | None, as_json: bool) -> None:
 
     Example: labkit submit mrtd --output mrtd.zip
     """
-    from labkit.course import exercise, pack
+    from labkit.course import exercise
+    from labkit.course.submissions import pack
 
     emit(pack(work, exercise(name).name, output), as_json)

@@ -7,61 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.course._calls import machine_of
-    from labkit.course._class import ClassGrades, grade_class
-    from labkit.course._course import Course, course_folder, init_course, open_course, parse_time
-    from labkit.course._gradebook import merge
-    from labkit.course._model import Claims, Exercise, Task, Variant
     from labkit.course._release import release
-    from labkit.course._sandbox import Limits
-    from labkit.course._submissions import pack
-    from labkit.course._work import Work, open_work, self_report
+    from labkit.course.classes import grade_class
+    from labkit.course.course import init_course, open_course
     from labkit.course.exercises import all_exercises, exercise
+    from labkit.course.model import Exercise
+    from labkit.course.work import open_work
 
 __all__ = [
-    "Claims",
-    "ClassGrades",
-    "Course",
     "Exercise",
-    "Limits",
-    "Task",
-    "Variant",
-    "Work",
     "all_exercises",
-    "course_folder",
     "exercise",
     "grade_class",
     "init_course",
     "machine_of",
-    "merge",
     "open_course",
     "open_work",
-    "pack",
-    "parse_time",
     "release",
-    "self_report",
 ]
 
 # Loaded on first use: a student's notebook needs the least of it.
 _LATER = {
     "machine_of": "_calls",
-    "ClassGrades": "_class",
-    "grade_class": "_class",
-    "Course": "_course",
-    "course_folder": "_course",
-    "init_course": "_course",
-    "open_course": "_course",
-    "parse_time": "_course",
-    "merge": "_gradebook",
-    "Claims": "_model",
-    "Exercise": "_model",
-    "Task": "_model",
-    "Variant": "_model",
+    "grade_class": "classes",
+    "init_course": "course",
+    "open_course": "course",
+    "Exercise": "model",
     "release": "_release",
-    "Limits": "_sandbox",
-    "pack": "_submissions",
-    "Work": "_work",
-    "open_work": "_work",
-    "self_report": "_work",
+    "open_work": "work",
     "exercise": "exercises",
     "all_exercises": "exercises",
 }

@@ -107,7 +107,7 @@ def _run(client: Client, jobs: Sequence[GradingJob]) -> Iterator[tuple[GradingJo
 
 def _failed(job: GradingJob, error: BaseException | None) -> Graded:
     from labkit.course._grading import Prints, known
-    from labkit.course._model import mark
+    from labkit.course.model import mark
 
     why = f"The grader could not finish it: {type(error).__name__}: {error}"[:300]
     marks = tuple(mark(question, 0, why) for question in known(job.exercise).questions)

@@ -18,7 +18,7 @@ from labkit.attest import (
     parse_quote,
     verify_quote,
 )
-from labkit.course._model import EVIDENCE, Challenge, Claims
+from labkit.course.model import EVIDENCE, Challenge, Claims
 from labkit.errors import LabkitError
 from labkit.measure import EventLog, parse_log, rtmrs
 from labkit.measure.event_log import LogEvent, LogFormat, LogHeader

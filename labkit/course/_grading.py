@@ -14,7 +14,8 @@ from typing import Any
 
 from labkit.course._evidence import owner_of_evidence
 from labkit.course._forms import Code, Json
-from labkit.course._model import (
+from labkit.course._notebook import Returned
+from labkit.course.model import (
     ANSWERS,
     CHALLENGE,
     EVIDENCE,
@@ -25,9 +26,8 @@ from labkit.course._model import (
     canonical,
     mark,
 )
-from labkit.course._notebook import Returned
-from labkit.course._sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells
-from labkit.course._submissions import Submission
+from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells
+from labkit.course.submissions import Submission
 from labkit.errors import LabkitError
 
 VERSION = 1

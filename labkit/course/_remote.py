@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import IO, Any
 
-from labkit.course._sandbox import Conversation, SandboxDied
+from labkit.course.sandbox import Conversation, SandboxDied
 from labkit.tdx import GuestException, Load, Program, Result, Store, Tdcall
 
 _LARGEST = 1 << 16

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.course import Course, exercise, init_course, release
+from labkit.course import exercise, init_course, release
+from labkit.course.course import Course
 
 CODE = "mrtd"
 """The assignment whose notebooks are run again; the other has evidence of a boot."""

@@ -13,22 +13,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labkit.course import (
-    ClassGrades,
-    Course,
-    Limits,
-    exercise,
-    grade_class,
-    init_course,
-    merge,
-    open_course,
-    open_work,
-    pack,
-    release,
-)
+from labkit.course import exercise, grade_class, init_course, open_course, open_work, release
 from labkit.course._engine import ResultStore
 from labkit.course._grading import Graded, GradingJob, grade
-from labkit.course._sandbox import bubblewrap
+from labkit.course.classes import ClassGrades
+from labkit.course.course import Course
+from labkit.course.gradebook import merge
+from labkit.course.sandbox import Limits, bubblewrap
+from labkit.course.submissions import pack
 from labkit.errors import DataError, StorageError, UsageError
 
 STUDENTS = ("ada", "bob", "cyd", "dan", "eve", "fay")
@@ -56,7 +48,7 @@ def serial(monkeypatch: pytest.MonkeyPatch) -> None:
             results.append(result)
         return results
 
-    monkeypatch.setattr("labkit.course._class.grade_jobs", grade_jobs)
+    monkeypatch.setattr("labkit.course.classes.grade_jobs", grade_jobs)
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +138,8 @@ def test_the_source_of_a_copy_need_not_have_handed_in(place: Path) -> None:
 
 
 def test_a_repeated_signing_key_names_both(place: Path) -> None:
-    from labkit.course import Claims
     from labkit.course.exercises._booted import bound_answers
+    from labkit.course.model import Claims
 
     course = open_course(place / "course")
     from labkit.attest import LabAuthority

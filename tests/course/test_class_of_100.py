@@ -15,7 +15,7 @@ import pytest
 
 from labkit import process
 from labkit.course import exercise
-from labkit.course._sandbox import bubblewrap
+from labkit.course.sandbox import bubblewrap
 from tests.course.class_of_100 import CODE, EVIDENCE, make_class
 
 STUDENTS = int(os.environ.get("LABKIT_STUDENTS", "30"))

@@ -100,10 +100,10 @@ def grading(place: Path, csv: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def marks(place: Path) -> str:
     """What a grader that nobody disturbs says, computed in this process."""
-    from labkit.course._class import ClassGrades, _row
     from labkit.course._copies import find_copies
     from labkit.course._notebook import student_notebook
-    from labkit.course._submissions import find_submissions
+    from labkit.course.classes import ClassGrades, _row
+    from labkit.course.submissions import find_submissions
 
     course = open_course(place / "course")
     found = {entry.student: entry for entry in find_submissions(place / "solutions", "refusals", STUDENTS)}

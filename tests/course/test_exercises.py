@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from labkit.course import Claims, Exercise, Task, all_exercises, exercise, open_work
+from labkit.course import Exercise, all_exercises, exercise, open_work
 from labkit.course._draw import Draw
 from labkit.course._notebook import Returned, make_notebook, source_path
-from labkit.course._work import PRACTICE
+from labkit.course.model import Claims, Task
+from labkit.course.work import PRACTICE
 
 SEED = b"a seed for tests, 32 bytes long."
 STUDENTS = [f"student-{number}" for number in range(6)]

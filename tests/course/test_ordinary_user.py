@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import labkit
-from labkit.course._sandbox import bubblewrap
+from labkit.course.sandbox import bubblewrap
 from labkit.process import scratch_folder
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
@@ -36,7 +36,7 @@ json.dump({"answers": found}, open("answers.json", "w"))
 """
 RUN = """
 import json, sys
-from labkit.course._sandbox import Limits, SandboxTimeout, run_cells
+from labkit.course.sandbox import Limits, SandboxTimeout, run_cells
 print(json.dumps(dict(run_cells([sys.argv[1]], {}, Limits(seconds=10)).answers)))
 try:
     run_cells(["while True: pass"], {}, Limits(seconds=1))
@@ -73,7 +73,7 @@ def test_the_walls_are_the_same(python: tuple[Path, Path]) -> None:
     secret.write_text("another submission")
     if subprocess.run([*NOBODY, "bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"]).returncode:
         pytest.skip("an ordinary user may not make namespaces here")
-    if subprocess.run([*NOBODY, program, "-c", "import labkit.course._sandbox"]).returncode:
+    if subprocess.run([*NOBODY, program, "-c", "import labkit.course.sandbox"]).returncode:
         pytest.skip("an ordinary user may not read this copy of labkit")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         code = CODE.replace("SECRET", repr(str(secret))).replace("PORT", str(listener.getsockname()[1]))

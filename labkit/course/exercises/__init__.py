@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from importlib import import_module
 
-from labkit.course._model import Exercise
+from labkit.course.model import Exercise
 from labkit.errors import UsageError
 
 # name -> module that defines EXERCISE, in the order of the chapters.

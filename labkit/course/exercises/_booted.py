@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from labkit.course._model import AnswerMark, Claims, Question, canonical, mark
+from labkit.course.model import AnswerMark, Claims, Question, canonical, mark
 
 
 def bound_answers(claims: Claims, keys: tuple[str, ...]) -> dict[str, bytes]:

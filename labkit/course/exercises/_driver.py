@@ -8,9 +8,9 @@ from typing import Any
 
 from labkit.course._draw import Draw
 from labkit.course._forms import Code, ShownForm
-from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 from labkit.course._remote import program
-from labkit.course._sandbox import Limits, SandboxDied, SandboxTimeout, sandbox
+from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
+from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, sandbox
 from labkit.errors import LabkitError
 from labkit.tdx import Load, Platform, Program, Result, Section, Store, Td, TdExit, Vmm
 

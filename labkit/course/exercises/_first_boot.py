@@ -7,8 +7,8 @@ import hashlib
 from labkit.course._draw import Draw
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, Number, ShownForm
-from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 from labkit.course.exercises._booted import answer_of, bound_answers
+from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 
 _BOUND = ("memory", "greeting", "trust")
 # What firmware and kernel keep for themselves of a small guest, in KiB (measured: 40 to 75 MiB).

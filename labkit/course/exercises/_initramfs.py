@@ -6,7 +6,7 @@ import hashlib
 
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Many
-from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
+from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file, cpio_link
 
 _CAUSES = ("owner", "time", "order", "content")

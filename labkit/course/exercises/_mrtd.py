@@ -7,7 +7,7 @@ import uuid
 
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, Number
-from labkit.course._model import Exercise, Question, Variant, check_answers, solve_by_answers
+from labkit.course.model import Exercise, Question, Variant, check_answers, solve_by_answers
 from labkit.measure import PageOrder, mrtd, read_tdvf
 from labkit.measure.tdvf import SectionAttribute, SectionType, TdvfSection
 

@@ -8,8 +8,8 @@ from typing import Any
 from labkit.attest import Collateral, LabAuthority
 from labkit.course._draw import Draw
 from labkit.course._forms import LineOfText, Many, Number, Table
-from labkit.course._model import Exercise, Question, Variant, check_answers, solve_by_answers
 from labkit.course.exercises._quotes import NOW, MadeUp, collateral_with, events_of, verified
+from labkit.course.model import Exercise, Question, Variant, check_answers, solve_by_answers
 
 _DAY = 86_400
 _STATUSES = ("UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "OutOfDate")

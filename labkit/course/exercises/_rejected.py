@@ -5,8 +5,8 @@ from __future__ import annotations
 from labkit.attest import LabAuthority
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Number
-from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.course.exercises._quotes import NOW, MadeUp, digest, events_of, files_of
+from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 
 _REGISTERS = ("MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3")
 _CAUSES = (

@@ -9,8 +9,8 @@ from typing import Any
 from labkit.attest import LabAuthority, make_tdreport
 from labkit.course._draw import Draw
 from labkit.course._forms import LineOfText, Table
-from labkit.course._model import Exercise, Question, Variant, check_answers, solve_by_answers
 from labkit.course.exercises._quotes import NOW, MadeUp, events_of
+from labkit.course.model import Exercise, Question, Variant, check_answers, solve_by_answers
 from labkit.measure import rtmrs
 from labkit.runs.statement import digest as statement_digest
 from labkit.runs.statement import encode as encode_statement

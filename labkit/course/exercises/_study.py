@@ -8,7 +8,8 @@ import json
 
 from labkit.course._draw import Draw
 from labkit.course._forms import Json, Number
-from labkit.course._model import (
+from labkit.course.exercises._mrtd import small_tdvf
+from labkit.course.model import (
     AnswerMark,
     Claims,
     Exercise,
@@ -19,7 +20,6 @@ from labkit.course._model import (
     check_answer,
     mark,
 )
-from labkit.course.exercises._mrtd import small_tdvf
 from labkit.measure import BootInputs, predict, read_tdvf
 
 _ROWS = 8

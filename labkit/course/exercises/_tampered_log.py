@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Number
-from labkit.course._model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
+from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.measure import EventLog, rtmrs
 from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
 from labkit.measure.event_types import EventType

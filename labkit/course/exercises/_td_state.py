@@ -7,7 +7,7 @@ from typing import Any
 from labkit.course._calls import ModelMachine, repeat, started
 from labkit.course._draw import Draw
 from labkit.course._forms import Json, ShownForm
-from labkit.course._model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
+from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 from labkit.tdx import MODELLED, sept_walk
 from labkit.tdx import TdParams as _TdParams
 

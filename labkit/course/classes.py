@@ -11,13 +11,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 from labkit.course._copies import find_copies
-from labkit.course._course import Course, refusing
 from labkit.course._engine import ResultStore, grade_jobs
 from labkit.course._grading import Graded, GradingJob
-from labkit.course._model import AnswerMark, Exercise
 from labkit.course._notebook import student_notebook
-from labkit.course._sandbox import Limits, require_bubblewrap
-from labkit.course._submissions import Submission, find_submissions
+from labkit.course.course import Course, refusing
+from labkit.course.model import AnswerMark, Exercise
+from labkit.course.sandbox import Limits, require_bubblewrap
+from labkit.course.submissions import Submission, find_submissions
 
 COLUMNS = ("id", "assignment", "score", "max_score", "flags")
 

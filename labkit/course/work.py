@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.course._course import COURSE_VARIABLE
-from labkit.course._model import (
+from labkit.course.course import COURSE_VARIABLE
+from labkit.course.exercises import exercise
+from labkit.course.model import (
     ANSWERS,
     CHALLENGE,
     EVIDENCE,
@@ -26,7 +27,6 @@ from labkit.course._model import (
     answers_file,
     canonical,
 )
-from labkit.course.exercises import exercise
 from labkit.errors import DataError, LabkitError, StorageError, UsageError
 from labkit.files import write_whole
 
@@ -139,7 +139,7 @@ class Work:
         if self.practice:
             self._require(key, self.exercise.task(PRACTICE, _PRACTICE_NAME, _PRACTICE_NAME))
             return
-        from labkit.course._course import course_folder, open_course
+        from labkit.course.course import course_folder, open_course
 
         course = open_course(course_folder(None))
         if course.identity != self.challenge.course:
@@ -219,7 +219,7 @@ def _bring_back(work: Work) -> None:
 
     nbgrader grades a copy without any notebook but the assignment's own, and an exercise may give others.
     """
-    from labkit.course._course import course_folder, open_course
+    from labkit.course.course import course_folder, open_course
 
     course = open_course(course_folder(None))
     if course.identity == work.challenge.course:
@@ -275,7 +275,7 @@ def _answers(folder: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    from labkit.course._submissions import Unreadable, read_folder
+    from labkit.course.submissions import Unreadable, read_folder
 
     try:
         return read_folder(folder)

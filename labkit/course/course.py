@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labkit.course._model import canonical
+from labkit.course.model import canonical
 from labkit.errors import DataError, StorageError, UsageError
 from labkit.files import write_whole
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from labkit.course._course import parse_time, refusing
-from labkit.course._model import ANSWERS, CHALLENGE, EVIDENCE, canonical
+from labkit.course.course import parse_time, refusing
+from labkit.course.model import ANSWERS, CHALLENGE, EVIDENCE, canonical
 from labkit.errors import LabkitError, UsageError
 
 MANIFEST = "submission.json"

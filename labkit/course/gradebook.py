@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from labkit.course._class import ClassGrades, StudentRow
-from labkit.course._course import Course
-from labkit.course._model import Exercise
+from labkit.course.classes import ClassGrades, StudentRow
+from labkit.course.course import Course
+from labkit.course.model import Exercise
 from labkit.errors import MissingComponent, StorageError
 
 _FILE = "gradebook.db"
