@@ -26,7 +26,7 @@ from typing import Any
 from _report import report
 from playwright.sync_api import sync_playwright
 
-from labkit.learn import course_folder
+from labkit.learn.copies import course_folder
 from labkit.live import make_live
 from labkit.runs import Chapter, Run, publish
 from labkit.runs.record import collect_host

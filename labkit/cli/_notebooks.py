@@ -8,7 +8,10 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option
-from labkit.learn import copy, course_folder, lab_words, reset, sanitize_file, work_folder
+from labkit.learn import copy, reset
+from labkit.learn.copies import course_folder, sanitize_file
+from labkit.learn.journal import work_folder
+from labkit.learn.open import lab_words
 
 
 @click.group("notebooks", epilog="Example: labkit notebooks copy my-lab")

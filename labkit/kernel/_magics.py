@@ -15,7 +15,8 @@ from labkit.errors import UsageError
 from labkit.kernel._host import HostPermission
 from labkit.kernel._output import Publisher
 from labkit.kernel._session import GuestSession
-from labkit.learn import Kind, Notebook, make_question
+from labkit.learn import Notebook, make_question
+from labkit.learn.question import Kind
 from labkit.show import View as Shown
 from labkit.show import clean, join, pre
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, UsageError
-from labkit.learn import _journal
-from labkit.learn._question import Answer, Judged, Kind, PredictionQuestion
+from labkit.learn.question import Answer, Judged, Kind, PredictionQuestion
 from labkit.settings import Settings
 from labkit.show import View, element
 from labkit.show.front_end import Place, is_live, show_view

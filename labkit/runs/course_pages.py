@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError
-from labkit.learn import course_folder
+from labkit.learn.copies import course_folder
 from labkit.runs.source import load_source, read_notebook
 from labkit.show.site import Link
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from labkit.learn import work_folder
+from labkit.learn.journal import work_folder
 from labkit.runs.record import Chapter, Run
 from labkit.runs.source import repository
 from labkit.show import clean

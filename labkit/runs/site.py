@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from labkit.files import read_below
-from labkit.learn import course_folder
+from labkit.learn.copies import course_folder
 from labkit.process import scratch_folder
 from labkit.runs.course_pages import EVERYTHING, GLOSSARY, described, headings, others, words
 from labkit.runs.record import RECORD, Chapter, Run, record_bytes, write_record

@@ -16,7 +16,8 @@ from typing import Any
 
 from labkit.errors import DataError, UsageError
 from labkit.files import read_named
-from labkit.learn import course_folder, work_folder
+from labkit.learn.copies import course_folder
+from labkit.learn.journal import work_folder
 from labkit.runs.execution import spare_iri_grammar
 
 _LARGEST = 128 << 20

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from labkit.learn import copy, course_folder, lab_words
+from labkit.learn import copy
+from labkit.learn.copies import course_folder
+from labkit.learn.open import lab_words
 from labkit.settings import Settings
 from tests.jupyterlab import OPEN, chromium_page, picture, served
 from tests.runs.notebooks import code, markdown, write_notebook

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import StorageError, UsageError
-from labkit.learn import Judged, Kind, Notebook, journal_file, make_question
-from labkit.learn._journal import append, fold, last_answer, read_lines
+from labkit.learn import Notebook, make_question
+from labkit.learn.journal import append, fold, journal_file, last_answer, read_lines
+from labkit.learn.question import Judged, Kind
 from labkit.settings import Settings, Ui
 
 CHOICE = make_question("03.stage", "Which?", ["kernel", "init"])

@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.learn import course_folder
+from labkit.learn.copies import course_folder
 from labkit.runs import Run
 from labkit.runs.course_pages import described, headings, others, words
 from labkit.runs.reports import junit as junit_report

@@ -16,7 +16,7 @@ from typing import Any
 from labkit import __version__
 from labkit.errors import StorageError, UsageError
 from labkit.files import write_whole
-from labkit.learn._journal import MARK
+from labkit.learn.journal import MARK
 
 FIRST = "00-start-here.ipynb"
 """The notebook to open first."""

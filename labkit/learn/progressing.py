@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.learn._journal import JOURNAL, MARK, PredictionEntry, fold, read_lines, work_folder
-from labkit.learn._question import Judged
+from labkit.learn.journal import JOURNAL, MARK, PredictionEntry, fold, read_lines, work_folder
+from labkit.learn.question import Judged
 from labkit.settings import Settings
 from labkit.show import columns
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from labkit.learn._copies import FIRST
+from labkit.learn.copies import FIRST
 
 
 def lab_words(

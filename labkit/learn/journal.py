@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StorageError, UsageError
-from labkit.learn._question import Answer, Judged, PredictionQuestion
+from labkit.learn.question import Answer, Judged, PredictionQuestion
 from labkit.settings import Settings
 
 MARK = ".labkit"
