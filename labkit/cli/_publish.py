@@ -24,7 +24,7 @@ def command(run_dir: Path, live: bool, as_json: bool) -> None:
     The site is RUN_DIR/site; it needs neither a server nor the network. With --live it has scripts as well,
     and its live chapters need a web server: python -m http.server -d RUN_DIR/site.
     """
-    from labkit.studies import holds_sweep
+    from labkit.studies.folder import holds_sweep
 
     if holds_sweep(run_dir):
         from labkit.studies import publish_sweep, read_sweep

@@ -6,29 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from labkit.show.recorded import record, recorded
-from labkit.studies._design import Design, design, grid, read_table, split_values
 from labkit.studies._plan import plan
-from labkit.studies._results import Results
+from labkit.studies.table import design, grid
 
 if TYPE_CHECKING:
-    from labkit.studies._folder import holds_sweep
     from labkit.studies._page import publish_sweep, read_sweep, sweep_live
     from labkit.studies._sweep import SweepOptions, sweep
 
 __all__ = [
-    "Design",
-    "Results",
     "SweepOptions",
     "design",
     "grid",
-    "holds_sweep",
     "plan",
     "publish_sweep",
     "read_sweep",
-    "read_table",
     "record",
     "recorded",
-    "split_values",
     "sweep",
     "sweep_live",
 ]
@@ -36,7 +29,6 @@ __all__ = [
 # Loaded on first use: what records a value in a notebook needs no workers.
 _LATER = {
     "SweepOptions": "_sweep",
-    "holds_sweep": "_folder",
     "publish_sweep": "_page",
     "read_sweep": "_page",
     "sweep": "_sweep",

@@ -18,11 +18,11 @@ from labkit.settings import Settings, Trust, Ui
 from labkit.show import View, join
 from labkit.show.site import Link
 from labkit.show.study import study_page
-from labkit.studies._design import Design, SweepRow
-from labkit.studies._folder import RECORD
 from labkit.studies._results import CSV, JSON, PARQUET, Results
-from labkit.studies._row import ROWS, read_entry
 from labkit.studies._sweep import SweepOptions, sweep
+from labkit.studies.folder import RECORD
+from labkit.studies.row import ROWS, read_entry
+from labkit.studies.table import Design, SweepRow
 
 INDEX = "site/index.html"
 

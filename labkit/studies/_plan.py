@@ -11,7 +11,7 @@ from labkit.errors import UsageError
 from labkit.runs import find_notebooks
 from labkit.runs.runner import check_kernels
 from labkit.runs.source import load_source, repository
-from labkit.studies._design import Design, design, grid, read_table, split_values
+from labkit.studies.table import Design, design, grid, read_table, split_values
 
 
 def plan(

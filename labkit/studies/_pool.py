@@ -19,9 +19,8 @@ from typing import Any
 
 from labkit.errors import LabkitError, MissingComponent
 from labkit.process import scratch_folder
-from labkit.studies import _probe
-from labkit.studies._row import RowTask, abort, run_row
-from labkit.studies._workers import Worker, judge
+from labkit.studies.row import RowTask, abort, run_row
+from labkit.studies.workers import Worker, judge
 
 PATIENCE = 120.0
 """Seconds that a scheduler may be gone, or be without any fit worker, before the sweep gives up."""

@@ -21,7 +21,7 @@ from labkit.files import write_whole
 from labkit.settings import Settings, Trust, Ui
 from labkit.show import View, clean, columns, join, one_line, stamp
 from labkit.show.study import move_table, study_table, time_bars
-from labkit.studies._design import Design, SweepRow
+from labkit.studies.table import Design, SweepRow
 
 CSV, JSON, PARQUET = "results.csv", "results.json", "results.parquet"
 

@@ -15,12 +15,12 @@ from typing import Any
 from labkit.errors import MissingComponent, StorageError, UsageError
 from labkit.runs.runner import CELL_TIMEOUT
 from labkit.settings import Settings
-from labkit.studies._design import Design, SweepRow
-from labkit.studies._folder import check_folder, claim, locked, naming_full_disk
 from labkit.studies._pool import PATIENCE, Ended, Pool, local_cluster, scheduler_at
 from labkit.studies._results import Results, write_tables
-from labkit.studies._row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
-from labkit.studies._workers import NOTEBOOK_MEMORY, Worker, assign
+from labkit.studies.folder import check_folder, claim, locked, naming_full_disk
+from labkit.studies.row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
+from labkit.studies.table import Design, SweepRow
+from labkit.studies.workers import NOTEBOOK_MEMORY, Worker, assign
 from labkit.vm import running
 from labkit.vm.memory import LINUX_MEMORY, free_memory
 

@@ -14,7 +14,7 @@ import pytest
 
 from labkit.errors import DataError
 from labkit.settings import Settings
-from labkit.studies._row import NOTEBOOK, RowAborted, RowTask, abort, pack, read_entry, run_row, unpack
+from labkit.studies.row import NOTEBOOK, RowAborted, RowTask, abort, pack, read_entry, run_row, unpack
 from tests.runs.notebooks import code, parameters, write_notebook
 
 
@@ -118,7 +118,7 @@ def test_a_row_ends_with_the_process_that_runs_it(notebook: Path, tmp_path: Path
     wait, marker = tmp_path / "wait", tmp_path / "study"
     wait.touch()
     program = (
-        "import sys, json\nfrom labkit.studies._row import RowTask, run_row\n"
+        "import sys, json\nfrom labkit.studies.row import RowTask, run_row\n"
         "run_row(RowTask('s', 'k', sys.argv[1], open(sys.argv[1], 'rb').read(), {'wait': sys.argv[2]}, "
         "True, 60.0, 90.0, sys.argv[3]))"
     )

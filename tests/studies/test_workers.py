@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from labkit import __version__
-from labkit.studies._probe import PACKAGES, probe
-from labkit.studies._workers import Worker, assign, judge, rows_that_fit
+from labkit.studies.probe import PACKAGES, probe
+from labkit.studies.workers import Worker, assign, judge, rows_that_fit
 
 WORKER = Worker("tcp://a:1", "a", "host-a", 2, 2000, shared=True)
 

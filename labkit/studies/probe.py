@@ -30,7 +30,7 @@ def probe(token: str, secret: str) -> dict[str, Any]:
     labkit, broken = None, ""
     try:
         labkit = str(import_module("labkit").__version__)
-        import_module("labkit.studies._row")
+        import_module("labkit.studies.row")
     except Exception as error:
         broken = f"{type(error).__name__}: {error}"
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from labkit import __version__
 from labkit.errors import DataError, StorageError, UsageError
-from labkit.studies._design import Design
-from labkit.studies._row import ROWS
+from labkit.studies.row import ROWS
+from labkit.studies.table import Design
 
 RECORD = "sweep.json"
 LOCK = "lock"
