@@ -32,7 +32,8 @@ from labkit.settings import Settings
 from labkit.show import View
 from labkit.show.front_end import show_view
 from labkit.show.recorded import record as record_value
-from labkit.toolchain import Inventory, find_toolchain, install_toolchain
+from labkit.toolchain import find_toolchain, install_toolchain
+from labkit.toolchain.toolchain import Inventory
 from labkit.virtio import Device
 
 _PREDICTIONS = Notebook()

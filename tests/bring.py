@@ -14,7 +14,7 @@ import click
 
 from labkit.errors import LabkitError
 from labkit.settings import Settings
-from labkit.toolchain._apt import Apt, unpack
+from labkit.toolchain.apt import Apt, unpack
 from tests.console import shells
 
 SUITE, PACKAGES, SHELL = "trixie", ("busybox-static", "ovmf"), "busybox 1.37"

@@ -16,7 +16,8 @@ from labkit.lies._findings import Findings, LieFinding, recorded
 from labkit.lies._guest import LiedTo
 from labkit.platforms import BootRequest, EmulatedPlatform
 from labkit.settings import Settings
-from labkit.toolchain import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, Toolchain, fetch_kernel
+from labkit.toolchain import Toolchain
+from labkit.toolchain.archive import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, fetch_kernel
 from labkit.virtio import Device, Disk, Entropy
 from labkit.vm import BootSpec, boot
 from labkit.vm.accel import choose_accelerator

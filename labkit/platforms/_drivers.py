@@ -10,7 +10,7 @@ from labkit.errors import MissingComponent
 from labkit.files import write_whole
 from labkit.guest import driver_archive
 from labkit.settings import Settings
-from labkit.toolchain import modules_of
+from labkit.toolchain.toolchain import modules_of
 from labkit.virtio import Device
 
 

@@ -8,7 +8,7 @@ from labkit.errors import UsageError
 from labkit.measure.grub import CONFIG_PATH, INITRD_PATH, KERNEL_PATH, grub_config
 from labkit.platforms.request import BootPlan
 from labkit.settings import Settings
-from labkit.toolchain import find_loader
+from labkit.toolchain.loader import find_loader
 from labkit.vm.boot_disc import build_boot_disc
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from labkit.errors import MissingComponent, StorageError
 from labkit.process import run
 from labkit.settings import Settings
-from labkit.toolchain._apt import Apt, Progress, unpack
-from labkit.toolchain._loader import fetch_loader
-from labkit.toolchain._toolchain import (
+from labkit.toolchain.apt import Apt, Progress, unpack
+from labkit.toolchain.loader import fetch_loader
+from labkit.toolchain.toolchain import (
     LOADER,
     Inventory,
     Toolchain,

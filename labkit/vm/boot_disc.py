@@ -18,7 +18,7 @@ from pathlib import Path
 from labkit import process
 from labkit.errors import MissingComponent, StorageError
 from labkit.settings import Settings
-from labkit.toolchain import Loader
+from labkit.toolchain.loader import Loader
 
 # `tpm` measures; the others are what a boot from a disc needs besides GRUB's core.
 _MODULES = ("tpm", "iso9660", "normal", "linux")

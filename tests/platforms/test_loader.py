@@ -20,7 +20,8 @@ from labkit.measure import predict
 from labkit.platforms import Attestation, BootRequest, EmulatedPlatform, Measurements
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain, find_loader
+from labkit.toolchain import Toolchain
+from labkit.toolchain.loader import find_loader
 
 from ..asterinas import standin
 

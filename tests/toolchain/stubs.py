@@ -89,7 +89,7 @@ def build(
     world = World(folder / "bin", folder / "content", folder / "record")
     monkeypatch.setenv("PATH", str(world.bin))
     (folder / "system").mkdir()
-    monkeypatch.setattr("labkit.toolchain._toolchain.SYSTEM", folder / "system")
+    monkeypatch.setattr("labkit.toolchain.toolchain.SYSTEM", folder / "system")
     write_program(
         world.bin / "apt-cache",
         "for name; do :; done\ncase $name in linux-image-cloud-amd64)"

@@ -17,7 +17,8 @@ import pytest
 
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
-from labkit.toolchain import BEFORE_CLAMP, ArchivedKernel, fetch_kernel, modules_of
+from labkit.toolchain.archive import BEFORE_CLAMP, ArchivedKernel, fetch_kernel
+from labkit.toolchain.toolchain import modules_of
 
 
 @pytest.fixture(scope="module")

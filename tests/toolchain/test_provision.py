@@ -8,10 +8,10 @@ import pytest
 
 from labkit.errors import MissingComponent, StorageError
 from labkit.settings import Settings
-from labkit.toolchain import _loader as loader
 from labkit.toolchain import _provision as provision
-from labkit.toolchain import find_loader, find_toolchain, install_toolchain
-from labkit.toolchain._apt import Apt
+from labkit.toolchain import find_toolchain, install_toolchain, loader
+from labkit.toolchain.apt import Apt
+from labkit.toolchain.loader import find_loader
 
 from .stubs import World, build, write_program
 

@@ -7,7 +7,7 @@ import pytest
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
 from labkit.toolchain import find_toolchain, toolchain_inventory
-from labkit.toolchain._toolchain import find_firmware, search_roots
+from labkit.toolchain.toolchain import find_firmware, search_roots
 
 from .stubs import write_firmware, write_guest, write_program
 
@@ -18,7 +18,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setenv("PATH", str(empty))
-    monkeypatch.setattr("labkit.toolchain._toolchain.SYSTEM", empty)
+    monkeypatch.setattr("labkit.toolchain.toolchain.SYSTEM", empty)
     return Settings(cache_dir=tmp_path / "cache", state_dir=tmp_path / "state")
 
 

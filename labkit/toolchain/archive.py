@@ -17,7 +17,7 @@ from pathlib import Path
 
 from labkit.errors import MissingComponent, StorageError
 from labkit.settings import Settings
-from labkit.toolchain._apt import Apt, unpack
+from labkit.toolchain.apt import Apt, unpack
 
 _SECONDS = 30.0
 _BLOCK = 1 << 20

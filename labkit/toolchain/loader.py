@@ -12,8 +12,8 @@ from pathlib import Path
 
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
-from labkit.toolchain._apt import Apt, Progress
-from labkit.toolchain._toolchain import LOADER_MODULES, REMEDY, Program, find_loader_tree
+from labkit.toolchain.apt import Apt, Progress
+from labkit.toolchain.toolchain import LOADER_MODULES, REMEDY, Program, find_loader_tree
 
 LEAST = (2, 12)
 
