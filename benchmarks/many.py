@@ -12,7 +12,8 @@ from typing import Any
 
 from _report import report
 
-from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
+from labkit.guest import LINUX, build_initramfs
+from labkit.guest.initramfs import COMMAND_LINE, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
 from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, VirtualMachine, boot

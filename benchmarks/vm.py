@@ -14,8 +14,8 @@ from typing import Any
 
 from _report import middle, paired, report
 
-from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
-from labkit.guest._initramfs import SHELL_MARKER
+from labkit.guest import LINUX, build_initramfs
+from labkit.guest.initramfs import COMMAND_LINE, SHELL_MARKER, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
 from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, boot

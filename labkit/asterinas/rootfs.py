@@ -13,7 +13,10 @@ from pathlib import Path
 
 from labkit.asterinas.terminal import terminal_program
 from labkit.files import write_whole
-from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file, cpio_link
+from labkit.guest import Entry, cpio_archive
+from labkit.guest.cpio import directory as cpio_directory
+from labkit.guest.cpio import file as cpio_file
+from labkit.guest.cpio import link as cpio_link
 
 # Links for what init needs; it asks busybox for the others itself.
 _EARLY = ("sh", "mkdir", "mount", "poweroff", "stty")

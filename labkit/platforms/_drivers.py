@@ -8,7 +8,7 @@ from pathlib import Path
 
 from labkit.errors import MissingComponent
 from labkit.files import write_whole
-from labkit.guest import driver_archive
+from labkit.guest.drivers import driver_archive
 from labkit.settings import Settings
 from labkit.toolchain.toolchain import modules_of
 from labkit.virtio import Device

@@ -22,7 +22,8 @@ from labkit.asterinas.rootfs import build_asterinas_initramfs
 from labkit.bootlog import GuestType
 from labkit.errors import NotAKernel, UsageError
 from labkit.files import write_whole
-from labkit.guest import SHELL_PROMPT, check_kernel
+from labkit.guest.kernel_image import check_kernel
+from labkit.guest.types import SHELL_PROMPT
 from labkit.platforms._plan_linux import plan_linux, unmeasured
 from labkit.platforms.request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings

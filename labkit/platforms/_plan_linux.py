@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.files import read_named
-from labkit.guest import COMMAND_LINE, LINUX, SHELL_PROMPT, build_initramfs, shell_port
+from labkit.guest import LINUX, build_initramfs
+from labkit.guest.initramfs import COMMAND_LINE, shell_port
+from labkit.guest.types import SHELL_PROMPT
 from labkit.measure.kernel_image import stub_measures
 from labkit.platforms._drivers import with_drivers
 from labkit.platforms.request import BootContents, BootPlan, BootRequest

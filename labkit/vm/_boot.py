@@ -14,7 +14,7 @@ from pathlib import Path
 
 from labkit.bootlog import Timeline
 from labkit.errors import BootFailed, VmError
-from labkit.guest import renewal
+from labkit.guest.reseed import renewal
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.virtio import check_devices

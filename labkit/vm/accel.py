@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.errors import VmError
-from labkit.guest import COMMAND_LINE, LINUX
+from labkit.guest import LINUX
+from labkit.guest.initramfs import COMMAND_LINE
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.vm._machine import VirtualMachine

@@ -20,7 +20,9 @@ import lz4.block
 import zstandard
 
 from labkit.asterinas.rootfs import asterinas_entries
-from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file
+from labkit.guest import Entry, cpio_archive
+from labkit.guest.cpio import directory as cpio_directory
+from labkit.guest.cpio import file as cpio_file
 from labkit.measure import silence_stub
 from labkit.toolchain import Toolchain
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.guest._cpio import Entry, archive, character_device, directory, file, link
-from labkit.guest._initramfs import initramfs
+from labkit.guest.cpio import Entry, archive, character_device, directory, file, link
+from labkit.guest.initramfs import initramfs
 
 
 def test_the_order_in_which_files_are_named_does_not_matter() -> None:

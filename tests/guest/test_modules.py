@@ -5,8 +5,9 @@ from __future__ import annotations
 import lzma
 from pathlib import Path
 
-from labkit.guest import build_initramfs, shell_port
-from labkit.guest._modules import port_modules
+from labkit.guest import build_initramfs
+from labkit.guest.initramfs import shell_port
+from labkit.guest.modules import port_modules
 
 
 def module(folder: Path, path: str, depends: str, *, packed: bool = False) -> bytes:

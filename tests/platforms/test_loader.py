@@ -15,7 +15,8 @@ import pytest
 from labkit.asterinas import keep_image
 from labkit.attest import LabAuthority
 from labkit.errors import MissingComponent, UsageError
-from labkit.guest import cpio_archive, cpio_file
+from labkit.guest import cpio_archive
+from labkit.guest.cpio import file as cpio_file
 from labkit.measure import predict
 from labkit.platforms import Attestation, BootRequest, EmulatedPlatform, Measurements
 from labkit.platforms.attestation import attest_tdvm, emulated_policy

@@ -10,7 +10,9 @@ import pytest
 
 from labkit.attest import LabAuthority
 from labkit.errors import NotMeasured, VmError
-from labkit.guest import build_initramfs, cpio_archive, cpio_directory, cpio_file
+from labkit.guest import build_initramfs, cpio_archive
+from labkit.guest.cpio import directory as cpio_directory
+from labkit.guest.cpio import file as cpio_file
 from labkit.platforms import BootRequest, EmulatedPlatform, Measurements
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.settings import Settings

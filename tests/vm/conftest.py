@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, shell_port
+from labkit.guest import LINUX, build_initramfs
+from labkit.guest.initramfs import COMMAND_LINE, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, VirtualMachine

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import VmError
-from labkit.guest import COMMAND_LINE, LINUX, build_initramfs, driver_archive
+from labkit.guest import LINUX, build_initramfs
+from labkit.guest.drivers import driver_archive
+from labkit.guest.initramfs import COMMAND_LINE
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.virtio import FORGED, Disk, Entropy

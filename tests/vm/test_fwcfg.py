@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import VmError
-from labkit.guest import COMMAND_LINE, LINUX
+from labkit.guest import LINUX
+from labkit.guest.initramfs import COMMAND_LINE
 from labkit.toolchain import Toolchain
 from labkit.vm import BootSpec
 from labkit.vm.fwcfg import fw_cfg_files

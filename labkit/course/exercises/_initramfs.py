@@ -7,7 +7,10 @@ import hashlib
 from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Many
 from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
-from labkit.guest import Entry, cpio_archive, cpio_directory, cpio_file, cpio_link
+from labkit.guest import Entry, cpio_archive
+from labkit.guest.cpio import directory as cpio_directory
+from labkit.guest.cpio import file as cpio_file
+from labkit.guest.cpio import link as cpio_link
 
 _CAUSES = ("owner", "time", "order", "content")
 

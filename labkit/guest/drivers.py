@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from labkit.errors import MissingComponent
-from labkit.guest._cpio import Entry, archive, directory, file
-from labkit.guest._modules import load_order, plain
+from labkit.guest.cpio import Entry, archive, directory, file
+from labkit.guest.modules import load_order, plain
 
 
 def driver_archive(modules: Path, drivers: Iterable[str]) -> bytes:

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 from labkit.files import write_whole
-from labkit.guest import _reseed
-from labkit.guest._cpio import Entry, archive, character_device, directory, file, link
-from labkit.guest._modules import Modules, port_modules
+from labkit.guest.cpio import Entry, archive, character_device, directory, file, link
+from labkit.guest.modules import Modules, port_modules
 
 COMMAND_LINE = "console=ttyS0 panic=-1 no_timer_check"
 """Command line of the guest's kernel; what the user appends comes behind it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.bootlog import GuestType
 from labkit.bootlog.timeline import Mark
-from labkit.guest._initramfs import INIT_MARKER, NO_PORT, SHELL_MARKER
+from labkit.guest.initramfs import INIT_MARKER, NO_PORT, SHELL_MARKER
 
 # Deadlines are for TCG on a busy machine, some ten times what two idle cores need.
 LINUX = GuestType(
