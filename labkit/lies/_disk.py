@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from labkit.lies._findings import LieFinding
 from labkit.lies._guest import LiedTo
-from labkit.virtio import FORGED, Attached, Disk, LieName
+from labkit.virtio import Attached, Disk
+from labkit.virtio.lies import FORGED, LieName
 
 _BLOCK = 4096
 # Far enough apart that no read brings another one's block along.

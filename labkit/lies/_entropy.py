@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from labkit.lies._findings import LieFinding
 from labkit.lies._guest import LiedTo
-from labkit.virtio import Attached, LieName, Record
+from labkit.virtio import Attached
+from labkit.virtio.attached import Record
+from labkit.virtio.lies import LieName
 
 _READS, _SIZE = 1000, 64
 _FEW = 100

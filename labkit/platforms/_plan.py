@@ -10,7 +10,7 @@ from labkit.platforms._plan_linux import plan_linux
 from labkit.platforms.request import BootPlan, BootRequest
 from labkit.settings import Settings
 from labkit.toolchain import Firmware, Toolchain
-from labkit.virtio import check_devices
+from labkit.virtio.attached import check_devices
 
 MOST_CPUS = 64
 """Virtual CPUs of one guest; more only slow an emulated machine down."""

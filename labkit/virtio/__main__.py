@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from labkit.virtio._process import main
+from labkit.virtio.process import main
 
 main(sys.argv[1:])

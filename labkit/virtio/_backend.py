@@ -9,12 +9,12 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from labkit.virtio import _wire as wire
-from labkit.virtio._devices import DiskModel, Model
-from labkit.virtio._lies import ArmedLie, Exchange, LieName
-from labkit.virtio._memory import Region, RingError, SharedMemory
-from labkit.virtio._ring import LARGEST_RING, Ring
-from labkit.virtio._wire import Request, WireError
+from labkit.virtio import wire
+from labkit.virtio.devices import DiskModel, Model
+from labkit.virtio.lies import ArmedLie, Exchange, LieName
+from labkit.virtio.memory import Region, RingError, SharedMemory
+from labkit.virtio.ring import LARGEST_RING, Ring
+from labkit.virtio.wire import Request, WireError
 
 _VERSION_1, _PROTOCOL = 1 << 32, 1 << 30
 _REPLY_ACK, _BACKEND_REQ, _CONFIG = 1 << 3, 1 << 5, 1 << 9

@@ -17,7 +17,7 @@ from labkit.errors import BootFailed, VmError
 from labkit.guest.reseed import renewal
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.virtio import check_devices
+from labkit.virtio.attached import check_devices
 from labkit.vm._machine import VirtualMachine
 from labkit.vm.launch import Snapshot
 from labkit.vm.memory import check_memory

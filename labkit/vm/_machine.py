@@ -21,7 +21,8 @@ from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.settings import Settings
 from labkit.show import clean
 from labkit.toolchain import Toolchain
-from labkit.virtio import Attached, Wire
+from labkit.virtio import Attached
+from labkit.virtio.attached import Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._qmp import Qmp

@@ -15,7 +15,8 @@ from pathlib import Path
 from labkit import process
 from labkit.errors import BootFailed
 from labkit.toolchain import Program, Toolchain
-from labkit.virtio import Device, Disk, arguments
+from labkit.virtio import Device, Disk
+from labkit.virtio.process import arguments
 from labkit.vm._guard import Guard
 from labkit.vm._vtpm import Spawn
 from labkit.vm.qemu import Sockets, qemu_arguments

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from labkit.virtio._memory import Region, SharedMemory
-from labkit.virtio._ring import Ring
+from labkit.virtio.memory import Region, SharedMemory
+from labkit.virtio.ring import Ring
 
 SIZE = 0x10000
 GUEST, USER = 0x100000, 0x7F0000000000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.virtio._devices import Disk, DiskModel, EntropyModel, text_sectors
-from labkit.virtio._lies import FORGED, ArmedLie, LieName
+from labkit.virtio.devices import Disk, DiskModel, EntropyModel, text_sectors
+from labkit.virtio.lies import FORGED, ArmedLie, LieName
 from tests.virtio.guest import Guest
 
 HONEST = text_sectors(101)[-512:]

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import pytest
 
 from labkit.errors import UsageError, VmError
-from labkit.virtio import Attached, Disk, Entropy, Wire, arguments, check_devices
-from labkit.virtio import _wire as wire
-from labkit.virtio._wire import Request
+from labkit.virtio import Attached, Disk, Entropy, wire
+from labkit.virtio.attached import Wire, check_devices
+from labkit.virtio.process import arguments
+from labkit.virtio.wire import Request
 from tests.virtio.guest import AVAILABLE, DESCRIPTORS, GUEST, SIZE, USED, USER
 
 COMMAND = (sys.executable, "-P", "-m", "labkit.virtio")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.virtio._devices import LARGEST_REQUEST, Disk, DiskModel, EntropyModel
-from labkit.virtio._memory import Region, RingError, Segment, SharedMemory
-from labkit.virtio._ring import Chain, Ring
+from labkit.virtio.devices import LARGEST_REQUEST, Disk, DiskModel, EntropyModel
+from labkit.virtio.memory import Region, RingError, Segment, SharedMemory
+from labkit.virtio.ring import Chain, Ring
 from tests.virtio.guest import AVAILABLE, DESCRIPTORS, GUEST, SIZE, USED, USER, Guest
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.virtio import _wire as wire
-from labkit.virtio._wire import WireError
+from labkit.virtio import wire
+from labkit.virtio.wire import WireError
 
 READERS = (
     wire.read_header,

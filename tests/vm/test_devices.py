@@ -18,7 +18,8 @@ from labkit.guest.drivers import driver_archive
 from labkit.guest.initramfs import COMMAND_LINE
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.virtio import FORGED, Disk, Entropy
+from labkit.virtio import Disk, Entropy
+from labkit.virtio.lies import FORGED
 from labkit.vm import BootSpec, Snapshot, VirtualMachine, boot
 
 from .conftest import TCG

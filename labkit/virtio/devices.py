@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Protocol
 
-from labkit.virtio._lies import FORGED, ArmedLie, Exchange, LieName, Reply
-from labkit.virtio._memory import RingError, Segment, SharedMemory
-from labkit.virtio._ring import Chain
+from labkit.virtio.lies import FORGED, ArmedLie, Exchange, LieName, Reply
+from labkit.virtio.memory import RingError, Segment, SharedMemory
+from labkit.virtio.ring import Chain
 
 SECTOR = 512
 LARGEST_DISK = 64 << 20

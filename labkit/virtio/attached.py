@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labkit.errors import UsageError, VmError
-from labkit.virtio._devices import LARGEST_DISK, SECTOR, Device, Disk
-from labkit.virtio._lies import DEFAULT_VALUES, ArmedLie, Exchange, LieName
+from labkit.virtio.devices import LARGEST_DISK, SECTOR, Device, Disk
+from labkit.virtio.lies import DEFAULT_VALUES, ArmedLie, Exchange, LieName
 
 _PATIENCE = 60.0
 _LARGEST_ANSWER = 16 << 20

@@ -9,7 +9,7 @@ import struct
 import threading
 from dataclasses import dataclass
 
-from labkit.virtio._memory import RingError, Segment, SharedMemory
+from labkit.virtio.memory import RingError, Segment, SharedMemory
 
 LARGEST_RING = 32768
 

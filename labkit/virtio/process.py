@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from labkit.virtio._backend import Backend
-from labkit.virtio._devices import LARGEST_DISK, DiskModel, EntropyModel, Model
-from labkit.virtio._lies import ArmedLie, LieName
-from labkit.virtio._wire import WireError
+from labkit.virtio.devices import LARGEST_DISK, DiskModel, EntropyModel, Model
+from labkit.virtio.lies import ArmedLie, LieName
+from labkit.virtio.wire import WireError
 
 _LARGEST_COMMAND = 1 << 16
 
