@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from labkit.lies._findings import Findings, LieFinding, record_of, recorded
 from labkit.lies._meet import GUESTS, meet, meet_each
+from labkit.lies.findings import Findings
+from labkit.lies.meeting import meet
 
 __all__ = ["GUESTS", "Findings", "LieFinding", "meet", "meet_each", "record_of", "recorded"]

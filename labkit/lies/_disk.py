@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from labkit.lies._findings import LieFinding
 from labkit.lies._guest import LiedTo
+from labkit.lies.findings import LieFinding
 from labkit.virtio import Attached, Disk
 from labkit.virtio.lies import FORGED, LieName
 

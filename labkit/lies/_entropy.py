@@ -6,8 +6,8 @@ import base64
 import struct
 from collections.abc import Callable
 
-from labkit.lies._findings import LieFinding
 from labkit.lies._guest import LiedTo
+from labkit.lies.findings import LieFinding
 from labkit.virtio import Attached
 from labkit.virtio.attached import Record
 from labkit.virtio.lies import LieName

@@ -9,6 +9,9 @@ import pytest
 
 from labkit.errors import MissingComponent, UsageError
 from labkit.lies import GUESTS, Findings, LieFinding, meet, meet_each, record_of, recorded
+from labkit.lies import Findings, meet
+from labkit.lies.findings import LieFinding, record_of, recorded
+from labkit.lies.meeting import GUESTS
 from labkit.settings import Settings
 
 ARCHIVED = ("linux-6.1.176", "linux-6.1.192")

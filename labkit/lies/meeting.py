@@ -14,6 +14,7 @@ from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
 from labkit.lies._findings import Findings, LieFinding, recorded
 from labkit.lies._guest import LiedTo
+from labkit.lies.findings import Findings, recorded
 from labkit.platforms import BootRequest, EmulatedPlatform
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
