@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from labkit.live._inputs import INPUTS, fetch_inputs
 from labkit.live._site import make_live
 
 __all__ = ["INPUTS", "fetch_inputs", "make_live"]

@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 from labkit.errors import DataError
-from labkit.live._bundle import write_bundle
-from labkit.live._cells import needs_machine
-from labkit.live._inputs import INPUTS, fetch_inputs, licences, unpack
+from labkit.live.bundle import write_bundle
+from labkit.live.cells import needs_machine
+from labkit.live.inputs import INPUTS, fetch_inputs, licences, unpack
 from labkit.runs import Run
 from labkit.runs.source import read_notebook
 from labkit.settings import Settings

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from labkit.errors import MissingComponent
-from labkit.live import fetch_inputs, make_live
+from labkit.live import make_live
+from labkit.live.inputs import fetch_inputs
 from labkit.runs import Chapter, Run, publish
 from labkit.runs.record import collect_host
 from labkit.settings import Settings

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 import labkit
 from labkit import lab
 from labkit.errors import DataError, MissingComponent
-from labkit.live import INPUTS, fetch_inputs, make_live
-from labkit.live._bundle import DISTRIBUTIONS, write_bundle
-from labkit.live._cells import machines, needs_machine, verbs
+from labkit.live import make_live
+from labkit.live.bundle import DISTRIBUTIONS, write_bundle
+from labkit.live.cells import machines, needs_machine, verbs
+from labkit.live.inputs import INPUTS, fetch_inputs
 from labkit.runs import Run, publish
 from labkit.settings import Settings
 
@@ -152,7 +153,7 @@ def test_the_bundle_is_the_same_every_time_and_pure(tmp_path: Path) -> None:
 
 
 def test_a_package_with_a_compiled_part_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.live._bundle.DISTRIBUTIONS", (*DISTRIBUTIONS, "cryptography"))
+    monkeypatch.setattr("labkit.live.bundle.DISTRIBUTIONS", (*DISTRIBUTIONS, "cryptography"))
     with pytest.raises(DataError, match="cryptography has a compiled part"):
         write_bundle(tmp_path / "a.zip")
 
