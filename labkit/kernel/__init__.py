@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from labkit.kernel._host import ALLOW, REFUSAL
-from labkit.kernel._install import NAME, install, kernelspec
+from labkit.kernel.installing import install
 
 __all__ = ["ALLOW", "NAME", "REFUSAL", "install", "kernelspec"]

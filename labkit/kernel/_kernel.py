@@ -14,11 +14,11 @@ from ipykernel.kernelbase import Kernel
 from labkit import __version__
 from labkit.console import Listener, open_documents
 from labkit.errors import LabkitError, UsageError
-from labkit.kernel import _guest, _magics, _rich
+from labkit.kernel import _magics, _rich
 from labkit.kernel._history import History
-from labkit.kernel._host import HostPermission
-from labkit.kernel._output import INTERVAL, Publisher
 from labkit.kernel._start import Starting
+from labkit.kernel.host import HostPermission
+from labkit.kernel.output import INTERVAL, Publisher
 from labkit.learn import Notebook
 from labkit.settings import Ui
 from labkit.show import clean

@@ -19,8 +19,8 @@ from typing import Any
 
 from labkit import process
 from labkit.errors import MissingComponent, StorageError, UsageError
-from labkit.kernel import ALLOW, REFUSAL
-from labkit.kernel import NAME as KERNEL_NAME
+from labkit.kernel.host import ALLOW, REFUSAL
+from labkit.kernel.installing import NAME as KERNEL_NAME
 from labkit.runs._guests import GUEST, for_guest
 from labkit.runs.execution import CellFailure, Execution, Job, judge, open_log
 from labkit.runs.parameters import assign

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labkit import process
-from labkit.kernel._guest import complete, inspect, is_complete, word_at
+from labkit.kernel.guest import complete, inspect, is_complete, word_at
 from labkit.toolchain import Toolchain
 
 Run = Callable[[str], str]

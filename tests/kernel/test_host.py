@@ -11,7 +11,7 @@ from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_notebook
 
 from labkit.errors import UsageError
-from labkit.kernel._host import ALLOW, HostPermission, own_cells
+from labkit.kernel.host import ALLOW, HostPermission, own_cells
 
 CELL = "%%host\ntouch /tmp/somewhere"
 

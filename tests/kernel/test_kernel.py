@@ -14,9 +14,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from labkit import process
-from labkit.kernel import kernelspec as make_kernelspec
-from labkit.kernel._magics import find
-from labkit.kernel._rich import bundle
+from labkit.kernel.installing import kernelspec as make_kernelspec
+from labkit.kernel.magics import find
+from labkit.kernel.rich import bundle
 from labkit.settings import Settings
 from labkit.vm import running
 

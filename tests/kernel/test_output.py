@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.kernel._output import INTERVAL, Cleaner, Clear, Publisher
+from labkit.kernel.output import INTERVAL, Cleaner, Clear, Publisher
 
 
 def cleaned(*pieces: bytes) -> list[str | type[Clear]]:

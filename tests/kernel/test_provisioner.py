@@ -12,7 +12,7 @@ import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
-from labkit.kernel import kernelspec
+from labkit.kernel.installing import kernelspec
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from labkit.kernel._rich import bundle
+from labkit.kernel.rich import bundle
 
 
 def test_json_is_shown_with_its_plain_text() -> None:

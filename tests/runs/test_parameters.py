@@ -10,7 +10,7 @@ import pytest
 from labkit import process
 from labkit.asterinas import keep_image
 from labkit.errors import MissingComponent, UsageError
-from labkit.kernel._guest import untranslatable
+from labkit.kernel.guest import untranslatable
 from labkit.runs import plan_run, run_plan
 from labkit.runs.parameters import assign, parse
 from labkit.runs.shell_parameters import ShellTranslator

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabkitError, MissingComponent, UsageError
-from labkit.kernel import REFUSAL
+from labkit.kernel.host import REFUSAL
 from labkit.runs import Run, plan_run, read_record
 from labkit.runs.record import read_results
 from labkit.runs.runner import content_digest, host_cells

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from labkit import process
 from labkit.errors import UsageError
-from labkit.kernel._host import HostPermission
-from labkit.kernel._output import Publisher
 from labkit.kernel._session import GuestSession
+from labkit.kernel.host import HostPermission
+from labkit.kernel.output import Publisher
 from labkit.learn import Notebook, make_question
 from labkit.learn.question import Kind
 from labkit.show import View as Shown
