@@ -16,7 +16,7 @@ from _report import report, seconds
 
 from labkit import process
 from labkit.course import exercise, init_course, release
-from labkit.course._notebook import source_path
+from labkit.course.notebooks import source_path
 
 NAME = "mrtd"
 

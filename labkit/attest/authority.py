@@ -125,7 +125,7 @@ class LabAuthority:
         """Collateral for this authority's quotes, current from ``now`` for 30 days."""
         moment = _moment(now)
         dates = {"issueDate": _iso(moment), "nextUpdate": _iso(moment + _pki.CRL_LIFETIME)}
-        tcb_info = json.dumps(_tcb_info(self.fmspc, dates), separators=(",", ":"))
+        signed_tcb_info = json.dumps(tcb_info(self.fmspc, dates), separators=(",", ":"))
         qe_identity = json.dumps(_qe_identity(dates), separators=(",", ":"))
         signer_chain = _pki.pem_chain([self.tcb_signer.certificate, self.root.certificate])
         document = {
@@ -133,8 +133,8 @@ class LabAuthority:
             "root_ca_crl": _pki.make_crl(self.root.issuer, moment).hex(),
             "pck_crl": _pki.make_crl(self.platform_ca.issuer, moment).hex(),
             "tcb_info_issuer_chain": signer_chain,
-            "tcb_info": tcb_info,
-            "tcb_info_signature": _raw_signature(self.tcb_signer.key, tcb_info.encode()).hex(),
+            "tcb_info": signed_tcb_info,
+            "tcb_info_signature": _raw_signature(self.tcb_signer.key, signed_tcb_info.encode()).hex(),
             "qe_identity_issuer_chain": signer_chain,
             "qe_identity": qe_identity,
             "qe_identity_signature": _raw_signature(self.tcb_signer.key, qe_identity.encode()).hex(),
@@ -247,7 +247,8 @@ def _qe_report(binding: bytes) -> bytes:
     return bytes(report)
 
 
-def _tcb_info(fmspc: bytes, dates: dict[str, str]) -> dict[str, Any]:
+def tcb_info(fmspc: bytes, dates: dict[str, str]) -> dict[str, Any]:
+    """The TCB information of one platform, up to date; ``dates`` holds its issue date and next update."""
     level = {
         "tcb": {
             "sgxtcbcomponents": [{"svn": svn} for svn in _pki.CPU_SVN],

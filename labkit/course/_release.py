@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.course._notebook import student_notebook
 from labkit.course.course import Course, refusing
 from labkit.course.model import ANSWERS, CHALLENGE, Exercise, Task, answers_file
+from labkit.course.notebooks import student_notebook
 from labkit.errors import StorageError
 
 _README = "README.txt"

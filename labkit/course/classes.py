@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from labkit.course._copies import find_copies
-from labkit.course._engine import ResultStore, grade_jobs
-from labkit.course._grading import Graded, GradingJob
-from labkit.course._notebook import student_notebook
+from labkit.course.copies import find_copies
 from labkit.course.course import Course, refusing
+from labkit.course.engine import ResultStore, grade_jobs
+from labkit.course.grading import Graded, GradingJob
 from labkit.course.model import AnswerMark, Exercise
+from labkit.course.notebooks import student_notebook
 from labkit.course.sandbox import Limits, require_bubblewrap
 from labkit.course.submissions import Submission, find_submissions
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.course._draw import Draw
 from labkit.course._forms import Form
+from labkit.course.draw import Draw
 
 CHALLENGE = "challenge.json"
 ANSWERS = "answers.json"

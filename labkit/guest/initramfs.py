@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from labkit.files import write_whole
+from labkit.guest import reseed
 from labkit.guest.cpio import Entry, archive, character_device, directory, file, link
 from labkit.guest.modules import Modules, port_modules
 
@@ -138,7 +139,7 @@ def _entries(busybox: bytes, bash: bytes | None, modules: Modules | None) -> lis
         character_device("dev/console", 5, 1),
         file("bin/busybox", busybox, 0o755),
         *([file("bin/bash", bash, 0o755)] if bash else []),
-        file("bin/labkit-reseed", _reseed.program(), 0o755),
+        file("bin/labkit-reseed", reseed.program(), 0o755),
         file("bin/serve-shell", serve.encode(), 0o755),
         *(file(f"lib/{name}.ko", data) for name, data in modules or ()),
         file("etc/group", b"root:x:0:\n"),

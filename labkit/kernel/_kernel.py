@@ -14,7 +14,7 @@ from ipykernel.kernelbase import Kernel
 from labkit import __version__
 from labkit.console import Listener, open_documents
 from labkit.errors import LabkitError, UsageError
-from labkit.kernel import _magics, _rich
+from labkit.kernel import guest, magics, rich
 from labkit.kernel._history import History
 from labkit.kernel._start import Starting
 from labkit.kernel.host import HostPermission
@@ -66,7 +66,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         self._lost = 0
         self._greeted = False
         self._interrupts = 0
-        self._cell: _magics.Context | None = None
+        self._cell: magics.Context | None = None
 
     @property
     def banner(self) -> str:  # type: ignore[override]
@@ -88,7 +88,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
     ) -> dict[str, Any]:
         """Run one cell; whatever happens, one reply."""
         publisher = Publisher(self._publish(silent), self._guest.session.settings.output_limit, self._log)
-        context = _magics.Context(
+        context = magics.Context(
             self._guest.session,
             publisher,
             self._predictions,
@@ -97,7 +97,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         )
         self._cell, self._interrupts = context, 0
         error: tuple[str, str, list[str]] | None = None
-        outcome = _magics.CellOutcome()
+        outcome = magics.CellOutcome()
         try:
             await self._booted(publisher, context, interactive=allow_stdin and not silent)
             # Like Python's own kernel, this one runs cells in its main thread; interrupts come in another.
@@ -125,11 +125,11 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         """Complete with what the guest knows; in doubt, with nothing."""
         nothing: tuple[list[str], int] = [], cursor_pos
         if code.startswith("%") and "\n" not in code:
-            matches, start = [name for name in _magics.MAGICS if name.startswith(code[:cursor_pos])], 0
+            matches, start = [name for name in magics.MAGICS if name.startswith(code[:cursor_pos])], 0
         else:
             functions = self._cells.functions()
             matches, start = self._query(
-                lambda run: _guest.complete(code, cursor_pos, run, functions), nothing
+                lambda run: guest.complete(code, cursor_pos, run, functions), nothing
             )
         return {
             "status": "ok",
@@ -141,9 +141,9 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
 
     async def do_is_complete(self, code: str) -> dict[str, Any]:
         """Ask the guest's shell whether it would wait for more."""
-        if _magics.find(code):
+        if magics.find(code):
             return {"status": "complete"}
-        status = self._query(lambda run: _guest.is_complete(code, run), "unknown")
+        status = self._query(lambda run: guest.is_complete(code, run), "unknown")
         return {"status": status, **({"indent": ""} if status == "incomplete" else {})}
 
     async def do_inspect(
@@ -151,9 +151,9 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
     ) -> dict[str, Any]:
         """Say what the word at the cursor is."""
         if code.startswith("%"):
-            text = _magics.help_text()
+            text = magics.help_text()
         else:
-            text = self._query(lambda run: _guest.inspect(code, cursor_pos, run), "")
+            text = self._query(lambda run: guest.inspect(code, cursor_pos, run), "")
         data = {"text/plain": clean(text)} if text else {}
         return {"status": "ok", "found": bool(text), "data": data, "metadata": {}}
 
@@ -222,10 +222,10 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
                 cell.publisher.text(_STUBBORN, "stderr")
             self._guest.session.interrupt()
 
-    def _run(self, code: str, context: _magics.Context, allow_stdin: bool) -> _magics.CellOutcome:
-        magic = _magics.find(code)
+    def _run(self, code: str, context: magics.Context, allow_stdin: bool) -> magics.CellOutcome:
+        magic = magics.find(code)
         publisher = context.publisher
-        if name := _guest.untranslatable(code):
+        if name := guest.untranslatable(code):
             session = self._guest.session
             if not session.tdvm().machine.console.is_bash:
                 raise UsageError(
@@ -247,10 +247,10 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
 
         if magic is not None:
             context.ask = ask if allow_stdin else None
-            return _magics.call(magic, context)
+            return magics.call(magic, context)
 
         def display(mime: str, data: bytes) -> None:
-            shown, refused = _rich.bundle(mime, data)
+            shown, refused = rich.bundle(mime, data)
             if shown is None:
                 publisher.text(refused + "\n", "stderr")
             else:
@@ -260,15 +260,15 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         result = self._guest.session.run(code, listener)
         if result.shell_ended:
             publisher.text(_NEW_SHELL.format(result.exit_status), "stderr")
-        elif _guest.redirects_shell(code):
+        elif guest.redirects_shell(code):
             publisher.text(_EXEC, "stderr")
-        if (names := open_documents(code)) and _guest.is_complete(
+        if (names := open_documents(code)) and guest.is_complete(
             code, self._guest.session.query
         ) == "incomplete":
             publisher.text(_DOCUMENT.format(", ".join(names)), "stderr")
-        return _magics.CellOutcome(result.exit_status)
+        return magics.CellOutcome(result.exit_status)
 
-    async def _booted(self, publisher: Publisher, context: _magics.Context, interactive: bool) -> None:
+    async def _booted(self, publisher: Publisher, context: magics.Context, interactive: bool) -> None:
         """Wait for the TDVM; where a person looks on, show how far it is, and at the end what it is."""
         session, starting = self._guest.session, self._guest
         if self._greeted and session.alive and session.replaced == self._lost:
@@ -292,10 +292,10 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             if said:
                 publisher.add("clear_output", {"wait": True})
             text = f"{tdvm.headline}\n{tdvm.timeline}"
-            data = _magics.bundle(text, tdvm.headline, tdvm.timeline)
+            data = magics.bundle(text, tdvm.headline, tdvm.timeline)
             publisher.add("display_data", {"data": data, "metadata": {}, "transient": {}})
 
-    def _query(self, ask: Callable[[_guest.Run], T], otherwise: T) -> T:
+    def _query(self, ask: Callable[[guest.Run], T], otherwise: T) -> T:
         if not self._guest.boot.done():
             return otherwise
         try:
@@ -334,7 +334,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
         return publish
 
     def _reply(
-        self, outcome: _magics.CellOutcome, error: tuple[str, str, list[str]] | None, silent: bool
+        self, outcome: magics.CellOutcome, error: tuple[str, str, list[str]] | None, silent: bool
     ) -> dict[str, Any]:
         count = self.execution_count
         if error is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, UsageError
+from labkit.learn import journal
 from labkit.learn.question import Answer, Judged, Kind, PredictionQuestion
 from labkit.settings import Settings
 from labkit.show import View, element
@@ -46,7 +47,7 @@ class Notebook:
         self._judged[question.id] = Judged.OPEN
         raw = list(answer) if isinstance(answer, tuple) else answer
         line = {"id": question.id, "question": question.text, "raw": raw, "answer": question.words(answer)}
-        _journal.append(self._file(), line)
+        journal.append(self._file(), line)
         return self._view(question, _AGAIN)
 
     def tell(self, id: str, outcome: object, why: str) -> View:  # noqa: A002
@@ -64,7 +65,7 @@ class Notebook:
         found = question.words(outcome)
         if answer is not None:
             line = {"id": id, "question": question.text, "outcome": found, "judged": judged.value}
-            _journal.append(self._file(), line)
+            journal.append(self._file(), line)
         said = question.words(answer) if answer is not None else None
         return outcome_view(question.text, said, found, judged.value, why)
 
@@ -92,7 +93,7 @@ class Notebook:
                 return f"{error.message} {error.remedy or ''}"
             return ""
 
-        place.show(view, answer_form(question, _journal.last_answer(self._file(), question), give))
+        place.show(view, answer_form(question, journal.last_answer(self._file(), question), give))
 
     def _view(self, question: PredictionQuestion, note: str = "") -> View:
         answer = self._answers.get(question.id)
@@ -103,7 +104,7 @@ class Notebook:
         return question_view(question.text, question.offers, hint, said, note)
 
     def _file(self) -> Path:
-        return _journal.journal_file(Path.cwd(), self._settings or Settings.load())
+        return journal.journal_file(Path.cwd(), self._settings or Settings.load())
 
 
 def answer_form(question: PredictionQuestion, earlier: Answer | None, give: Callable[[object], str]) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 
 from labkit.errors import LabkitError, MissingComponent
 from labkit.process import scratch_folder
+from labkit.studies import probe
 from labkit.studies.row import RowTask, abort, run_row
 from labkit.studies.workers import Worker, judge
 
@@ -47,7 +48,7 @@ class Pool:
         """``connect`` gives a new dask client; ``folder`` is the sweep's, ``study`` its name."""
         import cloudpickle
 
-        cloudpickle.register_pickle_by_value(_probe)
+        cloudpickle.register_pickle_by_value(probe)
         self._kernel = kernel
         self._study = study
         self._connect = connect
@@ -92,7 +93,7 @@ class Pool:
             return
         strangers = self._other_pythons(new)
         answers = self._ask(
-            _probe.probe,
+            probe.probe,
             [address for address in new if address not in strangers],
             str(self._token),
             self._secret,
@@ -107,7 +108,7 @@ class Pool:
                 words = f"it does not answer as a worker should ({type(answer).__name__}: {answer})"
                 self.workers[address] = Worker(address, address, address, threads, 0, False, unfit=words)
         fit = [address for address in answers if address in self.workers and not self.workers[address].unfit]
-        for address, answer in self._ask(_probe.describe, fit).items():
+        for address, answer in self._ask(probe.describe, fit).items():
             if isinstance(answer, dict) and answer["platform"]:
                 words = f"{answer['platform']}, trust {answer['trust']}"
                 self.workers[address] = replace(self.workers[address], platform=words)

@@ -12,7 +12,6 @@ from labkit.attest import (
     LabAuthority,
     Policy,
     QuoteVerdict,
-    _authority,
     _pki,
     appraise,
     chain_of_trust,
@@ -32,7 +31,7 @@ INTEL_SECONDS = 1_751_624_191
 @pytest.fixture
 def stranger(monkeypatch: pytest.MonkeyPatch) -> LabAuthority:
     """A copy of labkit that gives itself an FMSPC of Intel's kind and names like Intel's."""
-    monkeypatch.setattr(_authority, "LAB_FMSPC", bytes.fromhex("90c06f"))
+    monkeypatch.setattr("labkit.attest.authority.LAB_FMSPC", bytes.fromhex("90c06f"))
     name = _pki.subject
 
     def like_intel(common_name: str) -> object:

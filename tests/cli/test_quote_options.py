@@ -10,7 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from labkit.attest import Collateral, LabAuthority, _authority, make_tdreport
+from labkit.attest import Collateral, LabAuthority, make_tdreport
+from labkit.attest import authority as lab_authority
 from labkit.measure import report_log
 from tests.attest.conftest import NOW, report
 from tests.cli.test_measure import run
@@ -20,14 +21,14 @@ from tests.measure.logs import ccel
 @pytest.fixture
 def outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A quote whose platform is out of date, by its own collateral."""
-    made = _authority._tcb_info
+    made = lab_authority.tcb_info
 
     def old(fmspc: bytes, dates: dict[str, str]) -> dict[str, object]:
         info = made(fmspc, dates)
         info["tcbLevels"][0]["tcbStatus"] = "OutOfDate"
         return info
 
-    monkeypatch.setattr(_authority, "_tcb_info", old)
+    monkeypatch.setattr(lab_authority, "tcb_info", old)
     return write(tmp_path, LabAuthority.create(NOW))
 
 

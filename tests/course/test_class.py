@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 import pytest
 
 from labkit.course import exercise, grade_class, init_course, open_course, open_work, release
-from labkit.course._engine import ResultStore
-from labkit.course._grading import Graded, GradingJob, grade
 from labkit.course.classes import ClassGrades
 from labkit.course.course import Course
+from labkit.course.engine import ResultStore
 from labkit.course.gradebook import merge
+from labkit.course.grading import Graded, GradingJob, grade
 from labkit.course.sandbox import Limits, bubblewrap
 from labkit.course.submissions import pack
 from labkit.errors import DataError, StorageError, UsageError

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from labkit.course import exercise, grade_class, init_course, open_course, release
-from labkit.course._engine import ResultStore
-from labkit.course._grading import GradingJob, grade
+from labkit.course.engine import ResultStore
+from labkit.course.grading import GradingJob, grade
 from labkit.errors import MissingComponent
 
 KILLS = int(os.environ.get("LABKIT_KILLS", "6"))
@@ -100,9 +100,9 @@ def grading(place: Path, csv: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def marks(place: Path) -> str:
     """What a grader that nobody disturbs says, computed in this process."""
-    from labkit.course._copies import find_copies
-    from labkit.course._notebook import student_notebook
     from labkit.course.classes import ClassGrades, _row
+    from labkit.course.copies import find_copies
+    from labkit.course.notebooks import student_notebook
     from labkit.course.submissions import find_submissions
 
     course = open_course(place / "course")
@@ -172,7 +172,7 @@ def test_a_scheduler_that_exists_is_used(place: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.course._engine._PATIENCE", 1)
+    monkeypatch.setattr("labkit.course.engine._PATIENCE", 1)
     for path in results(place):
         path.unlink()
     course = open_course(place / "course")

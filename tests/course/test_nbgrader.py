@@ -12,7 +12,7 @@ import pytest
 
 from labkit import process
 from labkit.course import Exercise, all_exercises, init_course, release
-from labkit.course._notebook import source_path
+from labkit.course.notebooks import source_path
 from labkit.process import Completed
 
 STUDENT = getpass.getuser()

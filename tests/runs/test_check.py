@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from labkit.attest import LabAuthority, _authority
+from labkit.attest import LabAuthority
 from labkit.cli import main
 from labkit.process import run
 from labkit.runs import check_run
@@ -46,7 +46,7 @@ def test_an_untouched_one_is_intact(sent: Path, authority: LabAuthority) -> None
 def test_a_stranger_that_looks_like_intel_is_not_hardware(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_authority, "LAB_FMSPC", bytes.fromhex("90c06f"))
+    monkeypatch.setattr("labkit.attest.authority.LAB_FMSPC", bytes.fromhex("90c06f"))
     stranger = LabAuthority.create(NOW)
     outcome = check_run(attested(tmp_path / "run", stranger))
     assert outcome.intact

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.course._draw import Draw
 from labkit.course._forms import Code, ShownForm
 from labkit.course._remote import program
+from labkit.course.draw import Draw
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, sandbox
 from labkit.errors import LabkitError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from labkit.course._draw import Draw
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, Number, ShownForm
+from labkit.course.draw import Draw
 from labkit.course.exercises._booted import answer_of, bound_answers
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from labkit.course._draw import Draw
 from labkit.course._forms import LineOfText
+from labkit.course.draw import Draw
 from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.host import REASONS, Facts, diagnose
 from labkit.host.model import Fact, KernelLog, LogLine, LogState, Missing, Value

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Many
+from labkit.course.draw import Draw
 from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.guest import Entry, cpio_archive
 from labkit.guest.cpio import directory as cpio_directory

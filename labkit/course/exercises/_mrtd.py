@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import uuid
 
-from labkit.course._draw import Draw
 from labkit.course._forms import Hex, Number
+from labkit.course.draw import Draw
 from labkit.course.model import Exercise, Question, Variant, check_answers, solve_by_answers
 from labkit.measure import PageOrder, mrtd, read_tdvf
 from labkit.measure.tdvf import SectionAttribute, SectionType, TdvfSection

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from labkit.course._draw import Draw
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, ShownForm
+from labkit.course.draw import Draw
 from labkit.course.exercises._booted import bound_answers, line_digest
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 

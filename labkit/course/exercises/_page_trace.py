@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from labkit.course._calls import CODE
-from labkit.course._draw import Draw
 from labkit.course._forms import Hex, Number
+from labkit.course.draw import Draw
 from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.tdx import HostileVmm, Load, Program
 

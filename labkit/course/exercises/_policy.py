@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from labkit.attest import LabAuthority, Policy, QuoteVerdict, appraise, parse_policy
-from labkit.course._draw import Draw
 from labkit.course._forms import Json, ShownForm
+from labkit.course.draw import Draw
 from labkit.course.exercises._quotes import NOW, MadeUp, digest, events_of, files_of, verified
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, canonical, mark
 from labkit.errors import LabkitError

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from labkit.attest import Collateral, LabAuthority
-from labkit.course._draw import Draw
 from labkit.course._forms import LineOfText, Many, Number, Table
+from labkit.course.draw import Draw
 from labkit.course.exercises._quotes import NOW, MadeUp, collateral_with, events_of, verified
 from labkit.course.model import Exercise, Question, Variant, check_answers, solve_by_answers
 

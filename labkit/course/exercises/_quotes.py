@@ -21,8 +21,8 @@ from labkit.attest import (
     parse_quote,
     verify_quote,
 )
-from labkit.course._draw import Draw
 from labkit.course._evidence import tagged_log
+from labkit.course.draw import Draw
 from labkit.measure import EventLog, rtmrs
 
 NOW = 1_798_761_600

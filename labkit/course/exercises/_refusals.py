@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit.course._calls import DATA, ModelMachine, repeat, started
-from labkit.course._draw import Draw
 from labkit.course._forms import Json
+from labkit.course.draw import Draw
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 from labkit.tdx import Result
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from labkit.attest import LabAuthority
-from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Number
+from labkit.course.draw import Draw
 from labkit.course.exercises._quotes import NOW, MadeUp, digest, events_of, files_of
 from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from labkit.attest import LabAuthority, make_tdreport
-from labkit.course._draw import Draw
 from labkit.course._forms import LineOfText, Table
+from labkit.course.draw import Draw
 from labkit.course.exercises._quotes import NOW, MadeUp, events_of
 from labkit.course.model import Exercise, Question, Variant, check_answers, solve_by_answers
 from labkit.measure import rtmrs

@@ -6,8 +6,8 @@ import csv
 import io
 import json
 
-from labkit.course._draw import Draw
 from labkit.course._forms import Json, Number
+from labkit.course.draw import Draw
 from labkit.course.exercises._mrtd import small_tdvf
 from labkit.course.model import (
     AnswerMark,

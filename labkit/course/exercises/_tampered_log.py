@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from labkit.course._draw import Draw
 from labkit.course._forms import Hex, LineOfText, Number
+from labkit.course.draw import Draw
 from labkit.course.model import Exercise, Question, Variant, canonical, check_answers, solve_by_answers
 from labkit.measure import EventLog, rtmrs
 from labkit.measure.event_log import LogEvent, LogFormat, LogHeader

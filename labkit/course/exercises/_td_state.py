@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from labkit.course._calls import ModelMachine, repeat, started
-from labkit.course._draw import Draw
 from labkit.course._forms import Json, ShownForm
+from labkit.course.draw import Draw
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 from labkit.tdx import MODELLED, sept_walk
 from labkit.tdx import TdParams as _TdParams

@@ -1,7 +1,7 @@
 """Grade one submission: claims as data against the student's variant; code only in the sandbox.
 
 The result names marks and *prints*, short hashes of what the student was given and what the submission says.
-Who copied from whom follows from the prints of all results, in `labkit.course._copies`.
+Who copied from whom follows from the prints of all results, in `labkit.course.copies`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 from labkit.course._evidence import owner_of_evidence
 from labkit.course._forms import Code, Json
-from labkit.course._notebook import Returned
 from labkit.course.model import (
     ANSWERS,
     CHALLENGE,
@@ -26,6 +25,7 @@ from labkit.course.model import (
     canonical,
     mark,
 )
+from labkit.course.notebooks import Returned
 from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells
 from labkit.course.submissions import Submission
 from labkit.errors import LabkitError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.course._grading import Graded, GradingJob, grade
+from labkit.course.grading import Graded, GradingJob, grade
 from labkit.errors import MissingComponent, StorageError
 from labkit.files import write_whole
 from labkit.process import scratch_folder
@@ -106,7 +106,7 @@ def _run(client: Client, jobs: Sequence[GradingJob]) -> Iterator[tuple[GradingJo
 
 
 def _failed(job: GradingJob, error: BaseException | None) -> Graded:
-    from labkit.course._grading import Prints, known
+    from labkit.course.grading import Prints, known
     from labkit.course.model import mark
 
     why = f"The grader could not finish it: {type(error).__name__}: {error}"[:300]

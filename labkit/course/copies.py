@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from labkit.course._grading import Graded
+from labkit.course.grading import Graded
 
 
 @dataclass(frozen=True)
