@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from labkit.attest import _pki
+from labkit.attest import pki
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import QE_VENDOR_INTEL
 from labkit.attest.chain import LAB_FMSPC, fmspc_of
@@ -50,8 +50,8 @@ class _Identity:
     key: ec.EllipticCurvePrivateKey
 
     @property
-    def issuer(self) -> _pki.Issuer:
-        return _pki.Issuer(self.certificate, self.key)
+    def issuer(self) -> pki.Issuer:
+        return pki.Issuer(self.certificate, self.key)
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,17 +69,15 @@ class LabAuthority:
         """A new authority that exists in memory only, its certificates valid from the day before ``now``."""
         moment = _moment(now)
         keys = [ec.generate_private_key(ec.SECP256R1()) for _ in _FILES]
-        root = _Identity(_pki.make_root(keys[0], moment), keys[0])
+        root = _Identity(pki.make_root(keys[0], moment), keys[0])
         ca_name, signer_name = "Lab PCK Platform CA", "Lab TCB Signing"
-        ca = _Identity(
-            _pki.issue(root.issuer, ca_name, keys[1].public_key(), moment, authority=True), keys[1]
-        )
+        ca = _Identity(pki.issue(root.issuer, ca_name, keys[1].public_key(), moment, authority=True), keys[1])
         fmspc = LAB_FMSPC + secrets.token_bytes(3)
         pck = _Identity(
-            _pki.issue_pck(ca.issuer, keys[2].public_key(), moment, fmspc, secrets.token_bytes(16)), keys[2]
+            pki.issue_pck(ca.issuer, keys[2].public_key(), moment, fmspc, secrets.token_bytes(16)), keys[2]
         )
         signer = _Identity(
-            _pki.issue(root.issuer, signer_name, keys[3].public_key(), moment, authority=False), keys[3]
+            pki.issue(root.issuer, signer_name, keys[3].public_key(), moment, authority=False), keys[3]
         )
         return cls(root, ca, pck, signer, fmspc)
 
@@ -118,26 +116,26 @@ class LabAuthority:
             body += report.tee_tcb_svn2 + report.servtd_hash
             body = struct.pack("<HI", 3, len(body)) + body
         signed = header + body
-        data = _raw_signature(self._attestation_key, signed) + self._certification
+        data = raw_signature(self._attestation_key, signed) + self._certification
         return signed + struct.pack("<I", len(data)) + data
 
     def collateral(self, now: int) -> Collateral:
         """Collateral for this authority's quotes, current from ``now`` for 30 days."""
         moment = _moment(now)
-        dates = {"issueDate": _iso(moment), "nextUpdate": _iso(moment + _pki.CRL_LIFETIME)}
+        dates = {"issueDate": _iso(moment), "nextUpdate": _iso(moment + pki.CRL_LIFETIME)}
         signed_tcb_info = json.dumps(tcb_info(self.fmspc, dates), separators=(",", ":"))
         qe_identity = json.dumps(_qe_identity(dates), separators=(",", ":"))
-        signer_chain = _pki.pem_chain([self.tcb_signer.certificate, self.root.certificate])
+        signer_chain = pki.pem_chain([self.tcb_signer.certificate, self.root.certificate])
         document = {
-            "pck_crl_issuer_chain": _pki.pem_chain([self.platform_ca.certificate, self.root.certificate]),
-            "root_ca_crl": _pki.make_crl(self.root.issuer, moment).hex(),
-            "pck_crl": _pki.make_crl(self.platform_ca.issuer, moment).hex(),
+            "pck_crl_issuer_chain": pki.pem_chain([self.platform_ca.certificate, self.root.certificate]),
+            "root_ca_crl": pki.make_crl(self.root.issuer, moment).hex(),
+            "pck_crl": pki.make_crl(self.platform_ca.issuer, moment).hex(),
             "tcb_info_issuer_chain": signer_chain,
             "tcb_info": signed_tcb_info,
-            "tcb_info_signature": _raw_signature(self.tcb_signer.key, signed_tcb_info.encode()).hex(),
+            "tcb_info_signature": raw_signature(self.tcb_signer.key, signed_tcb_info.encode()).hex(),
             "qe_identity_issuer_chain": signer_chain,
             "qe_identity": qe_identity,
-            "qe_identity_signature": _raw_signature(self.tcb_signer.key, qe_identity.encode()).hex(),
+            "qe_identity_signature": raw_signature(self.tcb_signer.key, qe_identity.encode()).hex(),
         }
         return Collateral(json.dumps(document, indent=1))
 
@@ -155,8 +153,8 @@ class LabAuthority:
         key = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
         report = _qe_report(hashlib.sha256(key + _AUTH_DATA).digest())
         chain = [self.pck.certificate, self.platform_ca.certificate, self.root.certificate]
-        pem = _pki.pem_chain(chain).encode("ascii")
-        inner = report + _raw_signature(self.pck.key, report)
+        pem = pki.pem_chain(chain).encode("ascii")
+        inner = report + raw_signature(self.pck.key, report)
         inner += struct.pack("<H", len(_AUTH_DATA)) + _AUTH_DATA + struct.pack("<HI", 5, len(pem)) + pem
         return key + struct.pack("<HI", 6, len(inner)) + inner
 
@@ -222,7 +220,7 @@ def _iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _raw_signature(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
+def raw_signature(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     """ECDSA P-256 with SHA-256, r and s as 32 bytes each."""
     r, s = decode_dss_signature(key.sign(data, _SHA256))
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
@@ -238,7 +236,7 @@ def _td10_body(report: TdReport) -> bytes:
 def _qe_report(binding: bytes) -> bytes:
     """An SGX enclave report whose first half of report data binds the attestation key."""
     report = bytearray(384)
-    report[0:16] = _pki.CPU_SVN
+    report[0:16] = pki.CPU_SVN
     report[48:64] = bytes.fromhex("11000000000000000000000000000000")
     report[64:96] = hashlib.sha256(b"labkit").digest()
     report[128:160] = _QE_MRSIGNER
@@ -251,8 +249,8 @@ def tcb_info(fmspc: bytes, dates: dict[str, str]) -> dict[str, Any]:
     """The TCB information of one platform, up to date; ``dates`` holds its issue date and next update."""
     level = {
         "tcb": {
-            "sgxtcbcomponents": [{"svn": svn} for svn in _pki.CPU_SVN],
-            "pcesvn": _pki.PCE_SVN,
+            "sgxtcbcomponents": [{"svn": svn} for svn in pki.CPU_SVN],
+            "pcesvn": pki.PCE_SVN,
             "tdxtcbcomponents": [{"svn": 0}] * 16,
         },
         "tcbDate": dates["issueDate"],
@@ -264,7 +262,7 @@ def tcb_info(fmspc: bytes, dates: dict[str, str]) -> dict[str, Any]:
         "version": 3,
         **dates,
         "fmspc": fmspc.hex().upper(),
-        "pceId": _pki.PCE_ID.hex(),
+        "pceId": pki.PCE_ID.hex(),
         "tcbType": 0,
         "tcbEvaluationDataNumber": 1,
         "tdxModule": module,

@@ -68,7 +68,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        _complain(_from_os(error), debug)
+        _complain(error_of_system(error), debug)
 
 
 def _complain(error: LabkitError, debug: bool) -> None:
@@ -80,7 +80,8 @@ def _complain(error: LabkitError, debug: bool) -> None:
     sys.exit(error.exit_code)
 
 
-def _from_os(error: OSError) -> LabkitError:
+def error_of_system(error: OSError) -> LabkitError:
+    """What the system refused, as an error of labkit that names the file."""
     # Of a copy that failed, the second name is the one that could not be written.
     name = error.filename2 or error.filename
     where = f" {name}" if name else ""

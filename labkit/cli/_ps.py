@@ -19,7 +19,7 @@ def command(as_json: bool) -> None:
 
     Example: labkit ps
     """
-    from labkit.cli._running import running_jobs
+    from labkit.cli.running import running_jobs
     from labkit.vm import running
 
     settings = Settings.load()

@@ -21,7 +21,7 @@ def command(run_id: str | None, everything: bool, as_json: bool) -> None:
 
     Example: labkit stop --all
     """
-    from labkit.cli._running import running_jobs
+    from labkit.cli.running import running_jobs
     from labkit.vm import running, stop
 
     if (run_id is None) != everything:

@@ -239,7 +239,7 @@ class ContainerRun:
         try:
             if self._session is not None:
                 self._session.close()
-                _keep_logs(self._session.fresh_logs, self.run_dir)
+                keep_logs(self._session.fresh_logs, self.run_dir)
             said = "The run was interrupted." if isinstance(error, KeyboardInterrupt) else str(error)
             document = self._result.to_dict() if self._result else unfinished(self.plan, self.run_dir, said)
             _write(self.run_dir, document)
@@ -291,7 +291,7 @@ def _write(run_dir: Path, document: Mapping[str, Any]) -> None:
     (run_dir / "result.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _keep_logs(logs: tuple[Path, ...], run_dir: Path) -> None:
+def keep_logs(logs: tuple[Path, ...], run_dir: Path) -> None:
     """Copy the logs of this run; what an earlier one left in the tree is not this one's."""
     for path in logs:
         if path.is_file() and path.stat().st_size < _LOG_LIMIT:

@@ -101,7 +101,7 @@ def plan_run(
         DataError, StorageError: of the source or the image.
     """
     report = host or verify()
-    profile, why_profile = _profile(request, report)
+    profile, why_profile = profile_of(request, report)
     engine = find_engine()
     client = connect(engine)
     try:
@@ -141,7 +141,7 @@ def plan_run(
     )
 
 
-def _profile(request: RunRequest, host: HostReport) -> tuple[Profile, list[str]]:
+def profile_of(request: RunRequest, host: HostReport) -> tuple[Profile, list[str]]:
     """The profile, and why that one: by its name, by what make is asked for, by the version of a given tree.
 
     Raises:

@@ -203,7 +203,7 @@ def grade_class(
     results = grade_jobs([job(student) for student in course.students], store, workers, scheduler, tell)
     copies = find_copies(results)
     rows = [
-        _row(result, copies.flags.get(result.student, ()), copies.void.get(result.student, ""))
+        student_row(result, copies.flags.get(result.student, ()), copies.void.get(result.student, ""))
         for result in results
     ]
     rows += [
@@ -212,7 +212,8 @@ def grade_class(
     return ClassGrades(exercise.name, tuple(rows), kept)
 
 
-def _row(result: Graded, flags: tuple[str, ...], void: str) -> StudentRow:
+def student_row(result: Graded, flags: tuple[str, ...], void: str) -> StudentRow:
+    """A student's row of the class; ``void`` says why the result does not count, if it does not."""
     every = (*flags, *(flag for flag in result.flags if flag not in flags))
     return StudentRow(
         result.student, result.assignment, result.marks, every, result.notes, void, result.problem

@@ -9,7 +9,7 @@ from labkit.host.model import Fact, Missing
 from labkit.host.tree import Tree
 
 # GUID of the TDX metadata offset block in the firmware's GUIDed table (TDVF design guide; OVMF reset vector).
-_GUID = bytes.fromhex(
+TDVF_GUID = bytes.fromhex(
     "35657ae4 4a98 9847 865e 4685a7bf8ec2"
 )  # e47a6535-984a-4798-865e-4685a7bf8ec2, little-endian
 _FOLDERS = (
@@ -55,6 +55,6 @@ def _has_metadata(tree: Tree, path: str, seen: set[tuple[int, int]]) -> bool | N
             seen.add((status.st_dev, status.st_ino))
             # The table ends 32 bytes below the end of the image; some builds append a page or more.
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as image:
-                return image.rfind(_GUID, max(0, len(image) - (1 << 16))) >= 0
+                return image.rfind(TDVF_GUID, max(0, len(image) - (1 << 16))) >= 0
     except (OSError, ValueError):
         return None

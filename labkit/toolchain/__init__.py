@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.toolchain._provision import install as install_toolchain
+from labkit.toolchain.provision import install as install_toolchain
 from labkit.toolchain.toolchain import Firmware, Program, Toolchain
 from labkit.toolchain.toolchain import find as find_toolchain
 from labkit.toolchain.toolchain import inventory as toolchain_inventory

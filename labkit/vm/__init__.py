@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.vm._boot import boot, resume
 from labkit.vm._machine import VirtualMachine
+from labkit.vm.booting import boot, resume
 from labkit.vm.launch import Snapshot
 from labkit.vm.rundir import running, stop
 from labkit.vm.spec import Accelerator, BootSpec, MachineConfig, Port

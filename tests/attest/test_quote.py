@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.attest import Collateral, LabAuthority, chain_of_trust, make_tdreport, parse_quote, verify_quote
-from labkit.attest.authority import _raw_signature
+from labkit.attest.authority import raw_signature
 from labkit.attest.reasons import Refusal
 from labkit.errors import MalformedEvidence
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
@@ -217,7 +217,7 @@ def extended(authority: LabAuthority, body: bytes) -> bytes:
     good = authority.quote(report(), 5)
     signed = good[:48] + struct.pack("<HI", 4, len(body)) + body
     rest = bytearray(good[54 + 648 :])
-    rest[4:68] = _raw_signature(authority._attestation_key, signed)
+    rest[4:68] = raw_signature(authority._attestation_key, signed)
     return signed + bytes(rest)
 
 

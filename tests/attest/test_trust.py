@@ -12,11 +12,11 @@ from labkit.attest import (
     LabAuthority,
     Policy,
     QuoteVerdict,
-    _pki,
     appraise,
     chain_of_trust,
     parse_collateral,
     parse_quote,
+    pki,
     verify_quote,
 )
 from labkit.attest.reasons import Refusal, remedy_of
@@ -32,7 +32,7 @@ INTEL_SECONDS = 1_751_624_191
 def stranger(monkeypatch: pytest.MonkeyPatch) -> LabAuthority:
     """A copy of labkit that gives itself an FMSPC of Intel's kind and names like Intel's."""
     monkeypatch.setattr("labkit.attest.authority.LAB_FMSPC", bytes.fromhex("90c06f"))
-    name = _pki.subject
+    name = pki.subject
 
     def like_intel(common_name: str) -> object:
         from cryptography import x509
@@ -47,7 +47,7 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> LabAuthority:
             ]
         )
 
-    monkeypatch.setattr(_pki, "subject", like_intel)
+    monkeypatch.setattr(pki, "subject", like_intel)
     assert name("x") != like_intel("x")
     return LabAuthority.create(NOW)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.cli._running import kind_of
+from labkit.cli.running import kind_of
 from tests.schemas import validate
 
 

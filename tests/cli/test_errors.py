@@ -37,7 +37,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 def test_a_copy_that_failed_names_what_could_not_be_written() -> None:
-    from labkit.cli import _from_os
+    from labkit.cli import error_of_system
 
     error = OSError(errno.EACCES, "Permission denied", "/from", None, "/to")
-    assert "/to" in str(_from_os(error))
+    assert "/to" in str(error_of_system(error))

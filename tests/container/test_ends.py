@@ -22,8 +22,8 @@ from labkit.container._tree import TreeLock, foreign_entries
 from labkit.container import plan as plans
 from labkit.container.attached import LogTail
 from labkit.container.ends import KILLED, MEMORY, REMOVED, STOPPED, start_refusal, told
-from labkit.container.flow import _keep_logs
-from labkit.container.plan import _profile
+from labkit.container.flow import keep_logs
+from labkit.container.plan import profile_of
 from labkit.container.source import tree_version
 from labkit.container.tree import TreeLock, foreign_entries
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError, VmError
@@ -150,7 +150,7 @@ def test_only_logs_of_a_bearable_size_are_kept(tmp_path: Path) -> None:
     small.write_text("x")
     with large.open("wb") as file:
         file.truncate(16 << 20)
-    _keep_logs((small, large, tmp_path / "gone.log"), run_dir)
+    keep_logs((small, large, tmp_path / "gone.log"), run_dir)
     assert [path.name for path in run_dir.iterdir()] == ["qemu.log"]
 
 
@@ -228,38 +228,38 @@ def tree(folder: Path, version: str) -> Path:
 @pytest.mark.parametrize("name", [None, "0.18.1", "0.18.1-tdx"])
 def test_a_td_by_a_variable_is_checked_like_any(name: str | None, variables: dict[str, str]) -> None:
     with pytest.raises(MissingComponent, match="this host is"):
-        _profile(RunRequest(profile=name, variables=variables), NOT_READY)
+        profile_of(RunRequest(profile=name, variables=variables), NOT_READY)
 
 
 def test_where_the_host_can_the_variable_gives_the_td(tmp_path: Path) -> None:
     from labkit.host import collect
 
     host = diagnose(collect(build(BY_NAME["good-6.17"], tmp_path)))
-    chosen, why = _profile(RunRequest(profile="0.18.1", variables={"INTEL_TDX": "1"}), host)
+    chosen, why = profile_of(RunRequest(profile="0.18.1", variables={"INTEL_TDX": "1"}), host)
     assert chosen.name == "0.18.1-tdx"
     assert "make is asked for a TD" in why
     with pytest.raises(UsageError, match="boots a TD"):
-        _profile(RunRequest(profile="0.18.1-tdx", variables={"INTEL_TDX": "0"}), host)
+        profile_of(RunRequest(profile="0.18.1-tdx", variables={"INTEL_TDX": "0"}), host)
 
 
 def test_the_tree_of_another_version_is_noticed(tmp_path: Path) -> None:
     source = tree(tmp_path, "0.9.0")
     with pytest.raises(UsageError, match=r"is version 0\.9\.0") as caught:
-        _profile(RunRequest(profile="0.18.1", source=source), NOT_READY)
+        profile_of(RunRequest(profile="0.18.1", source=source), NOT_READY)
     assert "--profile 0.9.0" in caught.value.remedy
-    chosen, why = _profile(RunRequest(source=source), NOT_READY)
+    chosen, why = profile_of(RunRequest(source=source), NOT_READY)
     assert chosen.name == "0.9.0"
     assert "the source tree is version 0.9.0" in why
 
 
 def test_a_tree_of_an_unknown_version_runs_and_is_said(tmp_path: Path) -> None:
-    chosen, why = _profile(RunRequest(profile="0.18.1", source=tree(tmp_path, "0.99.0")), NOT_READY)
+    chosen, why = profile_of(RunRequest(profile="0.18.1", source=tree(tmp_path, "0.99.0")), NOT_READY)
     assert chosen.name == "0.18.1"
     assert any("0.99.0, which labkit has no profile of" in reason for reason in why)
 
 
 def test_without_a_word_of_the_version_the_profile_stands(tmp_path: Path) -> None:
-    chosen, why = _profile(RunRequest(profile="0.18.1", source=tmp_path), NOT_READY)
+    chosen, why = profile_of(RunRequest(profile="0.18.1", source=tmp_path), NOT_READY)
     assert (chosen.name, len(why)) == ("0.18.1", 1)
 
 

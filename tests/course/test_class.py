@@ -138,7 +138,7 @@ def test_the_source_of_a_copy_need_not_have_handed_in(place: Path) -> None:
 
 
 def test_a_repeated_signing_key_names_both(place: Path) -> None:
-    from labkit.course.exercises._booted import bound_answers
+    from labkit.course.exercises.booted import bound_answers
     from labkit.course.model import Claims
 
     course = open_course(place / "course")

@@ -100,7 +100,7 @@ def grading(place: Path, csv: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def marks(place: Path) -> str:
     """What a grader that nobody disturbs says, computed in this process."""
-    from labkit.course.classes import ClassGrades, _row
+    from labkit.course.classes import ClassGrades, student_row
     from labkit.course.copies import find_copies
     from labkit.course.notebooks import student_notebook
     from labkit.course.submissions import find_submissions
@@ -115,7 +115,7 @@ def marks(place: Path) -> str:
     copies = find_copies(rows)
     return ClassGrades(
         "refusals",
-        tuple(_row(r, copies.flags.get(r.student, ()), copies.void.get(r.student, "")) for r in rows),
+        tuple(student_row(r, copies.flags.get(r.student, ()), copies.void.get(r.student, "")) for r in rows),
     ).csv()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.host.firmware import _GUID as TDVF_GUID
+from labkit.host.firmware import TDVF_GUID
 
 Files = Mapping[str, str | bytes | None]
 

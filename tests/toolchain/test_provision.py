@@ -8,8 +8,7 @@ import pytest
 
 from labkit.errors import MissingComponent, StorageError
 from labkit.settings import Settings
-from labkit.toolchain import _provision as provision
-from labkit.toolchain import find_toolchain, install_toolchain, loader
+from labkit.toolchain import find_toolchain, install_toolchain, loader, provision
 from labkit.toolchain.apt import Apt
 from labkit.toolchain.loader import find_loader
 

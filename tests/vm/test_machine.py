@@ -21,7 +21,7 @@ from labkit.errors import BootFailed, CommandTimeout, GuestGone
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.vm import BootSpec, VirtualMachine, boot, running, stop
-from labkit.vm._boot import _Store
+from labkit.vm.booting import SnapshotStore
 from labkit.vm.launch import Snapshot
 
 from .conftest import TCG
@@ -187,7 +187,7 @@ def shared_memory(machine: VirtualMachine) -> Path:
 def test_a_snapshot_without_its_whole_memory_is_forgotten(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    store, folder = _Store(tmp_path, "key"), tmp_path / "key"
+    store, folder = SnapshotStore(tmp_path, "key"), tmp_path / "key"
     assert store.find(2 << 20) is None
     folder.mkdir()
     (folder / "memory.ram").touch()

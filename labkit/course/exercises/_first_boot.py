@@ -7,7 +7,7 @@ import hashlib
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, Number, ShownForm
 from labkit.course.draw import Draw
-from labkit.course.exercises._booted import answer_of, bound_answers
+from labkit.course.exercises.booted import answer_of, bound_answers
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 
 _BOUND = ("memory", "greeting", "trust")

@@ -7,7 +7,7 @@ import hashlib
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, ShownForm
 from labkit.course.draw import Draw
-from labkit.course.exercises._booted import bound_answers, line_digest
+from labkit.course.exercises.booted import bound_answers, line_digest
 from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
 
 _BOUND = ("command_line", "rtmr2")

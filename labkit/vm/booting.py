@@ -63,7 +63,7 @@ def boot(
     if spec.devices and not cold:
         on_progress("QEMU saves no machine with devices that labkit serves: booting from power-on.")
     snapshots = settings.cache_dir / "snapshots"
-    store = None if cold or spec.devices else _Store(snapshots, _key(spec, accelerator, toolchain))
+    store = None if cold or spec.devices else SnapshotStore(snapshots, _key(spec, accelerator, toolchain))
     if store is not None and (saved := store.find(spec.memory << 20)):
         try:
             return resume(spec, accelerator, toolchain, settings, saved, on_progress)
@@ -150,7 +150,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Store:
+class SnapshotStore:
     """The snapshot of one key, in a folder that appears whole or not at all."""
 
     def __init__(self, parent: Path, key: str) -> None:
