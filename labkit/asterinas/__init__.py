@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # Loaded on first use: reading a release over the network takes libraries that no boot needs.
-_LATER = {"fetch_image": "_fetch", "kernel_in": "_fetch"}
+_LATER = {"fetch_image": "fetch"}
 
 
 def __getattr__(name: str) -> Any:

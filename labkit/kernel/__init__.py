@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from labkit.kernel.installing import install
 
-__all__ = ["ALLOW", "NAME", "REFUSAL", "install", "kernelspec"]
+__all__ = ["install"]

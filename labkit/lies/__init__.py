@@ -8,3 +8,4 @@ from labkit.lies.findings import Findings
 from labkit.lies.meeting import meet
 
 __all__ = ["GUESTS", "Findings", "LieFinding", "meet", "meet_each", "record_of", "recorded"]
+__all__ = ["Findings", "meet"]

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from labkit.live._site import make_live
 
-__all__ = ["INPUTS", "fetch_inputs", "make_live"]
+__all__ = ["make_live"]

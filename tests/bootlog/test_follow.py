@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from labkit.bootlog import BootLog, Timeline
+from labkit.bootlog import Timeline
+from labkit.bootlog.follow import BootLog
 from labkit.console import SocketStream
 from labkit.errors import BootFailed
 

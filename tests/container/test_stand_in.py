@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 
 from labkit.asterinas import PROFILES
-from labkit.bootlog import BootLogReader, BootOutcome, BootReport, Layer
-from labkit.container import ContainerRun, Engine, RunRequest, SourceTree, start_run
-from labkit.container import _plan as plans
-from labkit.container import _run as runs
-from labkit.container._container import Options, creation
-from labkit.container._plan import ContainerPlan
+from labkit.bootlog import BootLogReader, BootReport
+from labkit.bootlog.asterinas import BootOutcome, Layer
+from labkit.container import Engine, RunRequest, start_run
+from labkit.container import flow as runs
+from labkit.container import plan as plans
+from labkit.container.container import Options, creation
+from labkit.container.flow import ContainerRun
+from labkit.container.plan import ContainerPlan
+from labkit.container.source import SourceTree
 from labkit.errors import GuestGone, MissingComponent, StorageError, UsageError, VmError
 from labkit.host import Facts, HostReport, collect, diagnose
 from labkit.settings import Settings, Trust
-from labkit.vm import Accel
+from labkit.vm.spec import Accel
 from tests.host.hosts import BY_NAME, build
 
 NOT_READY = diagnose(Facts())
