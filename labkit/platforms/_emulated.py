@@ -14,8 +14,6 @@ from labkit.measure.kernel_image import stub_measures
 from labkit.measure.ovmf import read_ovmf
 from labkit.measure.prediction import ACPI_BLOBS, SMBIOS_TABLES
 from labkit.measure.smbios import measured_tables
-from labkit.platforms._measurements import keep_log
-from labkit.measure.prediction import ACPI_BLOBS, disc_options, ui_app_option
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
@@ -23,9 +21,7 @@ from labkit.platforms.measurements import keep_log
 from labkit.platforms.request import BootRequest
 from labkit.settings import Trust
 from labkit.toolchain import Firmware, Toolchain
-from labkit.vm import Accelerator, Snapshot, boot, choose_accelerator, fw_cfg_files, resume
-from labkit.toolchain import Firmware
-from labkit.vm import Snapshot, boot, resume
+from labkit.vm import Accelerator, Snapshot, boot, resume
 from labkit.vm.accel import choose_accelerator
 from labkit.vm.fwcfg import fw_cfg_files
 
