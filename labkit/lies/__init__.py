@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.lies._findings import Findings, LieFinding, record_of, recorded
-from labkit.lies._meet import GUESTS, meet, meet_each
 from labkit.lies.findings import Findings
-from labkit.lies.meeting import meet
+from labkit.lies.meeting import meet, meet_each
 
-__all__ = ["GUESTS", "Findings", "LieFinding", "meet", "meet_each", "record_of", "recorded"]
-__all__ = ["Findings", "meet"]
+__all__ = ["Findings", "meet", "meet_each"]

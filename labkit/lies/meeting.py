@@ -12,9 +12,8 @@ from labkit.errors import LabkitError, MissingComponent, UsageError
 from labkit.guest import build_initramfs
 from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
-from labkit.lies._findings import Findings, LieFinding, recorded
 from labkit.lies._guest import LiedTo
-from labkit.lies.findings import Findings, recorded
+from labkit.lies.findings import Findings, LieFinding, recorded
 from labkit.platforms import BootRequest, EmulatedPlatform
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labkit.show._html import Markup, prose, table
 from labkit.show._text import columns
-from labkit.show.markup import Markup
+from labkit.show.markup import Markup, prose, table
 
 
 @dataclass(frozen=True, repr=False)

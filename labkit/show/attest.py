@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from labkit.settings import Trust
 from labkit.show._colours import BLUE, DIM, UNSURE
-from labkit.show._html import Markup, badge, element
-from labkit.show._svg import picture
 from labkit.show._text import columns, one_line, stamp
 from labkit.show._view import View
 from labkit.show.markup import Markup, badge, element

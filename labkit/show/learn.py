@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.show._colours import BAD, BLUE, DIM, GOOD
-from labkit.show._html import element, join, prose, table
 from labkit.show._text import columns
 from labkit.show._view import View
-from labkit.show.markup import element, join, table
+from labkit.show.markup import element, join, prose, table
 
 _MARKS = {"right": ("✔", GOOD), "wrong": ("✘", BAD), "open": ("–", DIM)}
 _WORDS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.show._colours import BLUE
-from labkit.show._html import element, join
 from labkit.show._view import View
 from labkit.show.markup import element, join
 

@@ -10,7 +10,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 from labkit.show._colours import BLUE, DIM, GOOD, ON_DARK, PINK, PURPLE, UNSURE
-from labkit.show._html import Markup, element, table
 from labkit.show.markup import Markup, element, table
 
 _NUMBER = "text-align:right;white-space:nowrap"

@@ -10,8 +10,6 @@ from typing import Any
 
 from labkit.settings import Trust
 from labkit.show._colours import BAD, BLUE, DIM, GOOD, PINK, PURPLE, UNSURE
-from labkit.show._html import Markup, badge, element, join, table
-from labkit.show._svg import picture
 from labkit.show._text import columns, stamp
 from labkit.show._view import View
 from labkit.show.markup import Markup, badge, element, join, table

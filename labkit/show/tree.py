@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from labkit.show._colours import BAD, DIM, GOOD, UNSURE
-from labkit.show._html import Markup, code, details, element, join, prose
 from labkit.show._text import clean
-from labkit.show.markup import Markup, code, details, element, join, table
+from labkit.show.markup import Markup, code, details, element, join, prose
 
 _MARKS = {"PASS": "✔", "FAIL": "✘", "UNKNOWN": "?", "SKIP": "–"}
 # SGR colours for a terminal, and the page's own colour names.

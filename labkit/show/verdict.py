@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from labkit.settings import Trust
 from labkit.show._colours import BAD, GOOD
-from labkit.show._html import Markup, badge, element, join
-from labkit.show._measure import section_table
 from labkit.show.markup import Markup, badge, element, join
 from labkit.show.measure import section_table
 

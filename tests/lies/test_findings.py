@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import MissingComponent, UsageError
-from labkit.lies import GUESTS, Findings, LieFinding, meet, meet_each, record_of, recorded
-from labkit.lies import Findings, meet
+from labkit.lies import Findings, meet, meet_each
 from labkit.lies.findings import LieFinding, record_of, recorded
 from labkit.lies.meeting import GUESTS
 from labkit.settings import Settings

@@ -6,22 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.settings import Trust
-from labkit.show import (
-    FieldSpan,
-    diff_view,
-    element,
-    event_table,
-    field_table,
-    field_view,
-    hex_map,
-    one_line,
-    prose,
-    section_table,
-    spans,
-    verdict_view,
-)
 from labkit.show import _colours as colours
-from labkit.show import one_line
+from labkit.show import element, one_line, prose
 from labkit.show.fields import FieldSpan, field_table, field_view, hex_map, spans
 from labkit.show.measure import diff_view, event_table, section_table
 from labkit.show.verdict import verdict_view

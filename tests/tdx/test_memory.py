@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import UsageError
-from labkit.tdx import Integrity, Operand, Platform, PlatformConfig, Read, Status
-from labkit.tdx._phys import Key, PhysicalMemory
-from tests.tdx.invariants import check
-from tests.tdx.worlds import EMPTY_BLOCKED, NOT_THERE, SPLIT_BLOCKED, World, vmm
 from labkit.tdx import Integrity, Platform, PlatformConfig
 from labkit.tdx.phys import Key, PhysicalMemory, Read
+from labkit.tdx.status import Operand, Status
+from tests.tdx.invariants import check
+from tests.tdx.worlds import EMPTY_BLOCKED, NOT_THERE, SPLIT_BLOCKED, World, vmm
 
 TME = Key(0, bytes(range(32)), private=False)
 OTHER = Key(1, bytes(range(1, 33)), private=False)
