@@ -16,14 +16,9 @@ from labkit.bootlog import BootLogReader, BootReport
 from labkit.bootlog.asterinas import Layer
 from labkit.console import Console
 from labkit.container import _cleanup
-from labkit.container._attached import AttachedStream, LogTail
-from labkit.container._container import LABEL, Creation
-from labkit.container._ends import ended_from_outside, start_refusal, told
-from labkit.container._engine import Engine, unreachable
-from labkit.container._owner import new_name
 from labkit.container.attached import AttachedStream, LogTail
 from labkit.container.container import LABEL, Creation
-from labkit.container.ends import REMOVED, ended_from_outside, start_refusal
+from labkit.container.ends import ended_from_outside, start_refusal, told
 from labkit.container.engine import Engine, unreachable
 from labkit.container.owner import new_name
 from labkit.errors import MissingComponent, VmError

@@ -9,10 +9,8 @@ from typing import Any
 
 from labkit.errors import DataError, UsageError
 from labkit.files import read_named, strict_json
-from labkit.host._model import Fact, Facts, KernelLog, LogLine, LogState, Missing
-from labkit.show import clean, one_line
-from labkit.files import read_named
 from labkit.host.model import Fact, Facts, KernelLog, LogLine, LogState, Missing
+from labkit.show import clean, one_line
 
 _FORMAT = "labkit-host-facts/1"
 _MAX_SIZE = 16 << 20

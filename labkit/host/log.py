@@ -13,10 +13,8 @@ from typing import IO
 from labkit.host._formats import as_lines
 from labkit.host._message import CORE_HEADS, Message, Role
 from labkit.host._messages import classify
-from labkit.host._model import KernelLog, LogLine, LogState
-from labkit.host._wrapping import CLOSING, Unwrapped, unwrap
 from labkit.host.model import KernelLog, LogLine, LogState
-from labkit.host.wrapping import Unwrapped, unwrap
+from labkit.host.wrapping import CLOSING, Unwrapped, unwrap
 from labkit.show import clean
 
 MAX_LINE = 4096  # bytes of a line that are looked at; no message of interest is longer

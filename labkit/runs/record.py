@@ -22,8 +22,6 @@ from typing import Any
 from labkit import __version__, process
 from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
 from labkit.files import plain_parts, printable, read_below, strict_json, write_below
-from labkit.runs._execute import CellFailure
-from labkit.files import plain_parts, printable, read_below, write_below
 from labkit.runs.execution import CellFailure
 from labkit.settings import Settings, Trust
 from labkit.show import clean, columns, one_line, stamp

@@ -12,16 +12,9 @@ import pytest
 
 from labkit.asterinas import PROFILES
 from labkit.container import RunRequest, preview
-from labkit.container import _plan as plans
-from labkit.container._attached import LogTail
-from labkit.container._ends import KILLED, MEMORY, REMOVED, STOPPED, UNTOLD, start_refusal, told
-from labkit.container._plan import _profile
-from labkit.container._run import _keep_logs
-from labkit.container._source import tree_version
-from labkit.container._tree import TreeLock, foreign_entries
 from labkit.container import plan as plans
 from labkit.container.attached import LogTail
-from labkit.container.ends import KILLED, MEMORY, REMOVED, STOPPED, start_refusal, told
+from labkit.container.ends import KILLED, MEMORY, REMOVED, STOPPED, UNTOLD, start_refusal, told
 from labkit.container.flow import keep_logs
 from labkit.container.plan import profile_of
 from labkit.container.source import tree_version
