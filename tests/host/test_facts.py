@@ -134,6 +134,14 @@ def test_contradictions_are_shown(base: str, values: dict[str, Value], words: st
     assert words.replace("`", "") in report._repr_html_().replace("`", "").replace("&#x27;", "'")
 
 
+def test_a_pccs_whose_certificate_is_not_checked_is_remarked() -> None:
+    said = "use_secure_cert=false: the PCCS's certificate is not checked."
+    remarks = {
+        secure: diagnose(add(host("good-6.17"), qcnl_secure=secure)).remarks for secure in (False, True)
+    }
+    assert (said in remarks[False], said in remarks[True]) == (True, False)
+
+
 def test_a_consistent_host_has_no_contradiction() -> None:
     facts = add(host("good-6.17"), kvm_vm_types=0x21, qemu_tdx=True, qemu_version="10.1.0", **GOOD_MSRS)
     assert diagnose(facts).contradictions == ()
