@@ -389,6 +389,7 @@ def test_a_build_that_fails_in_a_nested_make_is_no_guest_that_failed() -> None:
         ("Makefile:12: *** missing separator.  Stop.\n", 2, "make stopped before a guest was started: miss"),
         ("make: *** No targets specified and no makefile found.  Stop.\n", 2, "make stopped before a guest"),
         ("MemoryError\nmake: *** [Makefile:2: kernel] Error 1\n", 2, "the last line was 'MemoryError'"),
+        ("make: *** [Makefile:12: run] Killed\n", 2, "a problem of QEMU or the host, or a triple fault"),
         ("make: [Makefile:3: clean] Error 1 (ignored)\n", 0, "a code of success is not enough"),
     ],
 )
@@ -525,3 +526,13 @@ def test_what_an_exit_code_means_depends_on_whose_it_is(code: int, layer: Layer,
 def test_an_error_of_make_does_not_outlive_a_run_that_succeeds() -> None:
     log = b"make: *** [Makefile:330: run] Error 1\nSuccessfully booted.\n"
     assert classify({"stdout": log}, 0, Layer.MAKE, Goal.SMOKE).booted
+
+
+def test_each_stage_has_its_start_and_its_length() -> None:
+    reader = BootLogReader()
+    reader.feed("serial", b"BdsDxe: loading Boot0002\n", 2.0)
+    reader.feed("serial", b"OSTD initialized. Preparing components.\n", 5.0)
+    reader.feed("console", b"~ # ", 11.5)
+    stages = [(each.name, each.start, each.seconds) for each in reader.finish(12.0).timeline.stages]
+    assert stages[-2:] == [("ostd", 5.0, 6.5), ("prompt", 11.5, 0.5)]
+    assert stages[-3] == ("firmware", 2.0, 3.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ def test_failed_checks_show_their_evidence_and_others_only_when_asked() -> None:
     assert report.check("module-loaded").status is CheckStatus.FAIL
     short, long = report.text(), report.text(verbose=True)
     assert "kernel log: virt/tdx: module not loaded" in short
+    assert "Host: is the TDX module up?  NOT_READY MODULE_NOT_LOADED\n" in short
+    assert re.search(r"^Launch: can a TD be started\?  \S+( [A-Z_]+)?$", short, re.MULTILINE)
     passed = "kernel log: virt/tdx: BIOS enabled"
     assert (passed in short, passed in long) == (False, True)
     assert ("skipped: they need what failed" in short, "needs module-loaded" in long) == (True, True)
