@@ -110,6 +110,7 @@ def test_failed_checks_show_their_evidence_and_others_only_when_asked() -> None:
     assert re.search(r"^Launch: can a TD be started\?  \S+( [A-Z_]+)?$", short, re.MULTILINE)
     passed = "kernel log: virt/tdx: BIOS enabled"
     assert (passed in short, passed in long) == (False, True)
+    assert "virt/tdx: BIOS enabled" in report._repr_html_()
     assert ("skipped: they need what failed" in short, "needs module-loaded" in long) == (True, True)
 
 
