@@ -480,8 +480,8 @@ def test_of_two_failures_the_cause_is_told_whichever_comes_first(name: str) -> N
 
 
 def test_the_lines_that_say_why_are_few_and_each_is_there_once() -> None:
-    lines = "".join(f"cp: error writing 'x{number}.iso': No space left on device\n" for number in range(30))
-    report = classify({"stdout": (lines + lines).encode()}, 2)
+    lines = (f"cp: error writing 'x{number}.iso': No space left on device\n" for number in range(30))
+    report = classify({"stdout": "".join(line + line for line in lines).encode()}, 2)
     assert len(report.lines) == 12
     assert len(set(report.lines)) == 12
     assert report.lines[0] == "cp: error writing 'x0.iso': No space left on device"
