@@ -389,7 +389,7 @@ def test_a_build_that_fails_in_a_nested_make_is_no_guest_that_failed() -> None:
         ("Makefile:12: *** missing separator.  Stop.\n", 2, "make stopped before a guest was started: miss"),
         ("make: *** No targets specified and no makefile found.  Stop.\n", 2, "make stopped before a guest"),
         ("MemoryError\nmake: *** [Makefile:2: kernel] Error 1\n", 2, "the last line was 'MemoryError'"),
-        ("make: *** [Makefile:12: run] Killed\n", 2, "a problem of QEMU or the host, or a triple fault"),
+        ("make: *** [Makefile:12: run] Terminated\n", 2, "a problem of QEMU or the host, or a triple fault"),
         ("make: [Makefile:3: clean] Error 1 (ignored)\n", 0, "a code of success is not enough"),
     ],
 )
