@@ -536,3 +536,10 @@ def test_each_stage_has_its_start_and_its_length() -> None:
     stages = [(each.name, each.start, each.seconds) for each in reader.finish(12.0).timeline.stages]
     assert stages[-2:] == [("ostd", 5.0, 6.5), ("prompt", 11.5, 0.5)]
     assert stages[-3] == ("firmware", 2.0, 3.0)
+
+
+def test_a_failure_is_seen_wherever_it_stands_in_a_line_that_does_not_end() -> None:
+    for before in range(0, 12_000, 397):
+        reader = BootLogReader()
+        reader.feed("stdout", b"x" * before + SIGNS["no-kvm"].encode() + b"y" * 9000, 1.0)
+        assert reader.finish(2.0, 1).failure == "no-kvm", before

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.bootlog import GuestType
-from labkit.bootlog.timeline import Mark, StageTracker
+from labkit.bootlog.timeline import Mark, Stage, StageTracker, Timeline
 from labkit.guest import LINUX
 
 LOG = (
@@ -74,3 +74,8 @@ def test_the_picture_holds_the_numbers_as_text_and_escapes_names() -> None:
     picture = feed([], profile).timeline(1.25)._repr_html_()
     assert "<script>" not in picture
     assert "1.25 s" in picture
+
+
+def test_times_are_given_to_the_millisecond() -> None:
+    rows = Timeline((Stage("firmware", 0.0, 1.23456), Stage("kernel", 1.23456, 2.0))).to_list()
+    assert rows == [{"name": "firmware", "seconds": 1.235}, {"name": "kernel", "seconds": 2.0}]

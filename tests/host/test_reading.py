@@ -114,6 +114,27 @@ def test_failed_checks_show_their_evidence_and_others_only_when_asked() -> None:
     assert ("skipped: they need what failed" in short, "needs module-loaded" in long) == (True, True)
 
 
+PAST_THE_FIRST_CHECKS = """
+virt/tdx: module not loaded.
+virt/tdx: frame pointer (RBP) clobber bug present, upgrade TDX module
+virt/tdx: NO_RBP_MOD feature is not supported
+virt/tdx: initialization failed: TDMR [0x100000000, 0x200000000): reserved areas exhausted.
+virt/tdx: initialization failed: TDMRs exhausted.
+virt/tdx: SEAMCALL (0x21) failed: 0xc000050500000000
+tdx: SEAMCALL failed: CPU 94: leaf 33, error 0xc000092100000122.
+virt/tdx: Disable ACPI S3. Turn off TDX in the BIOS to use ACPI S3.
+virt/tdx: 1050644 KB allocated for PAMT
+virt/tdx: CMR: [0x100000, 0x77800000)
+"""
+
+
+@pytest.mark.parametrize("line", PAST_THE_FIRST_CHECKS.strip().splitlines())
+def test_what_is_said_later_proves_that_the_kernel_got_past_its_first_checks(line: str) -> None:
+    assert verify_log(log(START)).check("hibernation").status is CheckStatus.UNKNOWN
+    check = verify_log(log(START, line)).check("hibernation")
+    assert (check.status, check.detail) == (CheckStatus.PASS, "The kernel got past this check.")
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
