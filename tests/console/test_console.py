@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.console import Console
+from labkit.console import Console, Listener
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 
 from .conftest import Terminal
@@ -182,3 +182,13 @@ class Gone:
 def test_an_interrupt_of_a_guest_that_is_gone_says_so() -> None:
     with pytest.raises(GuestGone):
         Console(Gone()).interrupt()
+
+
+def test_what_a_command_shows_reaches_who_listens_and_nobody_else(console: Console) -> None:
+    shown: list[tuple[str, bytes]] = []
+    command = "printf '\\036=image/png;aGVsbG8=\\037'; echo text"
+    listener = Listener(display=lambda mime, data: shown.append((mime, data)))
+    assert console.run(command, timeout=10, listener=listener).output == "text\n"
+    assert shown == [("image/png", b"hello")]
+    assert console.run(command, timeout=10).output == "text\n"
+    assert len(shown) == 1

@@ -162,6 +162,17 @@ def test_an_image_without_an_entry_for_its_signature_is_hashed_whole(entries: in
     assert authenticode(bytes(image).removesuffix(SIGNATURE)) == signed
 
 
+def test_headers_that_end_before_the_entry_of_the_signatures_are_refused() -> None:
+    image = bytearray(kernel())
+    for size, fits in ((152, True), (151, False)):
+        struct.pack_into("<H", image, PE + 20, size)
+        if fits:
+            assert authenticode(bytes(image)) != authenticode(kernel())
+        else:
+            with pytest.raises(NotAKernel, match="run past its end"):
+                authenticode(bytes(image))
+
+
 def test_a_silenced_stub_is_the_same_kernel_but_for_what_has_things_measured() -> None:
     asking = uuid.UUID("607f766c-7455-42be-930b-e4d76db2720f").bytes_le + b"LOADED_IMAGE::LoadOptions"
     measures = kernel() + asking

@@ -11,7 +11,15 @@ from labkit.errors import UsageError
 from labkit.measure import BootInputs, PageOrder, Rules, mrtd, parse_log, predict, read_tdvf, rtmrs
 from labkit.measure.hob import td_hob_list
 from labkit.measure.kernel_image import authenticode, patch_header
-from labkit.measure.prediction import ACPI_BLOBS, InitrdWord, KernelHeader, Part, SecureBoot, Separators
+from labkit.measure.prediction import (
+    ACPI_BLOBS,
+    InitrdWord,
+    KernelHeader,
+    Part,
+    RegisterKind,
+    SecureBoot,
+    Separators,
+)
 from tests.measure.firmware import BFV, CFV, TD_HOB, TEMP_MEM, image
 from tests.measure.kernels import kernel
 
@@ -228,3 +236,13 @@ def test_a_fold_ends_in_the_register_or_where_nothing_can_be_predicted() -> None
         assert len(lines) == sum(event.register == number for event in prediction.events)
         assert not lines or lines[-1].endswith(f"{value.hex()[:16]}…")
     assert len(predict(BootInputs()).fold(0).text.splitlines()) == 2
+
+
+def test_a_vtpms_log_has_each_event_where_its_register_stands() -> None:
+    """One separator for each PCR: 7 first, then 1, both of them RTMR0, and 2 to 6, which are RTMR1."""
+    events = predict(INPUTS, Rules(platform=RegisterKind.VTPM)).events
+    assert " ".join(f"{event.register}{event.part.name}" for event in events) == (
+        "0SECURE_BOOT 0PK 0KEK 0DB 0DBX 0SEPARATOR 0ACPI 0ACPI 0ACPI 1KERNEL 0BOOT_ORDER 0BOOT_OPTION "
+        "1CALLING 0SEPARATOR 1SEPARATOR 1SEPARATOR 1SEPARATOR 1SEPARATOR 1SEPARATOR "
+        "2COMMAND_LINE 2INITRD 1EXIT_CALLED 1EXIT_DONE"
+    )
