@@ -60,7 +60,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except click.ClickException as error:
-        _complain(UsageError(error.format_message(), "See `labkit --help`."), debug)
+        context = getattr(error, "ctx", None)
+        verb = context.command_path if context else "labkit"
+        _complain(UsageError(error.format_message(), f"See `{verb} --help`."), debug)
     except LabkitError as error:
         _complain(error, debug)
     except BrokenPipeError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 import secrets
@@ -17,7 +16,7 @@ from typing import Any
 
 from labkit.course.model import canonical
 from labkit.errors import DataError, StorageError, UsageError
-from labkit.files import write_whole
+from labkit.files import strict_json, write_whole
 
 COURSE_VARIABLE = "LABKIT_COURSE"
 """The environment variable that names the course of this shell."""
@@ -67,8 +66,9 @@ class Course:
         }
 
     def __str__(self) -> str:
+        count = len(self.students)
         return (
-            f"Course {self.name}: {len(self.students)} students, in {self.folder}.\n"
+            f"Course {self.name}: {count} student{'s' * (count != 1)}, in {self.folder}.\n"
             f"Its seed is {self.folder / _SEED}: keep it from students, and keep a copy."
         )
 
@@ -218,11 +218,14 @@ def refusing(folder: Path) -> Iterator[None]:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != "labkit-course/1":
-            raise ValueError("another format")
-        _ = document["name"], document["id"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is damaged ({error}).", "Bring it back from your copy.") from error
-    assert isinstance(document, dict)
-    return document
+        document = strict_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}.", "Bring it back from your copy."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}.", "Bring it back from your copy.") from error
+    whole = isinstance(document, dict) and document.get("format") == "labkit-course/1"
+    if not whole or not document.keys() >= {"name", "id"}:
+        raise DataError(f"{path} is not what labkit wrote.", "Bring it back from your copy.")
+    return dict(document)

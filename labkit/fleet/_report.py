@@ -111,7 +111,8 @@ class FleetReport:
         if self.unreadable:
             parts.append(f"{len(self.unreadable)} unreadable")
         mark = "[EMULATED] " if self.emulated else ""
-        return f"{mark}{len(self.hosts) + len(self.unreadable)} hosts: {', '.join(parts)}"
+        count = len(self.hosts) + len(self.unreadable)
+        return f"{mark}{count} host{'s' * (count != 1)}: {', '.join(parts)}"
 
     def to_dict(self) -> dict[str, Any]:
         """The fleet with the contract's keys, and more beside them."""

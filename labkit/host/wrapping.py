@@ -8,7 +8,7 @@ outside may be foreign: behind a program's name nothing is taken off, so no prog
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 _MAX_LAYERS = 8
@@ -155,7 +155,7 @@ def _any(stamp: re.Match[str]) -> bool:
     return any(stamp[name] for name in ("record", "priority", "facility", "tag", "stamp"))
 
 
-@cache
+@lru_cache(maxsize=1)
 def _layers() -> tuple[re.Pattern[str], ...]:
     """Compiled when a line needs them: most logs need none."""
     return tuple(re.compile(pattern) for pattern in _LAYERS)

@@ -50,7 +50,8 @@ def assign(
         if name not in known:
             which = sources[0].name if len(sources) == 1 else "None of the notebooks"
             verb = "has no" if len(sources) == 1 else "has a"
-            raise UsageError(f"{which} {verb} parameter {name}.", near(name, known))
+            none = "Set parameters in a cell with the tag `parameters`; here there are none."
+            raise UsageError(f"{which} {verb} parameter {name}.", near(name, known) if known else none)
     assigned = {}
     for source in sources:
         values = {

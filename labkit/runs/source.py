@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from types import EllipsisType
 from typing import Any
 
 from labkit.errors import DataError, UsageError
-from labkit.files import read_named
+from labkit.files import read_named, strict_json
 from labkit.learn.copies import course_folder
 from labkit.learn.journal import work_folder
 from labkit.runs.execution import spare_iri_grammar
@@ -155,7 +154,7 @@ def parse_notebook(path: Path, data: bytes) -> Any:
     import nbformat
 
     try:
-        raw = json.loads(data)
+        raw = strict_json(data)
         if not isinstance(raw, dict) or raw.get("nbformat") != 4:
             raise DataError(
                 f"{path} is not a notebook of format 4.",

@@ -112,7 +112,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         text = data.decode("utf-8-sig")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", "Save it again as CSV.") from error
+        raise DataError(f"{path} is not a CSV file in UTF-8.", "Save it again as CSV (UTF-8).") from error
     if len(data) > _TABLE_LIMIT:
         raise DataError(f"{path} is larger than {_TABLE_LIMIT >> 20} MiB.", "Split the sweep.")
     lines = [line for line in lines if line]

@@ -27,14 +27,19 @@ from tests.container.test_run import QUICK
 pytestmark = pytest.mark.docker
 
 # A Podman that is itself in a container may not raise limits, and crun needs control groups of one kind.
-_WAYS = ((), ("--runtime", "runc"))
+# Without overlays, every container is a copy of its whole image.
+_WAYS = tuple(
+    ("--storage-driver", driver, *runtime)
+    for driver in ("overlay", "vfs")
+    for runtime in ((), ("--runtime", "runc"))
+)
 _LIMITS = '[containers]\ndefault_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]\n'
 
 
 def _service(folder: Path, way: tuple[str, ...]) -> subprocess.Popen[bytes]:
     (folder / "containers.conf").write_text(_LIMITS)
     words = ["podman", "--root", str(folder / "data"), "--runroot", str(folder / "run"), *way]
-    words += ["--storage-driver", "vfs", "system", "service", "--time=0", f"unix://{folder}/podman.sock"]
+    words += ["system", "service", "--time=0", f"unix://{folder}/podman.sock"]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             words,

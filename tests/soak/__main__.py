@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 
@@ -23,6 +23,7 @@ from jupyter_client.manager import KernelManager
 from tests.container.conftest import IMAGE, contract_tree
 from tests.container.test_run import QUICK
 
+from .engine import own_engine_with_image
 from .world import World
 
 _GUEST = ("--platform", "emulated", "--memory", "256", "--exec", "seq 3")
@@ -150,12 +151,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./lab soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="for the same order again")
+    parser.add_argument(
+        "--containers", action="store_true", help="start an engine and make the tests' image first (root)"
+    )
+    parser.add_argument("--only", choices=ACTIONS, action="append", help="only this action")
     options = parser.parse_args()
     random = Random(options.seed)
-    with tempfile.TemporaryDirectory(prefix="labkit-soak-") as name:
+    with ExitStack() as stack:
+        # A Unix socket's path is short: not below a TMPDIR that is somewhere deep.
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="labkit-soak-", dir="/tmp"))
+        if options.containers:
+            stack.enter_context(own_engine_with_image(Path(name) / "engine"))
         world = World(Path(name) / "world")
         deadline = time.monotonic() + options.minutes * 60
-        names = [name for name, (_, weight) in ACTIONS.items() for _ in range(weight)]
+        chosen = options.only or ACTIONS
+        names = [name for name, (_, weight) in ACTIONS.items() if name in chosen for _ in range(weight)]
         while time.monotonic() < deadline:
             what = random.choice(names)
             before = len(world.findings)
