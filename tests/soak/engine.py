@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from labkit.container import build_toolbox, connect
-from labkit.container._image import build_image
+from labkit.container.engine import connect
+from labkit.container.image import build_image
+from labkit.container.toolbox import build_toolbox
 from tests.container.conftest import BASE, CONTRACT, IMAGE
 from tests.container.engines import environ, own_engine, pulled_or_made
 
