@@ -27,7 +27,7 @@ from typing import Protocol
 
 from labkit.console._command import TICK, CommandResult, Listener, Output, gone, short, silent, unknown
 from labkit.console._dialect import TERMINAL, Dialect, may_end_shell, may_trace, open_documents
-from labkit.console._frames import Ask, Display, End, Exit, Frame, Reader, Ready, Text, ansi_c_quote, lines
+from labkit.console.frames import Ask, Display, End, Exit, Frame, Reader, Ready, Text, ansi_c_quote, lines
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.show import clean
 

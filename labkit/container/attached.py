@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from labkit.console.stream import readable
 
 _CHUNK = 1 << 16
 _INTERRUPT = b"\x03"
@@ -28,8 +29,7 @@ class AttachedStream:
 
     def read(self, timeout: float) -> bytes | None:
         """Return what has arrived, ``b""`` at the end of the stream, ``None`` after ``timeout`` seconds."""
-        ready, _, _ = select.select([self._socket], [], [], max(0.0, timeout))
-        if not ready:
+        if not readable([self._socket.fileno()], timeout):
             return None
         try:
             data = self._socket.recv(_CHUNK)

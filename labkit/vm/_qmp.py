@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import select
 import socket
 import time
 from collections import deque
 from typing import Any
 
 from labkit.console import SocketStream
+from labkit.console.stream import readable
 from labkit.errors import VmError
 
 _GONE = VmError("QEMU closed its control connection.", "Look at qemu.log in the run directory.")
@@ -89,7 +89,7 @@ class Qmp:
                 raise VmError("QEMU did not answer on its control connection.", "Is the machine overloaded?")
             port = self._beside
             ends = [self._socket.fileno(), *([port.fileno()] if port else [])]
-            ready, _, _ = select.select(ends, [], [], left)
+            ready = readable(ends, left)
             if port is not None and port.fileno() in ready and not port.pump():
                 self._beside = None
             if self._socket.fileno() not in ready:

@@ -10,7 +10,6 @@ Source: swtpm ``include/swtpm/tpm_ioctl.h`` (control channel); TCG TPM 2.0 Libra
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import struct
 import subprocess
@@ -19,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from labkit.console.stream import readable
 from labkit.errors import VmError
 
 PCR_COUNT = 24
@@ -125,7 +125,7 @@ def _receive(end: socket.socket, size: int) -> bytes:
     deadline = time.monotonic() + _TIMEOUT
     while len(data) < size:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([end], [], [], left)[0]:
+        if left <= 0 or not readable([end.fileno()], left):
             raise OSError(0, "it is silent")
         with contextlib.suppress(BlockingIOError):
             piece = end.recv(size - len(data))

@@ -18,9 +18,9 @@ from typing import BinaryIO
 
 from labkit.errors import VmError
 from labkit.toolchain import Toolchain
-from labkit.vm._aperture import pci_aperture
 from labkit.vm._guard import Guard
 from labkit.vm._qmp import Qmp
+from labkit.vm.aperture import pci_aperture
 from labkit.vm.launch import Launched, launch
 from labkit.vm.spec import Accel, BootSpec
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.console._frames import (
+from labkit.console.frames import (
     Ask,
     Display,
     End,

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from labkit.vm._aperture import pci_aperture
+from labkit.vm.aperture import pci_aperture
 
 GIB = 1 << 30
 RAM, RESERVED = 1, 2

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 LOG_LIMIT = 16 << 20
 """Bytes of a guest's output that are kept in a log file; a flood beyond it is counted, not kept."""
+
+
+def readable(descriptors: Iterable[int], timeout: float) -> list[int]:
+    """Those of ``descriptors`` that have something to read, or an end, within ``timeout`` seconds.
+
+    ``select.select`` refuses descriptors above 1023, which a process with many notebooks or guests has.
+    """
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poller.poll(math.ceil(max(0.0, timeout) * 1000))]
 
 
 class BoundedLog:
@@ -68,8 +81,7 @@ class SocketStream:
             pass
 
     def _receive(self, timeout: float) -> bytes | None:
-        ready, _, _ = select.select([self._socket], [], [], timeout)
-        if not ready:
+        if not readable([self._socket.fileno()], timeout):
             return None
         try:
             data = self._socket.recv(1 << 16)
