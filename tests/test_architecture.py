@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import sys
@@ -159,6 +160,46 @@ def test_every_public_name_of_a_package_is_there(package: str) -> None:
     names = getattr(module, "__all__", [])
     assert [name for name in names if not hasattr(module, name)] == []
     assert len(names) == len(set(names))
+
+
+# Private modules that a test names, and why: none of them is imported for what it computes.
+NAMED_IN_TESTS = {
+    "labkit.asterinas._container_image",  # in the text of a program that an image must not run
+    "labkit.course._inside",  # a process is found by its command line
+    "labkit.runs._guard",  # a program of its own
+    "labkit.studies._pool",  # a deadline is made shorter
+    "labkit.studies._sweep",  # a full disk is played
+}
+
+
+def test_tests_name_no_private_module() -> None:
+    """A test uses what is promised, or a shared module: decision 37."""
+    named = {
+        match
+        for path in (REPOSITORY / "tests").rglob("*.py")
+        for match in re.findall(r"labkit(?:\.[a-z]\w*)*\._[a-z]\w*", path.read_text())
+        if path != Path(__file__)
+    }
+    assert named == NAMED_IN_TESTS
+
+
+def test_chapters_and_exercises_use_what_is_promised() -> None:
+    taken = set()
+    for path in (REPOSITORY / "notebooks").rglob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            for module, names in re.findall(
+                r"^from (labkit\.\w+) import (.+)$", "".join(cell["source"]), re.MULTILINE
+            ):
+                taken |= {(module, name.strip()) for name in names.split(",")}
+    assert taken
+    promised = {module: getattr(importlib.import_module(module), "__all__", None) for module, _ in taken}
+    assert [(m, n) for m, n in sorted(taken) if (names := promised[m]) is not None and n not in names] == []
+
+
+def test_little_is_promised() -> None:
+    """What is promised can never be taken back: a name more wants a reason."""
+    count = sum(len(getattr(importlib.import_module(f"labkit.{name}"), "__all__", ())) for name in PACKAGES)
+    assert count <= 215
 
 
 def test_import_labkit_stays_cheap() -> None:
