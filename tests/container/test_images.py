@@ -73,8 +73,9 @@ def left(engine: Engine) -> tuple[set[str], set[str]]:
 
 BUILD = """
 import sys
-from labkit.asterinas import connect, find_engine
-from labkit.asterinas._container_image import build_image
+from labkit.container import find_engine
+from labkit.container.engine import connect
+from labkit.container.image import build_image
 files = {"Dockerfile": b"FROM labkit-test-tiny:1\\nENV A=1\\nRUN echo layer >/file\\nRUN sleep 300\\n"}
 engine = find_engine()
 client = connect(engine, timeout=600)
@@ -93,9 +94,7 @@ def test_a_cancelled_build_leaves_nothing(tiny: str, engine: Engine) -> None:
         env=dict(os.environ),
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("Step 4"):
-            break
+    assert any(line.startswith("Step 4") for line in process.stdout), process.communicate()
     client = connect(engine)
     while not client.containers.list(filters={"ancestor": tiny}) and process.poll() is None:
         client.ping()  # until the container of the step runs
