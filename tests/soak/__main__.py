@@ -20,7 +20,9 @@ from random import Random
 import click
 from jupyter_client.manager import KernelManager
 
+from labkit.errors import LabkitError
 from tests.container.conftest import IMAGE, contract_tree
+from tests.container.engines import NoEngine
 from tests.container.test_run import QUICK
 
 from .engine import own_engine_with_image
@@ -161,7 +163,11 @@ def main() -> int:
         # A Unix socket's path is short: not below a TMPDIR that is somewhere deep.
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="labkit-soak-", dir="/tmp"))
         if options.containers:
-            stack.enter_context(own_engine_with_image(Path(name) / "engine"))
+            try:
+                stack.enter_context(own_engine_with_image(Path(name) / "engine"))
+            except (NoEngine, LabkitError) as error:
+                click.echo(f"soak: there is no engine for containers: {error}", err=True)
+                return 69
         world = World(Path(name) / "world")
         deadline = time.monotonic() + options.minutes * 60
         chosen = options.only or ACTIONS
