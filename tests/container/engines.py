@@ -80,7 +80,7 @@ def own_engine(
                 process.wait(30)
             process.kill()
             process.wait()
-            _unmount(here)
+            unmount_below(here)
             if way == _PLAIN and not _others():
                 _take_back(rules, had_bridge)
     raise NoEngine(f"dockerd does not start here: {why}")
@@ -146,7 +146,7 @@ def _last_words(log: Path) -> str:
     return lines[-1][-300:] if lines else "it said nothing"
 
 
-def _unmount(here: Path) -> None:
+def unmount_below(here: Path) -> None:
     """What a killed engine leaves mounted would keep the folder from being removed."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted((mount for mount in mounts if mount.startswith(f"{here}/")), reverse=True):

@@ -22,6 +22,7 @@ from labkit.container.image import build_image, load_image
 from labkit.container.session import run_once
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from tests.container.conftest import IMAGE, contract_tree
+from tests.container.engines import unmount_below
 from tests.container.test_run import QUICK
 
 pytestmark = pytest.mark.docker
@@ -98,6 +99,7 @@ def podman(engine: Engine, contract_image: str) -> Iterator[Engine]:
                 process.wait(30)
         pytest.skip(f"podman cannot run a container here: {why}")
     finally:
+        unmount_below(folder)  # it mounts its own storage upon itself, and leaves that
         shutil.rmtree(folder, ignore_errors=True)
 
 
