@@ -10,6 +10,7 @@ from labkit.vm import VirtualMachine
 
 _COMMAND = 120.0
 _LOOK = 0.5
+_QUIET = 2.0
 _FAR = 20
 
 
@@ -47,6 +48,7 @@ class LiedTo:
             deadline = time.monotonic() + _FAR * self._patience
             while not self.says(until) and time.monotonic() < deadline:
                 time.sleep(_LOOK)
+            self._wait_until_it_is_quiet(deadline)
         self._wait(1, f"ls /tmp/{name}.status", self._patience)
         status = self.run(f"cat /tmp/{name}.status 2>/dev/null")
         return int(status) if status.strip().isdigit() else None
@@ -92,6 +94,13 @@ class LiedTo:
             return False
         words = "|".join(f"{address:016x}" for address in sorted(addresses))
         return self.run(f"grep -cE '^({words}) ' /proc/kallsyms").strip() not in ("", "0")
+
+    def _wait_until_it_is_quiet(self, deadline: float) -> None:
+        """Wait until the kernel has said all: it goes on behind what was waited for."""
+        log, size = self._machine.run_dir / "console.log", -1
+        while (now := log.stat().st_size) != size and time.monotonic() < deadline:
+            size = now
+            time.sleep(_QUIET)
 
     def _wait(self, count: int, listing: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
