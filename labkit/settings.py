@@ -67,7 +67,7 @@ class Settings:
         """Read ``LABKIT_CACHE_DIR``, ``_STATE_DIR``, ``_UI``, ``_OUTPUT_LIMIT`` and ``_RUN_DIR``.
 
         ``LABKIT_GUEST``, ``_KERNEL``, ``_INITRD``, ``_ISO`` and ``_PROFILE`` name the guest of a notebook's
-        kernel; ``LABKIT_PATIENCE`` gives every stage of a boot more time.
+        kernel; ``LABKIT_PATIENCE`` gives every stage of a boot, and a silent shell, more time.
         The XDG base directories are the defaults; ``overrides`` win over the environment.
 
         Raises:

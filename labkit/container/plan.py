@@ -16,7 +16,6 @@ from labkit.container.image import has_image, load_image, pull_image
 from labkit.container.owner import sweep
 from labkit.container.source import SourceTree, fetch_source, given_source, tree_version
 from labkit.errors import MissingComponent, UsageError
-from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
 from labkit.settings import Settings
 from labkit.show import columns
@@ -207,8 +206,7 @@ def _kvm(
         toolchain = find_toolchain(settings)
     except MissingComponent:
         return False, "without KVM, since the emulated platform is not set up to try it"
-    initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
-    found = choose_accelerator(toolchain, initrd, settings, on_progress)
+    found = choose_accelerator(toolchain, settings, on_progress)
     if found.kind is Accel.KVM:
         return True, f"with KVM: {found.why}"
     return False, f"without KVM: {found.why}"

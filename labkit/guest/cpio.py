@@ -34,6 +34,11 @@ def link(path: str, target: str) -> Entry:
     return Entry(path, stat.S_IFLNK | 0o777, target.encode())
 
 
+def pipe(path: str, mode: int = 0o600) -> Entry:
+    """A named pipe."""
+    return Entry(path, stat.S_IFIFO | mode)
+
+
 def character_device(path: str, major: int, minor: int, mode: int = 0o600) -> Entry:
     """A character device node, for what the kernel opens before devtmpfs is mounted."""
     return Entry(path, stat.S_IFCHR | mode, device=(major, minor))
@@ -45,21 +50,19 @@ def archive(entries: Iterable[Entry]) -> bytes:
     Entries are sorted by path, owned by root, dated 1970, numbered in order
     (format: Linux ``Documentation/driver-api/early-userspace/buffer-format.rst``).
     """
-    records = [
-        _record(number, entry)
-        for number, entry in enumerate(sorted(entries, key=lambda entry: entry.path), start=1)
-    ]
-    records.append(_record(0, Entry("TRAILER!!!", 0)))
-    return _pad(b"".join(records), _BLOCK)
+    parts = []
+    for number, entry in enumerate(sorted(entries, key=lambda entry: entry.path), start=1):
+        parts += _record(number, entry)
+    parts += _record(0, Entry("TRAILER!!!", 0))
+    size = sum(map(len, parts))
+    return b"".join([*parts, bytes(-size % _BLOCK)])
 
 
-def _record(number: int, entry: Entry) -> bytes:
+def _record(number: int, entry: Entry) -> list[bytes]:
     name = entry.path.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     fields = (number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, *entry.device, len(name), 0)
     header = b"070701" + b"".join(b"%08X" % field for field in fields)
-    return _pad(header + name, 4) + _pad(entry.data, 4)
-
-
-def _pad(data: bytes, size: int) -> bytes:
-    return data + bytes(-len(data) % size)
+    head = header + name
+    # Not put together yet: the data may be megabytes.
+    return [head, bytes(-len(head) % 4), entry.data, bytes(-len(entry.data) % 4)]

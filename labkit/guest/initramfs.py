@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 from labkit.files import write_whole
 from labkit.guest import reseed
-from labkit.guest.cpio import Entry, archive, character_device, directory, file, link
+from labkit.guest.cpio import Entry, archive, character_device, directory, file, link, pipe
 from labkit.guest.modules import Modules, port_modules
 
 COMMAND_LINE = "console=ttyS0 panic=-1 no_timer_check"
@@ -32,7 +31,7 @@ SHELL_MARKER = "labkit: shell"
 # Links for what init needs; it asks busybox for the others itself.
 _EARLY = ("sh", "mount", "stty", "setsid", "cat", "echo", "sleep")
 
-_PORT = re.compile(rb"^SHELL_PORT=(\w+)$", re.MULTILINE)
+_PORT = b"\nSHELL_PORT=%s\n"
 
 _INIT = """#!/bin/sh
 export PATH=/bin:/sbin HOME=/root TERM=dumb LANG=C.UTF-8
@@ -47,6 +46,7 @@ mount -t tmpfs -o mode=1777 tmp /tmp
 /bin/busybox --install -s /bin
 hostname tdvm
 ip link set lo up
+{reseed}
 {load}{serve}"""
 
 _SERVE = """exec setsid -c serve-shell </dev/{port} >/dev/{port} 2>&1
@@ -120,8 +120,7 @@ def shell_port(data: bytes) -> str | None:
     """
     if INIT_MARKER.encode() not in data or SHELL_MARKER.encode() not in data:
         return None
-    found = _PORT.search(data)
-    return VIRTIO if found and found[1] == VIRTIO.encode() else SERIAL
+    return VIRTIO if _PORT % VIRTIO.encode() in data else SERIAL
 
 
 def _entries(busybox: bytes, bash: bytes | None, modules: Modules | None) -> list[Entry]:
@@ -131,7 +130,9 @@ def _entries(busybox: bytes, bash: bytes | None, modules: Modules | None) -> lis
     if modules is not None:
         names = " ".join(name for name, _ in modules)
         port, load = VIRTIO, _LOAD.format(modules=names, port=VIRTIO, no_port=NO_PORT)
-    init = _INIT.format(port=port, marker=INIT_MARKER, load=load, serve=_SERVE.format(port=port))
+    init = _INIT.format(
+        port=port, marker=INIT_MARKER, reseed=reseed.SERVE, load=load, serve=_SERVE.format(port=port)
+    )
     folders = ("bin", "dev", "etc", "lib", "proc", "root", "sbin", "sys", "tmp")
     return [
         *(directory(name) for name in folders),
@@ -144,6 +145,7 @@ def _entries(busybox: bytes, bash: bytes | None, modules: Modules | None) -> lis
         *(file(f"lib/{name}.ko", data) for name, data in modules or ()),
         file("etc/group", b"root:x:0:\n"),
         file("etc/hostname", b"tdvm\n"),
+        *(pipe(path) for path in (reseed.SEED, reseed.SEEDED)),
         file("etc/passwd", f"root:x:0:0:root:/root:/bin/{'bash' if bash else 'sh'}\n".encode()),
         file("etc/shellrc", b"exec >&3 3>&-\n"),
         file("init", init.encode(), 0o755),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from labkit.bootlog import GuestType
 from labkit.errors import LabkitError, MissingComponent, UsageError
-from labkit.guest import build_initramfs
 from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
 from labkit.lies._guest import LiedTo
@@ -97,8 +96,7 @@ def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> 
     spec = platform.plan(request, toolchain).spec
     if not asterinas:
         spec = _without_firmware(spec)
-    own = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
-    accelerator = choose_accelerator(toolchain, own, settings, on_progress)
+    accelerator = choose_accelerator(toolchain, settings, on_progress)
     machine, _ = boot(spec, accelerator, toolchain, settings, True, on_progress)
     with machine:
         guest = LiedTo(machine, _PATIENCE * settings.patience, direct=not asterinas)

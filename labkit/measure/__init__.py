@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure.event_log import EventLog, parse_log
-from labkit.measure.explanation import explain
 from labkit.measure.kernel_image import silence_stub
-from labkit.measure.prediction import BootInputs, Prediction, Rules, predict
 from labkit.measure.replay import LogReport, replay_pcrs, report_log, rtmrs
 from labkit.measure.tdvf import read_tdvf
+
+if TYPE_CHECKING:
+    from labkit.measure.explanation import explain
+    from labkit.measure.prediction import BootInputs, Prediction, Rules, predict
 
 __all__ = [
     "BootInputs",
@@ -29,3 +34,18 @@ __all__ = [
     "rtmrs",
     "silence_stub",
 ]
+
+# Loaded on first use: most boots are neither predicted nor explained.
+_LATER = {
+    "BootInputs": "prediction",
+    "Prediction": "prediction",
+    "Rules": "prediction",
+    "explain": "explanation",
+    "predict": "prediction",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(f"labkit.measure.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'labkit.measure' has no attribute {name!r}")

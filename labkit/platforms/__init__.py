@@ -9,13 +9,13 @@ from labkit.platforms._choose import choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
-from labkit.platforms.measurements import Measurements, compare
 from labkit.platforms.request import BootRequest
 
 if TYPE_CHECKING:
     from labkit.platforms.attestation import Attestation, attest_evidence, fresh_nonce
     from labkit.platforms.evidence import load_evidence
     from labkit.platforms.many import boot_many
+    from labkit.platforms.measurements import Measurements, compare
 
 __all__ = [
     "Attestation",
@@ -34,6 +34,8 @@ __all__ = [
 
 # Loaded on first use: their libraries take longer to import than a warm boot, and most boots need none.
 _LATER = {
+    "Measurements": "measurements",
+    "compare": "measurements",
     "Attestation": "attestation",
     "attest_evidence": "attestation",
     "boot_many": "many",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from labkit.host import HostReport, HostVerdict, verify
 from labkit.platforms._emulated import EmulatedPlatform
+from labkit.platforms._meanwhile import Meanwhile
 from labkit.platforms._platform import TdvmPlatform
 from labkit.settings import Settings
+
+if TYPE_CHECKING:
+    from labkit.host import HostReport
 
 
 class PlatformName(StrEnum):
@@ -31,12 +35,24 @@ def choose_platform(
     name = PlatformName(name)
     if name is PlatformName.EMULATED:
         return EmulatedPlatform(settings, "it was asked for")
-    host = report or verify()
     if name is PlatformName.HARDWARE:
+        from labkit.host import verify
         from labkit.platforms.hardware import HardwarePlatform
 
-        return HardwarePlatform(settings, "it was asked for, and this host is READY", host)
+        return HardwarePlatform(settings, "it was asked for, and this host is READY", report or verify())
+    # The platform is the same whatever is found, so there is time for it while a machine starts.
+    return EmulatedPlatform(settings, Meanwhile(_look) if report is None else _why_emulated(report))
+
+
+def _look() -> str:
+    from labkit.host import verify
+
+    return _why_emulated(verify())
+
+
+def _why_emulated(host: HostReport) -> str:
+    from labkit.host import HostVerdict
+
     if host.verdict is HostVerdict.READY:
-        untried = "this host is READY for TDX, but labkit's way to start a TD is untried: ask for `hardware`"
-        return EmulatedPlatform(settings, untried)
-    return EmulatedPlatform(settings, f"this host is {host.verdict.value} ({host.reason})")
+        return "this host is READY for TDX, but labkit's way to start a TD is untried: ask for `hardware`"
+    return f"this host is {host.verdict.value} ({host.reason})"

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labkit.errors import UsageError
-from labkit.guest import build_initramfs
-from labkit.measure import BootInputs, FirmwareMeasurement, Prediction, measure_firmware, predict, read_tdvf
-from labkit.measure.boot_options import disc_options, own_options
-from labkit.measure.kernel_image import stub_measures
-from labkit.measure.ovmf import read_ovmf
-from labkit.measure.prediction import ACPI_BLOBS, SMBIOS_TABLES
-from labkit.measure.smbios import measured_tables
+from labkit.platforms._meanwhile import Meanwhile
 from labkit.platforms._platform import TdvmPlatform
-from labkit.platforms._rules import rules_of
 from labkit.platforms._tdvm import Tdvm
-from labkit.platforms.measurements import keep_log
 from labkit.platforms.request import BootRequest
 from labkit.settings import Trust
-from labkit.toolchain import Firmware, Toolchain
-from labkit.vm import Accelerator, Snapshot, boot, resume
+from labkit.toolchain import Firmware
+from labkit.vm import Snapshot, boot, resume
 from labkit.vm.accel import choose_accelerator
-from labkit.vm.fwcfg import fw_cfg_files
+
+if TYPE_CHECKING:
+    from labkit.measure import FirmwareMeasurement, Prediction
+    from labkit.vm import VirtualMachine
 
 
 class EmulatedPlatform(TdvmPlatform):
@@ -48,34 +44,45 @@ class EmulatedPlatform(TdvmPlatform):
         """
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
-        accelerator = self._accelerator(toolchain, on_progress)
+        accelerator = choose_accelerator(toolchain, self.settings, on_progress)
         if planned.recognized:
             on_progress(planned.recognized)
         if planned.left_out:
             on_progress(planned.left_out)
-        measured = _measured(planned.firmware) if planned.firmware else None
-        machine, timeline = boot(
-            planned.spec,
-            accelerator,
-            toolchain,
-            self.settings,
-            request.cold,
-            on_progress,
-            keep_log(measured) if measured else None,
-        )
-        return Tdvm(
-            machine,
-            timeline,
-            self.name,
-            self.trust,
-            self.why,
-            measured,
-            keep_in,
-            recognized=planned.recognized,
-            unmeasured=planned.unmeasured,
-            left_out=planned.left_out,
-            request=request,
-        )
+        measured = Meanwhile(partial(_measured, planned.firmware)) if planned.firmware else None
+
+        def while_it_starts() -> None:
+            for other in (measured, self._why):
+                if isinstance(other, Meanwhile):
+                    other.start()
+
+        with contextlib.ExitStack() as undo:
+            machine, timeline = boot(
+                planned.spec,
+                accelerator,
+                toolchain,
+                self.settings,
+                request.cold,
+                on_progress,
+                partial(_keep_log, measured) if measured else None,
+                while_it_starts,
+            )
+            undo.enter_context(machine)
+            tdvm = Tdvm(
+                machine,
+                timeline,
+                self.name,
+                self.trust,
+                self.why,
+                measured() if measured else None,
+                keep_in,
+                recognized=planned.recognized,
+                unmeasured=planned.unmeasured,
+                left_out=planned.left_out,
+                request=request,
+            )
+            undo.pop_all()
+        return tdvm
 
     def predict(self, request: BootRequest) -> Prediction:
         """What a boot of this request must measure, from its inputs alone; no guest runs for it.
@@ -88,38 +95,10 @@ class EmulatedPlatform(TdvmPlatform):
         """
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
-        spec, firmware, contents = planned.spec, planned.firmware, planned.contents
-        if firmware is None or contents is None:
-            why = planned.unmeasured or "What an ISO's own loader measures is not predicted."
-            raise UsageError(
-                f"This boot cannot be predicted. {why}", "Leave out the image, or give a bzImage."
-            )
-        image = firmware.image.read_bytes()
-        code = read_ovmf(image)
-        rules = rules_of(code, toolchain.qemu)
-        names = [*ACPI_BLOBS[: rules.acpi_events], *[SMBIOS_TABLES] * rules.smbios_event]
-        blobs = fw_cfg_files(spec, toolchain, names, self._accelerator(toolchain).kind) if names else ()
-        smbios = measured_tables(blobs[-1], code.smbios) if code.smbios is not None else None
-        kernel = contents.kernel.read_bytes()
-        inputs = BootInputs(
-            firmware=read_tdvf(image),
-            memory=spec.memory << 20,
-            kernel=kernel,
-            initrd=contents.initrd.read_bytes(),
-            command_line=contents.command_line,
-            boot_options=(disc_options if contents.loader else own_options)(set_up=code.set_up),
-            acpi=tuple(hashlib.sha384(blob).digest() for blob in blobs[: rules.acpi_events]),
-            smbios=hashlib.sha384(smbios).digest() if smbios is not None else None,
-            loader=contents.loader,
-            stub_measures=stub_measures(kernel),
-        )
-        return predict(inputs, rules)
+        # Loaded here: most boots are not predicted.
+        from labkit.platforms._predicted import predict_boot
 
-    def _accelerator(
-        self, toolchain: Toolchain, on_progress: Callable[[str], None] = lambda text: None
-    ) -> Accelerator:
-        own_initrd = build_initramfs(toolchain.busybox, self.settings.cache_dir / "guest", toolchain.bash)
-        return choose_accelerator(toolchain, own_initrd, self.settings, on_progress)
+        return predict_boot(planned, toolchain, partial(choose_accelerator, toolchain, self.settings))
 
     def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
         """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on.
@@ -135,4 +114,19 @@ class EmulatedPlatform(TdvmPlatform):
 
 
 def _measured(firmware: Firmware) -> FirmwareMeasurement:
-    return measure_firmware(firmware.image.read_bytes(), str(firmware.image))
+    about = firmware.image.stat()
+    return _measured_once(firmware.image, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+
+
+@lru_cache(maxsize=2)
+def _measured_once(image: Path, identity: tuple[int, ...]) -> FirmwareMeasurement:
+    """The same for each of many boots."""
+    from labkit.measure import measure_firmware
+
+    return measure_firmware(image.read_bytes(), str(image))
+
+
+def _keep_log(measured: Meanwhile[FirmwareMeasurement], machine: VirtualMachine) -> None:
+    from labkit.platforms.measurements import keep_log
+
+    keep_log(machine, measured())

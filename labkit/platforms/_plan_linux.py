@@ -9,7 +9,6 @@ from labkit.files import read_named
 from labkit.guest import LINUX, build_initramfs
 from labkit.guest.initramfs import COMMAND_LINE, shell_port
 from labkit.guest.types import SHELL_PROMPT
-from labkit.measure.kernel_image import stub_measures
 from labkit.platforms._drivers import with_drivers
 from labkit.platforms.request import BootContents, BootPlan, BootRequest
 from labkit.settings import Settings
@@ -46,7 +45,7 @@ def plan_linux(
         command_line=f"{COMMAND_LINE} {request.append}".strip(),
     )
     # A stub that has nothing measured takes no log over either, and the kernel uses that memory for itself.
-    silent = request.kernel is not None and not stub_measures(read_named(contents.kernel, _LARGEST_KERNEL))
+    silent = request.kernel is not None and _is_silent(contents.kernel)
     left_out = _SILENT if silent else None
     port = shell_port(read_named(contents.initrd, _LARGEST_INITRD))
     spec = BootSpec(
@@ -62,6 +61,12 @@ def plan_linux(
     if request.initrd and port is None:
         return _foreign_initrd(request.initrd, BootPlan(spec, firmware, contents=contents, left_out=left_out))
     return BootPlan(spec, firmware, contents=contents, left_out=left_out)
+
+
+def _is_silent(kernel: Path) -> bool:
+    from labkit.measure.kernel_image import stub_measures
+
+    return not stub_measures(read_named(kernel, _LARGEST_KERNEL))
 
 
 def _foreign_initrd(initrd: Path, own: BootPlan) -> BootPlan:

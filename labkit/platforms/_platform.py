@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from labkit.errors import NotATdvf, UsageError
 from labkit.files import read_named, write_whole
-from labkit.measure import Prediction, read_tdvf
-from labkit.measure.tdvf import SectionType
+from labkit.platforms._meanwhile import Meanwhile
 from labkit.platforms._plan import plan
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootPlan, BootRequest
@@ -23,6 +22,7 @@ from labkit.vm import Snapshot
 
 if TYPE_CHECKING:
     from labkit.attest import Policy
+    from labkit.measure import Prediction
     from labkit.platforms.attestation import Attestation
 
 _LARGEST_FIRMWARE = 64 << 20
@@ -34,10 +34,15 @@ class TdvmPlatform(ABC):
     name: ClassVar[str]
     trust: ClassVar[Trust]
 
-    def __init__(self, settings: Settings, why: str) -> None:
-        """``why`` this platform was chosen, in one clause."""
+    def __init__(self, settings: Settings, why: str | Meanwhile[str]) -> None:
+        """``why`` this platform was chosen, in one clause; it may be found out while a machine starts."""
         self.settings = settings
-        self.why = why
+        self._why = why
+
+    @property
+    def why(self) -> str:
+        """Why this platform was chosen, in one clause."""
+        return self._why if isinstance(self._why, str) else self._why()
 
     def toolchain(self) -> Toolchain:
         """The programs and files that it boots with.
@@ -109,6 +114,9 @@ class TdvmPlatform(ABC):
 
     def _firmware(self, path: Path) -> Firmware:
         """Split one firmware file into its two flash drives, which QEMU wants apart."""
+        from labkit.measure import read_tdvf
+        from labkit.measure.tdvf import SectionType
+
         remedy = "Name a TDVF, such as OVMF.fd."
         try:
             data = read_named(path, _LARGEST_FIRMWARE)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.bootlog import Timeline
 from labkit.console import CommandResult
 from labkit.errors import DataError, GuestGone, VmError
-from labkit.measure import FirmwareMeasurement, PageOrder
-from labkit.platforms.measurements import READ_MEASUREMENTS, Measurements, heard, read_measurements
+from labkit.platforms.told import tell_measurements
 from labkit.settings import Trust
 from labkit.show import badge, columns, join, pre, stamp, table
 from labkit.virtio import Attached
@@ -21,7 +20,9 @@ from labkit.vm import VirtualMachine
 
 if TYPE_CHECKING:
     from labkit.attest import LabAuthority
+    from labkit.measure import FirmwareMeasurement
     from labkit.platforms.evidence import Evidence
+    from labkit.platforms.measurements import Measurements
     from labkit.platforms.request import BootRequest
 
 _MEASURED = "Boot labkit's own guest, or a bzImage of Linux, for measurements."
@@ -142,10 +143,13 @@ class Tdvm:
         """
         if self.unmeasured:
             raise VmError(self.unmeasured, _MEASURED)
+        from labkit.platforms.measurements import heard, read_measurements
+
         measurements = read_measurements(self.machine, self.firmware)
         # A kernel whose log is read when it takes over keeps none that its guest could show.
         if self.machine.spec.profile.reseeds and not self.machine.spec.profile.handover:
-            measurements = heard(measurements, self.machine.console.run(READ_MEASUREMENTS, timeout=60).output)
+            command = tell_measurements(bash=self.machine.console.is_bash)
+            measurements = heard(measurements, self.machine.console.run(command, timeout=60).output)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
         return measurements
 
@@ -198,6 +202,8 @@ class Tdvm:
     def _registers(self) -> dict[str, Any]:
         if self._no_registers is None:
             return {**self.measurements.to_dict(), "not_measured": self.left_out}
+        from labkit.measure import PageOrder
+
         mrtd = self._firmware.mrtd[PageOrder.SINGLE_PASS].hex() if self._firmware else None
         return {"mrtd": mrtd, "rtmr": None, "unmeasured": self._no_registers}
 

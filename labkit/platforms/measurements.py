@@ -6,10 +6,8 @@ it say what is expected.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -18,36 +16,14 @@ from labkit.errors import DataError, NotMeasured, VmError
 from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.memory import FoundLog, find_logs
 from labkit.measure.replay import Rtmrs
+from labkit.platforms.told import BANKS, Pcrs, Told, parse_told
 from labkit.show import columns, join, pre, table
 from labkit.show.measure import section_table
 from labkit.vm import VirtualMachine
 
-BANKS = ("sha256", "sha384")
-
-# Built-in words only: under TCG a process costs milliseconds, a redirection does not. In a subshell, since a
-# cell's own variables may have these names.
-READ_MEASUREMENTS = """\
-(base64 /sys/kernel/security/tpm0/binary_bios_measurements || exit 1
-for bank in sha256 sha384; do
-    for pcr in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23; do
-        read -r value < /sys/class/tpm/tpm0/pcr-$bank/$pcr && echo "$bank $pcr $value"
-    done
-done)"""
-"""The command that prints the event log in base64, then each PCR as ``bank number hex``."""
-
 # PCR 10 is extended by Linux's own integrity subsystem, whose log is another one; 16 to 23 are for debugging,
 # late launch and applications, and may be reset (TCG PC Client Platform TPM Profile, section 4.6.2).
 _LOGGED = tuple(number for number in range(16) if number != 10)
-
-Pcrs = Mapping[str, Mapping[int, bytes]]
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a guest says of its own boot: its log, empty where it shows none, and PCRs; none of it proven."""
-
-    raw_log: bytes
-    pcrs: Pcrs
 
 
 @dataclass(frozen=True)
@@ -182,19 +158,15 @@ def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) ->
     return first
 
 
-def keep_log(firmware: FirmwareMeasurement) -> Callable[[VirtualMachine], None]:
-    """Reads the log of a machine whose kernel has just taken over, and leaves it with the machine.
+def keep_log(machine: VirtualMachine, firmware: FirmwareMeasurement) -> None:
+    """Read the log of a machine whose kernel has just taken over, and leave it with the machine.
 
     The log lies in memory that the kernel may use for itself. Linux keeps a copy, other kernels do not.
     """
-
-    def keep(machine: VirtualMachine) -> None:
-        with contextlib.suppress(VmError, DataError):
-            measured = read_measurements(machine, firmware)
-            if measured.replay_matches:
-                machine.firmware_log = measured.raw_log
-
-    return keep
+    with contextlib.suppress(VmError, DataError):
+        measured = read_measurements(machine, firmware)
+        if measured.replay_matches:
+            machine.firmware_log = measured.raw_log
 
 
 def _early(data: bytes) -> Iterator[FoundLog]:
@@ -204,8 +176,11 @@ def _early(data: bytes) -> Iterator[FoundLog]:
 
 
 def heard(measured: Measurements, output: str) -> Measurements:
-    """The measurements with what the guest said: the output of ``READ_MEASUREMENTS``, all of it untrusted."""
-    return replace(measured, told=parse_told(output))
+    """The measurements with what the guest said: the output of ``tell_measurements``, all of it untrusted."""
+    told = parse_told(output)
+    if told.raw_log + b"\0" == measured.raw_log:
+        told = replace(told, raw_log=measured.raw_log)
+    return replace(measured, told=told)
 
 
 @dataclass(frozen=True)
@@ -241,19 +216,3 @@ class Comparison:
 def compare(before: Measurements, after: Measurements) -> Comparison:
     """Which registers moved between two boots."""
     return Comparison(before, after)
-
-
-def parse_told(output: str) -> Told:
-    """What ``READ_MEASUREMENTS`` printed in a guest; nonsense is taken as no log and no register."""
-    pcrs: dict[str, dict[int, bytes]] = {bank: {} for bank in BANKS}
-    encoded = []
-    for line in output.splitlines():
-        if match := re.fullmatch(r"(sha256|sha384) (\d{1,2}) ([0-9A-Fa-f]{64}|[0-9A-Fa-f]{96})", line):
-            pcrs[match[1]][int(match[2])] = bytes.fromhex(match[3])
-        else:
-            encoded.append(line)
-    try:
-        raw = base64.b64decode("".join(encoded), validate=True)
-    except ValueError:
-        raw = b""
-    return Told(raw, pcrs)

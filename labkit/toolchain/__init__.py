@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from labkit.toolchain.provision import install as install_toolchain
+from typing import TYPE_CHECKING, Any
+
 from labkit.toolchain.toolchain import Firmware, Program, Toolchain
 from labkit.toolchain.toolchain import find as find_toolchain
 from labkit.toolchain.toolchain import inventory as toolchain_inventory
+
+if TYPE_CHECKING:
+    from labkit.toolchain.provision import install as install_toolchain
 
 __all__ = [
     "Firmware",
@@ -15,3 +19,12 @@ __all__ = [
     "install_toolchain",
     "toolchain_inventory",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: what fetches takes libraries that no boot needs.
+    if name == "install_toolchain":
+        from labkit.toolchain.provision import install
+
+        return install
+    raise AttributeError(f"module 'labkit.toolchain' has no attribute {name!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,10 +60,13 @@ class GuestMemory:
     What is written there is the guest's: every byte is untrusted.
     """
 
-    def __init__(self, qmp: Qmp, work: Path, low: int) -> None:
-        """Read through ``qmp``, by way of files in ``work``."""
+    def __init__(self, qmp: Qmp, window: int, low: int) -> None:
+        """Read through ``qmp``, by way of the file ``window``, which QEMU has open under the same number.
+
+        It is a file in memory: on a disk, removing it would cost more than all the rest.
+        """
         self._qmp = qmp
-        self._work = work
+        self._window = window
         self.low = low
 
     def read(self, start: int, size: int) -> bytes:
@@ -75,10 +77,10 @@ class GuestMemory:
         """
         if start < 0 or not 0 < size <= _PIECE:
             raise VmError(f"{size} bytes of guest memory are not read in one piece.")
-        with tempfile.NamedTemporaryFile(dir=self._work, prefix="memory-") as file:
-            words = {"val": start, "size": size, "filename": file.name}
-            self._qmp.execute("pmemsave", words)
-            data = Path(file.name).read_bytes()
+        words = {"val": start, "size": size, "filename": f"/proc/self/fd/{self._window}"}
+        self._qmp.execute("pmemsave", words)
+        data = os.pread(self._window, size, 0)
+        os.ftruncate(self._window, 0)
         if len(data) != size:
             raise VmError(f"QEMU gave {len(data)} of {size} bytes of guest memory at {start:#x}.")
         return data

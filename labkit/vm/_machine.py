@@ -33,6 +33,7 @@ from labkit.vm.rundir import RunDir, RunningVm
 from labkit.vm.spec import Accelerator, BootSpec
 
 _HANDSHAKE = 30.0
+_SILENCE = 12.0
 _LAST_WORDS = 1 << 16
 # What QEMU says where this machine, not a file, is the reason.
 _SHORT = re.compile(r"llocate memory|Too many open files|mmap|No space left")
@@ -63,8 +64,12 @@ class VirtualMachine:
         *,
         resumed: bool = False,
         copy_vtpm: Spawn | None = None,
+        patience: float = 1.0,
     ) -> None:
-        """Take over launched processes; ``start`` is the usual way here."""
+        """Take over launched processes; ``start`` is the usual way here.
+
+        patience: how many times as long as on a machine at rest a shell may be silent.
+        """
         self.spec = spec
         self.accelerator = accelerator
         self.resumed = resumed
@@ -78,7 +83,9 @@ class VirtualMachine:
             SocketStream(launched.boot_log, run.path / "console.log"), watch, spec.profile.handover
         )
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
-        self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console)
+        self.console = Console(
+            self._shell, output_limit, lone=spec.board.shell_is_console, silence=_SILENCE * patience
+        )
         self._qmp = Qmp(launched.control, self._shell)
         self._devices = Wire(launched.devices) if launched.devices is not None else None
         self._copy_vtpm = copy_vtpm
@@ -92,8 +99,9 @@ class VirtualMachine:
         toolchain: Toolchain,
         settings: Settings,
         resume: Snapshot | None = None,
+        on_launch: Callable[[], None] = lambda: None,
     ) -> VirtualMachine:
-        """Start a machine from power-on, or from a snapshot.
+        """Start a machine from power-on, or from a snapshot. on_launch: called before QEMU is waited for.
 
         Raises:
             BootFailed: QEMU or swtpm does not start.
@@ -119,10 +127,12 @@ class VirtualMachine:
                     settings.output_limit,
                     resumed=resume is not None,
                     copy_vtpm=copy_of_vtpm(toolchain, guard) if spec.tpm else None,
+                    patience=settings.patience,
                 )
             )
             run.write_json("argv.json", launched.argv)
             run.write_json("vm.json", asdict(_describe(machine)))
+            on_launch()
             try:
                 machine._qmp.greet()
             except VmError as error:
@@ -163,7 +173,8 @@ class VirtualMachine:
             GuestGone: the guest has ended.
         """
         if self.spec.profile.reseeds:
-            self.console.run(f"hostname {self.name}", timeout=20, aside=True)
+            # The shell's own words: a program that starts costs ten times as much.
+            self.console.run(f"echo {self.name} >/proc/sys/kernel/hostname", timeout=20, aside=True)
 
     def memory_taken(self) -> int:
         """Bytes of memory that QEMU and the vTPM take, with their part of what other machines share."""
@@ -202,6 +213,8 @@ class VirtualMachine:
         if self.spec.board.shell_is_console:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
             self.console.run(":", _HANDSHAKE, aside=True)
+        # A job in the background that prints would stop the guest, clock and all, until somebody reads.
+        self._shell.read_when_idle()
         return self._boot_log.timeline()
 
     def explain(self, gone: GuestGone) -> GuestGone:
@@ -245,7 +258,7 @@ class VirtualMachine:
         """
         self._qmp.execute("stop")
         try:
-            yield GuestMemory(self._qmp, self._guard.work, low_memory(self.spec.memory << 20))
+            yield GuestMemory(self._qmp, self._launched.window, low_memory(self.spec.memory << 20))
         finally:
             self._qmp.execute("cont")
 

@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.errors import VmError
-from labkit.guest import LINUX
+from labkit.guest import LINUX, build_initramfs
 from labkit.guest.initramfs import COMMAND_LINE
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
+from labkit.toolchain.known import Known
 from labkit.vm._machine import VirtualMachine
 from labkit.vm.spec import Accel, Accelerator, BootSpec
 
@@ -32,7 +33,6 @@ _ORIGIN = re.compile(r"qemu-system-x86_64: (?:\S+:\d+: )?")
 
 def choose_accelerator(
     toolchain: Toolchain,
-    initrd: Path,
     settings: Settings,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> Accelerator:
@@ -45,19 +45,20 @@ def choose_accelerator(
     if not os.access(_KVM, os.R_OK | os.W_OK):
         return Accelerator(Accel.TCG, "this user may not open /dev/kvm")
     cache = settings.cache_dir / "accelerator.json"
-    key = _key(toolchain)
+    key = _key(toolchain, settings)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(cache.read_text())[key]
         return Accelerator(Accel(known["kind"]), known["why"])
     on_progress(f"Trying a guest under KVM, for {_SECONDS:g} s at most.")
-    accelerator = _probe(toolchain, initrd, settings)
+    accelerator = _probe(toolchain, settings)
     with contextlib.suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
         cache.write_text(json.dumps({key: {"kind": accelerator.kind.value, "why": accelerator.why}}))
     return accelerator
 
 
-def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerator:
+def _probe(toolchain: Toolchain, settings: Settings) -> Accelerator:
+    initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
     profile = replace(
         LINUX,
         first_stage="kernel",
@@ -73,8 +74,8 @@ def _probe(toolchain: Toolchain, initrd: Path, settings: Settings) -> Accelerato
     return Accelerator(Accel.KVM, "a guest has booted under it")
 
 
-def _key(toolchain: Toolchain) -> str:
-    parts = (platform.release(), _cpu(), toolchain.qemu.version_text)
+def _key(toolchain: Toolchain, settings: Settings) -> str:
+    parts = (platform.release(), _cpu(), Known(settings.cache_dir).version(toolchain.qemu))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ from labkit.errors import BootFailed, VmError
 from labkit.guest.reseed import renewal
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
+from labkit.toolchain.known import Known
 from labkit.virtio.attached import check_devices
 from labkit.vm._machine import VirtualMachine
 from labkit.vm.launch import Snapshot
@@ -45,13 +46,15 @@ def boot(
     cold: bool = False,
     on_progress: Callable[[str], None] = lambda text: None,
     on_handover: Callable[[VirtualMachine], None] | None = None,
+    on_launch: Callable[[], None] = lambda: None,
 ) -> tuple[VirtualMachine, Timeline]:
     """Boot ``spec`` until its shell answers.
 
     The first boot of a specification leaves a snapshot in the cache, and the next ones resume from
     it; ``cold`` neither uses nor makes one, and a machine with devices
     that labkit serves has none. Whoever calls this closes the machine.
-    on_handover: see ``VirtualMachine.wait_booted``.
+    on_handover: see ``VirtualMachine.wait_booted``. on_launch: called when QEMU has been started, and nobody
+    waits for it yet.
 
     Raises:
         BootFailed, CommandTimeout: the guest does not come up.
@@ -63,17 +66,21 @@ def boot(
     if spec.devices and not cold:
         on_progress("QEMU saves no machine with devices that labkit serves: booting from power-on.")
     snapshots = settings.cache_dir / "snapshots"
-    store = None if cold or spec.devices else SnapshotStore(snapshots, _key(spec, accelerator, toolchain))
+    store = (
+        None
+        if cold or spec.devices
+        else SnapshotStore(snapshots, _key(spec, accelerator, toolchain, Known(settings.cache_dir)))
+    )
     if store is not None and (saved := store.find(spec.memory << 20)):
         try:
-            return resume(spec, accelerator, toolchain, settings, saved, on_progress)
+            return resume(spec, accelerator, toolchain, settings, saved, on_progress, on_launch)
         except BootFailed as error:
             # Nothing was read of it: what is in the way (too little memory, say) is not its fault.
             on_progress(f"The snapshot was not resumed ({error.message}); booting from power-on.")
         except VmError as error:
             on_progress(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
             store.forget()
-    machine = VirtualMachine.start(spec, accelerator, toolchain, settings)
+    machine = VirtualMachine.start(spec, accelerator, toolchain, settings, on_launch=on_launch)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready(on_progress, on_handover)
@@ -96,6 +103,7 @@ def resume(
     settings: Settings,
     saved: Snapshot,
     on_progress: Callable[[str], None] = lambda text: None,
+    on_launch: Callable[[], None] = lambda: None,
 ) -> tuple[VirtualMachine, Timeline]:
     """Resume a machine of ``spec`` from what ``Machine.save`` wrote. Whoever calls this closes it.
 
@@ -106,7 +114,7 @@ def resume(
         VmError: the snapshot cannot be read, or the guest does not answer.
         StorageError: the run directory cannot be written.
     """
-    machine = VirtualMachine.start(spec, accelerator, toolchain, settings, resume=saved)
+    machine = VirtualMachine.start(spec, accelerator, toolchain, settings, saved, on_launch)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready()
@@ -126,28 +134,22 @@ def _make_unique(machine: VirtualMachine) -> None:
     Raises:
         VmError: the guest did not take the seed; it would share secrets with its siblings.
     """
-    command = f"labkit-reseed <<E\n{renewal(round(time.time()))}\nE\n"
-    if machine.console.run(command, timeout=20).exit_status != 0:
+    if machine.console.run(renewal(round(time.time())), timeout=20).exit_status != 0:
         raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
 
 
-def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain) -> str:
+def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain, known: Known) -> str:
     """Everything that went into a boot: contents of files, versions of programs, the command line."""
     wires = Sockets(0, 0, 0, tpm=0 if spec.tpm else None, memory=0)
     firmware = [spec.firmware.code, spec.firmware.vars] if spec.firmware else []
     parts = {
         "format": _FORMAT,
         "arguments": qemu_arguments(spec, accelerator.kind, wires, Path()),
-        "files": [_digest(path) for path in (*firmware, spec.kernel, spec.initrd, spec.iso) if path],
-        "versions": [toolchain.qemu.version_text, toolchain.swtpm.version_text],
+        "files": [known.digest(path) for path in (*firmware, spec.kernel, spec.initrd, spec.iso) if path],
+        "versions": [known.version(program) for program in (toolchain.qemu, toolchain.swtpm)],
         "host": platform.processor() if accelerator.kind is Accel.KVM else "",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class SnapshotStore:

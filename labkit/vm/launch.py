@@ -16,7 +16,6 @@ from labkit import process
 from labkit.errors import BootFailed
 from labkit.toolchain import Program, Toolchain
 from labkit.virtio import Device, Disk
-from labkit.virtio.process import arguments
 from labkit.vm._guard import Guard
 from labkit.vm._vtpm import Spawn
 from labkit.vm.qemu import Sockets, qemu_arguments
@@ -49,6 +48,8 @@ class Launched:
     """A QEMU that has been started, and our ends of its wires.
 
     tpm_control: a second descriptor of QEMU's end of the vTPM's control connection.
+    window: a file in memory that QEMU has open too, under the same number: what is read of the guest's memory
+    passes through it.
     memory: the file that is the guest's whole memory, where it shares that with no other machine.
     server, devices: the process of the devices that labkit serves, and our end of it.
     console: a second descriptor of QEMU's end of a virtio console.
@@ -61,6 +62,7 @@ class Launched:
     shell: socket.socket
     control: socket.socket
     variables: Path
+    window: int
     tpm_control: socket.socket | None = None
     memory: int | None = None
     server: subprocess.Popen[bytes] | None = None
@@ -91,8 +93,9 @@ class Launched:
             self.console.close()
         if self.tpm_control is not None:
             self.tpm_control.close()
-        if self.memory is not None:
-            os.close(self.memory)
+        for file in (self.window, self.memory):
+            if file is not None:
+                os.close(file)
 
 
 def launch(
@@ -123,6 +126,8 @@ def launch(
             else (None, None)
         )
         memory = None if spec.td or test is not None else _memory(ours, resume)
+        window = os.memfd_create("labkit-window")
+        ours.callback(os.close, window)
         private = resume is not None and resume.ram.exists()
         server, devices, ends = (
             _serve(spec.devices, run_dir, guard, ours, theirs) if spec.devices else (None, None, ())
@@ -140,7 +145,8 @@ def launch(
         resuming = resume is not None
         arguments = qemu_arguments(spec, accel, wires, variables, name=run_dir.name, resume=resuming)
         argv = toolchain.qemu.argv(*arguments)
-        qemu = _spawn(toolchain.qemu, arguments, wires.numbers(), run_dir / "qemu.log", guard)
+        passed = [*wires.numbers(), window]
+        qemu = _spawn(toolchain.qemu, arguments, passed, run_dir / "qemu.log", guard)
         tpm_control = tpm.dup() if tpm else None
         console = shell[1].dup() if spec.board.shell is Port.HVC0 else None
         ours.pop_all()
@@ -155,6 +161,7 @@ def launch(
         shell[0],
         control[0],
         variables,
+        window,
         tpm_control,
         memory,
         server,
@@ -213,6 +220,10 @@ def _serve(
     theirs: contextlib.ExitStack,
 ) -> tuple[subprocess.Popen[bytes], socket.socket, tuple[int, ...]]:
     """Start the process that serves the devices; our end of it, and QEMU's end of each device."""
+    from labkit.virtio.process import (
+        arguments,  # with all that serves devices, which most machines have none of
+    )
+
     with contextlib.ExitStack() as its:
         owner = _pair(ours, its)
         pairs = [_pair(theirs, its) for _ in devices]

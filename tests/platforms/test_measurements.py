@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import re
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from labkit.errors import NotMeasured
 from labkit.measure import FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.tdvf import Tdvf
 from labkit.platforms import Measurements
-from labkit.platforms.measurements import READ_MEASUREMENTS, parse_told
+from labkit.platforms.told import parse_told, tell_measurements
 
 FIRMWARE = FirmwareMeasurement("f", Tdvf((), 0, b""), {order: bytes(48) for order in PageOrder})
 
@@ -115,7 +118,18 @@ def test_whatever_a_guest_prints_instead_is_no_register(text: str) -> None:
     assert measured(RAW, told=(b"", None)).untruths()
 
 
-def test_asking_the_guest_takes_no_variable_of_its_shell_and_does_not_end_it() -> None:
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_asking_the_guest_takes_no_variable_of_its_shell_and_does_not_end_it(shell: str) -> None:
     """A cell's own ``pcr`` was 23 after ``%attest``."""
-    shell = f"pcr=mine bank=mine value=mine\n{READ_MEASUREMENTS}\necho $pcr $bank $value"
-    assert process.run(["sh", "-c", shell]).text.endswith("mine mine mine\n")
+    command = tell_measurements(bash=shell == "bash")
+    lines = f"pcr=mine bank=mine value=mine\n{command}\necho $pcr $bank $value"
+    assert process.run([shell, "-c", lines]).text.endswith("mine mine mine\n")
+
+
+@pytest.mark.parametrize("end", [b"", b"\0\0", b"a\0b", b"'", b"\n"])
+def test_a_log_that_bash_shows_is_the_log_to_its_last_byte(tmp_path: Path, end: bytes) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(bytes(range(256)) + b"\0 a b\0\0\0caf\xc3\xa9" + end)
+    command = re.sub(r"log=\S+", f"log={file}", tell_measurements(bash=True))
+    shown = process.run(["bash", "-c", command], env={**os.environ, "LANG": "C.UTF-8"}).text
+    assert parse_told(shown).raw_log == file.read_bytes().removesuffix(b"\0")

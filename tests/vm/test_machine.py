@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import BootFailed, CommandTimeout, GuestGone
+from labkit.guest.reseed import renewal
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.vm import BootSpec, VirtualMachine, boot, running, stop
@@ -154,6 +155,18 @@ def test_a_resumed_guest_has_the_time_of_today(guest: VirtualMachine) -> None:
     guest_time = int(guest.console.run("date +%s", timeout=20).output)
     host_time = int(subprocess.run(["date", "+%s"], capture_output=True, check=True).stdout)
     assert abs(guest_time - host_time) < 30
+
+
+def test_a_guest_is_renewed_without_the_program_that_waits_for_it(guest: VirtualMachine) -> None:
+    assert guest.console.run("pidof labkit-reseed", timeout=20).exit_status == 0
+    for kill in ("", "kill -9 $(pidof labkit-reseed)", "rm /etc/seed"):
+        guest.console.run(kill, timeout=20)
+        renewed = guest.console.run(renewal(1_000_000_000), timeout=20)
+        date = int(guest.console.run("date +%s", timeout=20).output)
+        assert (renewed.exit_status, renewed.output) == (0, ""), kill
+        assert 0 <= date - 1_000_000_000 < 30, kill
+        assert guest.console.run("date -s @1700000000", timeout=20).exit_status == 0
+    assert "_seed" not in guest.console.run("set", timeout=20).output
 
 
 def test_a_resumed_guest_keeps_its_tpm(guest: VirtualMachine) -> None:
