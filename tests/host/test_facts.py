@@ -154,6 +154,7 @@ def test_a_consistent_host_has_no_contradiction() -> None:
         ("33", "0xc000090000000000", "TDH.SYS.INIT failed with TDX_INCORRECT_CPUID_VALUE"),
         ("0x21", "0xc000092100000122", "MSR 0x122 (IA32_TSX_CTRL"),
         ("0x2d", "0xc000010000000007", "operand 7"),
+        ("0x2d", "0xc000010000000007", "kernel and module do not fit each other"),
         ("0x23", "0xc0000a0200000000", "TDX_TDMR_OUTSIDE_CMRS"),
         ("0x99", "0xdead000000000000", "leaf 0x99 failed with status 0xdead000000000000"),
         ("0x21", "0xc000050100000000", "no cause is on record"),
@@ -161,6 +162,14 @@ def test_a_consistent_host_has_no_contradiction() -> None:
 )
 def test_seamcalls_are_decoded(leaf: str, status: str, words: str) -> None:
     assert words in str(decode(leaf, status))
+
+
+@pytest.mark.parametrize(
+    ("status", "tsx"),
+    [("0xc000092100000122", True), ("0xc000092100000123", False), ("0xc000010000000122", False)],
+)
+def test_tsx_is_only_to_be_switched_where_its_msr_is_refused(status: str, tsx: bool) -> None:
+    assert ("tsx=" in decode("0x21", status).action) is tsx
 
 
 def test_the_seamcall_table_agrees_with_the_modules_own() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import MalformedEventLog
 from labkit.measure import EventLog, parse_log
-from labkit.measure.describe import DataCheck
+from labkit.measure.describe import DataCheck, describe
 from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
 from labkit.measure.event_types import ALGORITHMS, EventType
 from tests.measure.logs import SHA256, SHA384, ccel, event, tcg_log, variable
@@ -58,6 +58,20 @@ def test_algorithms_have_the_numbers_of_the_registry_and_digests_of_their_size()
     assert names == {0x4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512", 0x12: "sm3"}
     for name, size in ALGORITHMS.values():
         assert size == (32 if name == "sm3" else hashlib.new(name).digest_size)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "said"),
+    [
+        (EventType.EV_NO_ACTION, b"StartupLocality\0\x41", "StartupLocality"),
+        (EventType.EV_S_CRTM_VERSION, "1.0 (a)\0".encode("utf-16-le"), "firmware version '1.0 (a)'"),
+        (EventType.DSTACK_EVENT, b"app-id:\x01\xff", "app-id: 01ff"),
+        (EventType.DSTACK_EVENT, b"end", "end: (empty)"),
+        (0x99, b"abc", "3 bytes"),
+    ],
+)
+def test_what_an_event_holds_is_told_in_a_line(kind: int, data: bytes, said: str) -> None:
+    assert describe(kind, data) == said
 
 
 def test_registers_are_named_as_a_td_has_them() -> None:

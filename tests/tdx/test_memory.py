@@ -9,7 +9,7 @@ from labkit.tdx import Integrity, Platform, PlatformConfig
 from labkit.tdx.phys import Key, PhysicalMemory, Read
 from labkit.tdx.status import Operand, Status
 from tests.tdx.invariants import check
-from tests.tdx.worlds import EMPTY_BLOCKED, NOT_THERE, SPLIT_BLOCKED, World, vmm
+from tests.tdx.worlds import EMPTY_BLOCKED, LARGE_BLOCKED, LARGE_FREE, NOT_THERE, SPLIT_BLOCKED, World, vmm
 
 TME = Key(0, bytes(range(32)), private=False)
 OTHER = Key(1, bytes(range(1, 33)), private=False)
@@ -167,6 +167,16 @@ def test_seamrr_is_closed_from_its_first_byte_to_its_last_and_no_further() -> No
         else:
             with pytest.raises(UsageError, match="SEAMRR"):
                 platform.write(address + 1023, b"x")
+
+
+def test_leaves_that_know_pages_of_4_kib_alone_refuse_larger_ones() -> None:
+    world = World()
+    answer = world.platform.seamcall("TDH.MEM.PAGE.ADD", rcx=LARGE_FREE | 1, rdx=world.tdr, r8=world.page())
+    assert answer.status == Status.OPERAND_INVALID | Operand.RCX
+    page = world.vmm.large_page()
+    world.finalize()
+    answer = world.platform.seamcall("TDH.MEM.PAGE.RELOCATE", rcx=LARGE_BLOCKED | 1, rdx=world.tdr, r8=page)
+    assert answer.status == Status.OPERAND_INVALID | Operand.RCX
 
 
 TABLES = [("TDH.MEM.SEPT.REMOVE", EMPTY_BLOCKED), ("TDH.MEM.PAGE.PROMOTE", SPLIT_BLOCKED)]
