@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import random
 import shutil
@@ -29,6 +30,7 @@ from typing import cast
 
 import pytest
 from coverage import Coverage, CoverageData
+from coverage.exceptions import CoverageException
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -172,7 +174,9 @@ class Trial:
             return False
         for part in sorted(self._copy.glob(f"{data.name}.*")):
             one = CoverageData(str(part))
-            one.read()
+            # A process that was killed may leave half a file.
+            with contextlib.suppress(CoverageException):
+                one.read()
             for name in one.measured_files():
                 lines = self._reached.setdefault(name, {})
                 for line, contexts in one.contexts_by_lineno(name).items():

@@ -188,7 +188,14 @@ def test_what_a_command_shows_reaches_who_listens_and_nobody_else(console: Conso
     shown: list[tuple[str, bytes]] = []
     command = "printf '\\036=image/png;aGVsbG8=\\037'; echo text"
     listener = Listener(display=lambda mime, data: shown.append((mime, data)))
-    assert console.run(command, timeout=10, listener=listener).output == "text\n"
+    result = console.run(command, timeout=10, listener=listener)
+    assert (result.output, 0 <= result.seconds <= 10) == ("text\n", True)
     assert shown == [("image/png", b"hello")]
     assert console.run(command, timeout=10).output == "text\n"
     assert len(shown) == 1
+
+
+def test_an_echo_that_a_command_leaves_on_is_switched_off_and_is_no_output(console: Console) -> None:
+    assert console.run("stty echo </dev/tty", timeout=10).exit_status == 0
+    assert console.run("echo one", timeout=10).output == "one\n"
+    assert " -echo " in console.run("stty -a </dev/tty", timeout=10).output
