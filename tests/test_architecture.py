@@ -192,7 +192,9 @@ def test_chapters_and_exercises_use_what_is_promised() -> None:
                 taken |= {(module, name.strip()) for name in names.split(",")}
     assert taken
     promised = {module: importlib.import_module(module) for module, _ in taken}
-    assert [(m, n) for m, n in sorted(taken) if n not in getattr(promised[m], "__all__", dir(promised[m]))] == []
+    assert [
+        (m, n) for m, n in sorted(taken) if n not in getattr(promised[m], "__all__", dir(promised[m]))
+    ] == []
 
 
 def test_little_is_promised() -> None:
