@@ -6,18 +6,15 @@ They are fetched once and kept in the cache; a site is built from there without 
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit.download import Pin, download
 from labkit.errors import DataError, MissingComponent, StorageError
-from labkit.files import write_whole
 
 _LARGEST = 64 << 20
 _REGISTRY = "https://registry.npmjs.org"
@@ -42,6 +39,11 @@ class NpmInput:
     def path(self) -> str:
         """The archive's path in the registry."""
         return f"{self.name}/-/{self.name.rpartition('/')[2]}-{self.version}.tgz"
+
+    @property
+    def pin(self) -> Pin:
+        """What the archive must be."""
+        return Pin("sha512", base64.b64decode(self.sha512).hex(), _LARGEST)
 
 
 INPUTS = (
@@ -92,9 +94,9 @@ def fetch_inputs(cache: Path, on_progress: Callable[[str], None] = lambda text: 
     found = {}
     for wanted in INPUTS:
         path = cache / f"{wanted.folder}-{wanted.version}.tgz"
-        if not path.exists() or not _fits(wanted, path.read_bytes()):
+        if not wanted.pin.fits(path):
             on_progress(f"fetching {wanted.name} {wanted.version}")
-            _keep(path, _fetch(wanted))
+            _fetch(wanted, path)
         found[wanted.name] = path
     return found
 
@@ -135,33 +137,23 @@ def licences() -> str:
     )
 
 
-def _fits(wanted: NpmInput, data: bytes) -> bool:
-    return base64.b64encode(hashlib.sha512(data).digest()).decode() == wanted.sha512
-
-
-def _fetch(wanted: NpmInput) -> bytes:
+def _fetch(wanted: NpmInput, path: Path) -> None:
     registry = os.environ.get("NPM_CONFIG_REGISTRY", _REGISTRY).rstrip("/")
     if not registry.startswith("https://"):
         registry = _REGISTRY
     try:
-        with urllib.request.urlopen(f"{registry}/{wanted.path}", timeout=60) as answer:
-            data: bytes = answer.read(_LARGEST)
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        download(f"{registry}/{wanted.path}", wanted.pin, path)
+    except MissingComponent as error:
         raise MissingComponent(
             f"{wanted.name} {wanted.version} is not in the cache, and the npm registry does not answer.",
             "Check the network connection, and run this again; a site without --live needs none.",
         ) from error
-    if not _fits(wanted, data):
+    except DataError as error:
         raise DataError(
             f"What the npm registry sent is not {wanted.name} {wanted.version} as labkit pins it.",
             "Check who serves your packages, then run this again.",
-        )
-    return data
-
-
-def _keep(path: Path, data: bytes) -> None:
-    try:
-        write_whole(path, data)
+        ) from error
     except OSError as error:
         raise StorageError(
             f"{path.parent} cannot be written: {error.strerror}.",

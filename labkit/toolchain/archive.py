@@ -6,21 +6,16 @@ They are unpacked in a folder of their own: no boot takes one that was not asked
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.errors import MissingComponent, StorageError
+from labkit.download import Pin, download
+from labkit.errors import DataError, MissingComponent, StorageError
 from labkit.settings import Settings
 from labkit.toolchain.apt import Apt, unpack
-
-_SECONDS = 30.0
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -129,12 +124,8 @@ def _addresses(wanted: ArchivedKernel, settings: Settings) -> Iterator[str]:
 
 def _download(address: str, wanted: ArchivedKernel, target: Path) -> bool:
     """Whether the server sent exactly this package."""
-    whole = hashlib.sha256()
     try:
-        with urllib.request.urlopen(address, timeout=_SECONDS) as answer, target.open("wb") as file:
-            while file.tell() <= wanted.size and (part := answer.read(_BLOCK)):
-                whole.update(part)
-                file.write(part)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
+        download(address, Pin("sha256", wanted.sha256, wanted.size), target)
+    except (MissingComponent, DataError):
         return False
-    return target.stat().st_size == wanted.size and whole.hexdigest() == wanted.sha256
+    return True
