@@ -85,7 +85,7 @@ def verify_host() -> HostReport:
 
 
 def setup() -> Inventory:
-    """What the emulated platform is made of; what is missing is brought first."""
+    """What the emulated platform is made of; what is missing is installed first."""
     return install_toolchain(Settings.load(), print)
 
 

@@ -1,4 +1,4 @@
-"""``labkit setup``: what the emulated platform needs, shown and brought."""
+"""``labkit setup``: what the emulated platform needs, shown and installed."""
 
 from __future__ import annotations
 
