@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -90,6 +91,8 @@ def _is_signed(session: str, code: str) -> bool:
         document = json.loads(read_named(path, _LARGEST))
         if code.strip() not in _host_cells(document):
             return False
-        return bool(NotebookNotary().check_signature(nbformat.from_dict(document)))
+        notary = NotebookNotary()
+        with contextlib.closing(notary.store):
+            return bool(notary.check_signature(nbformat.from_dict(document)))
     except Exception:
         return False

@@ -165,7 +165,9 @@ def _sign(place: Path) -> None:
     from nbformat.sign import NotebookNotary
 
     with contextlib.suppress(Exception):
-        NotebookNotary().sign(nbformat.read(place, as_version=4))
+        notary = NotebookNotary()
+        with contextlib.closing(notary.store):
+            notary.sign(nbformat.read(place, as_version=4))
 
 
 def _digests(folder: Path, names: list[str]) -> Iterator[tuple[str, str]]:

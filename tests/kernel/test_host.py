@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def test_a_signed_notebook_is_not_asked_about_and_only_its_own_cells_are_not(
     permission = HostPermission({"JPY_SESSION_NAME": str(path)})
     with pytest.raises(UsageError):
         permission.require(CELL, None)
-    NotebookNotary().sign(nbformat.read(path, as_version=4))
+    notary = NotebookNotary()
+    with contextlib.closing(notary.store):
+        notary.sign(nbformat.read(path, as_version=4))
     permission.require(CELL, None)
     with pytest.raises(UsageError):
         permission.require("%%host\nid", None)

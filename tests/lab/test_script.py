@@ -265,8 +265,9 @@ def test_tests_and_notebooks_both_count(bench: Bench) -> None:
     (bench.repository / "notebooks/00-start.ipynb").touch()
     assert bench.lab("test").status == 0
     quick, rest, typed, notebooks = [line for line in bench.recorded() if line.startswith("-m pytest")]
-    assert "nbval" not in quick + rest
-    assert quick == "-m pytest -n auto -m not vm and not docker and not browser"
+    assert "--nbval" not in quick + rest
+    alone = "-m pytest -p no:nbval -n auto --dist loadgroup"
+    assert quick == f"{alone} -m not vm and not docker and not browser"
     assert rest == (
         "-m pytest -n auto --dist loadgroup -m not (not vm and not docker and not browser)"
         " --ignore=tests/kernel/test_browser.py --ignore=tests/learn/test_browser.py"
