@@ -28,7 +28,9 @@ def notebook(path: Path) -> Path:
     """The notebook that is swept."""
     cells = [
         nbformat.v4.new_code_cell("number = 0", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(f"import time\nfrom labkit.show import record\ntime.sleep({SECONDS})"),
+        nbformat.v4.new_code_cell(
+            f"import time\nfrom labkit.show.recorded import record\ntime.sleep({SECONDS})"
+        ),
         nbformat.v4.new_code_cell("record('square', number * number)"),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

@@ -6,10 +6,12 @@ nothing is graded twice.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from labkit.course.grading import Graded, GradingJob, grade
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _RETRIES = 3
 _PATIENCE = 15  # seconds until a scheduler must have answered
+# Behind it stand two names that multiprocessing makes, and a socket's path has at most 107 bytes (unix(7)).
+_LONGEST_FOLDER = 70
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,11 @@ def _failed(job: GradingJob, error: BaseException | None) -> Graded:
     return Graded(job.student, job.exercise, job.key, marks, ("not-graded",), Prints(), (), why)
 
 
+def _start_method() -> str:
+    """How workers start: as forks of one process that imports Dask, where the path of its socket fits."""
+    return "forkserver" if len(os.fsencode(gettempdir())) <= _LONGEST_FOLDER else "spawn"
+
+
 @contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     try:
@@ -138,8 +147,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
             {
                 # A submission's memory is bounded in its sandbox; a worker need not be ended for it.
                 "distributed.worker.memory.terminate": False,
-                # One process imports Dask, and every worker is a fork of it.
-                "distributed.worker.multiprocessing-method": "forkserver",
+                "distributed.worker.multiprocessing-method": _start_method(),
                 "temporary-directory": str(scratch),
             }
         ),

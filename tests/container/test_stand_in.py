@@ -303,7 +303,6 @@ def test_kvm_is_used_where_it_was_tried_or_asked_for(
         return Tools()
 
     monkeypatch.setattr(plans, "find_toolchain", toolchain)
-    monkeypatch.setattr(plans, "build_initramfs", lambda *_: tmp_path)
     monkeypatch.setattr(plans, "choose_accelerator", lambda *_: Found(found) if found else None)
     settings = Settings(cache_dir=tmp_path, state_dir=tmp_path)
     asked = RunRequest(kvm=wanted)

@@ -23,7 +23,6 @@ def test_a_second_refresh_changes_nothing_and_the_result_may_be_committed(tmp_pa
         parameters("n = 2"),
         code("import time\nprint(f'{time.time():.6f} s')"),
         code("print('lines\\n' * n)\nn"),
-        code(""),
     )
     assert refresh(path, PATTERNS).changed
     once = path.read_bytes()

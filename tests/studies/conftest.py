@@ -10,7 +10,7 @@ from tests.runs.notebooks import code, parameters, write_notebook
 
 WORK = """
 import pathlib, time
-from labkit.show import record
+from labkit.show.recorded import record
 record("square", size * size)
 record("name", name)
 while wait and pathlib.Path(wait).exists():

@@ -27,7 +27,7 @@ BOOTS = bool(os.environ.get("LABKIT_KILLS_VM"))
 ROWS = 4 if BOOTS else 12
 WORK = """
 import time
-from labkit.show import record
+from labkit.show.recorded import record
 record("square", size * size)
 time.sleep(1)
 if size == 3:

@@ -148,7 +148,7 @@ OWNER = """
 import socket, subprocess, sys
 mine, owner = socket.socketpair()
 its, _ = socket.socketpair()
-from labkit.virtio import arguments
+from labkit.virtio.process import arguments
 words = arguments("test", owner.fileno(), [its.fileno()], [None])
 command = [sys.executable, "-P", "-m", "labkit.virtio", *words]
 process = subprocess.Popen(command, pass_fds=(owner.fileno(), its.fileno()))
