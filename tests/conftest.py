@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import hypothesis
 import pytest
@@ -35,16 +35,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let files run side by side, but each by itself, and all that share what costs much one by one.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let files run side by side, but each by itself, and all that need a container engine one by one.
 
-    That is a container engine, and the run of notebooks of ``tests/runs/conftest.py``.
+    ``--dist loadgroup`` does nothing under pytest 9.2: xdist 3.8 writes groups where pytest no longer looks.
     """
-    for item in items:
-        name = "docker" if item.get_closest_marker("docker") else item.location[0]
-        if name.startswith("tests/runs/") and "run" in getattr(item, "fixturenames", ()):
-            name = "run"
-        item.add_marker(pytest.mark.xdist_group(name))
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Files(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "engine" if file.startswith("tests/container/") else file
+
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -266,10 +266,10 @@ def test_tests_and_notebooks_both_count(bench: Bench) -> None:
     assert bench.lab("test").status == 0
     quick, rest, typed, notebooks = [line for line in bench.recorded() if line.startswith("-m pytest")]
     assert "--nbval" not in quick + rest
-    alone = "-m pytest -p no:nbval -n auto --dist loadgroup"
+    alone = "-m pytest -p no:nbval -n auto --dist loadfile"
     assert quick == f"{alone} -m not vm and not docker and not browser"
     assert rest == (
-        "-m pytest -n auto --dist loadgroup -m not (not vm and not docker and not browser)"
+        "-m pytest -n auto --dist loadfile -m not (not vm and not docker and not browser)"
         " --ignore=tests/kernel/test_browser.py --ignore=tests/learn/test_browser.py"
     )
     assert typed == "-m pytest tests/kernel/test_browser.py tests/learn/test_browser.py"
