@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ class Typist:
     """Someone at the console on which the program was started."""
 
     def __init__(self, *argv: str | Path) -> None:
+        self._running = True
         self.pid, self._console = pty.fork()
         if self.pid == 0:
             os.environ["PS1"] = "ready> "
@@ -45,9 +47,13 @@ class Typist:
         os.write(self._console, text.encode())
 
     def status(self) -> int:
+        self._running = False
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def close(self) -> None:
+        if self._running:
+            os.kill(self.pid, signal.SIGKILL)
+            self.status()
         os.close(self._console)
 
 
