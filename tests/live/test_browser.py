@@ -87,7 +87,7 @@ def test_every_cell_gives_what_was_committed_or_says_what_it_needs(
     tab.open(f"{server.address}/{chapter}.html")
     tab.evaluate(BEGIN)
     ok, found = tab.evaluate(RUN_ALL)
-    assert ok
+    assert ok, [output for outputs in found for output in outputs or () if output["output_type"] == "error"]
     cells = committed(chapter)
     different = [
         (cell["source"], plain(outputs))

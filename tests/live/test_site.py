@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import re
@@ -237,3 +238,13 @@ def test_a_live_site_is_reproducible_small_and_asks_only_itself(live_run: Run) -
     assert [wanted.name for wanted in INPUTS if f"{wanted.name} {wanted.version}: " not in notice] == []
     for licence in ("noble/LICENSE", "dompurify/LICENSE", "python-licence.txt"):
         assert (site / "live" / licence).stat().st_size > 500
+
+
+def test_what_the_pages_programs_import_is_there() -> None:
+    """Names of labkit in JavaScript, which no checker of types reads."""
+    sources = [path.read_text() for path in BROWSER.glob("*.js")]
+    imports = re.compile(r"^ *from (labkit\S*) import (\w+)", re.MULTILINE)
+    found = [match for text in sources for match in imports.findall(text)]
+    assert found
+    for module, name in found:
+        assert hasattr(importlib.import_module(module), name), (module, name)

@@ -84,7 +84,7 @@ sys.modules["labkit.lab"] = module
 spec.loader.exec_module(module)
 import labkit
 labkit.lab = module
-from labkit.learn import course_folder
+from labkit.learn.copies import course_folder
 os.chdir(course_folder())
 runner.Cells(_emit)
 `);
