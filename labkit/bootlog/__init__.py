@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.bootlog.timeline import GuestType, Timeline
 from labkit.bootlog.watcher import BootWatcher
+from labkit.later import later
 
 if TYPE_CHECKING:
     from labkit.bootlog.asterinas import BootLogReader, BootReport
@@ -23,15 +23,12 @@ __all__ = [
 ]
 
 # Loaded on first use: Linux' boots need none of what is known of other logs.
-_LATER = {
-    "BootLogReader": "asterinas",
-    "BootReport": "asterinas",
-    "FAILURES": "failures",
-    "HANGS": "failures",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(f"labkit.bootlog.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'labkit.bootlog' has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "BootLogReader": "asterinas",
+        "BootReport": "asterinas",
+        "FAILURES": "failures",
+        "HANGS": "failures",
+    },
+)

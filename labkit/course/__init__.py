@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from labkit.later import later
 
 if TYPE_CHECKING:
     from labkit.course._calls import machine_of
@@ -27,20 +28,17 @@ __all__ = [
 ]
 
 # Loaded on first use: a student's notebook needs the least of it.
-_LATER = {
-    "machine_of": "_calls",
-    "grade_class": "classes",
-    "init_course": "course",
-    "open_course": "course",
-    "Exercise": "model",
-    "release": "_release",
-    "open_work": "work",
-    "exercise": "exercises",
-    "all_exercises": "exercises",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(f"labkit.course.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'labkit.course' has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "machine_of": "_calls",
+        "grade_class": "classes",
+        "init_course": "course",
+        "open_course": "course",
+        "Exercise": "model",
+        "release": "_release",
+        "open_work": "work",
+        "exercise": "exercises",
+        "all_exercises": "exercises",
+    },
+)

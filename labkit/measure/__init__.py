@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from labkit.later import later
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure.event_log import EventLog, parse_log
 from labkit.measure.kernel_image import silence_stub
@@ -36,16 +36,13 @@ __all__ = [
 ]
 
 # Loaded on first use: most boots are neither predicted nor explained.
-_LATER = {
-    "BootInputs": "prediction",
-    "Prediction": "prediction",
-    "Rules": "prediction",
-    "explain": "explanation",
-    "predict": "prediction",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(f"labkit.measure.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'labkit.measure' has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "BootInputs": "prediction",
+        "Prediction": "prediction",
+        "Rules": "prediction",
+        "explain": "explanation",
+        "predict": "prediction",
+    },
+)

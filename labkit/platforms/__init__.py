@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from labkit.later import later
 from labkit.platforms._choose import choose_platform
 from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._platform import TdvmPlatform
@@ -33,18 +33,15 @@ __all__ = [
 ]
 
 # Loaded on first use: their libraries take longer to import than a warm boot, and most boots need none.
-_LATER = {
-    "Measurements": "measurements",
-    "compare": "measurements",
-    "Attestation": "attestation",
-    "attest_evidence": "attestation",
-    "boot_many": "many",
-    "fresh_nonce": "attestation",
-    "load_evidence": "evidence",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(f"labkit.platforms.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'labkit.platforms' has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "Measurements": "measurements",
+        "compare": "measurements",
+        "Attestation": "attestation",
+        "attest_evidence": "attestation",
+        "boot_many": "many",
+        "fresh_nonce": "attestation",
+        "load_evidence": "evidence",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from labkit.later import later
 
 if TYPE_CHECKING:
     from labkit.runs._attested import attest_run
@@ -29,21 +30,18 @@ __all__ = [
 
 # Loaded on first use: the guard of every notebook and the process that executes it import this package, and
 # need a module or two of it.
-_LATER = {
-    "Chapter": "record",
-    "Run": "record",
-    "attest_run": "_attested",
-    "check_run": "checking",
-    "find_notebooks": "source",
-    "plan_run": "runner",
-    "publish": "site",
-    "read_record": "record",
-    "refresh": "refreshing",
-    "run_plan": "runner",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(f"labkit.runs.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'labkit.runs' has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "Chapter": "record",
+        "Run": "record",
+        "attest_run": "_attested",
+        "check_run": "checking",
+        "find_notebooks": "source",
+        "plan_run": "runner",
+        "publish": "site",
+        "read_record": "record",
+        "refresh": "refreshing",
+        "run_plan": "runner",
+    },
+)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from labkit.later import later
 from labkit.show.recorded import record, recorded
 from labkit.studies._plan import plan
 from labkit.studies.table import design, grid
@@ -27,16 +27,13 @@ __all__ = [
 ]
 
 # Loaded on first use: what records a value in a notebook needs no workers.
-_LATER = {
-    "SweepOptions": "_sweep",
-    "publish_sweep": "_page",
-    "read_sweep": "_page",
-    "sweep": "_sweep",
-    "sweep_live": "_page",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(f"labkit.studies.{_LATER[name]}"), name)
-    raise AttributeError(f"module 'labkit.studies' has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "SweepOptions": "_sweep",
+        "publish_sweep": "_page",
+        "read_sweep": "_page",
+        "sweep": "_sweep",
+        "sweep_live": "_page",
+    },
+)

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from labkit.kernel.host import REFUSAL
+from labkit.process import status_fields
 from labkit.runs import Run, plan_run, read_record
 from labkit.runs.record import read_results
 from labkit.runs.runner import content_digest, host_cells
@@ -167,10 +169,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = WITHIN) -> None:
 
 
 def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    fields = status_fields(pid)
+    return fields is not None and fields[0] != "Z"
+
+
+def all_gone(pids: Iterable[int]) -> bool:
+    return not any(map(alive, pids))
 
 
 def parent(pid: int) -> int:
@@ -233,7 +237,7 @@ def test_whoever_of_a_chapter_is_killed_nothing_outlives_it_and_the_next_one_run
             for who in victims:
                 people = who_runs(tmp_path / who)
                 os.kill(people[who], signal.SIGKILL)
-                wait_for(lambda people=people: not any(map(alive, people.values())))  # type: ignore[misc]
+                wait_for(partial(all_gone, people.values()))
             _, errors = labkit.communicate(timeout=WITHIN)
         finally:
             labkit.kill()
