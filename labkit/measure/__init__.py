@@ -13,7 +13,8 @@ from labkit.measure.tdvf import read_tdvf
 
 if TYPE_CHECKING:
     from labkit.measure.explanation import explain
-    from labkit.measure.prediction import BootInputs, Prediction, Rules, predict
+    from labkit.measure.prediction import BootInputs, Prediction, predict
+from labkit.measure.rules import Rules
 
 __all__ = [
     "BootInputs",
@@ -41,7 +42,7 @@ __getattr__ = later(
     {
         "BootInputs": "prediction",
         "Prediction": "prediction",
-        "Rules": "prediction",
+        "Rules": "rules",
         "explain": "explanation",
         "predict": "prediction",
     },

@@ -12,17 +12,8 @@ from typing import TypeVar
 
 from labkit.errors import DataError, UsageError
 from labkit.measure.hob import SPLIT_FROM
-from labkit.measure.prediction import (
-    BootInputs,
-    ExpectedEvent,
-    InitrdWord,
-    KernelHeader,
-    Part,
-    Prediction,
-    Rules,
-    SecureBoot,
-    digest_of,
-)
+from labkit.measure.prediction import BootInputs, ExpectedEvent, Part, Prediction, digest_of
+from labkit.measure.rules import InitrdWord, KernelHeader, Rules, SecureBoot
 
 _MIB = 1 << 20
 _MEMORY_SIZES = tuple(

@@ -13,8 +13,9 @@ from labkit.measure.describe import tagged, variable
 from labkit.measure.event_log import EventLog, LogEvent, LogFormat
 from labkit.measure.event_types import EventType, rtmr_of_pcr
 from labkit.measure.grub import event_name
-from labkit.measure.prediction import BootInputs, ExpectedEvent, Part, Prediction, RegisterKind, Separators
+from labkit.measure.prediction import BootInputs, ExpectedEvent, Part, Prediction
 from labkit.measure.replay import rtmrs
+from labkit.measure.rules import RegisterKind, Separators
 from labkit.measure.tdvf import Tdvf
 from labkit.show import columns
 from labkit.show.measure import diff_view

@@ -6,7 +6,6 @@ most builds have none. Each mark was checked on edk2 2022.11, 2025.02 and 2026.0
 
 from __future__ import annotations
 
-import lzma
 import re
 import struct
 import uuid
@@ -53,6 +52,10 @@ class OvmfCode:
     smbios: SmbiosRules | None = None
 
 
+OLDEST = OvmfCode()
+"""The code of edk2 2022.11, as far as it is looked at."""
+
+
 @lru_cache(maxsize=4)
 def read_ovmf(image: bytes) -> OvmfCode:
     """Look into a firmware image; one without OVMF's code counts as the oldest."""
@@ -67,10 +70,13 @@ def read_ovmf(image: bytes) -> OvmfCode:
                 smbios=_smbios(code),
             )
         at = image.find(_LZMA_SECTION, at + 1)
-    return OvmfCode()
+    return OLDEST
 
 
 def _decompressed(image: bytes, at: int) -> bytes | None:
+    # A Python in a browser has none, and reads no firmware's code.
+    import lzma
+
     (offset,) = struct.unpack_from("<H", image, at + 16) if at + 18 <= len(image) else (0,)
     try:
         # The section begins four bytes before its GUID.

@@ -22,6 +22,7 @@ from labkit.measure.grub import LoaderEvent, What, load_options, loader_events
 from labkit.measure.hob import td_hob_list
 from labkit.measure.kernel_image import authenticode, patch_header
 from labkit.measure.replay import extend
+from labkit.measure.rules import InitrdWord, KernelHeader, RegisterKind, Rules, SecureBoot, Separators
 from labkit.measure.tdvf import SectionType, Tdvf
 from labkit.show import View, columns
 from labkit.show.attest import register_fold
@@ -29,81 +30,6 @@ from labkit.show.measure import section_table
 
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c").bytes_le
 _IMAGE_SECURITY = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f").bytes_le
-# The fw_cfg files behind the "ACPI DATA" events, in the order of measurement; a TD has no ``etc/tpm/log``.
-ACPI_BLOBS = ("etc/table-loader", "etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tables")
-SMBIOS_TABLES = "etc/smbios/smbios-tables"
-"""The fw_cfg file with QEMU's SMBIOS tables."""
-
-
-class RegisterKind(StrEnum):
-    """What the firmware measures into: a TD's RTMRs, or a TPM whose PCRs stand for them."""
-
-    TD = "td"
-    VTPM = "vtpm"
-
-
-class Separators(StrEnum):
-    """Where the separators of a TD stand; edk2 commit efaf893 (stable 202411) moved one."""
-
-    TWO_IN_RTMR0 = "edk2 before 202411"
-    ONE_IN_EACH = "edk2 202411 and later"
-
-
-class InitrdWord(StrEnum):
-    """Where the firmware puts the word ``initrd=initrd`` that the kernel's EFI stub asks for."""
-
-    AT_END = "edk2 up to 202502"
-    AT_BEGIN = "edk2 after 202502"
-
-
-class KernelHeader(StrEnum):
-    """Whether QEMU writes into the kernel's set-up header before the firmware measures it.
-
-    QEMU 10 offers the untouched file as well (``etc/boot/kernel``), and edk2 2025.02 takes that one.
-    """
-
-    PATCHED = "QEMU fills in the header"
-    RAW = "QEMU leaves the file alone"
-
-
-class SecureBoot(StrEnum):
-    """The data of the SecureBoot variable when it is measured."""
-
-    ABSENT = "no data"
-    OFF = "one byte: off"
-    ON = "one byte: on"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The version switches of a boot, by name. The defaults are a TD under QEMU 9 and edk2 202411.
-
-    acpi_events: how many ACPI blobs the firmware measures (edk2 of 2022 measures none into a TPM).
-    smbios_event: it measures the SMBIOS tables as well (OVMF from edk2 2025.05 on).
-    """
-
-    platform: RegisterKind = RegisterKind.TD
-    separators: Separators = Separators.ONE_IN_EACH
-    initrd_word: InitrdWord = InitrdWord.AT_END
-    kernel_header: KernelHeader = KernelHeader.PATCHED
-    secure_boot: SecureBoot = SecureBoot.ABSENT
-    acpi_events: int = 3
-    smbios_event: bool = False
-
-    @classmethod
-    def emulated(cls, edk2: tuple[int, int] = (2022, 11), qemu: tuple[int, int] = (7, 2)) -> Rules:
-        """OVMF with a virtual TPM, by the versions of edk2 (year, month) and QEMU (major, minor).
-
-        Found by booting edk2 2022.11 and 2025.02 under QEMU 7.2 and 10.0; where between them a rule changed
-        is not known, so that versions in between count as the older ones.
-        """
-        modern = edk2 >= (2025, 2)
-        return cls(
-            platform=RegisterKind.VTPM,
-            kernel_header=KernelHeader.RAW if modern and qemu >= (10, 0) else KernelHeader.PATCHED,
-            secure_boot=SecureBoot.ABSENT if modern else SecureBoot.OFF,
-            acpi_events=len(ACPI_BLOBS) if modern else 0,
-        )
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Callable
 
 from labkit.errors import UsageError
-from labkit.measure import BootInputs, Prediction, predict, read_tdvf
+from labkit.measure import BootInputs, Prediction, Rules, predict, read_tdvf
 from labkit.measure.boot_options import disc_options, own_options
 from labkit.measure.kernel_image import stub_measures
 from labkit.measure.ovmf import read_ovmf
-from labkit.measure.prediction import ACPI_BLOBS, SMBIOS_TABLES
+from labkit.measure.rules import ACPI_BLOBS, SMBIOS_TABLES
 from labkit.measure.smbios import measured_tables
-from labkit.platforms._rules import rules_of
 from labkit.platforms.request import BootPlan
 from labkit.toolchain import Toolchain
 from labkit.vm import Accelerator
@@ -35,7 +34,7 @@ def predict_boot(
         raise UsageError(f"This boot cannot be predicted. {why}", "Leave out the image, or give a bzImage.")
     image = firmware.image.read_bytes()
     code = read_ovmf(image)
-    rules = rules_of(code, toolchain.qemu)
+    rules = Rules.emulated(code, toolchain.qemu.version)
     names = [*ACPI_BLOBS[: rules.acpi_events], *[SMBIOS_TABLES] * rules.smbios_event]
     blobs = fw_cfg_files(spec, toolchain, names, accelerator().kind) if names else ()
     smbios = measured_tables(blobs[-1], code.smbios) if code.smbios is not None else None

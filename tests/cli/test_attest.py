@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from labkit.measure.prediction import KernelHeader
+from labkit.measure.rules import KernelHeader
 from labkit.platforms import BootRequest, EmulatedPlatform
 from labkit.settings import Settings
 from tests.cli.test_boot import labkit

@@ -21,7 +21,8 @@ from labkit.measure import (
 from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
 from labkit.measure.event_types import EventType
 from labkit.measure.explanation import Agreement, page_order_of
-from labkit.measure.prediction import InitrdWord, KernelHeader, Part, SecureBoot, Separators
+from labkit.measure.prediction import Part
+from labkit.measure.rules import InitrdWord, KernelHeader, SecureBoot, Separators
 from tests.measure.kernels import kernel
 from tests.measure.logs import GLOBAL
 from tests.measure.test_predict import INPUTS, MIB, OVMF_LIKE

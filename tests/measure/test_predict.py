@@ -11,15 +11,10 @@ from labkit.errors import UsageError
 from labkit.measure import BootInputs, PageOrder, Rules, mrtd, parse_log, predict, read_tdvf, rtmrs
 from labkit.measure.hob import td_hob_list
 from labkit.measure.kernel_image import authenticode, patch_header
-from labkit.measure.prediction import (
-    ACPI_BLOBS,
-    InitrdWord,
-    KernelHeader,
-    Part,
-    RegisterKind,
-    SecureBoot,
-    Separators,
-)
+from labkit.measure.ovmf import OvmfCode
+from labkit.measure.prediction import Part
+from labkit.measure.rules import ACPI_BLOBS, InitrdWord, KernelHeader, RegisterKind, SecureBoot, Separators
+from labkit.measure.smbios import SmbiosRules
 from tests.measure.firmware import BFV, CFV, TD_HOB, TEMP_MEM, image
 from tests.measure.kernels import kernel
 
@@ -165,16 +160,25 @@ def test_the_separator_rule_moves_one_event() -> None:
 
 
 def test_the_emulated_platform_needs_no_hidden_input() -> None:
-    old, new = Rules.emulated(), Rules.emulated(edk2=(2025, 2), qemu=(10, 0))
+    modern = OvmfCode(acpi=True, untouched_kernel=True)
+    old, new = Rules.emulated(), Rules.emulated(modern, (10, 0))
     assert None not in predict(INPUTS, old).rtmrs
     assert (old.secure_boot, new.secure_boot) == (SecureBoot.OFF, SecureBoot.ABSENT)
     assert (old.kernel_header, new.kernel_header) == (KernelHeader.PATCHED, KernelHeader.RAW)
-    assert Rules.emulated(edk2=(2025, 2)).kernel_header is KernelHeader.PATCHED
+    assert Rules.emulated(modern).kernel_header is KernelHeader.PATCHED
     assert Rules.emulated(qemu=(10, 0)).kernel_header is KernelHeader.PATCHED
     assert predict(INPUTS, new).rtmr(0) is None
     assert None not in predict(replace(INPUTS, acpi=(bytes(48),) * len(ACPI_BLOBS)), new).rtmrs
     separators = [e.register for e in predict(INPUTS, old).events if e.part is Part.SEPARATOR]
     assert separators == [0, 0, 1, 1, 1, 1, 1]
+
+
+def test_each_mark_of_the_firmwares_code_is_a_rule() -> None:
+    assert Rules.emulated(OvmfCode(word_first=True)).initrd_word is InitrdWord.AT_BEGIN
+    assert Rules.emulated().initrd_word is InitrdWord.AT_END
+    assert Rules.emulated(OvmfCode(acpi=True)).acpi_events == len(ACPI_BLOBS)
+    assert Rules.emulated(OvmfCode(smbios=SmbiosRules(b"", ()))).smbios_event
+    assert not Rules.emulated().smbios_event
 
 
 def test_smbios_tables_are_measured_behind_the_kernel_by_those_that_do() -> None:
