@@ -34,6 +34,8 @@ from labkit.show import clean
 # A canonical-mode terminal cuts lines at 4095 bytes (Linux N_TTY; the same on Asterinas).
 _LINE = 3900
 _GRACE = 2.0
+_SILENCE = 12.0
+"""Seconds in which a shell that reads its terminal must have answered, on a machine at rest."""
 _PINGS = (0.3, 1.0, 3.0, 10.0, 30.0, 90.0, 270.0, 810.0, 2400.0)
 """When a running command's shell is asked whether it reads again; unread pings must fit in 4 kB."""
 _REPEATS = (0.5, 1.5, 4.0, 8.0)
@@ -107,18 +109,18 @@ class Console:
         stdin: str = "/dev/null",
         *,
         lone: bool = False,
-        silence: float = 12.0,
+        patience: float = 1.0,
     ) -> None:
         """Speak over ``stream``; keep at most ``output_limit`` bytes of a command's output.
 
         ``stdin`` is what commands have as standard input: a file of the guest that is created empty
-        where it is missing. lone: no other shell follows one that ends. silence: the seconds in which a
-        shell that reads its terminal must have answered.
+        where it is missing. lone: no other shell follows one that ends. patience: how many times
+        as long as on a machine at rest a shell may be silent.
         """
         self._stream = stream
         self._limit = output_limit
         self.stdin = stdin
-        self._silence = silence
+        self._silence = _SILENCE * patience
         self._reader = Reader()
         self._events: deque[Frame] = deque()
         self._dialect = Dialect(lone=lone)

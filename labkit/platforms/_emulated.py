@@ -14,6 +14,7 @@ from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
 from labkit.settings import Trust
 from labkit.toolchain import Firmware
+from labkit.toolchain.known import file_identity
 from labkit.vm import Snapshot, boot, resume
 from labkit.vm.accel import choose_accelerator
 
@@ -114,8 +115,7 @@ class EmulatedPlatform(TdvmPlatform):
 
 
 def _measured(firmware: Firmware) -> FirmwareMeasurement:
-    about = firmware.image.stat()
-    return _measured_once(firmware.image, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+    return _measured_once(firmware.image, file_identity(firmware.image))
 
 
 @lru_cache(maxsize=2)

@@ -48,14 +48,14 @@ class Known:
             OSError: there is no such file.
         """
         file = path.resolve()
-        key, now = f"{what} {file}", _identity(file)
+        key, now = f"{what} {file}", file_identity(file)
         known = self._read()
         match known.get(key):
-            case [list(then), str(answer)] if then == now:
+            case [list(then), str(answer)] if tuple(then) == now:
                 return answer
         answer = find()
         *_, written, changed = now
-        if max(written, changed) < (time.time() - _SETTLED) * 1e9 and _identity(file) == now:
+        if max(written, changed) < (time.time() - _SETTLED) * 1e9 and file_identity(file) == now:
             self._write({**self._read(), key: [now, answer]})
         return answer
 
@@ -72,9 +72,14 @@ class Known:
             write_whole(self._path, json.dumps(kept).encode(), 0o600)
 
 
-def _identity(path: Path) -> list[int]:
+def file_identity(path: Path) -> tuple[int, ...]:
+    """What is another one for another file or content: device, inode, size, and the times of both (ns).
+
+    Raises:
+        OSError: there is no such file.
+    """
     about = path.stat()
-    return [about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _digest(path: Path) -> str:

@@ -33,7 +33,6 @@ from labkit.vm.rundir import RunDir, RunningVm
 from labkit.vm.spec import Accelerator, BootSpec
 
 _HANDSHAKE = 30.0
-_SILENCE = 12.0
 _LAST_WORDS = 1 << 16
 # What QEMU says where this machine, not a file, is the reason.
 _SHORT = re.compile(r"llocate memory|Too many open files|mmap|No space left")
@@ -83,9 +82,7 @@ class VirtualMachine:
             SocketStream(launched.boot_log, run.path / "console.log"), watch, spec.profile.handover
         )
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
-        self.console = Console(
-            self._shell, output_limit, lone=spec.board.shell_is_console, silence=_SILENCE * patience
-        )
+        self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console, patience=patience)
         self._qmp = Qmp(launched.control, self._shell)
         self._devices = Wire(launched.devices) if launched.devices is not None else None
         self._copy_vtpm = copy_vtpm

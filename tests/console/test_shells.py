@@ -78,14 +78,14 @@ def console(
     toolchain_busybox: Path, shell: tuple[str, ...], request: pytest.FixtureRequest
 ) -> Iterator[Console]:
     with closing(Terminal(toolchain_busybox, shell=shell)) as terminal:
-        console = Console(terminal, silence=silence(request.node))
+        console = Console(terminal, patience=patience(request.node))
         console.handshake(10)
         yield console
 
 
-def silence(test: pytest.Item) -> float:
-    """Seconds in which the shell must answer: what takes everything away shall not be waited for long."""
-    return 2.0 if test.name.endswith(("-everything readonly]", "-noexec]")) else 12.0
+def patience(test: pytest.Item) -> float:
+    """What takes everything away shall not be waited for long."""
+    return 1 / 6 if test.name.endswith(("-everything readonly]", "-noexec]")) else 1.0
 
 
 @pytest.mark.parametrize("wedge", WEDGES.values(), ids=WEDGES.keys())
