@@ -63,25 +63,15 @@ class RunResult:
     def to_dict(self) -> dict[str, Any]:
         """The run with the keys of ``labkit boot``, and those of its report."""
         plan, report = self.plan, self.report.to_dict()
+        verdict = report.pop("outcome")
         return {
-            "platform": "container",
-            "trust": self.trust.value,
-            "stamp": self.trust.stamp,
-            "rehearsal": self.trust is not Trust.HARDWARE,
-            "why": "; ".join(plan.why),
-            "booted": self.booted,
-            "verdict": report.pop("outcome"),
             **report,
-            "profile": plan.profile.name,
-            "image": plan.image,
-            "make": list(plan.make),
-            "container": plan.creation.command_line,
-            "engine": plan.engine.to_dict(),
-            "source": plan.source.to_dict(),
+            **_described(plan, self.trust, self.run_dir),
+            "booted": self.booted,
+            "verdict": verdict,
             "commands": [result.to_dict() for result in self.commands],
             "kept": self.kept.to_dict() if self.kept else None,
             "ports": dict(self.ports),
-            "run_dir": str(self.run_dir),
         }
 
     def __repr__(self) -> str:
@@ -267,22 +257,29 @@ def start_run(
 def unfinished(plan: ContainerPlan, run_dir: Path, said: str, verdict: str = "FAILED") -> dict[str, Any]:
     """What is recorded of a run that has no verdict: why, with the keys of a result."""
     return {
-        "platform": "container",
-        "trust": Trust.NONE.value,
-        "stamp": Trust.NONE.stamp,
-        "rehearsal": True,
-        "why": "; ".join(plan.why),
+        **_described(plan, Trust.NONE, run_dir),
         "booted": False,
         "verdict": verdict,
         "sentence": said,
         "error": said,
+        "commands": [],
+    }
+
+
+def _described(plan: ContainerPlan, trust: Trust, run_dir: Path) -> dict[str, Any]:
+    """What every result says of the run that was planned."""
+    return {
+        "platform": "container",
+        "trust": trust.value,
+        "stamp": trust.stamp,
+        "rehearsal": trust is not Trust.HARDWARE,
+        "why": "; ".join(plan.why),
         "profile": plan.profile.name,
         "image": plan.image,
         "make": list(plan.make),
         "container": plan.creation.command_line,
         "engine": plan.engine.to_dict(),
         "source": plan.source.to_dict(),
-        "commands": [],
         "run_dir": str(run_dir),
     }
 
