@@ -22,11 +22,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
 from labkit.console._command import TICK, CommandResult, Listener, Output, gone, short, silent, unknown
 from labkit.console._dialect import TERMINAL, Dialect, may_end_shell, may_trace, open_documents
+from labkit.console._exchange import FAREWELL, CommandEnd, ShellExchange
 from labkit.console.frames import Ask, Display, End, Exit, Frame, Reader, Ready, Text, ansi_c_quote, lines
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.show import clean
@@ -44,7 +45,6 @@ _CTRL_C = (0.2, 0.6, 1.4)
 """When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
 _INTERRUPTED = 130
 _LETTERS = string.ascii_letters + string.digits
-_FAREWELL = b"exit\n"
 _DISHONEST = "gives answers that prove nothing, something has redefined its own commands"
 
 
@@ -56,47 +56,6 @@ class Stream(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send all of ``data``; raises OSError when the other end is gone."""
-
-
-@dataclass(frozen=True)
-class CommandEnd:
-    """The end of one line. status: its exit status; ended: the shell is a new one; flags: its ``$-``.
-
-    finished: the command's own text proves that it came to its end.
-    """
-
-    status: int
-    ended: bool = False
-    flags: str = ""
-    finished: bool = False
-
-
-@dataclass
-class _Exchange:
-    """One line that was sent, until its end is known. seen: how often the number before it was prompted."""
-
-    number: int
-    output: Output
-    listener: Listener
-    traces: bool = False
-    started: float = field(default_factory=time.monotonic)
-    alive: bool = False
-    seen: int = 0
-    pings: int = 0
-    printed: bool = False
-    ending: int | None = None
-    nonce: bytes = b""
-    asked: float = 0.0
-    repeats: int = 0
-    interrupted: float = 0.0
-    ctrl_c: int = 0
-    # What came between the shell's end of work and its answer: background output, or an echo of ours.
-    late: bytearray = field(default_factory=bytearray)
-    # The beginning of a line that may turn out to show what was typed.
-    held: bytes = b""
-    farewell: bytes = b""
-    # Behind the mark that the command has ended comes a prompt of its own, which is not output.
-    marked: bool = False
 
 
 class Console:
@@ -129,7 +88,7 @@ class Console:
         self._flags = ""
         self._prompts = True
         self._interrupts = False
-        self._current: _Exchange | None = None
+        self._current: ShellExchange | None = None
         self._writing = threading.Lock()
 
     def handshake(self, timeout: float) -> None:
@@ -144,7 +103,7 @@ class Console:
         while (left := deadline - time.monotonic()) > 0:
             # A number of its own: a shell that was saved with its prompt may show another first.
             number = secrets.randbelow(10**8) + 10**8
-            exchange = _Exchange(number, Output(self._limit), Listener())
+            exchange = ShellExchange(number, Output(self._limit), Listener())
             # The empty line ends whatever half of an earlier question may have arrived.
             self._write(b"\n" + dialect.setup() + b"\n" + dialect.begin(number) + b"\n")
             exchange.nonce, exchange.asked = _nonce(), time.monotonic()
@@ -322,7 +281,7 @@ class Console:
         """
         begins = number is None
         number = self._next() if number is None else number
-        exchange = _Exchange(number, output or Output(self._limit), listener or Listener(), traces)
+        exchange = ShellExchange(number, output or Output(self._limit), listener or Listener(), traces)
         self._current = exchange
         dialect = self._dialect
         try:
@@ -350,7 +309,7 @@ class Console:
         self._number += 2
         return self._number
 
-    def _put_in_order(self, exchange: _Exchange, answer: CommandEnd) -> None:
+    def _put_in_order(self, exchange: ShellExchange, answer: CommandEnd) -> None:
         """Repair what the command did to the prompt and the terminal."""
         interrupted = self._interrupts
         if answer.ended:
@@ -364,18 +323,18 @@ class Console:
             # A late Ctrl-C makes the shell print a newline, and a prompt of the command's own may
             # stand behind the answer: have them here, not in the next command.
             self._exchange(b"", self._silence, repair=False)
-        if self._is_echoed(exchange):
+        if exchange.is_echoed:
             self._exchange(b"\\command stty " + TERMINAL, self._silence, repair=False)
         self._interrupts = interrupted
 
-    def _wait(self, exchange: _Exchange, timeout: float | None) -> CommandEnd | None:
+    def _wait(self, exchange: ShellExchange, timeout: float | None) -> CommandEnd | None:
         """Read until the answer; None in time-out."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             while self._events:
                 if answer := self._take(exchange, self._events.popleft()):
-                    said = b"" if answer.ended and exchange.farewell == _FAREWELL else exchange.farewell
-                    exchange.output.add(exchange.held + said + self._without_echo(exchange))
+                    said = b"" if answer.ended and exchange.farewell == FAREWELL else exchange.farewell
+                    exchange.output.add(exchange.held + said + exchange.without_echo(self._dialect))
                     return answer
             try:
                 due = self._keep_asking(exchange)
@@ -401,14 +360,14 @@ class Console:
             if data:
                 self._events.extend(self._reader.feed(data))
 
-    def _take(self, exchange: _Exchange, event: Frame) -> CommandEnd | None:
+    def _take(self, exchange: ShellExchange, event: Frame) -> CommandEnd | None:
         match event:
             case Text(data):
                 if exchange.marked or (exchange.nonce and self._prompts):
                     exchange.late += data
                 else:
-                    data = self._untraced(exchange, data) if exchange.traces else data
-                    exchange.output.add(self._without_farewell(exchange, data) if self.is_bash else data)
+                    data = exchange.untraced(data, self._dialect) if exchange.traces else data
+                    exchange.output.add(exchange.without_farewell(data) if self.is_bash else data)
             case Ready():
                 return self._ready(exchange, event)
             case Exit(status) if self._dialect.lone:
@@ -424,24 +383,7 @@ class Console:
                 pass  # nobody listens to it
         return None
 
-    def _untraced(self, exchange: _Exchange, data: bytes) -> bytes:
-        """Output without the lines by which a tracing shell shows what was typed."""
-        *whole, last = (exchange.held + data).split(b"\n")
-        shown = b"".join(line + b"\n" for line in whole if not self._dialect.traces(line))
-        # Such a line begins like this, and is short.
-        keep = last[:1] in (b"{", b"_", b"+", b"\\") and len(last) < 400
-        exchange.held = last if keep else b""
-        return shown if keep else shown + last
-
-    @staticmethod
-    def _without_farewell(exchange: _Exchange, data: bytes) -> bytes:
-        """Output without the beginning of bash's last word, which is held until something follows it."""
-        data = exchange.farewell + data
-        size = next((size for size in range(len(_FAREWELL), 0, -1) if data.endswith(_FAREWELL[:size])), 0)
-        exchange.farewell = data[len(data) - size :]
-        return data[: len(data) - size]
-
-    def _ready(self, exchange: _Exchange, event: Ready) -> CommandEnd | None:
+    def _ready(self, exchange: ShellExchange, event: Ready) -> CommandEnd | None:
         current = event.number == exchange.number
         exchange.printed |= event.printed
         exchange.seen += event.number == exchange.number - 1
@@ -453,7 +395,7 @@ class Console:
             self._ask(exchange)
         return None
 
-    def _judge(self, exchange: _Exchange, event: Ready) -> CommandEnd:
+    def _judge(self, exchange: ShellExchange, event: Ready) -> CommandEnd:
         if event.bash:
             self._dialect.bash = True
         if event.ended is not None:
@@ -464,7 +406,7 @@ class Console:
             return CommandEnd(event.end[1], False, event.flags, finished=True)
         return CommandEnd(_INTERRUPTED if event.status is None else event.status, False, event.flags)
 
-    def _ask(self, exchange: _Exchange) -> None:
+    def _ask(self, exchange: ShellExchange) -> None:
         first = not exchange.nonce
         exchange.nonce = exchange.nonce or _nonce()
         exchange.asked = exchange.asked or time.monotonic()
@@ -476,7 +418,7 @@ class Console:
         else:
             self._write(dialect.insistent_question(exchange.number, exchange.nonce))
 
-    def _keep_asking(self, exchange: _Exchange) -> float:
+    def _keep_asking(self, exchange: ShellExchange) -> float:
         """Send what is due; return when the next is."""
         now = time.monotonic()
         due = now + 3600.0
@@ -513,7 +455,7 @@ class Console:
             due = min(due, ping)
         return due if exchange.alive else min(due, exchange.started + self._silence)
 
-    def _answer(self, exchange: _Exchange, prompt: str, hidden: bool) -> None:
+    def _answer(self, exchange: ShellExchange, prompt: str, hidden: bool) -> None:
         """Pass on one line from whoever listens to the command that asks for it."""
         ask = exchange.listener.ask
         line = ask(clean(prompt), hidden) if ask is not None else None
@@ -525,20 +467,8 @@ class Console:
         # A terminal takes one line of 4 kB, and so do we.
         self._write(b"LABKIT_ANSWER=$'" + lines(ansi_c_quote(line), _LINE)[0] + b"'\n")
 
-    def _ping(self, exchange: _Exchange) -> None:
+    def _ping(self, exchange: ShellExchange) -> None:
         self._write(self._dialect.ping(exchange.number))
-
-    def _without_echo(self, exchange: _Exchange) -> bytes:
-        late = b"" if exchange.marked else bytes(exchange.late)
-        lines = late.splitlines(keepends=True)
-        return b"".join(
-            line for line in lines if not self._dialect.traces(line) and exchange.nonce not in line
-        )
-
-    def _is_echoed(self, exchange: _Exchange) -> bool:
-        """The terminal, or the shell's line editor, shows what is typed."""
-        shown = exchange.late.splitlines()
-        return any(exchange.nonce in line and not line.startswith(b"+ ") for line in shown)
 
     def _write(self, data: bytes) -> None:
         with self._writing:
