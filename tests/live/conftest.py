@@ -94,9 +94,9 @@ def server(live_run: Run) -> Iterator[Server]:
         http_server.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """A Chromium that Playwright drives."""
+    """A Chromium that Playwright drives: its event loop runs in this thread until it ends, and must not meet another."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("no chromium is installed")
@@ -109,13 +109,13 @@ def chromium() -> Iterator[Any]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium_context(chromium: Any) -> Any:
     """A person's Chromium, which keeps what it loaded."""
     return chromium.new_context()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium_tab(chromium_context: Any) -> Tab:
     """One tab of Chromium."""
     return ChromiumTab(chromium_context.new_page())
