@@ -18,11 +18,12 @@ from urllib.parse import quote, unquote, urlsplit
 from labkit.files import read_below
 from labkit.learn.copies import course_folder
 from labkit.process import scratch_folder
-from labkit.runs.course_pages import EVERYTHING, GLOSSARY, described, headings, others, words
+from labkit.runs.course_pages import GLOSSARY, described, others, sections, words
 from labkit.runs.record import RECORD, Chapter, Run, record_bytes, write_record
 from labkit.runs.source import parse_notebook
+from labkit.settings import Trust
 from labkit.show.sanitize import sanitize
-from labkit.show.site import Link, chapter_page, run_index
+from labkit.show.site import SEARCH, Link, chapter_page, run_index
 from labkit.show.words import everything_page, glossary_page
 
 INDEX = "site/index.html"
@@ -83,34 +84,39 @@ def _write_pages(run: Run, folder: Path) -> None:
         described(Link(quote(_page_name(chapter.name)), chapter.title), found)
         for chapter, found in zip(run.chapters, cells, strict=True)
     ]
+    entries = [_entry(chapter, found) for chapter, found in zip(run.chapters, cells, strict=True)]
     names = {chapter.name: link.href for chapter, link in zip(run.chapters, links, strict=True)}
     names["glossary"] = GLOSSARY
     styles = _code_styles()
     downloads = [Link(RECORD, f"{RECORD}: this run for programs")]
+    listed = []
     for number, chapter in enumerate(run.chapters):
+        body = chapter_body(run.directory, chapter, names)
+        parts = sections(body)
+        listed.append((links[number], parts))
         download = _download(run, chapter, folder)
         downloads += [download] if download else []
         page = chapter_page(
-            chapter.to_dict(),
-            chapter_body(run.directory, chapter, names),
+            entries[number],
+            body,
             styles=styles,
             previous=links[number - 1] if number else None,
             following=links[number + 1] if number + 1 < len(links) else None,
             download=replace(download, text="notebook") if download else None,
+            contents=[Link(f"#{part.anchor}", part.heading) for part in parts if part.heading != chapter.title],
         )
         (folder / _page_name(chapter.name)).write_text(page, encoding="utf-8")
     title = f"labkit run {run.directory.name}"
-    entries = words(course_folder() / "glossary.md")
-    listed = [(link, headings(found)) for link, found in zip(links, cells, strict=True)]
-    (folder / GLOSSARY).write_text(glossary_page(entries), encoding="utf-8")
-    (folder / EVERYTHING).write_text(everything_page(listed, entries), encoding="utf-8")
+    glossary = words(course_folder() / "glossary.md")
+    (folder / GLOSSARY).write_text(glossary_page(glossary), encoding="utf-8")
+    (folder / SEARCH).write_text(everything_page(listed, glossary, GLOSSARY), encoding="utf-8")
     index = run_index(
-        run.to_dict(),
+        {**run.to_dict(), "chapters": entries},
         links,
         downloads,
         title=title,
         others=others([chapter.name for chapter in run.chapters]) if _is_course(run) else (),
-        everything=Link(EVERYTHING, "Everything on one page"),
+        everything=Link(SEARCH, "Search these pages"),
     )
     (folder / "index.html").write_text(index, encoding="utf-8")
 
@@ -120,6 +126,19 @@ def _cells(run: Run, chapter: Chapter) -> list[Any]:
         return []
     data = read_below(run.directory, chapter.output, _LARGEST)
     return list(parse_notebook(run.directory / chapter.output, data).cells)
+
+
+def _entry(chapter: Chapter, cells: Iterable[Any]) -> dict[str, Any]:
+    """A chapter as its pages show it: one that boots nothing has no report, but a model's stamp is one too.
+
+    Only the stamp of what proves nothing is taken from an output: no output makes a chapter more trusted.
+    """
+    entry = chapter.to_dict()
+    if entry["trust"] is None:
+        shown = (output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))
+        if any(str(Trust.NONE.stamp) in _text(data.get("text/plain", "")) for data in shown):
+            entry["trust"] = Trust.NONE.value
+    return entry
 
 
 def _is_course(run: Run) -> bool:

@@ -10,7 +10,10 @@ from labkit.settings import Trust
 from labkit.show.markup import Markup, badge, element, join
 
 # No script, nothing from the network: what a cell printed cannot change that.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+SEARCH = "everything.html"
+"""The page that can be searched."""
 
 _WORDS = {"passed": "✓ passed", "failed": "✗ failed", "interrupted": "◦ interrupted", "running": "◦ running"}
 
@@ -36,11 +39,12 @@ def chapter_page(
     previous: Link | None = None,
     following: Link | None = None,
     download: Link | None = None,
+    contents: Sequence[Link] = (),
 ) -> Markup:
     """One executed chapter.
 
     chapter: its entry in the run's record. body: the markup of its cells, already escaped and freed of
-    scripts. styles: CSS for highlighted code. previous, following: its neighbours.
+    scripts. styles: CSS for highlighted code. previous, following: its neighbours. contents: its headings.
     """
     failure = chapter.get("failure")
     return _page(
@@ -51,6 +55,7 @@ def chapter_page(
             "main",
             element("p", *_facts(chapter), *([_link(download)] if download else []), class_="facts"),
             _failure(failure, "") if failure else "",
+            _contents(contents),
             element("div", Markup(body), class_="cells"),
             _bar("end", previous, following),
         ),
@@ -102,10 +107,10 @@ def run_index(
     )
 
 
-def plain_page(title: str, *body: object) -> Markup:
+def plain_page(title: str, *body: object, policy: str = POLICY) -> Markup:
     """A page beside the chapters: a list of words, or of everything."""
     main = element("main", element("h1", title), *body)
-    return _page(title, "", _bar("top", None, None), main)
+    return _page(title, "", _bar("top", None, None), main, policy=policy)
 
 
 def _start(chapters: Sequence[Link], everything: Link | None) -> Markup:
@@ -113,7 +118,7 @@ def _start(chapters: Sequence[Link], everything: Link | None) -> Markup:
         return Markup()
     words: list[object] = ["Start here: ", element("b", _link(chapters[0])), ". "]
     if everything:
-        words += ["Looking for a word? ", _link(everything), " has all of them on one page."]
+        words += ["Looking for a word? ", _link(everything), "."]
     return element("p", *words)
 
 
@@ -133,7 +138,7 @@ def site_page(title: str, *body: object, policy: str, head: Markup) -> Markup:
     return _page(title, "", *body, policy=policy, more=head)
 
 
-def _page(title: str, styles: str, *body: object, policy: str = _POLICY, more: object = "") -> Markup:
+def _page(title: str, styles: str, *body: object, policy: str = POLICY, more: object = "") -> Markup:
     from importlib.resources import files  # only a published site needs it, every verb would pay
 
     css = Markup(files("labkit.show").joinpath("site.css").read_text(encoding="utf-8") + styles)
@@ -149,11 +154,21 @@ def _page(title: str, styles: str, *body: object, policy: str = _POLICY, more: o
     return Markup(f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n")
 
 
+def _contents(links: Sequence[Link]) -> Markup:
+    """The headings of a page; nothing where there are too few to look for one."""
+    if len(links) < 3:
+        return Markup()
+    items = element("ul", *(element("li", _link(link)) for link in links))
+    folded = element("details", element("summary", "On this page"), items)
+    return element("nav", folded, class_="contents", aria_label="On this page")
+
+
 def _bar(where: str, previous: Link | None, following: Link | None) -> Markup:
     return element(
         "nav",
         element("span", _link(previous, "← ") if previous else "", class_="side previous"),
         element("a", "All chapters", href="index.html", class_="home"),
+        element("a", "Search", href=SEARCH, class_="home"),
         element("span", _link(following, "", " →") if following else "", class_="side next"),
         class_=f"bar {where}",
     )
@@ -198,7 +213,7 @@ def _prefix(entry: Mapping[str, Any]) -> str:
 
 def _where(entry: Mapping[str, Any]) -> list[object]:
     words = [word for word in (entry.get("platform"), entry.get("accelerator")) if word]
-    return [", ".join(words) if words else "platform not reported"]
+    return [", ".join(words) if words else "reports no TDVM"]
 
 
 def _facts(chapter: Mapping[str, Any]) -> list[Markup]:

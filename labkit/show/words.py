@@ -1,11 +1,23 @@
-"""Pages beside the chapters: the glossary, and everything on one page."""
+"""Pages beside the chapters: the glossary, and everything on one page, which can be searched."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from labkit.show.markup import Markup, element, join
-from labkit.show.site import Link, plain_page
+from labkit.show.site import POLICY, Link, plain_page
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands below one heading of a page. anchor: the heading's id; text: prose and code, bare."""
+
+    anchor: str
+    heading: str
+    text: str
 
 
 def glossary_page(entries: Sequence[tuple[str, str, str]]) -> Markup:
@@ -14,27 +26,51 @@ def glossary_page(entries: Sequence[tuple[str, str, str]]) -> Markup:
 
 
 def everything_page(
-    chapters: Sequence[tuple[Link, Sequence[str]]], entries: Sequence[tuple[str, str, str]]
+    chapters: Sequence[tuple[Link, Sequence[Section]]], entries: Sequence[tuple[str, str, str]], glossary: str
 ) -> Markup:
-    """All headings and words: the browser's own search finds them, without a script and from the disk."""
-    listed = [
-        element(
-            "li",
-            element("a", link.text, href=link.href),
-            f": {link.question}" if link.question else "",
-            element("ul", *(element("li", heading) for heading in found)),
-        )
+    """The text of all chapters and the words: searched by the one script of a run's pages, also from the disk.
+
+    Without a script the browser's own search does it. chapters: the page of each with its sections.
+    glossary: the address of the words' page.
+    """
+    parts = [
+        _part(f"{link.href}#{part.anchor}", _title(link.text, part.heading), part.text)
         for link, found in chapters
+        for part in found or [Section("", "", link.question)]
     ]
-    note = element("p", "Search this page with your browser (Ctrl-F).")
+    parts += [_part(f"{glossary}#{anchor}", word, body.replace("*", "")) for anchor, word, body in entries]
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return plain_page(
-        "Everything on one page",
-        note,
-        element("h2", "Chapters"),
-        element("ul", *listed),
-        element("h2", "Words"),
-        *(_word(entry) for entry in entries),
+        "Search these pages",
+        element(
+            "div",
+            element("label", "Words to look for ", Markup('<input type="search" autocomplete="off">')),
+            " ",
+            element("output", aria_live="polite"),
+            class_="search",
+            hidden="hidden",
+        ),
+        element("p", "Your browser's search (Ctrl-F) finds words on this page.", class_="no-search"),
+        element("div", *parts, class_="parts"),
+        element("script", Markup(script)),
+        policy=f"{POLICY}; script-src 'sha256-{digest}'",
     )
+
+
+def _title(page: str, heading: str) -> str:
+    return f"{page} › {heading}" if heading not in ("", page) else page
+
+
+def _part(address: str, title: str, text: str) -> Markup:
+    heading = element("h3", element("a", title, href=address.removesuffix("#")))
+    return element("section", heading, element("p", text, class_="text"), class_="part")
+
+
+def _script() -> str:
+    from importlib.resources import files  # only a published site needs it, every verb would pay
+
+    return files("labkit.show").joinpath("search.js").read_text(encoding="utf-8")
 
 
 def _word(entry: tuple[str, str, str]) -> Markup:

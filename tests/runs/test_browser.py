@@ -76,3 +76,20 @@ def test_a_page_fits_a_screen_a_phone_and_paper(site: Run) -> None:
             # The width of A4 without margins, in CSS pixels.
             page.set_viewport_size({"width": 718, "height": 1000})
             assert page.evaluate(CUT_OFF) == [], name
+
+
+def test_the_pages_are_searched_from_the_disk(site: Run) -> None:
+    with chromium_page() as page:
+        page.goto((site.directory / "site/everything.html").as_uri())
+        found = page.locator(".part:visible h3 a")
+        everything = found.count()
+        page.get_by_label("Words to look for").fill("domain TRUST")
+        assert 0 < found.count() < everything
+        assert page.locator("mark").first.inner_text().lower() in ("domain", "trust")
+        found.first.click()
+        page.wait_for_url(lambda address: "everything" not in address)
+        assert "trust domain" in page.locator("main").inner_text().lower()
+        page.go_back()
+        assert page.get_by_label("Words to look for").input_value() == "domain TRUST"
+        page.get_by_label("Words to look for").fill("no such word anywhere")
+        assert "Nothing found." in page.locator("main").inner_text()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -13,11 +16,13 @@ import pytest
 
 from labkit.learn.copies import course_folder
 from labkit.runs import Run
-from labkit.runs.course_pages import described, headings, others, words
+from labkit.runs.course_pages import described, others, sections, words
+from labkit.runs.record import Chapter
 from labkit.runs.reports import junit as junit_report
 from labkit.runs.reports import summary as summary_report
-from labkit.show.site import Link, run_index
-from labkit.show.words import everything_page, glossary_page
+from labkit.runs.site import chapter_body
+from labkit.show.site import Link, chapter_page, run_index
+from labkit.show.words import Section, everything_page, glossary_page
 
 
 def cells(*sources: str) -> list[Any]:
@@ -66,13 +71,42 @@ def test_the_first_chapter_tells_the_times_of_all() -> None:
     assert dict(told) == {name: re.findall(r"\d+", row.minutes)[0] for name, row in rows.items()}
 
 
-def test_everything_is_on_one_page_and_escaped() -> None:
+def body(folder: Path, *sources: Any) -> str:
+    notebook = nbformat.v4.new_notebook(cells=list(sources))
+    nbformat.write(notebook, folder / "a.ipynb")
+    chapter = Chapter("a", "A", "a.ipynb", "0", "python3", {}, "passed", "", 1.0, output="a.ipynb")
+    return chapter_body(folder, chapter, {})
+
+
+def test_the_sections_of_a_page_are_its_prose_and_code(tmp_path: Path) -> None:
+    ran = nbformat.v4.new_code_cell("lab.boot()  # <b>", outputs=[nbformat.v4.new_output("stream", text="printed")])
+    found = sections(body(tmp_path, *cells("# A\n\nFirst.", "## One `<b>` & two\n\nProse *here*."), ran))
+    assert [(part.heading, part.text) for part in found] == [
+        ("A", "First."),
+        ("One <b> & two", "Prose here. lab.boot() # <b>"),
+    ]
+    page = body(tmp_path, *cells("# A", "## One `<b>` & two"))
+    assert all(f'id="{html.escape(part.anchor)}"' in page for part in found)
+
+
+def test_what_can_be_searched_is_escaped_and_no_script_but_ours_may_run() -> None:
     entries = [("td", "TD", "A *trust* <domain>.")]
-    page = everything_page([(Link("a.html", "A", "Why?"), headings(cells("## One <b>\n### Two")))], entries)
-    for word in ("One &lt;b&gt;", "Two", "Why?", 'id="td"', "<i>trust</i> &lt;domain&gt;"):
+    part = Section("One", "One <b>", "</p><script>alert(1)</script>")
+    page = everything_page([(Link("a.html", "A", "Why?"), [part])], entries, "glossary.html")
+    for word in ("A › One &lt;b&gt;", 'href="a.html#One"', 'href="glossary.html#td"', "A trust &lt;domain&gt;"):
         assert word in page
-    assert "<script" not in page
+    ours = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(ours[0].encode()).digest()).decode()
+    assert len(ours) == 1
+    assert f"script-src &#x27;sha256-{digest}&#x27;" in page or f"script-src 'sha256-{digest}'" in page
     assert 'id="td"' in glossary_page(entries)
+
+
+def test_a_long_page_lists_its_headings(site: Run) -> None:
+    links = [Link(f"#{name}", f"{name} <b>") for name in "abc"]
+    page = chapter_page(site.chapters[0].to_dict(), "", contents=links)
+    assert '<a href="#b">b &lt;b&gt;</a>' in page
+    assert "On this page" not in chapter_page(site.chapters[0].to_dict(), "", contents=links[:2])
 
 
 def test_the_index_names_what_was_not_run(site: Run) -> None:
