@@ -37,6 +37,7 @@ from labkit.toolchain.toolchain import Inventory
 from labkit.virtio import Device
 
 _PREDICTIONS = Notebook()
+_FIRST_STAGE = "firmware"
 
 
 def predict(
@@ -173,8 +174,10 @@ def boot(
     settings = Settings.load()
     request = _request(memory, append, kernel, initrd, guest, loader, firmware)
     request = replace(request, cold=cold, devices=tuple(devices))
-    warmth = "cold" if cold or devices else "warm"
-    with waiting("Booting a TDVM", f"boot, {warmth}", settings) as step:
+    warm, power_on = f"boot, {guest}", f"boot from power-on, {guest}"
+    key = power_on if cold or devices else warm
+    # A boot that finds no snapshot of its inputs begins with the firmware, and takes as long as a cold one.
+    with waiting("Booting a TDVM", key, settings, {_FIRST_STAGE: power_on}) as step:
         chosen = choose_platform(platform, settings)
         return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
 
@@ -219,7 +222,8 @@ def boots(
     """
     settings = Settings.load()
     request = replace(_request(memory, append, None, None, guest, loader, None), cold=cold)
-    with waiting(f"Booting {count} TDVMs", f"boots, {count}", settings) as step:
+    key = f"boots, {guest}, {count}"
+    with waiting(f"Booting {count} TDVMs", key, settings, {_FIRST_STAGE: f"{key} from power-on"}) as step:
         chosen = choose_platform(platform, settings)
         return boot_many(chosen, request, count, step, Path(run_dir) if run_dir else None)
 
@@ -289,8 +293,9 @@ def attest(
     settings = Settings.load()
     chosen = choose_platform(platform, settings)
     request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+    title, key = "Booting and attesting a TDVM", f"attest, {guest}"
     with (
-        waiting("Booting and attesting a TDVM", "attest", settings) as step,
+        waiting(title, key, settings, {_FIRST_STAGE: f"{key} from power-on"}) as step,
         chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
     ):
         step("evidence")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from labkit.learn._ask import Notebook
 from labkit.learn._panel import show_panel
-from labkit.learn._waiting import waiting
 from labkit.learn.copies import copy, reset
 from labkit.learn.progressing import progress
 from labkit.learn.question import make_question
+from labkit.learn.wait import waiting
 
 __all__ = [
     "Notebook",

@@ -151,7 +151,7 @@ class EventLog:
 
     def _repr_html_(self) -> str:
         rows = [_cells(row, 24) for row in event_rows(self)]
-        return join([event_table(_HEAD, rows), details("hex map", hex_map(spans(self.records())))])
+        return join([event_table(_HEAD, rows, _LEGEND), details("hex map", hex_map(spans(self.records())))])
 
     def __repr__(self) -> str:
         return f"EventLog({self.format.value}, {len(self.events)} events)"
@@ -159,6 +159,9 @@ class EventLog:
 
 _HEAD = ("#", "register", "type", "digest", "description", "text")
 _MARKS = {"matches": "✓", "differs": "✗", "unknown": "–"}
+_LEGEND = (
+    "text: ✓ the digest is that of the description, ✗ it is not, – the log does not hold what was hashed."
+)
 
 
 def _cells(row: dict[str, Any], digits: int) -> tuple[str, ...]:

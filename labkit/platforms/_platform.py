@@ -96,7 +96,7 @@ class TdvmPlatform(ABC):
             LabAuthority.open(self.settings.state_dir, now),
             now,
             debug=debug,
-            alternatives={"the boot that was asked for": asked.inputs},
+            alternatives={"the boot that was asked for; the policy expects another one": asked.inputs},
         )
 
     @abstractmethod

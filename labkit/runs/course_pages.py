@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,18 +11,11 @@ from labkit.errors import LabkitError
 from labkit.learn.copies import course_folder
 from labkit.runs.source import load_source, read_notebook
 from labkit.show.site import Link
-from labkit.show.words import Section
 
 GLOSSARY = "glossary.html"
 
 _QUESTION = re.compile(r"^\*([^*\n]+\?)\*$", re.MULTILINE)
 _TIME = re.compile(r"\*\*Time:\*\* ([^.\n]+)\.")
-_CELL = re.compile(r'<div class="cell\b[^>]*>')
-_PROMPT = re.compile(r'<div class="prompt\b[^>]*>.*?</div>', re.DOTALL)
-_OUTPUT = re.compile(r'<div class="output_wrapper\b')
-_HEADING = re.compile(r'<h[1-4] id="([^"]*)"[^>]*>(.*?)</h[1-4]>', re.DOTALL)
-_INLINE = re.compile(r"</?(?:a|b|code|em|i|span|strong)\b[^>]*>")
-_TAG = re.compile(r"<[^>]*>")
 
 
 def described(link: Link, cells: Iterable[Any]) -> Link:
@@ -31,23 +23,6 @@ def described(link: Link, cells: Iterable[Any]) -> Link:
     first = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
     question, minutes = _QUESTION.search(first), _TIME.search(first)
     return Link(link.href, link.text, question[1] if question else "", minutes[1] if minutes else "")
-
-
-def sections(body: str) -> list[Section]:
-    """What stands below each heading of a chapter's page: its prose and its code, without what cells put out.
-
-    body: the page's cells, as ``chapter_body`` makes them.
-    """
-    prose = "".join(_OUTPUT.split(cell, maxsplit=1)[0] for cell in _CELL.split(body)[1:])
-    first, *parts = _HEADING.split(prose)
-    found = [Section(*map(_bare, three)) for three in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]
-    return [Section("", "", _bare(first)), *found] if _bare(first) else found
-
-
-def _bare(markup: str) -> str:
-    """The words of some markup."""
-    plain = html.unescape(_TAG.sub(" ", _INLINE.sub("", _PROMPT.sub(" ", markup))))
-    return " ".join(plain.replace("¶", " ").split())
 
 
 def others(run: Sequence[str]) -> list[Link]:

@@ -18,13 +18,13 @@ from urllib.parse import quote, unquote, urlsplit
 from labkit.files import read_below
 from labkit.learn.copies import course_folder
 from labkit.process import scratch_folder
-from labkit.runs.course_pages import GLOSSARY, described, others, sections, words
+from labkit.runs.course_pages import GLOSSARY, described, others, words
 from labkit.runs.record import RECORD, Chapter, Run, record_bytes, write_record
 from labkit.runs.source import parse_notebook
 from labkit.settings import Trust
 from labkit.show.sanitize import sanitize
 from labkit.show.site import SEARCH, Link, chapter_page, run_index
-from labkit.show.words import everything_page, glossary_page
+from labkit.show.words import everything_page, glossary_page, sections
 
 INDEX = "site/index.html"
 
@@ -103,7 +103,9 @@ def _write_pages(run: Run, folder: Path) -> None:
             previous=links[number - 1] if number else None,
             following=links[number + 1] if number + 1 < len(links) else None,
             download=replace(download, text="notebook") if download else None,
-            contents=[Link(f"#{part.anchor}", part.heading) for part in parts if part.heading != chapter.title],
+            contents=[
+                Link(f"#{part.anchor}", part.heading) for part in parts if part.heading != chapter.title
+            ],
         )
         (folder / _page_name(chapter.name)).write_text(page, encoding="utf-8")
     title = f"labkit run {run.directory.name}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.settings import Trust
-from labkit.show._colours import BLUE, DIM, UNSURE
 from labkit.show._text import columns, one_line, stamp
 from labkit.show._view import View
+from labkit.show.colours import BLUE, DIM, UNSURE
 from labkit.show.markup import Markup, badge, element
 from labkit.show.svg import picture
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.show._colours import BAD, BLUE, DIM, GOOD
 from labkit.show._text import columns
 from labkit.show._view import View
+from labkit.show.colours import BAD, BLUE, DIM, GOOD, ink
 from labkit.show.markup import element, join, prose, table
 
 _MARKS = {"right": ("✔", GOOD), "wrong": ("✘", BAD), "open": ("–", DIM)}
@@ -53,7 +53,7 @@ def outcome_view(question: str, answer: str | None, outcome: str, judged: str, w
     body: list[object] = [
         element("div", element("small", prose(question))),
         table((name, element("b", prose(value))) for name, value in rows),
-        element("div", verdict, style=f"color:{colour}"),
+        element("div", verdict, style=ink(colour)),
     ]
     lines = [question, *(f"  {name:<9}  {value}" for name, value in rows), verdict]
     if why:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from labkit.settings import Trust
 from labkit.show._text import clean
+from labkit.show.colours import STAMP
 
 _STYLE = """
 :root { color-scheme: light dark; --ok: #218838; --bad: #dc3545; --unsure: #a26c00; --dim: #717984; }
@@ -98,7 +99,7 @@ def badge(trust: Trust) -> Markup:
 
 def mark(word: str) -> Markup:
     """A stamp: a word that qualifies what stands beside it."""
-    style = "background:#9a6700;color:#fff;border-radius:.3em;padding:.1em .5em;font:bold .8em sans-serif"
+    style = f"background:{STAMP};color:#fff;border-radius:.3em;padding:.1em .5em;font:bold .8em sans-serif"
     return element("span", word, style=style)
 
 

@@ -16,14 +16,16 @@ def section_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> M
     return table(([_cell(cell) for cell in row] for row in rows), head)
 
 
-def event_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
-    """A long table of events in a box that scrolls and says so; on paper it is whole."""
+def event_table(head: Sequence[object], rows: Iterable[Sequence[object]], legend: str = "") -> Markup:
+    """A long table of events in a box that scrolls and says so; on paper it is whole.
+
+    legend: what the marks in it mean.
+    """
     listed = list(rows)
     body = section_table(head, listed)
-    if len(listed) <= _SHORT:
-        return body
-    note = element("div", element("small", f"{len(listed)} rows: scroll to see all of them."))
-    return join([note, scrolled(body)])
+    long = f"{len(listed)} rows: scroll to see all of them." if len(listed) > _SHORT else ""
+    notes = [element("div", element("small", words)) for words in (long, legend) if words]
+    return join([*notes, scrolled(body) if long else body])
 
 
 def scrolled(body: object) -> Markup:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.show._colours import BLUE
 from labkit.show._view import View
+from labkit.show.colours import BLUE
 from labkit.show.markup import element, join
 
 

@@ -60,7 +60,9 @@ _STYLE_NAMES = """
     text-anchor
 """
 _STYLES = frozenset(_STYLE_NAMES.split())
-_VALUE = re.compile(r"(?:[\w\s#%.,/'\"+-]|(?:rgba?|hsla?)\([\d\s.,%/a-z]{1,60}\)){1,200}")
+_VALUE = re.compile(
+    r"(?:[\w\s#%.,/'\"+-]|(?:rgba?|hsla?)\([\d\s.,%/a-z]{1,60}\)|color-mix\([\w\s#%,]{1,80}\)){1,200}"
+)
 _NEGATIVE = re.compile(r"(?:^|[\s,(])-\s*\.?\d")
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
 _FRAGMENT = re.compile(r"#[\w:.=-]{0,200}")

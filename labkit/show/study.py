@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labkit.show._colours import BAD, GOOD
 from labkit.show._text import one_line
+from labkit.show.colours import BAD, GOOD
 from labkit.show.markup import Markup, details, element, join, table
 from labkit.show.site import Link, badge_of, document, link_to, status_word
 from labkit.show.svg import picture

@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 
-from labkit.show._colours import BLUE, DIM, GOOD, ON_DARK, PINK, PURPLE, UNSURE
+from labkit.show.colours import BLUE, DIM, GOOD, ON_DARK, ON_LIGHT, PINK, PURPLE, UNSURE
 from labkit.show.markup import Markup, element, table
 
 _NUMBER = "text-align:right;white-space:nowrap"
@@ -18,10 +18,12 @@ _COLOURS = (BLUE, PURPLE, GOOD, UNSURE, PINK, DIM)
 # An image does not inherit the page's colours, and a front end's dark theme is not the system's: a picture
 # brings its own paper, on which its ink can be read whatever surrounds it.
 _INKS = "".join(
-    f'[fill="{ink}"]{{fill:{dark}}}[stroke="{ink}"]{{stroke:{dark}}}' for ink, dark in ON_DARK.items()
+    f'[fill="{ink}"],text[fill="{ink}"]{{fill:{dark}}}[stroke="{ink}"]{{stroke:{dark}}}'
+    for ink, dark in ON_DARK.items()
 )
+_WORDS = "".join(f'text[fill="{ink}"]{{fill:{light}}}' for ink, light in ON_LIGHT.items())
 _PAPER = (
-    ":root{color:#1f2328}.paper{fill:#fff}"
+    f":root{{color:#1f2328}}.paper{{fill:#fff}}{_WORDS}"
     f"@media (prefers-color-scheme:dark){{:root{{color:#e6edf3}}.paper{{fill:#161b22}}{_INKS}}}"
 )
 

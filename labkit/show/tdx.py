@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.settings import Trust
-from labkit.show._colours import BAD, BLUE, DIM, GOOD, PINK, PURPLE, UNSURE
 from labkit.show._text import columns, stamp
 from labkit.show._view import View
+from labkit.show.colours import BAD, BLUE, DIM, GOOD, PINK, PURPLE, UNSURE, ink
 from labkit.show.markup import Markup, badge, element, join, table
 from labkit.show.svg import picture
 
@@ -186,7 +186,7 @@ def attacks(rows: Sequence[Mapping[str, Any]]) -> View:
     head = ("attack", "answer", "verdict", "why")
     cells = [(r["name"], r["status"] or "-", r["verdict"], r["why"]) for r in rows]
     coloured = [
-        (c[0], element("code", c[1]), element("b", c[2], style=f"color:{_verdict_colour(str(c[2]))}"), c[3])
+        (c[0], element("code", c[1]), element("b", c[2], style=ink(_verdict_colour(str(c[2])))), c[3])
         for c in cells
     ]
     return View(_framed(title, table(coloured, head)), _titled(title, columns([head, *cells])))
@@ -215,7 +215,7 @@ def frame(row: Mapping[str, Any], number: int, total: int) -> View:
         for v in row["vcpus"]
     ]
     colour = BAD if row["error"] else GOOD
-    body = join([element("div", line, style=f"color:{colour}"), table(state)])
+    body = join([element("div", line, style=ink(colour)), table(state)])
     return View(_framed(title, body), _titled(title, f"{line}\n{columns(state)}"))
 
 

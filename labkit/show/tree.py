@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from labkit.show._colours import BAD, DIM, GOOD, UNSURE
 from labkit.show._text import clean
+from labkit.show.colours import BAD, DIM, GOOD, STAMP, UNSURE, ink
 from labkit.show.markup import Markup, code, details, element, join, prose
 
 _MARKS = {"PASS": "✔", "FAIL": "✘", "UNKNOWN": "?", "SKIP": "–"}
@@ -67,7 +67,7 @@ def tree_html(nodes: Iterable[TreeNode]) -> Markup:
         mark = element(
             "span",
             _MARKS.get(node.status, "?"),
-            style=f"color:{_CSS.get(node.status, UNSURE)};font-weight:bold",
+            style=f"{ink(_CSS.get(node.status, UNSURE))};font-weight:bold",
         )
         title = join((mark, " ", node.title, " ", element("small", node.status)))
         body = [element("div", prose(line)) for line in node.lines]
@@ -84,7 +84,8 @@ def tree_html(nodes: Iterable[TreeNode]) -> Markup:
 
 def verdict_html(word: str, reason: str, summary: str, action: str) -> Markup:
     """The banner above a tree: verdict, reason, one sentence, one next action."""
-    paper = f"background:{_CSS.get(word, UNSURE)};color:#fff"
+    colour = _CSS.get(word, UNSURE)
+    paper = f"background:{STAMP if colour == UNSURE else colour};color:#fff"
     style = f"{paper};border-radius:.3em;padding:.1em .5em;font-weight:bold"
     parts = [
         element("div", element("span", word, style=style), " ", element("code", reason) if reason else "")

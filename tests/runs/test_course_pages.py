@@ -16,13 +16,13 @@ import pytest
 
 from labkit.learn.copies import course_folder
 from labkit.runs import Run
-from labkit.runs.course_pages import described, others, sections, words
+from labkit.runs.course_pages import described, others, words
 from labkit.runs.record import Chapter
 from labkit.runs.reports import junit as junit_report
 from labkit.runs.reports import summary as summary_report
 from labkit.runs.site import chapter_body
 from labkit.show.site import Link, chapter_page, run_index
-from labkit.show.words import Section, everything_page, glossary_page
+from labkit.show.words import PageSection, everything_page, glossary_page, sections
 
 
 def cells(*sources: str) -> list[Any]:
@@ -79,7 +79,9 @@ def body(folder: Path, *sources: Any) -> str:
 
 
 def test_the_sections_of_a_page_are_its_prose_and_code(tmp_path: Path) -> None:
-    ran = nbformat.v4.new_code_cell("lab.boot()  # <b>", outputs=[nbformat.v4.new_output("stream", text="printed")])
+    ran = nbformat.v4.new_code_cell(
+        "lab.boot()  # <b>", outputs=[nbformat.v4.new_output("stream", text="printed")]
+    )
     found = sections(body(tmp_path, *cells("# A\n\nFirst.", "## One `<b>` & two\n\nProse *here*."), ran))
     assert [(part.heading, part.text) for part in found] == [
         ("A", "First."),
@@ -91,9 +93,14 @@ def test_the_sections_of_a_page_are_its_prose_and_code(tmp_path: Path) -> None:
 
 def test_what_can_be_searched_is_escaped_and_no_script_but_ours_may_run() -> None:
     entries = [("td", "TD", "A *trust* <domain>.")]
-    part = Section("One", "One <b>", "</p><script>alert(1)</script>")
+    part = PageSection("One", "One <b>", "</p><script>alert(1)</script>")
     page = everything_page([(Link("a.html", "A", "Why?"), [part])], entries, "glossary.html")
-    for word in ("A › One &lt;b&gt;", 'href="a.html#One"', 'href="glossary.html#td"', "A trust &lt;domain&gt;"):
+    for word in (
+        "A › One &lt;b&gt;",
+        'href="a.html#One"',
+        'href="glossary.html#td"',
+        "A trust &lt;domain&gt;",
+    ):
         assert word in page
     ours = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(ours[0].encode()).digest()).decode()

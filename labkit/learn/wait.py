@@ -7,8 +7,9 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from labkit.files import write_whole
 from labkit.settings import Settings
@@ -23,37 +24,52 @@ _MARK = re.compile(r" \(\d+\.\d s\)$")
 
 
 @contextlib.contextmanager
-def waiting(title: str, key: str, settings: Settings) -> Iterator[Callable[[str], None]]:
+def waiting(
+    title: str, key: str, settings: Settings, turns: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Callable[[str], None]]:
     """Show progress in the running cell until the block ends; yields what takes a step's name.
 
     Where nobody looks on, nothing is shown. ``key`` names what is timed: the next time, that is expected.
+    turns: steps by which it turns out to be something else, and the key of that.
     """
     if not is_live(settings.ui):
         yield lambda _text: None
         return
     place, steps, began = Place(), list[str](), time.monotonic()
-    expected = _durations(settings).get(key)
+    known = _durations(settings)
+    timed = key
     ended = threading.Event()
 
     def passed() -> float:
         return time.monotonic() - began
 
+    def show() -> None:
+        place.show(progress_view(title, steps, passed(), known.get(timed)))
+
     def draw() -> None:
         while not ended.wait(_TICK):
-            place.show(progress_view(title, steps, passed(), expected))
+            show()
 
-    place.show(progress_view(title, steps, 0.0, expected))
+    def step(text: str) -> None:
+        nonlocal timed
+        name = _MARK.sub("", text)
+        # That one goes on is to be seen without words.
+        if not steps or not name.startswith(f"{steps[-1]} goes on "):
+            steps.append(name)
+        timed = turns.get(name, timed)
+
+    show()
     painter = threading.Thread(target=draw, name="labkit-progress", daemon=True)
     painter.start()
     well = False
     try:
-        yield lambda text: steps.append(_MARK.sub("", text))
+        yield step
         well = True
     finally:
         ended.set()
         painter.join()
         place.show(done_view(title, passed(), well))
-    _remember(settings, key, passed())
+    _remember(settings, timed, passed())
 
 
 def _file(settings: Settings) -> Path:
