@@ -6,35 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labkit.asterinas import PROFILES, choose_profile, kept_images, profile, recorded_asterinas
-from labkit.asterinas.kept import GuestHere, ImageTable
-from labkit.asterinas.kept import guest_here as find_guest
-from labkit.asterinas.recorded import Recorded
-from labkit.asterinas.versions import ProfileTable
-from labkit.attest import Appraisal, Policy
-from labkit.attest import appraise as appraise_verdict
-from labkit.container import Engine, RunRequest, RunResult, find_engine, preview, start_run
-from labkit.container.previewing import Preview
-from labkit.files import read_named
-from labkit.guest import build_initramfs
-from labkit.host import HostReport, verify
-from labkit.learn import Notebook, make_question, show_panel, waiting
-from labkit.lies import Findings, meet, meet_each
-from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
-from labkit.platforms import Attestation, BootRequest, Tdvm, boot_many, choose_platform, compare, fresh_nonce
-from labkit.platforms.attestation import emulated_policy
-from labkit.platforms.many import Tdvms
-from labkit.platforms.measurements import Comparison
-from labkit.platforms.request import measured_through_loader
+from labkit.learn.ask import Notebook
+from labkit.learn.question import make_question
+from labkit.learn.wait import waiting
 from labkit.settings import Settings
 from labkit.show import View
 from labkit.show.front_end import show_view
 from labkit.show.recorded import record as record_value
-from labkit.toolchain import find_toolchain, install_toolchain
-from labkit.toolchain.toolchain import Inventory
-from labkit.virtio import Device
+
+# All other packages are imported by the verb that needs them: with all of them, the first cell of a notebook
+# would stand still for seconds before it can show anything.
+if TYPE_CHECKING:
+    from labkit.asterinas.kept import GuestHere, ImageTable
+    from labkit.asterinas.recorded import Recorded
+    from labkit.asterinas.versions import ProfileTable
+    from labkit.attest import Appraisal, Policy
+    from labkit.container import Engine, RunResult
+    from labkit.container.previewing import Preview
+    from labkit.host import HostReport
+    from labkit.lies import Findings
+    from labkit.measure import FirmwareMeasurement, LogReport
+    from labkit.platforms import Attestation, BootRequest, Tdvm
+    from labkit.platforms.many import Tdvms
+    from labkit.platforms.measurements import Comparison
+    from labkit.toolchain.toolchain import Inventory
+    from labkit.virtio import Device
 
 _PREDICTIONS = Notebook()
 _FIRST_STAGE = "firmware"
@@ -82,21 +80,30 @@ def predictions(chapter: str) -> None:
 
 def verify_host() -> HostReport:
     """Can this machine run TDs? If not, the one reason and the next action."""
+    from labkit.host import verify
+
     return verify()
 
 
 def setup() -> Inventory:
     """What the emulated platform is made of; what is missing is installed first."""
+    from labkit.toolchain import install_toolchain
+
     return install_toolchain(Settings.load(), print)
 
 
 def container_engine() -> Engine:
     """The container engine of this machine, or why none answers."""
+    from labkit.container import find_engine
+
     return find_engine()
 
 
 def asterinas_profiles() -> ProfileTable:
     """The versions of Asterinas that labkit knows, a row each."""
+    from labkit.asterinas import PROFILES
+    from labkit.asterinas.versions import ProfileTable
+
     return ProfileTable(tuple(PROFILES.values()))
 
 
@@ -105,6 +112,10 @@ def asterinas_preview(version: str = "", memory: int | None = None, smp: int | N
 
     ``version`` is the name of a profile; empty takes the newest one that this host can run.
     """
+    from labkit.asterinas import choose_profile, profile
+    from labkit.container import RunRequest, preview
+    from labkit.host import verify
+
     chosen = profile(version) if version else choose_profile(verify())
     request = RunRequest(memory=memory, smp=smp)
     return preview(chosen, Settings.load().asterinas_url, request.make_variables(td=chosen.tdx, kvm=False))
@@ -119,6 +130,8 @@ def asterinas_run(
     as_documented: bool = False,
 ) -> RunResult:
     """Run the documented flow to its smoke test, in its container; empty words take what fits this host."""
+    from labkit.container import RunRequest, start_run
+
     request = RunRequest(
         profile=version or None,
         image=image or None,
@@ -135,17 +148,25 @@ def asterinas_run(
 
 def build_guest(folder: Path | str) -> Path:
     """Build the guest's initramfs in ``folder``; the same inputs give the same bytes everywhere."""
+    from labkit.guest import build_initramfs
+    from labkit.toolchain import find_toolchain
+
     toolchain = find_toolchain(Settings.load())
     return build_initramfs(toolchain.busybox, Path(folder), toolchain.bash, toolchain.modules)
 
 
 def firmware() -> Path:
     """The firmware file that the emulated platform boots: a TDVF, chosen by its content."""
+    from labkit.toolchain import find_toolchain
+
     return find_toolchain(Settings.load()).firmware.image
 
 
 def measure(firmware_file: Path | str) -> FirmwareMeasurement:
     """The sections of a TDVF, and its MRTD in both page orders."""
+    from labkit.files import read_named
+    from labkit.measure import measure_firmware
+
     return measure_firmware(read_named(Path(firmware_file)), str(firmware_file))
 
 
@@ -172,12 +193,14 @@ def boot(
     ``modprobe virtio_blk``.
     """
     settings = Settings.load()
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
-    request = replace(request, cold=cold, devices=tuple(devices))
     warm, power_on = f"boot, {guest}", f"boot from power-on, {guest}"
     key = power_on if cold or devices else warm
     # A boot that finds no snapshot of its inputs begins with the firmware, and takes as long as a cold one.
     with waiting("Booting a TDVM", key, settings, {_FIRST_STAGE: power_on}) as step:
+        from labkit.platforms import choose_platform
+
+        request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+        request = replace(request, cold=cold, devices=tuple(devices))
         chosen = choose_platform(platform, settings)
         return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
 
@@ -190,7 +213,9 @@ def lies(guest: str = "linux", device: str = "") -> Findings:
     cannot be had, the findings are those of a record, and say so.
     """
     settings = Settings.load()
-    with waiting("Booting a guest and lying to it", "lies", settings) as step:
+    with waiting("Booting a guest and lying to it", f"lies, {guest}", settings) as step:
+        from labkit.lies import meet
+
         found = meet(guest, settings, step)
     return found.of(device) if device else found
 
@@ -199,6 +224,8 @@ def lies_side_by_side(*guests: str) -> list[Findings]:
     """What each of these guests makes of the lies, as ``lies`` says for one; they boot at the same time."""
     settings = Settings.load()
     with waiting(f"Booting {len(guests)} guests and lying to them", f"lies, {len(guests)}", settings) as step:
+        from labkit.lies import meet_each
+
         return meet_each(guests, settings, step)
 
 
@@ -221,9 +248,11 @@ def boots(
         UsageError: they do not fit into the memory of this machine.
     """
     settings = Settings.load()
-    request = replace(_request(memory, append, None, None, guest, loader, None), cold=cold)
     key = f"boots, {guest}, {count}"
     with waiting(f"Booting {count} TDVMs", key, settings, {_FIRST_STAGE: f"{key} from power-on"}) as step:
+        from labkit.platforms import boot_many, choose_platform
+
+        request = replace(_request(memory, append, None, None, guest, loader, None), cold=cold)
         chosen = choose_platform(platform, settings)
         return boot_many(chosen, request, count, step, Path(run_dir) if run_dir else None)
 
@@ -234,21 +263,29 @@ def panel(tdvm: Tdvm) -> None:
     Raises:
         VmError: its boot was not measured.
     """
+    from labkit.learn.panel import show_panel
+
     show_panel(tdvm, Settings.load())
 
 
 def event_log(data: bytes) -> LogReport:
     """An event log (TCG or CCEL), event by event, with the registers that it replays to."""
+    from labkit.measure import parse_log, report_log
+
     return report_log(parse_log(data))
 
 
 def compare_boots(before: Tdvm, after: Tdvm) -> Comparison:
     """Which registers moved between two boots; both may have ended."""
+    from labkit.platforms import compare
+
     return compare(before.measurements, after.measurements)
 
 
 def new_nonce() -> bytes:
     """64 random bytes that no earlier quote can hold."""
+    from labkit.platforms import fresh_nonce
+
     return fresh_nonce()
 
 
@@ -267,6 +304,9 @@ def policy(
 
     ``loader``: through the one that measures; by default where ``guest`` is measured by no other.
     """
+    from labkit.platforms import choose_platform
+    from labkit.platforms.attestation import emulated_policy
+
     chosen = choose_platform(platform, Settings.load())
     request = _request(memory, append, kernel, initrd, guest, loader, firmware)
     return emulated_policy(chosen.predict(request), nonce)
@@ -291,34 +331,42 @@ def attest(
     ``guest`` and ``loader`` as for ``policy``.
     """
     settings = Settings.load()
-    chosen = choose_platform(platform, settings)
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
     title, key = "Booting and attesting a TDVM", f"attest, {guest}"
-    with (
-        waiting(title, key, settings, {_FIRST_STAGE: f"{key} from power-on"}) as step,
-        chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
-    ):
-        step("evidence")
-        return chosen.attest(tdvm, nonce, policy, debug=debug)
+    with waiting(title, key, settings, {_FIRST_STAGE: f"{key} from power-on"}) as step:
+        from labkit.platforms import choose_platform
+
+        chosen = choose_platform(platform, settings)
+        request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+        with chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm:
+            step("evidence")
+            return chosen.attest(tdvm, nonce, policy, debug=debug)
 
 
 def asterinas_images() -> ImageTable:
     """The kernels of Asterinas in the cache, which ``boot(guest="asterinas")`` can boot."""
+    from labkit.asterinas import kept_images
+
     return kept_images(Settings.load())
 
 
 def guest_here(guest: str) -> GuestHere:
     """Whether a guest can boot on this machine, and which kernel it is, or what would bring one."""
+    from labkit.asterinas.kept import guest_here as find_guest
+
     return find_guest(guest, Settings.load())
 
 
 def asterinas_recorded(topic: str) -> Recorded:
     """What was seen of a real Asterinas once, elsewhere, about ``topic``; nothing is run."""
+    from labkit.asterinas import recorded_asterinas
+
     return recorded_asterinas(topic)
 
 
 def appraise(attested: Attestation, policy: Policy) -> Appraisal:
     """Judge evidence that was verified earlier by another policy."""
+    from labkit.attest import appraise as appraise_verdict
+
     return appraise_verdict(policy, attested.verdict, attested.evidence.event_log)
 
 
@@ -359,6 +407,9 @@ def _request(
     loader: bool | None,
     firmware: Path | str | None,
 ) -> BootRequest:
+    from labkit.platforms import BootRequest
+    from labkit.platforms.request import measured_through_loader
+
     through = measured_through_loader(guest) if loader is None else loader
     return BootRequest(
         memory, append, _path(kernel), _path(initrd), _path(firmware), guest=guest, loader=through

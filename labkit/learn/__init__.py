@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from labkit.learn._ask import Notebook
-from labkit.learn._panel import show_panel
+from typing import TYPE_CHECKING
+
+from labkit.later import later
+from labkit.learn.ask import Notebook
 from labkit.learn.copies import copy, reset
 from labkit.learn.progressing import progress
 from labkit.learn.question import make_question
 from labkit.learn.wait import waiting
+
+if TYPE_CHECKING:
+    from labkit.learn.panel import show_panel
 
 __all__ = [
     "Notebook",
@@ -18,3 +23,6 @@ __all__ = [
     "show_panel",
     "waiting",
 ]
+
+# Loaded on first use: it stands on all that boots.
+__getattr__ = later(__name__, {"show_panel": "panel"})

@@ -8,6 +8,9 @@ from labkit.show._view import View
 from labkit.show.colours import BLUE
 from labkit.show.markup import element, join
 
+_MOST = 6
+"""Steps that are named as done."""
+
 
 def progress_view(title: str, steps: Sequence[str], seconds: float, expected: float | None) -> View:
     """Progress while it lasts. steps: those said so far, the last one running. seconds: since the start.
@@ -25,7 +28,8 @@ def progress_view(title: str, steps: Sequence[str], seconds: float, expected: fl
         style="width:20em;max-width:100%;border-radius:3px;background-color:#8c959f",
     )
     done, running = list(steps[:-1]), steps[-1] if steps else "starting"
-    line = " · ".join([*(f"✔ {step}" for step in done), f"{running} …"])
+    earlier = ["…"] if len(done) > _MOST else []
+    line = " · ".join([*earlier, *(f"✔ {step}" for step in done[-_MOST:]), f"{running} …"])
     head = element("div", element("b", title), " ", time)
     body = [head, bar if expected else "", element("div", element("small", line))]
     return View(join([element("div", *body)]), f"{title} {time}: {line}")

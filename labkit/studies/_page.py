@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError
 from labkit.files import plain_parts, read_below
+from labkit.learn import waiting
 from labkit.runs import Chapter, Run, publish
 from labkit.runs.execution import CellFailure
 from labkit.runs.record import Reported, collect_host, collect_versions, write_record
@@ -140,17 +142,31 @@ def _chapter(design: Design, row: SweepRow, entry: dict[str, Any]) -> Chapter:
 
 
 def sweep_live(design: Design, output: Path, options: SweepOptions) -> Results:
-    """Sweep in a notebook: a table that grows, failures first, where there is a front end to show it."""
+    """Sweep in a notebook: a table that grows, failures first, where there is a front end to show it.
+
+    Above it stands for how long it has been running, and how many rows are done, while a person looks on.
+    """
+    settings, total = Settings.load(), len(design.rows)
+    name = design.source.name
+    with waiting(f"Running {total} rows of {name}", f"sweep, {name}, {total}", settings) as step:
+        step("starting workers")
+        return _sweep_shown(design, output, options, settings, step)
+
+
+def _sweep_shown(
+    design: Design, output: Path, options: SweepOptions, settings: Settings, step: Callable[[str], None]
+) -> Results:
     shown: Any = None
-    if Settings.load().ui is not Ui.STATIC:
+    if settings.ui is not Ui.STATIC:
         with contextlib.suppress(ImportError):
             from IPython.core.interactiveshell import InteractiveShell
             from IPython.display import display
 
             if InteractiveShell.initialized():
-                shown = display(View(join(["starting workers"]), "starting workers"), display_id=True)
+                shown = display(View(join([""]), ""), display_id=True)
 
     def watch(results: Results) -> None:
+        step(f"{results.done} of {len(design.rows)} rows, {results.eta}".rstrip(", "))
         if shown is not None:
             shown.update(results.view(f"{results.done} of {len(design.rows)} rows; {results.eta}"))
 

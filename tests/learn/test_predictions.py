@@ -9,6 +9,7 @@ import pytest
 
 from labkit.errors import StorageError, UsageError
 from labkit.learn import Notebook, make_question
+from labkit.learn.ask import answer_form
 from labkit.learn.journal import append, fold, journal_file, last_answer, read_lines
 from labkit.learn.question import Judged, Kind
 from labkit.settings import Settings, Ui
@@ -173,3 +174,22 @@ def test_a_kernel_without_a_person_shows_the_same_cells(tmp_path: Path) -> None:
     assert [output.output_type for output in outputs] == ["display_data", "display_data"]
     assert set(outputs[0].data) == {"text/plain", "text/html"}
     assert "widget" not in json.dumps(outputs)
+
+
+def test_many_choices_are_a_list_that_opens() -> None:
+    few, many = (make_question("03.x", "?", range(count)) for count in (7, 8))
+    assert "RadioButtons" in [type(part).__name__ for part in answer_form(few, None, str).children]
+    given: list[object] = []
+
+    def give(value: object) -> str:
+        given.append(value)
+        return ""
+
+    _, field, buttons = answer_form(many, "3", give).children
+    assert (type(field).__name__, field.value) == ("Dropdown", "3")
+    field.value = ""
+    buttons.children[0].click()
+    assert given == []
+    field.value = "5"
+    buttons.children[0].click()
+    assert given == ["5"]

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from labkit.show import _colours
 from labkit.show.colours import BAD, BLUE, DIM, GOOD, ON_DARK, ON_LIGHT, PINK, PURPLE, STAMP, UNSURE, ink
 from labkit.show.sanitize import sanitize
 
@@ -54,5 +53,5 @@ def test_white_words_on_paper_can_be_read(paper: str) -> None:
 
 
 def test_a_published_page_keeps_the_ink() -> None:
-    assert "color-mix" in sanitize(f'<b style="{ink(_colours.GOOD)}">x</b>')
+    assert "color-mix" in sanitize(f'<b style="{ink(GOOD)}">x</b>')
     assert "color-mix" not in sanitize('<b style="color:color-mix(in srgb, url(//x), red)">x</b>')

@@ -17,6 +17,9 @@ from labkit.show.learn import outcome_view, predictions_view, question_view
 _HINTS = {Kind.TEXT: "in your own words", Kind.NUMBER: "a number", Kind.ORDER: "put these in order"}
 _AGAIN = "Recorded. Go on to the next cell; to answer anew, run this cell again."
 
+_MOST_RADIOS = 7
+"""What is offered beyond this is a list that opens: several such questions fill no screens."""
+
 
 class Notebook:
     """The predictions of one kernel: what was asked in it, and the journal that it keeps."""
@@ -138,7 +141,11 @@ def _field(
     """What a person fills in, and how to read it."""
     if question.kind is Kind.CHOICE:
         chosen = earlier if earlier in question.offers else None
-        field = widgets.RadioButtons(options=list(question.offers), value=chosen, layout=wide)
+        if len(question.offers) > _MOST_RADIOS:
+            options = [("choose one", ""), *((offer, offer) for offer in question.offers)]
+            field = widgets.Dropdown(options=options, value=chosen or "")
+        else:
+            field = widgets.RadioButtons(options=list(question.offers), value=chosen, layout=wide)
         return field, lambda: field.value
     if question.kind is Kind.ORDER:
         return _order_field(widgets, question)
