@@ -239,6 +239,7 @@ class Trial:
         if coverage is not None:
             coverage.start()
         options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:nbval", "-m", _QUICK]
+        options += ["--hypothesis-profile", "mutants"]
         # A plugin that is loaded already cannot have its assertions rewritten, and need not.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         status = int(pytest.main([*options, *tests]))
