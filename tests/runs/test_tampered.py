@@ -69,7 +69,10 @@ def add(name: str) -> Callable[[Path], None]:
 
 
 def edit(change: Callable[[str], str]) -> Callable[[Path], None]:
-    return lambda run: (run / NOTEBOOK).write_text(change((run / NOTEBOOK).read_text())) and None
+    def edited(run: Path) -> None:
+        (run / NOTEBOOK).write_text(change((run / NOTEBOOK).read_text()))
+
+    return edited
 
 
 def timed(text: str) -> str:
