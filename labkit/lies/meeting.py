@@ -18,7 +18,7 @@ from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.toolchain.archive import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, fetch_kernel
 from labkit.virtio import Device, Disk, Entropy
-from labkit.vm import BootSpec, boot
+from labkit.vm import BootSpec, Hypervisor, boot
 from labkit.vm.accel import choose_accelerator
 
 _ARCHIVED = {"linux-6.1.176": BEFORE_CLAMP, "linux-6.1.192": AFTER_CLAMP}
@@ -96,8 +96,8 @@ def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> 
     spec = platform.plan(request, toolchain).spec
     if not asterinas:
         spec = _without_firmware(spec)
-    accelerator = choose_accelerator(toolchain, settings, on_progress)
-    machine, _ = boot(spec, accelerator, toolchain, settings, True, on_progress)
+    hypervisor = Hypervisor(toolchain, settings, choose_accelerator(toolchain, settings, on_progress))
+    machine, _ = boot(spec, hypervisor, True, on_progress)
     with machine:
         guest = LiedTo(machine, _PATIENCE * settings.patience, direct=not asterinas)
         if not asterinas:

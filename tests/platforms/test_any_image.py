@@ -18,7 +18,7 @@ from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.vm import Accelerator, VirtualMachine
+from labkit.vm import Accelerator, Hypervisor, VirtualMachine
 from labkit.vm.spec import Accel
 
 from ..asterinas import standin
@@ -147,9 +147,9 @@ def test_a_kernel_that_stands_still_is_a_hang(
 ) -> None:
     plan = platform.plan(replace(elf, append="standin.hang=ostd loglevel=0"), toolchain)
     spec = replace(plan.spec, profile=AsterinasGuest(patience=0.1, first_stage="kernel"))
-    accelerator = Accelerator(Accel.TCG, "a test")
+    hypervisor = Hypervisor(toolchain, vm_settings, Accelerator(Accel.TCG, "a test"))
     with (
-        VirtualMachine.start(spec, accelerator, toolchain, vm_settings) as machine,
+        VirtualMachine.start(spec, hypervisor) as machine,
         pytest.raises(BootFailed, match="Hang in stage ostd") as caught,
     ):
         machine.wait_booted()
