@@ -35,7 +35,7 @@ from labkit.platforms import (
     load_evidence,
 )
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
-from labkit.platforms.evidence import report_data_of
+from labkit.platforms.evidence import Quoting, report_data_of
 from labkit.platforms.tsm import hardware_evidence, read_tsm, run_here
 from labkit.settings import Settings, Trust
 from tests.measure.logs import ccel
@@ -59,7 +59,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> LabAuthority:
 def honest(platform: EmulatedPlatform, authority: LabAuthority) -> Attestation:
     policy = emulated_policy(platform.predict(EXPECTED), NONCE)
     with platform.boot(EXPECTED) as tdvm:
-        return attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+        return attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
 
 
 @pytest.mark.vm

@@ -20,6 +20,7 @@ from labkit.guest.cpio import file as cpio_file
 from labkit.measure import predict
 from labkit.platforms import Attestation, BootRequest, EmulatedPlatform, Measurements
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
+from labkit.platforms.evidence import Quoting
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.toolchain.loader import find_loader
@@ -134,7 +135,7 @@ def attested(
 
     def attest(request: BootRequest) -> Attestation:
         with platform.boot(replace(request, cold=True)) as tdvm:
-            return attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+            return attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
 
     return attest
 

@@ -15,6 +15,7 @@ from labkit.guest.cpio import directory as cpio_directory
 from labkit.guest.cpio import file as cpio_file
 from labkit.platforms import BootRequest, EmulatedPlatform, Measurements
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
+from labkit.platforms.evidence import Quoting
 from labkit.settings import Settings
 
 pytestmark = pytest.mark.vm
@@ -72,7 +73,7 @@ def test_a_guest_that_shows_another_boots_log_is_rejected_and_its_lie_is_a_findi
     policy = emulated_policy(platform.predict(EXPECTED), NONCE)
     request = BootRequest(memory=256, initrd=lying_initrd(platform, honest, tmp_path), cold=True)
     with platform.boot(request) as tdvm:
-        outcome = attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+        outcome = attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
         measured = tdvm.measurements
     assert measured.told is not None
     assert measured.told.raw_log == honest.raw_log, "the guest did not lie as it was to"
@@ -99,7 +100,7 @@ def test_of_a_register_that_the_guest_extended_by_itself_no_evidence_is_made(
     with platform.boot(EXPECTED) as tdvm:
         assert tdvm.run(extend(12)).exit_status == 0
         with pytest.raises(NotMeasured, match=r"sha256 PCR 12"):
-            attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+            attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
         assert tdvm.measurements.differences() == [("sha256", 12)]
 
 
