@@ -93,14 +93,14 @@ def fetch_image(
     return image
 
 
-def kernel_in(path: Path, on_progress: Progress = lambda text: None) -> bytes:
+def kernel_in(path: Path) -> bytes:
     """The kernel out of a local ISO.
 
     Raises:
         NotInImage, DataError: there is none in it.
     """
     with _local(path) as file:
-        return _found(file, str(path), on_progress)
+        return _found(file, str(path), lambda text: None)
 
 
 def _checked(version: str, *, released: bool) -> str:

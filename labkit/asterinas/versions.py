@@ -15,7 +15,7 @@ from labkit.host import HostReport, HostVerdict
 from labkit.host.kvm_generation import Generation, host_generation
 from labkit.show import columns, join, pre, table
 
-SSH_PORT, VNC_PORT = 22, 5942
+VNC_PORT = 5942
 
 
 @dataclass(frozen=True)
