@@ -77,11 +77,11 @@ def command(
 ) -> None:
     """Boot a TDVM, take evidence about a nonce from it, verify and appraise it.
 
-    Expected is what labkit predicts for its own boot of this guest with this memory: another command line,
-    kernel, initrd or firmware is rejected, with the register and the first differing event. Asterinas boots
-    through a boot loader, GRUB, that measures what Asterinas does not. Old evidence is rejected for its
-    nonce, unless --report-data names that one. With --platform hardware the TD that labkit itself runs in is
-    attested, by a policy. Exits with 0 when accepted, 1 when not.
+    labkit predicts what its own boot of this guest with this memory must measure. Another command line,
+    kernel, initrd or firmware is rejected, with the register and the first event that differs. Asterinas
+    boots through a boot loader, GRUB, that measures what Asterinas does not. Old evidence is rejected
+    because of its nonce, unless --report-data gives that nonce. With --platform hardware, labkit attests the
+    TD that it runs in, by a policy. Exits with 0 when accepted, 1 when not.
 
     Example: labkit attest --append debug
     """

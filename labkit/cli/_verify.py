@@ -31,14 +31,12 @@ def _given(log: Path | None) -> Path | None:
 @click.option(
     "--save", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write the facts to a file."
 )
-@click.option(
-    "--redact", "redacted", is_flag=True, help="Take names, UUIDs, addresses and serial numbers out."
-)
+@click.option("--redact", "redacted", is_flag=True, help="Remove names, UUIDs, addresses and serial numbers.")
 @click.option(
     "--fleet",
     type=click.Path(exists=True, path_type=Path),
     metavar="DIR|HOSTS",
-    help="Many hosts as one table: a folder of facts files, or a file with a host a line to ask over ssh.",
+    help="Many hosts as one table: a folder of facts files, or a file with a host per line to ask over ssh.",
 )
 @click.option(
     "--format",
