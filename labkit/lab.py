@@ -8,9 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas import PROFILES, choose_profile, kept_images, profile, recorded_asterinas
+from labkit.asterinas import PROFILES, KernelCache, Profile, recorded_asterinas
 from labkit.asterinas.kept import GuestHere, ImageTable
-from labkit.asterinas.kept import guest_here as find_guest
 from labkit.asterinas.recorded import Recorded
 from labkit.asterinas.versions import ProfileTable
 from labkit.attest import Appraisal, Policy
@@ -20,7 +19,7 @@ from labkit.container.previewing import Preview
 from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
-from labkit.learn import Notebook, make_question, show_panel, waiting
+from labkit.learn import Notebook, show_panel, waiting
 from labkit.lies import Findings, meet, meet_each
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import Attestation, BootRequest, Tdvm, boot_many, choose_platform, compare, fresh_nonce
@@ -57,7 +56,7 @@ def predict(
     Raises:
         UsageError: ``id`` is no ``chapter.word``, or ``answer`` does not fit.
     """
-    asked = make_question(id, question, choices, order, tolerance, unit)
+    asked = _PREDICTIONS.question(id, question, choices, order, tolerance, unit)
     if answer is None:
         _PREDICTIONS.ask(asked)
     else:
@@ -104,7 +103,7 @@ def asterinas_preview(version: str = "", memory: int | None = None, smp: int | N
 
     ``version`` is the name of a profile; empty takes the newest one that this host can run.
     """
-    chosen = profile(version) if version else choose_profile(verify())
+    chosen = Profile.named(version) if version else Profile.choose(verify())
     request = RunRequest(memory=memory, smp=smp)
     return preview(chosen, Settings.load().asterinas_url, request.make_variables(td=chosen.tdx, kvm=False))
 
@@ -306,12 +305,12 @@ def attest(
 
 def asterinas_images() -> ImageTable:
     """The kernels of Asterinas in the cache, which ``boot(guest="asterinas")`` can boot."""
-    return kept_images(Settings.load())
+    return KernelCache(Settings.load()).table()
 
 
 def guest_here(guest: str) -> GuestHere:
     """Whether a guest can boot on this machine, and which kernel it is, or what would bring one."""
-    return find_guest(guest, Settings.load())
+    return KernelCache(Settings.load()).guest(guest)
 
 
 def asterinas_recorded(topic: str) -> Recorded:

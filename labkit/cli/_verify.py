@@ -103,15 +103,14 @@ def command(
 
 def _fleet(where: Path, target: Path | None, form: str) -> int:
     """Print a fleet; its exit status. A file of hosts is asked over ssh first, into the folder ``target``."""
-    from labkit.fleet import collect_hosts, make_report, read_fleet, read_hosts
+    from labkit.fleet import collect_hosts, report_fleet
 
     if where.is_file():
         if target is None:
             raise UsageError("The hosts' facts need a folder.", "Name one with --save FOLDER.")
-        lost = collect_hosts(read_hosts(where), target, note)
-        report = make_report([*read_fleet(target), *lost])
+        report = report_fleet(target, collect_hosts(where, target, note))
     else:
-        report = make_report(read_fleet(where))
+        report = report_fleet(where)
     if form == "nagios":
         line, status = report.nagios()
         click.echo(line)

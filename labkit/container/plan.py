@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labkit.asterinas import PROFILES, Profile, choose_profile
+from labkit.asterinas import PROFILES, Profile
 from labkit.container.container import Creation, Options, creation
 from labkit.container.dockerfile import build_from_source
 from labkit.container.engine import Engine, connect, find_engine
@@ -154,7 +154,7 @@ def profile_of(request: RunRequest, host: HostReport) -> tuple[Profile, list[str
     if wants_td and name and not name.endswith("-tdx"):
         name = f"{name}-tdx"
         why.append("make is asked for a TD")
-    chosen = choose_profile(host, wants_td, name)
+    chosen = Profile.choose(host, wants_td, name)
     if version and version != chosen.version:
         form = f"{version}-tdx" if chosen.tdx else version
         if form in PROFILES:

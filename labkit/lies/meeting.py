@@ -13,7 +13,7 @@ from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
 from labkit.lies._guest import LiedTo
 from labkit.lies.findings import Findings, LieFinding, recorded
-from labkit.platforms import BootRequest, EmulatedPlatform
+from labkit.platforms import BootRequest, choose_platform
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.toolchain.archive import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, fetch_kernel
@@ -81,7 +81,7 @@ def meet_each(
 
 
 def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> Findings:
-    platform = EmulatedPlatform(settings, "a device that lies is served by labkit")
+    platform = choose_platform("emulated", settings)
     toolchain = platform.toolchain()
     archived = _ARCHIVED.get(name)
     kernel = _archived(archived, toolchain, settings, on_progress) if archived else None

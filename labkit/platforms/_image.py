@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.asterinas import BootImage, Profile, find_image, profile, recognize_image
+from labkit.asterinas import BootImage, KernelCache, Profile
 from labkit.asterinas.boot_image import EM_X86_64, ImageKind
 from labkit.asterinas.kept import KeptImage, parse_guest
 from labkit.asterinas.machine import (
@@ -41,7 +41,7 @@ def plan_image(given: PlanInputs) -> BootPlan:
     Raises:
         UsageError, NotAKernel: it cannot boot.
     """
-    known = profile(given.request.profile) if given.request.profile else None
+    known = Profile.named(given.request.profile) if given.request.profile else None
     request, kept = _with_guest(given.request, given.settings)
     given = replace(given, request=request)
     image = _given(request, known)
@@ -65,7 +65,7 @@ def _with_guest(request: BootRequest, settings: Settings) -> tuple[BootRequest, 
     name, version = parse_guest(request.guest or "linux")
     if name == "linux" or request.kernel or request.iso:
         return request, None
-    kept = find_image(settings, version)
+    kept = KernelCache(settings).find(version)
     return replace(request, kernel=kept.path), kept
 
 
@@ -88,7 +88,7 @@ def _given(request: BootRequest, known: Profile | None) -> BootImage:
             f"Profile {name} needs an image of that Asterinas.",
             "Give --kernel or --iso; `labkit asterinas run` builds one in its container.",
         )
-    image = recognize_image(path.absolute())
+    image = BootImage.recognize(path.absolute())
     if (image.kind is ImageKind.ISO) is not (request.iso is not None):
         option = "--iso" if image.kind is ImageKind.ISO else "--kernel"
         raise NotAKernel(f"{path} is {_article(image.kind)}.", f"Give it by {option}.")

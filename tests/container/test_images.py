@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import profile
+from labkit.asterinas import Profile
 from labkit.bootlog import BootLogReader
 from labkit.container import Engine
 from labkit.container.attached import LogTail
@@ -122,7 +122,7 @@ def test_a_build_that_fails_says_at_which_step_and_leaves_nothing(tiny: str, eng
 def test_the_tree_s_own_dockerfile_is_built_with_its_arguments(
     tiny: str, engine: Engine, tmp_path: Path
 ) -> None:
-    row = profile("0.18.1")
+    row = Profile.named("0.18.1")
     tag = "labkit-test-own:1"
     source = SourceTree(tmp_path, row.tag, "")
     client = connect(engine)
@@ -248,7 +248,7 @@ def test_a_full_disk_is_one_sentence_and_an_engine_that_stops_is_another(
     made = Creation(config, {"network_mode": "none"}, "")
     reader = BootLogReader()
     with start_session(client, own, made, reader) as session:
-        session.start(made, profile("0.18.1"), source, tmp_path / "log")
+        session.start(made, Profile.named("0.18.1"), source, tmp_path / "log")
         session.follow(lambda: reader.stage == "build", lambda text: None, 30)
         assert reader.stage == "build"
         small_engine.stop()
