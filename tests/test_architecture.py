@@ -74,8 +74,13 @@ def test_the_document_names_modules_that_exist() -> None:
     text = (REPOSITORY / "docs/architecture.md").read_text()
     for package, row in re.findall(r"^\| `(\w+)/` \|(.*)", text, re.MULTILINE):
         if package in PACKAGES:
-            named = re.findall(r"`(_\w+)`", row)
-            assert [name for name in named if not (REPOSITORY / f"labkit/{package}/{name}.py").exists()] == []
+            home = REPOSITORY / "labkit" / package
+            lists = re.findall(r"\(([^()]*)\)", row)
+            named = {name for words in lists for name in re.findall(r"`(\w+)`", words)}
+            named |= set(re.findall(r"`(_\w+)`", row))
+            assert [
+                n for n in sorted(named) if not ((home / f"{n}.py").exists() or (home / n).is_dir())
+            ] == []
 
 
 def test_no_package_reaches_into_the_private_modules_of_another() -> None:
