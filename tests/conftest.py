@@ -22,6 +22,8 @@ from tests import vectors
 sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))
 # A busy machine is not a failure: no example has a time limit.
 hypothesis.settings.register_profile("labkit", deadline=None)
+# `./lab mutants` runs each test many times.
+hypothesis.settings.register_profile("mutants", deadline=None, max_examples=20, database=None)
 hypothesis.settings.load_profile("labkit")
 
 

@@ -8,10 +8,42 @@ from collections import defaultdict
 
 from coverage import Coverage
 
-# Percent of lines and branches that tests reach which boot nothing; a change may not sink below.
+# Percent of lines and branches that tests reach which boot nothing; a change may not sink below. This one is
+# for packages that have none of their own yet.
 FLOOR = 70.0
-# What only real boots, engines or browsers reach.
-FLOORS: dict[str, float] = {}
+# Two points below what was measured; what only real boots, engines or browsers reach is not among it.
+FLOORS: dict[str, float] = {
+    "asterinas": 88,
+    "attest": 95,
+    "bootlog": 92,
+    "cli": 74,
+    "console": 84,
+    "container": 63,
+    "course": 85,
+    "download": 98,
+    "errors": 98,
+    "files": 95,
+    "fleet": 93,
+    "guest": 95,
+    "host": 93,
+    "kernel": 68,
+    "lab": 49,
+    "later": 98,
+    "learn": 71,
+    "lies": 44,
+    "live": 76,
+    "measure": 93,
+    "platforms": 72,
+    "process": 89,
+    "runs": 88,
+    "settings": 81,
+    "show": 91,
+    "studies": 83,
+    "tdx": 95,
+    "toolchain": 92,
+    "virtio": 73,
+    "vm": 58,
+}
 
 
 def main() -> int:

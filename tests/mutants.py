@@ -17,10 +17,12 @@ import ast
 import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -48,7 +50,9 @@ PACKAGES = (
 )
 # What tests take most of their time to load, and no mutant is in.
 _LIBRARIES = ("bs4", "click.testing", "cryptography.x509", "dcap_qvl", "docker", "hypothesis", "jsonschema")
-_SECONDS = 240
+# A change that goes on for ever, or keeps all it reads, ends here.
+_SECONDS = 60
+_BYTES = 6 << 30
 _QUICK = "not vm and not docker and not browser"
 _COVERAGE = """[run]
 source = labkit
@@ -148,10 +152,12 @@ def mutants(path: Path) -> list[Mutant]:
 
 
 def sample(package: str, count: int, seed: int) -> list[Mutant]:
-    """``count`` mutants of a package, at most one a line."""
+    """``count`` mutants of a package, or of one module (``attest/appraisal``), at most one a line."""
     chance = random.Random(f"{seed} {package}")
     by_line: dict[tuple[Path, int], list[Mutant]] = {}
-    for path in sorted((REPOSITORY / "labkit" / package).glob("*.py")):
+    for path in sorted(
+        (REPOSITORY / "labkit").glob(f"{package}.py" if "/" in package else f"{package}/*.py")
+    ):
         for mutant in mutants(path.relative_to(REPOSITORY)):
             by_line.setdefault((mutant.path, mutant.line), []).append(mutant)
     lines = chance.sample(sorted(by_line), min(count, len(by_line)))
@@ -165,13 +171,16 @@ class Trial:
         self._copy = copy
         self._tests = tests
         self._reached: dict[str, dict[int, list[str]]] = {}
+        self._seconds = 0
 
     def measure(self) -> bool:
         """See which tests reach which lines; False where a test fails without any change."""
         settings, data = self._copy / ".mutants.ini", self._copy / ".mutants.data"
         settings.write_text(_COVERAGE.format(data=data))
+        began = time.monotonic()
         if not self._passes(self._tests, coverage=Coverage(config_file=str(settings))):
             return False
+        self._seconds = _SECONDS + 2 * int(time.monotonic() - began)
         for part in sorted(self._copy.glob(f"{data.name}.*")):
             one = CoverageData(str(part))
             # A process that was killed may leave half a file.
@@ -193,8 +202,8 @@ class Trial:
         path.write_text(mutant.apply(original))
         try:
             tests = sorted(filter(None, map(self._node, contexts)))
-            passes = not tests or self._passes(tests, _SECONDS)
-            return passes and ("" not in contexts or self._passes(self._tests, _SECONDS))
+            passes = not tests or self._passes(tests, self._seconds)
+            return passes and ("" not in contexts or self._passes(self._tests, self._seconds))
         finally:
             path.write_text(original)
 
@@ -211,6 +220,7 @@ class Trial:
             status = 1
             try:
                 signal.alarm(seconds)
+                resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
                 status = self._run(tests, coverage)
             finally:
                 os._exit(status)
@@ -229,6 +239,7 @@ class Trial:
         if coverage is not None:
             coverage.start()
         options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:nbval", "-m", _QUICK]
+        options += ["--hypothesis-profile", "mutants"]
         # A plugin that is loaded already cannot have its assertions rewritten, and need not.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         status = int(pytest.main([*options, *tests]))
@@ -242,7 +253,10 @@ def main() -> int:
     """Print the survivors and a row a package; 1 where a package is below nine in ten."""
     parser = argparse.ArgumentParser(prog="./lab mutants", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(PACKAGES)}; all by default"
+        "packages",
+        nargs="*",
+        metavar="PACKAGE",
+        help=f"of {', '.join(PACKAGES)}, or a module such as attest/appraisal; all by default",
     )
     parser.add_argument("-n", type=int, default=30, dest="count", help="mutants of each package (default 30)")
     parser.add_argument("--seed", type=int, default=1)
@@ -250,7 +264,7 @@ def main() -> int:
         "--tests", action="append", metavar="PATH", help="tests to run instead of the package's own"
     )
     given = parser.parse_args()
-    if unknown := set(given.packages) - set(PACKAGES):
+    if unknown := {name.partition("/")[0] for name in given.packages} - set(PACKAGES):
         parser.error(f"there is no package {', '.join(sorted(unknown))}: take one of {', '.join(PACKAGES)}")
     status = 0
     sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))  # see tests/conftest.py
@@ -266,7 +280,7 @@ def main() -> int:
         for package_folder in ("labkit/runs", "tests/runs"):
             shutil.copytree(REPOSITORY / package_folder, copy / package_folder, dirs_exist_ok=True)
         for package in given.packages or PACKAGES:
-            tests = given.tests or [f"tests/{package}"]
+            tests = given.tests or [f"tests/{package.partition('/')[0]}", "tests/test_values.py"]
             drawn = sample(package, given.count, given.seed)
             trial = Trial(copy, tests)
             if not trial.measure():

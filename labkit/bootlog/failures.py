@@ -412,7 +412,6 @@ FAILURES: tuple[Failure, ...] = (
         "the kernel read ACPI tables that a direct boot with less than 4 GiB of memory does not map",
         "Boot with at least 4096 MiB, or through firmware.",
         _OBSERVED,
-        fatal=True,
         detail=True,
         before="ostd",
     ),
@@ -423,7 +422,6 @@ FAILURES: tuple[Failure, ...] = (
         "the kernel cannot use the framebuffer that GRUB under SeaBIOS sets up",
         "Boot the ISO through OVMF.",
         _OBSERVED,
-        fatal=True,
         detail=True,
     ),
     Failure(
@@ -433,7 +431,6 @@ FAILURES: tuple[Failure, ...] = (
         "the first process ended, and the kernel cannot go on without it",
         "Check init= and the arguments behind `--`, and that the initramfs holds /init and a shell.",
         f"kernel/src/init.rs@v0.18.0, {_OBSERVED}",
-        fatal=True,
         detail=True,
     ),
     Failure(
@@ -452,7 +449,6 @@ FAILURES: tuple[Failure, ...] = (
         "the kernel could not turn memory of the TD into shared memory for a device",
         "Take v0.18.1 or newer.",
         "asterinas PR #3339",
-        fatal=True,
         detail=True,
     ),
     Failure(

@@ -103,7 +103,7 @@ class Console:
         while (left := deadline - time.monotonic()) > 0:
             # A number of its own: a shell that was saved with its prompt may show another first.
             number = secrets.randbelow(10**8) + 10**8
-            exchange = ShellExchange(number, Output(self._limit), Listener())
+            exchange = ShellExchange(number, Output(self._limit), Listener(), time.monotonic())
             # The empty line ends whatever half of an earlier question may have arrived.
             self._write(b"\n" + dialect.setup() + b"\n" + dialect.begin(number) + b"\n")
             exchange.nonce, exchange.asked = _nonce(), time.monotonic()
@@ -281,7 +281,9 @@ class Console:
         """
         begins = number is None
         number = self._next() if number is None else number
-        exchange = ShellExchange(number, output or Output(self._limit), listener or Listener(), traces)
+        exchange = ShellExchange(
+            number, output or Output(self._limit), listener or Listener(), time.monotonic(), traces
+        )
         self._current = exchange
         dialect = self._dialect
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from labkit.console._command import Listener, Output
@@ -27,13 +26,16 @@ class CommandEnd:
 
 @dataclass
 class ShellExchange:
-    """One line that was sent, until its end is known. seen: how often the number before it was prompted."""
+    """One line that was sent, until its end is known.
+
+    started: when. seen: how often the number before it was prompted.
+    """
 
     number: int
     output: Output
     listener: Listener
+    started: float
     traces: bool = False
-    started: float = field(default_factory=time.monotonic)
     alive: bool = False
     seen: int = 0
     pings: int = 0

@@ -10,8 +10,8 @@ from typing import Any
 from labkit.measure._hypotheses import why
 from labkit.measure._mrtd import PageOrder, mrtd
 from labkit.measure.describe import tagged, variable
-from labkit.measure.event_log import EventLog, LogEvent, LogFormat
-from labkit.measure.event_types import EventType, rtmr_of_pcr
+from labkit.measure.event_log import EventLog, LogEvent
+from labkit.measure.event_types import EventType
 from labkit.measure.grub import event_name
 from labkit.measure.prediction import BootInputs, ExpectedEvent, Part, Prediction
 from labkit.measure.replay import rtmrs
@@ -151,7 +151,7 @@ def explain(
     values = rtmrs(log)
     for register in range(4):
         expected = [event for event in prediction.events if event.register == register]
-        logged = [event for event in log.events if _register(log, event) == register and event.extends]
+        logged = [event for event in log.events if log.rtmr_of(event) == register and event.extends]
         for left, right in _aligned(expected, logged[:_MAX_EVENTS]):
             rows.append(_row(prediction, register, left, right, alternatives or {}))
     return Explanation(tuple(_separators(prediction, rows)), prediction.rtmrs, values)
@@ -160,10 +160,6 @@ def explain(
 def page_order_of(tdvf: Tdvf, measured: bytes) -> PageOrder | None:
     """The page order under which this firmware has that MRTD; ``None`` if under neither."""
     return next((order for order in PageOrder if mrtd(tdvf, order) == measured), None)
-
-
-def _register(log: EventLog, event: LogEvent) -> int | None:
-    return rtmr_of_pcr(event.register) if log.format is LogFormat.TCG else event.register - 1
 
 
 def _row(

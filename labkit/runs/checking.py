@@ -237,7 +237,9 @@ class _Check:
             if name not in there:
                 self._add(name, "is missing")
             elif name not in expected:
-                self._add(name, "was added")
+                # A folder that stands empty because its files are missing was not added.
+                if not name.endswith("/") or not any(other.startswith(name) for other in expected):
+                    self._add(name, "was added")
             elif there[name] != expected[name]:
                 other = swapped.get(there[name])
                 what = f"is now a copy of {other}" if other else self._changed(name, canonical.get(name))

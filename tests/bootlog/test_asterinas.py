@@ -503,6 +503,22 @@ def test_the_wait_ends_at_a_line_after_which_no_boot_succeeds_and_at_no_other() 
     assert ended == set(FATAL.split())
 
 
+@pytest.mark.parametrize("row", FAILURES, ids=lambda row: row.id)
+def test_a_line_ends_the_wait_by_itself_or_only_behind_a_panic(row: Failure) -> None:
+    reader = BootLogReader()
+    last = SIGNS[row.id].splitlines()[-1] if row.id == "td-info" else SIGNS[row.id]
+    if row.detail:
+        # The panic itself has ended the wait; without one such a line is anybody's.
+        reader.feed("stdout", f"{last.splitlines()[-1]}\n".encode(), 3.0)
+        assert (reader.failure, reader.fatal_at) == (None, None)
+        assert not row.fatal
+    else:
+        reader.feed("stdout", f"{last}\n".encode(), 3.0)
+        reader.feed("stdout", f"{last}\n".encode(), 4.0)
+        assert reader.fatal_at == (3.0 if row.id in FATAL.split() else None)
+        assert reader.failure is row
+
+
 @pytest.mark.parametrize(
     ("code", "layer", "words"),
     [

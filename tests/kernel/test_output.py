@@ -61,6 +61,23 @@ def test_where_the_bytes_are_cut_makes_no_difference(letters: list[str], data: s
     assert cleaned(*pieces) == cleaned(raw)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "parts"),
+    [
+        ((b"a\r", b"\nb"), ["a\nb"]),
+        ((b"a\r", b"\r", b"\nb"), ["a\nb"]),
+        ((b"a\r", b"b"), ["a\rb"]),
+        ((b"a\x1b", b"[31mb"), ["a\x1b[31mb"]),
+        ((b"a\x1b[", b"2J", b"b"), ["a", Clear, "b"]),
+        ((b"a\x1b]0;ti", b"tle\x07b"), ["ab"]),
+        ((b"a\xc3", b"\xa9"), ["a\u00e9"]),
+    ],
+)
+def test_what_is_cut_in_two_is_one(pieces: tuple[bytes, ...], parts: list[object]) -> None:
+    assert cleaned(*pieces) == parts
+    assert cleaned(b"".join(pieces)) == parts
+
+
 @given(st.binary(max_size=200))
 def test_no_control_but_a_colour_ever_passes(data: bytes) -> None:
     for part in cleaned(data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -47,3 +48,33 @@ def test_pictures_are_looked_at() -> None:
     shown, _ = bundle("image/jpeg", b"\xff\xd8\xff\xe0")
     assert shown is not None
     assert shown["text/plain"] == "<image/jpeg, 4 bytes>"
+
+
+@pytest.mark.parametrize(
+    ("mime", "data"), [("image/png", b"\x89PNG\r\n\x1a\n"), ("image/jpeg", b"\xff\xd8\xff")]
+)
+def test_a_picture_is_known_by_its_first_bytes_and_handed_on_whole(mime: str, data: bytes) -> None:
+    shown, refused = bundle(mime, data + b"\0\xff")
+    assert (shown or {})[mime] == base64.b64encode(data + b"\0\xff").decode()
+    assert refused == ""
+    for wrong in (data[:-1], data[:-1] + b"x", b"x" + data):
+        assert bundle(mime, wrong) == (None, f"display: this is no {mime}.")
+
+
+def test_json_is_shown_up_to_its_limits() -> None:
+    limit = 1 << 20
+    assert bundle("application/json", b'"' + b"x" * (limit - 2) + b'"')[0]
+    assert f"{limit + 1} bytes" in bundle("application/json", b'"' + b"x" * (limit - 1) + b'"')[1]
+    for depth, there in ((60, True), (61, False)):
+        shown, why = bundle("application/json", b"[" * depth + b"]" * depth)
+        assert (shown is not None, "deeper than 60" in why) == (there, not there)
+    # Brackets in a text are no nesting, and those that are closed count no more.
+    assert bundle("application/json", b'["' + b"[" * 100 + b'\\"{"]')[0]
+    assert bundle("application/json", b"[" + b"[{}]," * 99 + b"1]")[0]
+    for length, cut in ((20_000, False), (20_001, True)):
+        text = "[" + "1," * ((length - 4) // 2) + "1" * (2 + length % 2) + "]"
+        assert len(text) == length
+        shown, _ = bundle("application/json", text.encode())
+        assert shown is not None
+        assert ("characters not shown" in shown["text/plain"]) is cut
+    assert bundle("text/plain", b"a\x1b[2Jb\xff")[0] == {"text/plain": "ab\ufffd"}

@@ -96,7 +96,7 @@ def server(live_run: Run) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """A Chromium that Playwright drives: its event loop runs in this thread until it ends."""
+    """A Chromium that Playwright drives: its event loop runs in this thread, and must not meet another."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("no chromium is installed")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labkit.measure import (
     BootInputs,
@@ -67,6 +70,38 @@ def test_a_boot_as_predicted_has_no_difference() -> None:
     assert explanation.matches
     assert explanation.expected == explanation.logged == rtmrs(log_of(prediction))
     assert {row.status for row in explanation.rows} == {Agreement.SAME}
+
+
+@given(st.data())
+def test_each_event_stands_in_one_row_and_in_its_order(data: st.DataObject) -> None:
+    """Whatever is missing, more, or moved: nothing of either side is lost, or said twice."""
+    prediction = predict(KNOWN)
+    events = list(log_of(prediction).events)
+    for _ in range(data.draw(st.integers(0, 6))):
+        place = data.draw(st.integers(0, len(events) - 1))
+        change = data.draw(st.sampled_from(["lost", "twice", "other", "moved"]))
+        event = events.pop(place)
+        if change == "other":
+            events.insert(place, replace(event, digests=((0xC, bytes(48)),)))
+        elif change == "twice":
+            events[place:place] = [event, event]
+        elif change == "moved":
+            events.insert(data.draw(st.integers(0, len(events))), event)
+    events = [replace(event, index=number) for number, event in enumerate(events, 1)]
+    explanation = explain(prediction, replace(log_of(prediction), events=tuple(events)))
+    for register in range(4):
+        rows = [row for row in explanation.rows if row.register == register]
+        assert [row.expected for row in rows if row.expected] == [
+            event for event in prediction.events if event.register == register
+        ]
+        assert [row.logged for row in rows if row.logged] == [e for e in events if e.register == register + 1]
+        for row in rows:
+            same = row.expected and row.logged and row.expected.digest == row.logged.digest()
+            assert (row.status is Agreement.SAME) is bool(same)
+            assert (row.status is Agreement.MISSING, row.status is Agreement.EXTRA) == (
+                row.logged is None,
+                row.expected is None,
+            )
 
 
 def test_what_was_not_predicted_is_no_difference_but_is_said() -> None:
@@ -266,3 +301,38 @@ def test_a_missing_event_is_printed_without_a_logged_digest() -> None:
     lines = [line for line in text.splitlines() if gone.hex()[:12] in line]
     assert lines
     assert "−" in lines[-1]
+
+
+def test_an_explanation_is_shown_row_by_row() -> None:
+    """Register, event, digest expected and logged, how they agree, and why."""
+    prediction = predict(replace(KNOWN, acpi=()))
+    events = list(log_of(predict(KNOWN)).events)
+    lost = events.pop(0)
+    changed = replace(events[0], digests=((0xC, bytes(48)),))
+    more = LogEvent(99, 4, EventType.EV_SEPARATOR, ((0xC, b"\xab" * 48),), bytes(4))
+    log = replace(log_of(predict(KNOWN)), events=(changed, *events[1:], more))
+    found = explain(prediction, log)
+    rows = {row.label: row for row in found.rows}
+    lines = str(found).splitlines()
+    digest = lost.digest() or b""
+    expected = prediction.events[1].digest or b""
+    assert re.search(rf"^RTMR0 +{re.escape(prediction.events[0].label)} +{digest.hex()[:12]}… +− ", lines[3])
+    assert re.search(rf"^RTMR0 +variable store +{expected.hex()[:12]}… +0{{12}}… +≠ +\S", lines[4])
+    assert any(
+        re.search(r"^RTMR3 +separator +abababababab… +\+ +Nothing in the inputs", line) for line in lines
+    )
+    assert any(re.search(r"^RTMR0 +ACPI blob 0 +616161616161… +\?$", line.rstrip()) for line in lines)
+    assert any(re.search(r"^RTMR1 +kernel +([0-9a-f]{12}…) +\1 +=$", line.rstrip()) for line in lines)
+    assert lines[0] == (
+        "First difference, RTMR0: memory layout (TD HOB) (missing). The log ends or goes on without it."
+    )
+    html = found._repr_html_()
+    assert f"{expected.hex()[:24]}…" in html
+    assert "≠" in html
+    assert repr(found) == "Explanation(RTMR0: memory layout (TD HOB))"
+    document = rows["variable store"].to_dict()
+    assert document["expected"] == expected.hex()
+    assert document["logged"] == "00" * 48
+    assert document["index"] == changed.index
+    assert not found.to_dict()["matches"]
+    assert found.to_dict()["logged"] == [value.hex() for value in rtmrs(log)]

@@ -204,6 +204,12 @@ def test_mrtd_is_predicted_for_both_orders() -> None:
     assert predict(BootInputs()).mrtd(PageOrder.TWO_PASS) is None
 
 
+def test_files_are_not_poured_into_what_shows_their_names() -> None:
+    files = dict.fromkeys(("kernel", "initrd", "variables", "loader"), b"!")
+    shown = repr(BootInputs(**files, boot_options=(b"option!",), command_line="line!"))  # type: ignore[arg-type]
+    assert shown.count("!") == 1
+
+
 def test_it_shows_itself() -> None:
     prediction = predict(INPUTS)
     assert "kernel command line" in str(prediction)

@@ -21,8 +21,13 @@ NOW = 1_760_000_000
 MRTD = b"\x11" * 48
 
 
-def attested(folder: Path, authority: LabAuthority, change: dict[str, Any] | None = None) -> Path:
-    """A run directory that is intact; change: what its statement says otherwise, signed all the same."""
+def attested(
+    folder: Path,
+    authority: LabAuthority,
+    change: dict[str, Any] | None = None,
+    boot_change: dict[str, Any] | None = None,
+) -> Path:
+    """A run directory that is intact; what its statement says otherwise, also of the boot, is signed."""
     (folder / "executed").mkdir(parents=True)
     notebook = new_notebook(cells=[new_code_cell("1", id="one")])
     nbformat.write(notebook, folder / "executed/00-first.ipynb")
@@ -39,7 +44,7 @@ def attested(folder: Path, authority: LabAuthority, change: dict[str, Any] | Non
         "rtmr": [value.hex() for value in rtmrs(log)],
         "evidence": {name: hashlib.sha256(data).hexdigest() for name, data in evidence.items()},
     }
-    statement = encode(make_statement(run, boot, NOW) | (change or {}))
+    statement = encode(make_statement(run, boot | (boot_change or {}), NOW) | (change or {}))
     report = made(statement)
     evidence |= {
         "quote.EMULATED.bin": authority.quote(report),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 import labkit.tdx
 from labkit.tdx import Platform, PlatformConfig, Result, TdExit, TdParams, Vmm
-from labkit.tdx.params import GIB, Tdmr
+from labkit.tdx.params import GIB
 from labkit.tdx.status import Status, meaning
 from labkit.tdx.vmm import default_tdmr
 from tests.tdx.worlds import (
@@ -26,6 +25,7 @@ from tests.tdx.worlds import (
     PENDING,
     SPLIT_BLOCKED,
     World,
+    configure,
     launched,
     uninitialized,
     vmm,
@@ -41,22 +41,6 @@ def raises(status: Status) -> Callable[[Scenario], Scenario]:
         return scenario
 
     return note
-
-
-def _config(tdmr: Tdmr, *more: Tdmr) -> Result:
-    """SYS.CONFIG with TDMRs of our own."""
-    platform = Platform()
-    host = Vmm(platform)
-    host.call("TDH.SYS.INIT")
-    for lp in platform.lps:
-        host.call("TDH.SYS.LP.INIT", lp.index)
-    table = host.host_page()
-    addresses = []
-    for one in (tdmr, *more):
-        addresses.append(host.host_page())
-        platform.write(addresses[-1], one.pack())
-    platform.write(table, struct.pack(f"<{len(addresses)}Q", *addresses))
-    return platform.seamcall("TDH.SYS.CONFIG", rcx=table, rdx=len(addresses), r8=32)
 
 
 def _torn_down() -> tuple[Vmm, int]:
@@ -364,17 +348,17 @@ def _flush() -> Result:
 
 @raises(Status.INVALID_TDMR)
 def _invalid_tdmr() -> Result:
-    return _config(replace(default_tdmr(), base=5 * GIB + 0x1000))
+    return configure(replace(default_tdmr(), base=5 * GIB + 0x1000))
 
 
 @raises(Status.NON_ORDERED_TDMR)
 def _non_ordered() -> Result:
-    return _config(default_tdmr(), default_tdmr())
+    return configure(default_tdmr(), default_tdmr())
 
 
 @raises(Status.TDMR_OUTSIDE_CMRS)
 def _outside_cmrs() -> Result:
-    return _config(replace(default_tdmr(), base=2 * GIB))
+    return configure(replace(default_tdmr(), base=2 * GIB))
 
 
 @raises(Status.TDMR_ALREADY_INITIALIZED)
@@ -385,28 +369,28 @@ def _tdmr_done() -> Result:
 @raises(Status.INVALID_PAMT)
 def _invalid_pamt() -> Result:
     tdmr = default_tdmr()
-    return _config(replace(tdmr, pamt_4k=(tdmr.pamt_4k[0], 0x1000)))
+    return configure(replace(tdmr, pamt_4k=(tdmr.pamt_4k[0], 0x1000)))
 
 
 @raises(Status.PAMT_OUTSIDE_CMRS)
 def _pamt_outside() -> Result:
-    return _config(replace(default_tdmr(), pamt_1g=(0xC0000000, 0x1000)))
+    return configure(replace(default_tdmr(), pamt_1g=(0xC0000000, 0x1000)))
 
 
 @raises(Status.PAMT_OVERLAP)
 def _pamt_overlap() -> Result:
     tdmr = default_tdmr()
-    return _config(replace(tdmr, pamt_1g=(tdmr.base, 0x1000)))
+    return configure(replace(tdmr, pamt_1g=(tdmr.base, 0x1000)))
 
 
 @raises(Status.INVALID_RESERVED_IN_TDMR)
 def _invalid_reserved() -> Result:
-    return _config(replace(default_tdmr(), reserved=((0x800, 0x1000),)))
+    return configure(replace(default_tdmr(), reserved=((0x800, 0x1000),)))
 
 
 @raises(Status.NON_ORDERED_RESERVED_IN_TDMR)
 def _non_ordered_reserved() -> Result:
-    return _config(replace(default_tdmr(), reserved=((0x2000, 0x1000), (0x1000, 0x1000))))
+    return configure(replace(default_tdmr(), reserved=((0x2000, 0x1000), (0x1000, 0x1000))))
 
 
 @raises(Status.EPT_WALK_FAILED)

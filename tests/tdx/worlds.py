@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import struct
 from pathlib import Path
 
 from labkit.tdx import Platform, PlatformConfig, Result, Section, Td, TdParams, Vmm
 from labkit.tdx.force import force_entry_state, force_op_state
+from labkit.tdx.params import Tdmr
 from labkit.tdx.states import OpState, Septe
 
 FACTS = Path(__file__).resolve().parents[1] / "facts" / "tdx-module"
@@ -36,6 +38,22 @@ def rows(name: str) -> list[dict[str, str]]:
 def vmm(config: PlatformConfig | None = None, trace: bool = False) -> Vmm:
     """A VMM whose module is READY."""
     return Vmm(Platform(config, trace=trace)).start()
+
+
+def configure(tdmr: Tdmr, *more: Tdmr, config: PlatformConfig | None = None) -> Result:
+    """SYS.CONFIG with TDMRs of our own."""
+    platform = Platform(config)
+    host = Vmm(platform)
+    host.call("TDH.SYS.INIT")
+    for lp in platform.lps:
+        host.call("TDH.SYS.LP.INIT", lp.index)
+    table = host.host_page()
+    addresses = []
+    for one in (tdmr, *more):
+        addresses.append(host.host_page())
+        platform.write(addresses[-1], one.pack())
+    platform.write(table, struct.pack(f"<{len(addresses)}Q", *addresses))
+    return platform.seamcall("TDH.SYS.CONFIG", rcx=table, rdx=len(addresses), r8=32)
 
 
 class World:
