@@ -17,6 +17,7 @@ from typing import Any
 from labkit.bootlog._stages import STAGES
 from labkit.bootlog.failures import FAILURES, HANGS, Failure, FailureKind
 from labkit.bootlog.timeline import Stage, Timeline
+from labkit.host.wrapping import without_common
 from labkit.show import clean, columns, join, one_line, pre, table
 from labkit.show.svg import bars
 
@@ -422,11 +423,21 @@ def classify(
     hung: bool = False,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> BootReport:
-    """Judge whole logs by name of stream; ``hung``: the run was ended because it stood still."""
+    """Judge whole logs by name of stream; ``hung``: the run was ended because it stood still.
+
+    What a tool put before every line of a stream (a time, a container's name) is taken off.
+    """
     reader = BootLogReader(goal)
     for name, data in streams.items():
-        reader.feed(name, data, clock())
+        reader.feed(name, _unwrapped(data), clock())
     return reader.finish(clock(), exit_code, layer, hung=hung)
+
+
+def _unwrapped(data: bytes) -> bytes:
+    """A stream without what a tool put before every line; a carriage return stood before that."""
+    lines = [_text(line.replace(b"\r", b"")) for line in data.split(b"\n")]
+    bare = without_common(lines)
+    return "\n".join(bare).encode() if bare is not lines else data
 
 
 def _text(raw: bytes) -> str:

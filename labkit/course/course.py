@@ -197,7 +197,7 @@ def parse_time(text: str) -> float:
         UsageError: it is neither.
     """
     try:
-        if text.strip().replace(".", "", 1).isdigit():
+        if re.fullmatch(r"\s*[0-9]{1,12}(\.[0-9]*)?\s*", text):
             return float(text)
         moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
     except ValueError:

@@ -12,7 +12,7 @@ LINUX = GuestType(
     first_stage="firmware",
     marks=(
         Mark("efi-stub", r"^EFI stub: ", 90),
-        Mark("kernel", r"^\[ *\d+\.\d+\] Linux version ", 60),
+        Mark("kernel", r"^\[ *\d+\.\d+\](?: *\[ *[TC]\d+\])? Linux version ", 60),
         Mark("init", rf"^{INIT_MARKER}$", 90),
         Mark("shell", rf"^{SHELL_MARKER}$", 60),
     ),

@@ -133,9 +133,10 @@ def remarks(view: FactsView) -> tuple[str, ...]:
             f"{count} run-time message(s) in the log, as `{runtime[0].line.text[:100]}`: not a failed "
             f"initialisation.{means}"
         )
-    if view.log.unread and view.roles(Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE):
+    if view.log.unread:
         notes.append(
-            f"This line has TDX's words in a wrapping that is not understood: {view.log.unread[0].text}"
+            "This line has the kernel's words in a wrapping that is not understood: "
+            f"{view.log.unread[0].text}"
         )
     if "tdx_pw_mce" in (view.words("cpu.bugs") or ()):
         notes.append(

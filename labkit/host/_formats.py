@@ -6,14 +6,17 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import IO
+from types import UnionType
+from typing import IO, Any
 
-from labkit.host.wrapping import Unwrapped, of_journal
+from labkit.host.wrapping import Unwrapped, of_entry, of_journal
 
 MAX_DOCUMENT = 64 << 20
 """Bytes of a document that are read; one that is cut there is read as far as it goes."""
 
 _HEAD = 4096
+_MAX_DEPTH = 12
+_STAMP = re.compile(r"\[\s{0,12}\d+\.\d{6}\]")
 _VERBOSE = re.compile(r"^\S.{0,80} \[s=[0-9a-f]+;", re.MULTILINE)
 
 
@@ -41,18 +44,65 @@ class _Rest(io.RawIOBase):
 
 
 def _form(head: bytes) -> Callable[[bytes], bytes] | None:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return lambda data: data.decode("utf-16", "replace").encode()
+    if encoding := _encoding(head):
+        return lambda data: data.decode(encoding, "replace").encode()
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if re.match(rb'\{\s*"dmesg"\s*:', text):
         return _dmesg
-    if re.match(rb'\{\s*\n\s*"', text):
+    if re.match(rb'\{\s*\n\s*"(?:MESSAGE|_|SYSLOG|PRIORITY)', text):
         return _journal_json
+    if re.match(rb'(?:\w{1,20}: \[[\w.-]{1,80}\] => )?(?:\{\s*\n|\[\s*[{"])|"\[', text) or _one_object(text):
+        return _document
     if text.startswith(b"__CURSOR="):
         return _journal_export
     if _VERBOSE.match(text.decode("utf-8", "replace")):
         return _journal_verbose
     return None
+
+
+def _encoding(head: bytes) -> str:
+    """The encoding of text that is not in bytes, by its mark or by where its zeros are; else empty."""
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "utf-32"
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) > len(head) * 0.4 and min(even, odd) < len(head) * 0.05:
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return ""
+
+
+def _one_object(head: bytes) -> bool:
+    """One object in one line: a log inside it is a string of many lines."""
+    line, _, behind = head.partition(b"\n")
+    return line.startswith(b"{") and not behind.strip() and b"\\n" in line
+
+
+def _document(data: bytes) -> bytes:
+    """Any other JSON: the entries and the texts of a log in it; not changed where it is none."""
+    text = _text(data)
+    begin = re.match(r"(?:\w{1,20}: \[[\w.-]{1,80}\] => )?", text)
+    found = list(_objects(text[begin.end() if begin else 0 :], dict | list | str))
+    lines = [line for value in found for line in _lines(value)]
+    return _joined(lines) if lines else data
+
+
+def _lines(value: object, depth: int = 0) -> Iterator[str]:
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, str):
+        yield from value.splitlines()
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _lines(inner, depth + 1)
+    elif isinstance(value, dict):
+        if entry := of_entry(value):
+            several = [text for text in value.values() if isinstance(text, str) and "\n" in text.rstrip("\n")]
+            yield from [_line(entry)] if entry.foreign or not several else several[0].splitlines()
+            return
+        for inner in value.values():
+            if isinstance(inner, list | dict) or (isinstance(inner, str) and _STAMP.search(inner)):
+                yield from _lines(inner, depth + 1)
 
 
 def _text(data: bytes) -> str:
@@ -98,7 +148,7 @@ def _line(entry: Unwrapped) -> str:
     return f"{'<13>' if entry.foreign else ''}{stamp}{entry.message}"
 
 
-def _objects(text: str) -> Iterator[dict[str, object]]:
+def _objects(text: str, kind: type | UnionType = dict) -> Iterator[Any]:
     """The objects of a text that follow one another; what is none ends them."""
     decoder, position = json.JSONDecoder(), 0
     gap = re.compile(r"[\s,\x1e]*")
@@ -108,7 +158,7 @@ def _objects(text: str) -> Iterator[dict[str, object]]:
             entry, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
             return
-        if not isinstance(entry, dict):
+        if not isinstance(entry, kind):
             return
         yield entry
 

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -13,8 +14,11 @@ from typing import IO
 from labkit.host._formats import as_lines
 from labkit.host._message import CORE_HEADS, Message, Role
 from labkit.host._messages import classify
+from labkit.host._packed import MAGIC_BYTES, PackedFile, packed
+from labkit.host._telling import decisive, sounds_like_tdx
+from labkit.host._terminal import seen, tidied
 from labkit.host.model import KernelLog, LogLine, LogState
-from labkit.host.wrapping import CLOSING, Unwrapped, unwrap
+from labkit.host.wrapping import BUILDKIT, Unwrapped, unwrap
 from labkit.show import clean
 
 MAX_LINE = 4096  # bytes of a line that are looked at; no message of interest is longer
@@ -23,6 +27,7 @@ MAX_REPEATS = 12  # different lines kept of one kind of message
 
 MAX_EXAMINED = 20_000  # lines of interest of one boot that are looked at; after them only decisive ones
 _CHUNK = 1 << 20
+_HEAD = 1024
 
 # A line without one of these is never decoded: the rest of a long log costs a few searches.
 _WORDS = (
@@ -31,31 +36,52 @@ _WORDS = (
     b"x86/",
     b"kvm",
     b"linux version ",
-    b"ommand line: ",
-    b"smpboot: cpu0",
+    b"ommand line:",
+    b"smpboot:",
     b"tdh",
     b"kernel panic",
     b"-- boot",
     b"-- reboot",
 )
 _DECISIVE = (b"odule initialized", b"linux version ", b"-- boot", b"-- reboot")
-_CONTENT = re.compile(rb"^[ \t\r]*[^#\s][^\n]*", re.MULTILINE)
+_CONTENT = re.compile(rb"^[ \t\r]*(?:[^#\s]|#\d)[^\n]*", re.MULTILINE)
+# No comment: a line of BuildKit's.
+_BUILDKIT = re.compile(BUILDKIT)
 
 # Colours whose escape character was lost in a paste, or written out by a log daemon.
-_LOST_COLOR = re.compile(r"(?:\^\[|\\e|\\033|\\x1b|#033|␛)\[[\d;]{0,16}m|\[\d{1,3}(?:;\d{1,3}){0,4}m")
-_TELLING = re.compile(r"(?:virt/tdx|(?<![\w/])tdx|seam|SEAM|kvm_intel): ")
+_LOST_COLOR = re.compile(r"(?:\^\[|\\e|\\033|\\x1b|\\u001b|#033|␛)\[[\d;]{0,16}m|\[\d{1,3}(?:;\d{1,3}){0,4}m")
 _INITIALISATION = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
 _MAX_UNREAD = 3
-# Another program that hands on the kernel's lines: its name, and the kernel's stamp.
-_RELAYED = re.compile(r"[\w.-]{1,40}(?:\[\d+\])?:\s+(?:\[\s{0,12}\d+\.\d+\]\s+)?")
 _MAX_MACHINES = 1000
+_FALLS = 3
+_GARBLED = 0.2  # share of characters that are none, in a file that is no text
 _SEAMCALLS = ("seamcall", "seamcall-6.5", "failed")
-# How a success line begins that is followed by something, or was cut.
-_ALMOST = re.compile(r"(?:virt/)?tdx: (?:(?:TDX-M|M|m)odule initialized\b.*|(?:TDX-M|M|m)odule(?: i[a-z]*)?)")
 # Names that a machine has before it knows its own.
 _NAMELESS = frozenset(
     {"", "-", "(none)", "localhost", "linux", "initrd", "debian", "ubuntu", "fedora", "archlinux", "nixos"}
 )
+
+
+class _Order:
+    """Whether the time stamps of different messages only fall: `journalctl -r`, `tac`, an export."""
+
+    def __init__(self) -> None:
+        self._last = Unwrapped("")
+        self._falls = 0
+        self._rises = 0
+
+    def note(self, entry: Unwrapped) -> None:
+        last, now = self._last.seconds, entry.seconds
+        if now is None or entry.foreign:
+            return
+        if last is not None and entry.message != self._last.message:
+            self._falls += now < last
+            self._rises += now > last
+        self._last = entry
+
+    @property
+    def backwards(self) -> bool:
+        return self._falls >= _FALLS and not self._rises
 
 
 class _Boot:
@@ -111,8 +137,9 @@ class _Boot:
             decisive = kind.id if kind.role in (Role.SUCCESS, Role.FAILURE) else "begun"
             self.outcome |= {decisive}
 
-    def set_aside(self, message: str) -> None:
+    def set_aside(self, entry: Unwrapped) -> None:
         """Keep a line whose words are the kernel's, in a wrapping that is not understood."""
+        message = entry.message
         known = self.unread.get(message)
         if known or len(self.unread) < _MAX_UNREAD:
             self.unread[message] = LogLine(message, count=known.count + 1 if known else 1)
@@ -124,9 +151,12 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
     Lines that begin with ``#`` are comments. In a log of several boots only the last one counts: a
     success line of an earlier boot proves nothing.
     """
-    reader, machines = _Reader(as_lines(stream)), _Machines()
+    reader, machines, commented, order = _Reader(as_lines(stream)), _Machines(), _Boot(), _Order()
     for line in (part for raw in reader.lines() for part in _decoded(raw)):
-        if line.startswith("#"):
+        if line.startswith("#") and not _BUILDKIT.match(line):
+            inner = unwrap(line.lstrip("# "))
+            if decisive(inner.message):
+                commented.set_aside(inner._replace(message=line))
             continue
         if line.startswith(("-- Boot ", "-- Reboot --")):
             if machines.next_boot():
@@ -140,11 +170,19 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
             reader.examined = 0
         boot.time(entry.seconds)
         if found:
+            order.note(entry)
             boot.note(found[0])
             boot.add(found[0].id, entry.message, entry.seconds)
-        if _sounds_like_tdx(entry, found[0].id if found else ""):
-            boot.set_aside(entry.message)
-    return machines.log(source, reader)
+        if sounds_like_tdx(entry, found[0].id if found else ""):
+            boot.set_aside(entry)
+    log = machines.log(source, reader.total)
+    if not reader.content:
+        unread = log.unread or tuple(commented.unread.values())
+        return KernelLog(LogState.EMPTY, source, unread=unread)
+    if order.backwards:
+        why = "its newest line comes first; `tac` puts the lines in order"
+        return KernelLog(LogState.UNREADABLE, source, why=why)
+    return log
 
 
 class _Machines:
@@ -180,10 +218,8 @@ class _Machines:
             self.new_boot()
         return seen
 
-    def log(self, source: str, reader: _Reader) -> KernelLog:
+    def log(self, source: str, total: int) -> KernelLog:
         """The last boot; where machines tell different things, none of them."""
-        if not reader.content:
-            return KernelLog(LogState.EMPTY, source)
         telling = {name: boot for name, boot in self._boots.items() if boot.outcome}
         if len({boot.outcome for boot in telling.values()}) > 1:
             names = tuple(name or "no name" for name in telling)
@@ -196,7 +232,7 @@ class _Machines:
             LogState.READ,
             source,
             tuple(boot.lines.values()),
-            total_lines=reader.total,
+            total_lines=total,
             first_seconds=boot.first_seconds,
             from_boot=boot.from_boot,
             boots=self._counts.get(name, 1),
@@ -210,17 +246,6 @@ def _machine(origin: str) -> str:
     return "" if short.lower() in _NAMELESS else short
 
 
-def _sounds_like_tdx(entry: Unwrapped, kind: str) -> bool:
-    """The words of the initialisation stand in a line, and it cannot be taken for the kernel's own."""
-    if entry.known and not entry.foreign:
-        return kind == "core-other" and bool(_ALMOST.fullmatch(entry.message))
-    for place in _TELLING.finditer(entry.message):
-        found = classify(CLOSING.sub("", entry.message[place.start() :].rstrip("\"'` }")))
-        if found and found[0].role in _INITIALISATION and found[0].id != "core-other":
-            return not entry.foreign or bool(_RELAYED.fullmatch(entry.message[: place.start()]))
-    return False
-
-
 def _decoded(raw: bytes) -> list[str]:
     """The text of a line; where a console overwrote one stamped line with another, both."""
     parts = [part for part in raw.split(b"\r") if part.strip()]
@@ -230,8 +255,8 @@ def _decoded(raw: bytes) -> list[str]:
 
 
 def _cleaned(text: str) -> str:
-    line = text.replace("\r", "").replace("\ufeff", "")
-    line = line if line.isprintable() else clean(line)
+    line = text.replace("\r", "")
+    line = seen(line if line.isprintable() else clean(line))
     return _LOST_COLOR.sub("", line) if "m" in line and "[" in line else line
 
 
@@ -241,7 +266,7 @@ def read_log_text(text: str, source: str) -> KernelLog:
 
 
 def read_log_file(path: Path, source: str) -> KernelLog:
-    """Read a log file, compressed by gzip or not.
+    """Read a log file, compressed or not.
 
     Raises:
         OSError: the file cannot be opened or read.
@@ -250,17 +275,30 @@ def read_log_file(path: Path, source: str) -> KernelLog:
         # Opening it would wait for a writer.
         raise OSError(errno.EINVAL, "it is a named pipe, no file")
     with path.open("rb") as stream:
+        if kind := packed(stream.peek(MAGIC_BYTES)[:MAGIC_BYTES]):
+            return _unpacked(stream, kind, path, source)
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             stream.seek(-MAX_BYTES, os.SEEK_END)  # the last boot stands at the end
-        if stream.peek(2)[:2] == b"\x1f\x8b":
-            import gzip  # costs more than reading a usual log
-
-            try:
-                with gzip.open(stream) as unpacked:
-                    return read_log(unpacked, source)  # type: ignore[arg-type]
-            except (EOFError, gzip.BadGzipFile) as error:
-                return KernelLog(LogState.UNREADABLE, source, why=f"not a whole gzip file: {error}")
+        head = stream.peek(_HEAD)[:_HEAD].decode("utf-8", "replace")
+        if head.count("\ufffd") > _GARBLED * len(head) and "\0" not in head[:4]:
+            return KernelLog(LogState.UNREADABLE, source, why="it is not text")
         return read_log(stream, source)
+
+
+def _unpacked(stream: IO[bytes], kind: PackedFile, path: Path, source: str) -> KernelLog:
+    """A log in a compressed file; one that cannot be unpacked here is unreadable, with the reason."""
+    command = kind.command.format(shlex.quote(path.name))
+    if (opener := kind.opener()) is None:
+        why = f"it is {kind.name}; `{command}` prints it as text"
+        return KernelLog(LogState.UNREADABLE, source, why=why)
+    try:
+        with opener(stream) as text:
+            return read_log(text, source)
+    except Exception as error:  # each of these modules has its own, and damage can raise any
+        if not kind.damaged(error):
+            raise
+        why = f"it is {kind.name}, and damaged; see what `{command}` prints"
+        return KernelLog(LogState.UNREADABLE, source, why=why)
 
 
 class _Reader:
@@ -290,10 +328,13 @@ class _Reader:
 
     def _blocks(self) -> Iterator[bytes]:
         """Whole lines in pieces of about a chunk; what is left of an overlong line is dropped."""
-        rest, size, dropping = b"", 0, False
+        rest, size, dropping, returns = b"", 0, False, None
         while True:
             chunk = self._stream.read(_CHUNK)
             size += len(chunk)
+            if returns is None:
+                returns = b"\r" in chunk and b"\n" not in chunk
+            chunk = chunk.replace(b"\r", b"\n") if returns else chunk
             last = not chunk or size >= MAX_BYTES
             if dropping:
                 _, newline, chunk = chunk.partition(b"\n")
@@ -304,7 +345,7 @@ class _Reader:
                 block += newline
                 if len(rest) > MAX_LINE:
                     block, rest, dropping = block + rest[:MAX_LINE] + b"\n", b"", True
-            yield block
+            yield tidied(block)
             if last:
                 return
 

@@ -103,6 +103,11 @@ class KernelLog:
     unread: tuple[LogLine, ...] = ()
     machines: tuple[str, ...] = ()
 
+    @property
+    def given(self) -> bool:
+        """It is a file, not what the running machine offers."""
+        return not self.source.startswith(("/dev/", "journalctl ", "kernel log"))
+
     def to_dict(self) -> dict[str, Any]:
         """The log as JSON data."""
         return {

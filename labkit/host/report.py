@@ -11,7 +11,7 @@ from labkit.host._concerns import Concern, concerns
 from labkit.host._contradictions import Contradiction, contradictions, remarks
 from labkit.host.checks import CHECKS, Check
 from labkit.host.host_rules import log_reason
-from labkit.host.model import CheckStatus, Facts, HostVerdict
+from labkit.host.model import CheckStatus, Facts, HostVerdict, LogState
 from labkit.host.reasons import ATTESTATION, HOST, LAUNCH, REASONS
 from labkit.host.remedies import REMEDIES, Remedy
 from labkit.host.result import CheckResult, Track
@@ -112,7 +112,7 @@ def diagnose(facts: Facts) -> HostReport:
         action,
         checks,
         found,
-        remarks(view),
+        tuple(text for text in remarks(view) if not (view.log.unread and view.log.unread[0].text in summary)),
         worries,
         host,
         launch,
@@ -170,10 +170,16 @@ def _unproved(
     if view.log.unread:
         line = view.log.unread[0]
         return (
-            f"The kernel log has TDX's words in a wrapping that labkit cannot read, or from a program that "
-            f"is not the kernel, so nothing is proved: {line.text}",
-            "Give the kernel's own log, or take away what stands before its words: "
-            r"`sed -E 's#^.*((virt/)?tdx: )#\1#' LOG | labkit verify --kernel-log -`.",
+            "The kernel log has the kernel's words in a wrapping that labkit cannot read, or from a program "
+            f"that is not the kernel, so nothing is proved: {line.text}",
+            "Give the kernel's own log, or take away what stands before and behind its words: "
+            r"`sed -E 's#^.*((virt/)?tdx: |Linux version )#\1#' LOG | labkit verify --kernel-log -`.",
+        )
+    if view.log.state is LogState.UNREADABLE and view.log.given:
+        return (
+            f"The kernel log {view.log.source} cannot be read, and no other fact settles the question: "
+            f"{view.log.why}.",
+            "Give it as text: `... | labkit verify --kernel-log -`.",
         )
     if worries:
         return f"{summary} {' '.join(worry.text for worry in worries[:_MOST_WORRIES])}", worries[0].action

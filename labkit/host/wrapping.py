@@ -12,18 +12,29 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _MAX_LAYERS = 8
+_SAMPLE, _MOST = 400, 0.9
 _PID_1 = "systemd[1]: "
 # Under which log collectors keep a line.
 _TEXTS = ("log", "msg", "_msg", "message", "line", "body", "textPayload", "short_message", "original")
+# Under which they keep whose it is.
+_PROGRAMS = ("program", "programname", "ident", "appname", "app_name", "app-name", "process", "comm")
 _ESXI_LOGS = ("vmkernel", "vmkwarning")
 
 _TIME = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
-_ISO = rf"\d{{4}}[-/]\d\d[-/]\d\d[T ]{_TIME}(?:\s?(?:Z|[+-]\d\d:?\d\d))?"
+_ISO = rf"\d{{4}}[-/]\d\d[-/]\d\d[T _]{_TIME}(?:\s?(?:Z|[+-]\d\d:?\d\d))?"
 # A date in words of any language: a month may be `Okt`, `févr.`, `4月` or `Thg 3`.
-_WORD = r"[^\s\[\]<>(){}\"'`=:;|]{1,14}\s{1,3}"
+_WORD = r"[^\s\[\]<>(){}\"'`=:;|*]{1,14}\s{1,3}"
 _WORDS = rf"(?!Linux version |(?:Kernel c|C)ommand line)(?:{_WORD}){{0,5}}{_TIME}"
 _ZONE = r"(?:[AP]M|UTC|GMT|MSK|[A-Z]{1,3}[SD]?T|[+-]\d{2,4})(?=\s)"
-_WALL = rf"(?:{_ISO}|{_WORDS}|\d{{9,10}}\.\d{{3,9}})(?:\s{_ZONE})?(?:\s\d{{4}}(?=\s))?"
+_WALL = (
+    rf"(?:{_ISO}|{_WORDS}|\d{{9,10}}\.\d{{3,9}}|\d{{8}}[-T]\d{{6}}Z?|@[0-9a-f]{{24}})"
+    rf"(?:\s{_ZONE})?(?:\s\d{{4}}(?=\s))?"
+)
+# Which thread or CPU printed a line: printk's own form, and those of patched kernels and of boot loaders.
+_CALLER = (
+    r"(?:\s{0,4}\[\s{0,8}(?:[TC]?\d+(?:[/@][TC]\d+)?|[\w/:.-]{1,32}\(\d{1,7}\))\])?"
+    r"\s*(?:(?:T|C|CPU)\d{1,7}:\s)?"
+)
 
 # Host and program of syslog and the journal; without a host (`--no-hostname`) only the kernel is told apart.
 _IDENT = (
@@ -37,19 +48,22 @@ _ENTRY = re.compile(
     rf"(?=\S+\s(?:kernel|\S+\[\d+\]):\s)){_IDENT}"
 )
 _RFC_5424 = re.compile(
-    rf"(?:<(?P<priority>\d{{1,4}})>)?1 {_ISO} (?P<host>\S+) (?P<program>\S+) \S+ \S+ "
-    r"(?:-|(?:\[[^\]]*\])+)(?:\s|$)\ufeff?"
+    rf"(?:\d{{1,5}} )?(?:<(?P<priority>\d{{1,4}})>)?1 (?:-|{_ISO}) (?P<host>\S+) (?P<program>\S+) \S+ \S+ "
+    r"(?:-|(?:\[(?:[^\]\\]|\\.)*\])+)(?:\s|$)\ufeff?"
 )
 # ESXi before version 8: the wall clock, then the CPU and the world.
 _ESXI = re.compile(rf"{_ISO}\s(?=cpu\d+:\d+\))")
 _CPU_AND_WORLD = re.compile(r"cpu\d+:\d+(?: opID=\S+)?\)")
 
+BUILDKIT = r"#\d{1,5} (?:\d{1,7}\.\d{1,3} )?"
 _BEFORE_STAMP = r"(?=\[\s{0,12}\d+\.\d+\]\s)"
 _MARKS = "`\"'“”‘’„«»"
 _LAYERS = (
-    rf"{_ISO} std(?:out|err) [FP] ",  # Kubernetes' log files
+    rf"{_ISO} (?:std(?:out|err) [FP] |\d\d[OE][ +])",  # Kubernetes' log files, GitLab's jobs
+    rf"[^\t]{{1,80}}\t[^\t]{{1,80}}\t(?={_ISO} )",  # `gh run view --log`
+    BUILDKIT,
     r"\s*(?:&gt;\s?)+|\s*[>|│┃](?!=)\s?",  # a mail quote, a table
-    r"\s*[-+*•](?:\s+(?=\S)|(?=[\[<]))",  # a list, a diff
+    r"\s*(?:[-+*•](?:\s+(?=\S)|(?=[\[<]))|\*\*(?=\S))",  # a list, a diff, bold text
     rf"\s*b?(?=[{_MARKS}])",  # quotation marks, which `_peeled` takes off
     r"(?:<(?:p|pre|code|div|span|li|td|tt|samp|br)\b[^<>]{0,80}>\s?)+",  # the source of a page
     # `grep -H`, `head FILE`: the kernel has a space behind its colons
@@ -61,6 +75,10 @@ _LAYERS = (
     r"(?P<at>[\w.-]{1,64})\s{1,40}\|\s",  # docker compose
     r"\[(?P<at>(?=[a-z][\w.-]*/)[\w/.-]{1,200})\]\s",  # kubectl --prefix
     r"(?P<at>\S{1,80} \S{1,80}) › ",  # stern
+    rf"(?P<at>[\w./~+-]{{1,200}}):\d{{1,7}}[:-]{_BEFORE_STAMP}",  # `rg -n`
+    # what patched kernels, grabserial, pssh and `ts` put before a stamp
+    r"(?:(?:T|C|CPU)\d{1,7}:|\[\s{0,8}\d+(?:\.\d+\s+\d+\.\d+)?\]|\d{1,9}\.\d{3,9}|(?:\d{1,5}[dhms]){1,3} ago)"
+    rf"\s{_BEFORE_STAMP}",
     # pdsh, clush, parallel ssh
     rf"(?:(?P<at>[\w.-]{{1,64}}):\s?|\[(?P<in>[A-Za-z][\w.-]{{0,63}})\]:?\s(?:out:\s)?){_BEFORE_STAMP}",
     r"data: (?=\{)",
@@ -72,32 +90,36 @@ _LAYERS = (
     r"\s+",
 )
 # What closes such a wrapping, behind the message.
-_OPENS = re.compile(rf"[|│┃<{_MARKS}]")
-CLOSING = re.compile(rf"(?:\s*(?:[|│┃]|\\[nr]|</?\w{{1,10}}\s?/?>|[{_MARKS}]+,?))+$")
+_OPENS = re.compile(rf"[|│┃<{_MARKS}]|\*\*")
+CLOSING = re.compile(rf"(?:\s*(?:[|│┃]|\\[nr]|#012|\*[*/]|</?\w{{1,10}}\s?/?>|[{_MARKS}]+,?))+$")
+# No wrapping has these.
+_KERNELS = re.compile(r"Linux version \d|ommand line: ")
 
 # The usual form first: most lines need no more.
 _PLAIN = re.compile(
-    r"\[\s{0,12}(?P<seconds>\d+\.\d+)\](?:\s{0,4}\[\s{0,8}[TC]\d+\])?\s+(?!\S+\s(?:kernel|\S+\[\d+\]):\s|\[)"
+    r"\[\s{0,12}(?P<seconds>\d+\.\d+)\](?:\s{0,4}\[\s{0,8}[TC]\d+\])?\s+"
+    r"(?!\S+\s(?:kernel|\S+\[\d+\]):\s|\[|(?:T|C|CPU)\d+:)"
 )
 # A console's own clock, before the kernel's stamp.
 _CLOCK = re.compile(
-    r"\[(?:[^\[\]]{0,40}\d{1,2}:\d\d:\d\d[^\[\]]{0,30}|\d{9,10}\.\d{1,9})\]\s*"
-    r"(?=\[\s{0,12}\d+\.\d+\]|\S+ kernel: )"
+    r"\[(?:[^\[\]]{0,40}\d{1,2}:\d\d(?::\d\d)?[^\[\]]{0,30}|\d{9,10}\.\d{1,9})\]:?\s*"
+    rf"(?=\[{{1,2}}\s{{0,12}}\d+\.\d+\]|\S+ kernel: |<\d{{1,4}}>|\d{{1,4}},\d+,\d+,|{_WALL}\s+\S+\skernel: )"
 )
+_CLOCK_ALONE = re.compile(r"\[[^\[\]]{0,40}\d{1,2}:\d\d:\d\d[^\[\]]{0,30}\]:?\s?")
 _STAMP = re.compile(
     r"""
-    (?:(?P<record>\d{1,4}),\d+,(?P<usec>\d+),[^;]*;)?                 # /dev/kmsg record
+    (?:(?:\d+\.\d+[\w.+~-]{0,60},)?(?P<record>\d{1,4}),\d+,(?P<usec>\d+),[^;]*;)?  # /dev/kmsg, netconsole
     (?:<(?P<priority>\d{1,4})>)?                                     # syslog priority
-    (?:(?P<facility>[a-z]+\d?)\s{0,4}:\s{0,3}(?:emerg|alert|crit|err|warn|notice|info|debug)\s{0,4}:\s{0,3})?
+    (?:(?P<facility>[a-z]+\d?)\s{0,4}:\s{0,3}(?:emerg|alert|crit|err|warn|notice|info|debug)\s{0,4}:\s{0,3}
+      (?:\d{4}-\d\d-\d\dT[\d:]{8},\d{6}[+-]\d\d:\d\d\s)?)?                # dmesg -x --time-format iso
     (?P<tag>kernel:\s)?
     (?:(?i:debug|info|notice|warn(?:ing)?|err(?:or)?):\s(?=(?:virt/)?tdx:\s))?
-    (?P<stamp>\[\s{0,12}(?P<seconds>\d+\.\d+)(?:\s*<[^<>\]]*>)?\]
+    (?P<stamp>\[{1,2}\s{0,12}(?P<seconds>\d+\.\d+)(?:\s*<[^<>\]]*>)?\]{1,2}
       |\[\s{0,12}[+<]\s{0,8}\d+\.\d+>?\]                             # dmesg --reltime
-      |\[[^\[\]]{0,40}\d{1,2}:\d\d(?::\d\d)?[^\[\]]{0,30}\]           # dmesg -T, in any language; dmesg -H
+      |\[[^\[\]]{0,40}\d{1,2}:\d\d(?::\d\d)?[^\[\]]{0,30}\]:?          # dmesg -T, in any language; dmesg -H
     )?
-    (?:\s{0,4}\[\s{0,8}[TC]\d+\])?                                   # thread or CPU id
-    \s*
-    """,
+    """
+    + _CALLER,
     re.VERBOSE,
 )
 
@@ -135,7 +157,28 @@ def unwrap(line: str) -> Unwrapped:
         if peeled is None:
             break
         outside, origin, line = outside + peeled.outside, origin or peeled.origin, peeled.rest
-    return Unwrapped(line.strip(), origin=origin)
+    message = CLOSING.sub("", line.strip()) if _OPENS.search(outside) else line.strip()
+    return Unwrapped(message, origin=origin)
+
+
+def without_common(lines: list[str]) -> list[str]:
+    """The lines without what a tool put before nearly all of them."""
+    for _ in range(_MAX_LAYERS):
+        sample = [line for line in lines if line.strip()][:_SAMPLE]
+        least = max(3, _MOST * len(sample))
+        for layer in (_CLOCK_ALONE, *_layers()):
+            if sum(_width(layer, line) > 0 for line in sample) >= least:
+                break
+        else:
+            return lines
+        lines = [line[_width(layer, line) :] for line in lines]
+    return lines
+
+
+def _width(layer: re.Pattern[str], line: str) -> int:
+    """How many characters a layer takes of a line; a layer may be all there is of it."""
+    found = layer.match(line) or layer.match(f"{line}x")
+    return min(found.end(), len(line)) if found else 0
 
 
 def _read(line: str) -> Unwrapped | None:
@@ -177,7 +220,7 @@ def _peeled(line: str) -> _Peeled | None:
             continue
         rest = line[found.end() :].lstrip(_MARKS)
         outside = line[: len(line) - len(rest)]
-        if outside:
+        if outside and not _KERNELS.search(outside):
             names = found.groupdict()
             return _Peeled(outside, names.get("at") or names.get("in") or "", rest)
     return None
@@ -240,16 +283,32 @@ def _json(line: str) -> Unwrapped | None:
         return None
     if not isinstance(entry, dict):
         return None
+    return of_entry(entry)
+
+
+def of_entry(entry: dict[str, object]) -> Unwrapped | None:
+    """An entry of the journal or of a log collector; None where it has no text."""
     if "MESSAGE" in entry:
         return of_journal({str(key): value for key, value in entry.items()})
+    program = next((name for key in _PROGRAMS if (name := _name(entry.get(key)))), "kernel")
     for inner in (entry, entry.get("_source"), entry.get("fields"), entry.get("event")):
         if not isinstance(inner, dict):
             continue
         for key in _TEXTS:
             text = inner.get(key)
-            if isinstance(text, str) and not text.lstrip().startswith("{"):
-                return unwrap(text.partition("\n")[0])
+            if not isinstance(text, str) or text.lstrip().startswith("{"):
+                continue
+            found = unwrap(text.partition("\n")[0])
+            if program not in ("kernel", "kern"):
+                return Unwrapped(f"{program}: {found.message}", found.seconds, True, True, known=True)
+            return found
     return None
+
+
+def _name(value: object) -> str:
+    """The program that an entry names, as text or as an object with a name."""
+    name = value.get("name") if isinstance(value, dict) else value
+    return name if isinstance(name, str) else ""
 
 
 def of_journal(entry: dict[str, object]) -> Unwrapped:

@@ -26,8 +26,6 @@ _INJECTED = "injected-parameters"
 _EXPECTED = "raises-exception"
 _LINE_LIMIT = 200
 _MESSAGE_LIMIT = 2000
-# The path of a socket has at most 107 bytes (unix(7)).
-_LONGEST_FOLDER = 80
 
 
 @dataclass(frozen=True)
@@ -130,15 +128,14 @@ def private_manager() -> type[Any]:
     from jupyter_core.paths import jupyter_runtime_dir
 
     folder = Path(jupyter_runtime_dir())
-    if len(str(folder)) > _LONGEST_FOLDER:
-        folder = Path(tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     place = tempfile.mkdtemp(prefix="k-", dir=folder)
     atexit.register(shutil.rmtree, place, ignore_errors=True)
 
     class PrivateKernelManager(AsyncKernelManager):  # type: ignore[misc, unused-ignore]
         def __init__(self, **options: Any) -> None:
-            super().__init__(**{**options, "transport": "ipc", "ip": f"{place}/s"})
+            mine = {"transport": "ipc", "ip": f"{place}/s", "connection_file": f"{place}/kernel.json"}
+            super().__init__(**{**options, **mine})
 
     return PrivateKernelManager
 

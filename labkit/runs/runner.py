@@ -9,9 +9,11 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +48,8 @@ CELL_TIMEOUT = 600.0
 _START_TIMEOUT = 180.0
 _GRACE = 15.0
 _LEAST_SPACE = 1 << 16
+# The path of a socket has at most 107 bytes (unix(7)); below this folder stands 27 more.
+_LONGEST_FOLDER = 70
 _LONGEST = 20 * 86400.0  # poll(2) takes no more than 2**31 milliseconds
 
 
@@ -211,7 +215,7 @@ def execute_guarded(
     cancelled: another thread ends the notebook by it; what it came to is then of no use.
     """
     longest = min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST)
-    with process.scratch_folder(".scratch-", scratch) as folder:
+    with process.scratch_folder(".scratch-", scratch) as folder, _sockets(folder) as sockets:
         job = Job(
             source=str(source.path),
             output=str(output),
@@ -226,7 +230,7 @@ def execute_guarded(
         done = process.run(
             [*guard, *python, "labkit.runs.execution", folder / "job.json"],
             timeout=longest if deadline is None else min(deadline, longest),
-            env={**os.environ, **_environment(folder, scratch), **({ALLOW: "1"} if allow_host else {})},
+            env=os.environ | _environment(folder, scratch, sockets) | ({ALLOW: "1"} if allow_host else {}),
             grace=_GRACE,
             cancelled=cancelled,
         )
@@ -286,16 +290,28 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _environment(folder: Path, records: Path) -> dict[str, str]:
+@contextmanager
+def _sockets(folder: Path) -> Iterator[Path]:
+    """Where a kernel's sockets are: in ``folder``, or where that path is too long, somewhere short."""
+    places = (folder, Path(tempfile.gettempdir()), Path("/tmp"))
+    short = next((place for place in places if len(os.fsencode(place)) <= _LONGEST_FOLDER), places[-1])
+    if short == folder:
+        yield folder / "runtime"
+        return
+    with process.scratch_folder("labkit-k-", short) as place:
+        yield place
+
+
+def _environment(folder: Path, records: Path, sockets: Path) -> dict[str, str]:
     """Static views, and nothing of the user's own IPython: start-up files change what a notebook does.
 
-    records: where a kernel that is a TDVM itself leaves its record.
+    records: where a kernel that is a TDVM itself leaves its record. sockets: where its connection is.
     """
     return {
         "LABKIT_UI": "static",
         "LABKIT_RUN_DIR": str(records),
         "IPYTHONDIR": str(folder / "ipython"),
-        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTER_RUNTIME_DIR": str(sockets),
     }
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,12 +16,12 @@ import pytest
 from labkit.course import exercise, grade_class, init_course, open_course, open_work, release
 from labkit.course.classes import ClassGrades
 from labkit.course.course import Course
-from labkit.course.engine import ResultStore
 from labkit.course.gradebook import merge
-from labkit.course.grading import Graded, GradingJob, grade
 from labkit.course.sandbox import Limits, bubblewrap
 from labkit.course.submissions import pack
 from labkit.errors import DataError, StorageError, UsageError
+
+from .serial import grade_serially
 
 STUDENTS = ("ada", "bob", "cyd", "dan", "eve", "fay")
 sandboxed = pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
@@ -30,25 +30,7 @@ sandboxed = pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not i
 @pytest.fixture(autouse=True)
 def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Grade in this process; the engine has its own tests."""
-
-    def grade_jobs(
-        jobs: Sequence[GradingJob],
-        store: ResultStore,
-        workers: int,
-        scheduler: str | None,
-        tell: Callable[[Graded, bool], None],
-    ) -> list[Graded]:
-        results = []
-        for job in jobs:
-            kept = store.load(job)
-            result = kept or grade(job)
-            if kept is None and not result.problem:
-                store.save(job, result)
-            tell(result, kept is not None)
-            results.append(result)
-        return results
-
-    monkeypatch.setattr("labkit.course.classes.grade_jobs", grade_jobs)
+    monkeypatch.setattr("labkit.course.classes.grade_jobs", grade_serially)
 
 
 @pytest.fixture(scope="module")

@@ -232,7 +232,12 @@ def test_whoever_of_a_chapter_is_killed_nothing_outlives_it_and_the_next_one_run
     for number, who in enumerate(victims):
         write_long(tmp_path / f"notebooks/{number:02}-long.ipynb", tmp_path / who)
     command = [sys.executable, "-m", "labkit", "run", "--output", "out"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as labkit:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as labkit:
         try:
             for who in victims:
                 people = who_runs(tmp_path / who)
@@ -242,6 +247,7 @@ def test_whoever_of_a_chapter_is_killed_nothing_outlives_it_and_the_next_one_run
         finally:
             labkit.kill()
     assert not list((tmp_path / "out").glob(".scratch-*"))
+    assert not list(temporary.iterdir())
     assert labkit.returncode == 1
     run = read_record(tmp_path / "out")
     assert (run.status, [chapter.status for chapter in run.chapters]) == ("failed", ["failed"] * 3)
