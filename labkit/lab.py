@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.learn.ask import Notebook
-from labkit.learn.question import make_question
 from labkit.learn.wait import waiting
 from labkit.settings import Settings
 from labkit.show import View
@@ -56,7 +55,7 @@ def predict(
     Raises:
         UsageError: ``id`` is no ``chapter.word``, or ``answer`` does not fit.
     """
-    asked = make_question(id, question, choices, order, tolerance, unit)
+    asked = _PREDICTIONS.question(id, question, choices, order, tolerance, unit)
     if answer is None:
         _PREDICTIONS.ask(asked)
     else:
@@ -112,11 +111,11 @@ def asterinas_preview(version: str = "", memory: int | None = None, smp: int | N
 
     ``version`` is the name of a profile; empty takes the newest one that this host can run.
     """
-    from labkit.asterinas import choose_profile, profile
+    from labkit.asterinas import Profile
     from labkit.container import RunRequest, preview
     from labkit.host import verify
 
-    chosen = profile(version) if version else choose_profile(verify())
+    chosen = Profile.named(version) if version else Profile.choose(verify())
     request = RunRequest(memory=memory, smp=smp)
     return preview(chosen, Settings.load().asterinas_url, request.make_variables(td=chosen.tdx, kvm=False))
 
@@ -182,12 +181,16 @@ def boot(
     initrd: Path | str | None = None,
     firmware: Path | str | None = None,
     devices: Sequence[Device] = (),
+    smp: int = 1,
+    iso: Path | str | None = None,
+    profile: str = "",
 ) -> Tdvm:
     """Boot a TDVM until its shell answers; use the result in a ``with`` block, or ``close`` it.
 
-    ``memory`` in MiB, by default what the guest needs; ``append`` is added to the kernel's command line;
-    ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or ``asterinas:VERSION``;
-    ``loader`` boots it through one that measures; None where ``guest`` is measured by no other.
+    ``memory`` in MiB, by default what the guest needs; ``smp`` virtual CPUs; ``append`` is added to the
+    kernel's command line; ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or
+    ``asterinas:VERSION``; ``loader`` boots it through one that measures; None where ``guest`` is measured by
+    no other. ``iso`` boots instead of a kernel; ``profile`` is the version of Asterinas that an image is.
     ``devices`` (``labkit.virtio.Entropy`` and ``Disk``) are served by labkit and lie when they are told to;
     such a boot is always from power-on, and the guest loads their drivers with ``modprobe virtio-rng`` and
     ``modprobe virtio_blk``.
@@ -199,8 +202,8 @@ def boot(
     with waiting("Booting a TDVM", key, settings, {_FIRST_STAGE: power_on}) as step:
         from labkit.platforms import choose_platform
 
-        request = _request(memory, append, kernel, initrd, guest, loader, firmware)
-        request = replace(request, cold=cold, devices=tuple(devices))
+        request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
+        request = replace(request, cold=cold, devices=tuple(devices), iso=_path(iso), profile=profile or None)
         chosen = choose_platform(platform, settings)
         return chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None)
 
@@ -238,6 +241,7 @@ def boots(
     run_dir: Path | str | None = None,
     guest: str = "linux",
     loader: bool | None = False,
+    smp: int = 1,
 ) -> Tdvms:
     """Boot ``count`` TDVMs that run at once, each with a name, randomness and clock of its own.
 
@@ -252,7 +256,7 @@ def boots(
     with waiting(f"Booting {count} TDVMs", key, settings, {_FIRST_STAGE: f"{key} from power-on"}) as step:
         from labkit.platforms import boot_many, choose_platform
 
-        request = replace(_request(memory, append, None, None, guest, loader, None), cold=cold)
+        request = replace(_request(memory, append, None, None, guest, loader, None, smp), cold=cold)
         chosen = choose_platform(platform, settings)
         return boot_many(chosen, request, count, step, Path(run_dir) if run_dir else None)
 
@@ -299,6 +303,7 @@ def policy(
     loader: bool | None = None,
     kernel: Path | str | None = None,
     firmware: Path | str | None = None,
+    smp: int = 1,
 ) -> Policy:
     """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone.
 
@@ -308,7 +313,7 @@ def policy(
     from labkit.platforms.attestation import emulated_policy
 
     chosen = choose_platform(platform, Settings.load())
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
     return emulated_policy(chosen.predict(request), nonce)
 
 
@@ -325,6 +330,7 @@ def attest(
     guest: str = "linux",
     loader: bool | None = None,
     kernel: Path | str | None = None,
+    smp: int = 1,
 ) -> Attestation:
     """Boot a TDVM, take evidence about ``nonce`` from it, verify it, and appraise it by ``policy``.
 
@@ -336,7 +342,7 @@ def attest(
         from labkit.platforms import choose_platform
 
         chosen = choose_platform(platform, settings)
-        request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+        request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
         with chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm:
             step("evidence")
             return chosen.attest(tdvm, nonce, policy, debug=debug)
@@ -344,16 +350,16 @@ def attest(
 
 def asterinas_images() -> ImageTable:
     """The kernels of Asterinas in the cache, which ``boot(guest="asterinas")`` can boot."""
-    from labkit.asterinas import kept_images
+    from labkit.asterinas import KernelCache
 
-    return kept_images(Settings.load())
+    return KernelCache(Settings.load()).table()
 
 
 def guest_here(guest: str) -> GuestHere:
     """Whether a guest can boot on this machine, and which kernel it is, or what would bring one."""
-    from labkit.asterinas.kept import guest_here as find_guest
+    from labkit.asterinas import KernelCache
 
-    return find_guest(guest, Settings.load())
+    return KernelCache(Settings.load()).guest(guest)
 
 
 def asterinas_recorded(topic: str) -> Recorded:
@@ -406,13 +412,14 @@ def _request(
     guest: str,
     loader: bool | None,
     firmware: Path | str | None,
+    smp: int,
 ) -> BootRequest:
     from labkit.platforms import BootRequest
     from labkit.platforms.request import measured_through_loader
 
     through = measured_through_loader(guest) if loader is None else loader
     return BootRequest(
-        memory, append, _path(kernel), _path(initrd), _path(firmware), guest=guest, loader=through
+        memory, append, _path(kernel), _path(initrd), _path(firmware), smp=smp, guest=guest, loader=through
     )
 
 

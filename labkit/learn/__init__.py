@@ -8,7 +8,6 @@ from labkit.later import later
 from labkit.learn.ask import Notebook
 from labkit.learn.copies import copy, reset
 from labkit.learn.progressing import progress
-from labkit.learn.question import make_question
 from labkit.learn.wait import waiting
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Notebook",
     "copy",
-    "make_question",
     "progress",
     "reset",
     "show_panel",

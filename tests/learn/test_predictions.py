@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import StorageError, UsageError
-from labkit.learn import Notebook, make_question
+from labkit.learn import Notebook
 from labkit.learn.ask import answer_form
 from labkit.learn.journal import append, fold, journal_file, last_answer, read_lines
 from labkit.learn.question import Judged, Kind
 from labkit.settings import Settings, Ui
 
-CHOICE = make_question("03.stage", "Which?", ["kernel", "init"])
-NUMBER = make_question("03.count", "How many?", tolerance=2, unit="events")
-ORDER = make_question("03.order", "In which order?", order=["a", "b", "c"])
-TEXT = make_question("03.why", "Why?")
+CHOICE = Notebook.question("03.stage", "Which?", ["kernel", "init"])
+NUMBER = Notebook.question("03.count", "How many?", tolerance=2, unit="events")
+ORDER = Notebook.question("03.order", "In which order?", order=["a", "b", "c"])
+TEXT = Notebook.question("03.why", "Why?")
 
 
 def test_the_kind_follows_from_what_is_given() -> None:
@@ -42,7 +42,7 @@ def test_the_kind_follows_from_what_is_given() -> None:
 def test_a_question_that_makes_no_sense_is_refused(words: dict[str, object]) -> None:
     given = {"id": "03.x", "text": "?", **words}
     with pytest.raises(UsageError):
-        make_question(**given)  # type: ignore[arg-type]
+        Notebook.question(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_kernel_without_a_person_shows_the_same_cells(tmp_path: Path) -> None:
 
 
 def test_many_choices_are_a_list_that_opens() -> None:
-    few, many = (make_question("03.x", "?", range(count)) for count in (7, 8))
+    few, many = (Notebook.question("03.x", "?", range(count)) for count in (7, 8))
     assert "RadioButtons" in [type(part).__name__ for part in answer_form(few, None, str).children]
     given: list[object] = []
 
