@@ -47,6 +47,7 @@ class Settings:
     run_dir: receives the records of TDVMs that a notebook's kernel boots by itself; None keeps no copy.
     guest, kernel, initrd, iso, profile: what such a TDVM boots instead of labkit's own guest.
     patience: what the deadline of every stage of a boot is multiplied by.
+    memory_budget: MiB that all TDVMs of this user may have together; None leaves it to the machine.
     """
 
     cache_dir: Path
@@ -61,6 +62,7 @@ class Settings:
     iso: Path | None = None
     profile: str | None = None
     patience: float = 1.0
+    memory_budget: int | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -68,6 +70,7 @@ class Settings:
 
         ``LABKIT_GUEST``, ``_KERNEL``, ``_INITRD``, ``_ISO`` and ``_PROFILE`` name the guest of a notebook's
         kernel; ``LABKIT_PATIENCE`` gives every stage of a boot, and a silent shell, more time.
+        ``LABKIT_MEMORY_MIB`` is a student's share of a classroom server.
         The XDG base directories are the defaults; ``overrides`` win over the environment.
 
         Raises:
@@ -90,6 +93,7 @@ class Settings:
             iso=_path(env.get("LABKIT_ISO")),
             profile=env.get("LABKIT_PROFILE") or None,
             patience=_factor("LABKIT_PATIENCE", env.get("LABKIT_PATIENCE")),
+            memory_budget=_positive("LABKIT_MEMORY_MIB", env.get("LABKIT_MEMORY_MIB"), 0, "MiB") or None,
         )
         return replace(settings, **overrides)
 
@@ -121,9 +125,9 @@ def _factor(name: str, word: str | None) -> float:
     return factor
 
 
-def _positive(name: str, word: str | None, default: int) -> int:
+def _positive(name: str, word: str | None, default: int, unit: str = "bytes") -> int:
     if word is None:
         return default
     if not word.isdecimal() or int(word) == 0:
-        raise UsageError(f"{name} is {word!r}, which is not a size.", "Set it to a number of bytes.")
+        raise UsageError(f"{name} is {word!r}, which is not a size.", f"Set it to a number of {unit}.")
     return int(word)

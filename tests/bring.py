@@ -1,17 +1,20 @@
 """``python -m tests.bring``: what other systems have and the tests run on as well, into labkit's cache.
 
 Debian 13's busybox behaves in its own way where a cell redefines builtins, and its firmware measures ACPI
-tables, which that of Debian 12 does not.
+tables, which that of Debian 12 does not. As root also the proxy of a JupyterHub, with the Node.js that it
+needs: as the classroom server has it, pinned in ``deploy/jupyterhub``.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import click
 
+from labkit import process
 from labkit.errors import LabkitError
 from labkit.settings import Settings
 from labkit.toolchain.apt import Apt, unpack
@@ -21,6 +24,12 @@ SUITE, PACKAGES, SHELL = "trixie", ("busybox-static", "ovmf"), "busybox 1.37"
 FIRMWARE = "usr/share/ovmf/OVMF.fd"
 MIRROR = "http://deb.debian.org/debian"
 """Where Debian is, for a system that is not itself one."""
+INSTALL_PROXY = Path(__file__).parents[1] / "deploy" / "jupyterhub" / "install-proxy"
+
+
+def proxy(settings: Settings) -> Path:
+    """The program of the hub's proxy, once it was fetched."""
+    return settings.cache_dir / "test-packages" / "hub-proxy" / "configurable-http-proxy"
 
 
 def folder(settings: Settings) -> Path:
@@ -30,9 +39,16 @@ def folder(settings: Settings) -> Path:
 
 def main() -> int:
     """Fetch what is missing; 1 where that did not work, and the tests that need it skip."""
-    tree = folder(Settings.load())
+    settings = Settings.load()
+    brought = [_bring_packages(folder(settings))]
+    if os.geteuid() == 0:  # the hub of the tests is root's
+        brought.append(_bring_proxy(proxy(settings).parent))
+    return 0 if all(brought) else 1
+
+
+def _bring_packages(tree: Path) -> bool:
     if SHELL in shells.found() and (tree / FIRMWARE).exists():
-        return 0
+        return True
     _say(f"fetching {SHELL} and OVMF of Debian 13, for the tests")
     try:
         with tempfile.TemporaryDirectory() as work:
@@ -47,8 +63,24 @@ def main() -> int:
             unpack(apt.fetch_alone(PACKAGES), tree)
     except LabkitError as error:
         _say(f"they could not be fetched, and the tests that need them skip: {error.message}")
-        return 1
-    return 0
+        return False
+    return True
+
+
+def _bring_proxy(place: Path) -> bool:
+    """Installed by the server's own recipe, which leaves alone what it has installed before."""
+    if not proxy(Settings.load()).exists():
+        _say("fetching the proxy of JupyterHub and Node.js for it, for the tests")
+    try:
+        done = process.run([INSTALL_PROXY, place, sys.executable], timeout=300)
+    except LabkitError as error:
+        _say(f"it could not be fetched, and the hub's tests skip: {error.message}")
+        return False
+    if not done.ok:
+        lines = done.stderr.decode("utf-8", "replace").splitlines()
+        why = next((line for line in lines if "error" in line.lower()), "it took too long")
+        _say(f"it could not be fetched, and the hub's tests skip: {why[:300]}")
+    return done.ok
 
 
 def _quiet(_text: str) -> None:

@@ -108,6 +108,8 @@ def command(
         limits=Limits(seconds=timeout),
         on_progress=_progress,
     )
+    if not grades.handed_in:
+        note(f"Nothing of {name} is in {submissions}: no ID/{name}/ folder and no zip file.")
     if csv_file:
         _write(csv_file, grades.csv().encode())
     if junit_file:

@@ -61,10 +61,10 @@ class EvidenceCheck:
 
 def read_evidence(challenge: Challenge, claims: Claims, bound: Mapping[str, bytes]) -> EvidenceCheck:
     """Verify the evidence of a submission: signatures, REPORTDATA about ``bound``, and the log's replay."""
-    quote = _file(claims, "quote")
+    quote = quote_of(claims.files)
     if quote is None:
         return EvidenceCheck(f"There is no quote in the folder {EVIDENCE}.")
-    log_data, collateral = _file(claims, "eventlog"), claims.files.get(f"{EVIDENCE}/collateral.json")
+    log_data, collateral = _file(claims.files, "eventlog"), claims.files.get(f"{EVIDENCE}/collateral.json")
     if log_data is None or collateral is None:
         return EvidenceCheck(f"The folder {EVIDENCE} has a quote, but no event log or no collateral with it.")
     try:
@@ -89,16 +89,21 @@ def read_evidence(challenge: Challenge, claims: Claims, bound: Mapping[str, byte
 
 def owner_of_evidence(files: Mapping[str, bytes]) -> bytes | None:
     """The first half of REPORTDATA of a submission's quote: whose work it is; None without a quote."""
-    quote = _file(Claims({}, files), "quote")
+    quote = quote_of(files)
     try:
         return parse_quote(quote).report_data[:32] if quote else None
     except LabkitError:
         return None
 
 
-def _file(claims: Claims, stem: str) -> bytes | None:
+def quote_of(files: Mapping[str, bytes]) -> bytes | None:
+    """The quote that counts in a submission, if there is one."""
+    return _file(files, "quote")
+
+
+def _file(files: Mapping[str, bytes], stem: str) -> bytes | None:
     for mark in (".EMULATED", ""):
-        data = claims.files.get(f"{EVIDENCE}/{stem}{mark}.bin")
+        data = files.get(f"{EVIDENCE}/{stem}{mark}.bin")
         if data is not None:
             return data
     return None

@@ -18,6 +18,7 @@ from labkit.course.model import AnswerMark, Exercise
 from labkit.course.notebooks import student_notebook
 from labkit.course.sandbox import Limits, require_bubblewrap
 from labkit.course.submissions import Submission, find_submissions
+from labkit.files import printable
 
 COLUMNS = ("id", "assignment", "score", "max_score", "flags")
 
@@ -60,13 +61,13 @@ class StudentRow:
 
     def explain(self) -> str:
         """Each mark with its reason."""
-        head = f"{self.student}: {self.score} of {self.max_score}"
+        head = f"{printable(self.student)}: {self.score} of {self.max_score}"
         lines = [f"{head}  {' '.join(self.flags)}".rstrip()]
         lines += [f"  {text}" for text in (self.problem, self.void, *self.notes) if text]
         lines += [
             f"  {entry.question}: {entry.points} of {entry.max_points}. {entry.why}" for entry in self.marks
         ]
-        return "\n".join(lines)
+        return "\n".join(map(_shown, lines))
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class ClassGrades:
     assignment: str
     rows: tuple[StudentRow, ...]
     kept: int = 0
+
+    @property
+    def handed_in(self) -> bool:
+        """Somebody of the roster handed something in."""
+        return any({"missing", "unknown-student"}.isdisjoint(row.flags) for row in self.rows)
 
     @property
     def failed(self) -> tuple[StudentRow, ...]:
@@ -101,15 +107,17 @@ class ClassGrades:
         full = sum(row.score == row.max_score for row in self.rows)
         flags = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
         lines = [
-            f"{row.student:24} {row.score:3} of {row.max_score:3}  {' '.join(row.flags)}".rstrip()
+            f"{printable(row.student):24} {row.score:3} of {row.max_score:3}  {' '.join(row.flags)}".rstrip()
             for row in self.rows
         ]
         lines += [
             "",
             f"{self.assignment}: {len(self.rows)} students, {full} with full marks. {flags}".rstrip(),
         ]
-        lines += [f"{row.student} could not be graded: {row.problem}" for row in self.failed]
-        return "\n".join(lines)
+        lines += [
+            f"{printable(row.student)} could not be graded: {_shown(row.problem)}" for row in self.failed
+        ]
+        return "\n".join(map(_shown, lines))
 
     def explain(self) -> str:
         """Every mark of everybody with its reason."""
@@ -121,7 +129,7 @@ class ClassGrades:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in self.rows:
-            cells = (row.student, row.assignment, row.score, row.max_score, " ".join(row.flags))
+            cells = (printable(row.student), row.assignment, row.score, row.max_score, " ".join(row.flags))
             writer.writerow([_cell(cell) for cell in cells])
         return text.getvalue()
 
@@ -150,6 +158,11 @@ def _cell(value: object) -> object:
     text = str(value)
     formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{text}" if formula and not isinstance(value, int) else value
+
+
+def _shown(text: str) -> str:
+    """One line for a terminal, whatever a submission made the grader quote; the indent stays."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _xml(text: str) -> str:
@@ -221,6 +234,6 @@ def student_row(result: Graded, flags: tuple[str, ...], void: str) -> StudentRow
 
 
 def _stranger(exercise: Exercise, submission: Submission) -> StudentRow:
-    why = f"{submission.student} is not in the roster."
+    why = f"{printable(submission.student)} is not in the roster."
     marks = tuple(AnswerMark(question.key, 0, question.points, why) for question in exercise.questions)
     return StudentRow(submission.student, exercise.name, marks, ("unknown-student",), problem=why)

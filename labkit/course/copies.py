@@ -33,11 +33,14 @@ def find_copies(results: Iterable[Graded]) -> Copies:
     work = _index((f"{key} {value}", row.student) for row in rows for key, value in row.prints.work.items())
     full = {row.student: {entry.question: entry.full for entry in row.marks} for row in rows}
     names = {row.student for row in rows}
+    flags: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         found = sources[row.student]
         prints = row.prints
         if prints.challenge in names and prints.challenge != row.student:
             found.setdefault(prints.challenge, "its challenge")
+        if prints.challenge and prints.challenge not in names:
+            flags[row.student].append("forged")  # its challenge is that of nobody here
         if prints.evidence in owners and owners[prints.evidence] != row.student:
             found.setdefault(owners[prints.evidence], "its evidence")
         for key, value in sorted(prints.given.items()):
@@ -49,7 +52,6 @@ def find_copies(results: Iterable[Graded]) -> Copies:
                 _add(found, row.student, fitting, f"the work for {key}")
         if not found and prints.given_whole:
             _add(found, row.student, wholes.get(prints.given_whole, ()), "all of its answers")
-    flags: dict[str, list[str]] = defaultdict(list)
     void = {}
     for student, found in sources.items():
         flags[student] += [f"copied:{other}" for other in sorted(found)]

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from labkit.course._evidence import owner_of_evidence
+from labkit.course._evidence import owner_of_evidence, quote_of
 from labkit.course._forms import Code, Json
+from labkit.course._given import given_json
 from labkit.course.model import (
     ANSWERS,
     CHALLENGE,
@@ -28,9 +29,9 @@ from labkit.course.model import (
 from labkit.course.notebooks import Returned
 from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells
 from labkit.course.submissions import Submission
-from labkit.errors import LabkitError
+from labkit.errors import MissingComponent
 
-VERSION = 1
+VERSION = 2
 """Goes into every result's key: another version of the grader grades anew."""
 
 
@@ -209,11 +210,11 @@ class _Grader:
         if data is None or data == self.task.challenge_file():
             return self.job.student
         try:
-            document = json.loads(data)
+            document = given_json(data)
             named = str(document["student"])
             same_course = document["course"] == self.job.course
             same = document == json.loads(self.task.challenge_file())
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             named, same_course, same = "", False, False
         if same:  # other line ends, or written anew by an editor
             return self.job.student
@@ -226,12 +227,13 @@ class _Grader:
 
     def _answers(self) -> dict[str, Any] | None:
         try:
-            given = json.loads(self.files[ANSWERS])["answers"]
+            given = given_json(self.files[ANSWERS])["answers"]
             return {str(key): value for key, value in given.items()}
         except KeyError:
             return None
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            self.notes.append(f"{ANSWERS} cannot be read.")
+        except (ValueError, TypeError, AttributeError) as error:
+            why = str(error) if isinstance(error, ValueError) else "it is not what `work.answer` writes"
+            self.notes.append(f"{ANSWERS} cannot be read: {why}.")
             return None
 
     def _notebook(self) -> Returned | None:
@@ -275,14 +277,11 @@ class _Grader:
     def _marks(self, claims: Claims) -> list[AnswerMark]:
         try:
             return self.task.marks(claims)
-        except (LabkitError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            return self._unmarkable(error)
-        except (RecursionError, OverflowError, MemoryError, ArithmeticError) as error:
-            return self._unmarkable(error)
-
-    def _unmarkable(self, error: BaseException) -> list[AnswerMark]:
-        why = f"The claims are not well formed ({type(error).__name__})."
-        return [mark(question, 0, why) for question in self.task.exercise.questions]
+        except MissingComponent:
+            raise
+        except Exception as error:  # a claim that breaks its checker earns nothing, and stops nobody else's
+            why = f"The claims are not well formed ({type(error).__name__})."
+            return [mark(question, 0, why) for question in self.task.exercise.questions]
 
 
 def _nothing(
@@ -319,7 +318,7 @@ def _given_prints(own: Prints, task: Task, claims: Claims, marks: list[AnswerMar
             continue
         try:
             read[question.key] = question.form.read(value)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError):
             continue
         if question.unique and _short(read[question.key]) != own.expected.get(question.key):
             given[question.key] = _short(read[question.key])
@@ -327,7 +326,7 @@ def _given_prints(own: Prints, task: Task, claims: Claims, marks: list[AnswerMar
     if own.whole and sorted(read) == sorted(task.variant.expected):
         whole = _short([read[key] for key in sorted(read)])
     evidence = owner_of_evidence(claims.files)
-    quotes = [data for name, data in claims.files.items() if name.startswith(f"{EVIDENCE}/quote")]
+    quote = quote_of(claims.files)
     root = claims.files.get(f"{EVIDENCE}/root.der")
     return Prints(
         owner=own.owner,
@@ -337,7 +336,7 @@ def _given_prints(own: Prints, task: Task, claims: Claims, marks: list[AnswerMar
         given_whole=whole if whole != own.whole else "",
         challenge=named,
         evidence=evidence.hex() if evidence and evidence.hex() != own.owner else "",
-        quote=hashlib.sha256(quotes[0]).hexdigest() if quotes else "",
+        quote=hashlib.sha256(quote).hexdigest() if quote else "",
         root=hashlib.sha256(root).hexdigest() if root else "",
         work=_work_prints(task, claims),
     )

@@ -183,8 +183,12 @@ class Exercise:
 
 
 def canonical(document: Any, indent: int | None = None) -> bytes:
-    """JSON with one way to write each document."""
-    return (json.dumps(document, indent=indent, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    """JSON with one way to write each document.
+
+    Half of a surrogate pair, which is no text, stays the escape that it was in JSON.
+    """
+    text = json.dumps(document, indent=indent, sort_keys=True, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def answers_file(challenge: Challenge, answers: Mapping[str, Any]) -> bytes:

@@ -2,14 +2,17 @@
 
 Inside, only the Python that runs, its packages and labkit are there, read-only, and an empty folder in
 memory. The course's seed, other submissions and the home folder are not there. As root the process becomes an
-ordinary user first, so that its limit of processes counts.
+ordinary user first, so that its limit of processes counts. What all processes inside take together is looked
+at while they run, for the kernel bounds each process alone.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 import site
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,19 +29,27 @@ from pathlib import Path
 from typing import IO, Any
 
 import labkit
+from labkit.course._given import given_json
+from labkit.course._seccomp import seccomp_filter
 from labkit.errors import MissingComponent
+from labkit.vm.memory import taken_by
 
 _LONGEST_LINE = 4 << 20
-_LOOPBACK_UID = 230_000
+_FIRST_UID, _UIDS = 230_000, 480_000
+_COUNTER = itertools.count()
+_LOOK = 0.25
+"""Seconds between two looks at the memory of a sandbox."""
 _HOME = "/submission"
 _OUT_OF_TIME = 128 + signal.SIGXCPU
+_KILLED = 128 + signal.SIGKILL
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What code may use. seconds: processor time of a process. memory: bytes of its address space.
+    """What code may use.
 
-    processes, files: how many at once. disk: bytes that may be written, in memory.
+    seconds: processor time of a process. memory: bytes of its address space, and of all processes together.
+    processes, files: how many at once. disk: bytes that may be written to a folder, in memory.
     """
 
     seconds: float = 30.0
@@ -95,13 +107,17 @@ def _read_only() -> tuple[str, ...]:
     )
 
 
-def command(limits: Limits, role: str) -> list[str]:
-    """The command line of a sandbox that runs ``labkit.course._inside`` in a role."""
+def command(limits: Limits, role: str, seccomp: int) -> list[str]:
+    """The command line of a sandbox that runs ``labkit.course._inside`` in a role.
+
+    seccomp: the descriptor from which bubblewrap reads its filter of system calls.
+    """
     arguments = [require_bubblewrap(), "--die-with-parent", "--new-session", "--unshare-ipc"]
     arguments += ["--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += ["--clearenv", "--hostname", "sandbox"]
     arguments += ["--proc", "/proc", "--dev", "/dev"]
-    for folder in ("/tmp", _HOME):
+    arguments += ["--seccomp", str(seccomp)]
+    for folder in ("/tmp", "/dev/shm", _HOME):
         arguments += ["--perms", "1777", "--size", str(limits.disk), "--tmpfs", folder]
     # After the folders in memory: an environment may lie below /tmp.
     bound = _read_only()
@@ -115,11 +131,14 @@ def command(limits: Limits, role: str) -> list[str]:
             arguments += ["--ro-bind", path, path]
     if os.geteuid() == 0:
         # An ordinary user's processes are counted, root's are not; a number of its own keeps runs apart.
-        uid = _LOOPBACK_UID + os.getpid() % 60_000 * 8 + threading.get_ident() % 8
+        uid = _FIRST_UID + (os.getpid() * 8 + next(_COUNTER) % 8) % _UIDS
         arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         uid = 0
         arguments += ["--unshare-user"]
+    # Whoever made these folders could fill them: only those with a size are for writing.
+    for folder in ("/dev", "/"):
+        arguments += ["--remount-ro", folder]
     for name, value in {
         "PATH": "/usr/bin:/bin",
         "HOME": _HOME,
@@ -146,9 +165,12 @@ def command(limits: Limits, role: str) -> list[str]:
 class Conversation:
     """Lines of JSON to and from the code inside, until the time is up."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
         self._process = process
+        self._seconds = seconds
+        self._began = time.monotonic()
         self.timed_out = False
+        self.too_large = False
 
     def send(self, document: Any) -> None:
         """Write one document.
@@ -176,20 +198,23 @@ class Conversation:
         if not line.endswith(b"\n"):
             raise self._ended()
         try:
-            return json.loads(line)
-        except (ValueError, RecursionError):
+            return given_json(line)
+        except ValueError:
             raise SandboxDied("it wrote something that is not an answer") from None
 
     def _ended(self) -> Exception:
         if self.timed_out:
             return SandboxTimeout()
+        if self.too_large:
+            return SandboxDied("it was killed, for memory")
         try:
             status = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             return SandboxDied("it closed its output")
-        if status == _OUT_OF_TIME:
+        # Who does not listen to the first limit of time is killed at the second.
+        if status == _OUT_OF_TIME or (status == _KILLED and time.monotonic() - self._began > self._seconds):
             return SandboxTimeout()
-        names = {137: "it was killed, for memory or processes", 153: "it wrote too much"}
+        names = {_KILLED: "it was killed, for memory or processes", 153: "it wrote too much"}
         return SandboxDied(names.get(status, f"it ended with status {status}"))
 
 
@@ -204,33 +229,75 @@ def sandbox(limits: Limits, role: str) -> Iterator[Conversation]:
     Raises:
         MissingComponent: bubblewrap is not installed.
     """
-    process = subprocess.Popen(
-        command(limits, role),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={"PATH": "/usr/bin:/bin"},
-    )
-    talk = Conversation(process)
-
-    def expire() -> None:
-        talk.timed_out = True
-        _kill(process)
-
-    timer = threading.Timer(limits.wall, expire)
-    timer.daemon = True
-    timer.start()
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, seccomp_filter())
+        os.close(writing)
+        process = subprocess.Popen(
+            command(limits, role, reading),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={"PATH": "/usr/bin:/bin"},
+            pass_fds=(reading,),
+        )
+    finally:
+        os.close(reading)
+    talk = Conversation(process, limits.seconds)
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process, talk, limits, over), daemon=True)
+    watcher.start()
     try:
         yield talk
     finally:
-        timer.cancel()
+        over.set()
         _kill(process)
+        watcher.join()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
         process.wait()
+
+
+def _watch(
+    process: subprocess.Popen[bytes], talk: Conversation, limits: Limits, over: threading.Event
+) -> None:
+    """End a sandbox when its time is up, or when its processes take more together than one of them may."""
+    end = time.monotonic() + limits.wall
+    while not over.wait(_LOOK):
+        talk.timed_out = time.monotonic() > end
+        talk.too_large = not talk.timed_out and _larger(process.pid, limits.memory)
+        if talk.timed_out or talk.too_large:
+            _kill(process)
+            return
+
+
+def _larger(pid: int, most: int) -> bool:
+    """A process and all that it started take more than ``most`` bytes; what they share counts once."""
+    family = [pid]
+    for member in family:  # it grows while it is walked
+        family += _children(member)
+    if sum(map(_resident, family)) <= most:
+        return False
+    return sum(map(taken_by, family)) > most
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(word) for thread in threads for word in (thread / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _resident(pid: int) -> int:
+    """Bytes in memory, also those that are shared (proc(5), statm)."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
+import math
+import os
 import time
+import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from labkit.course._given import given_json
 from labkit.course.course import parse_time, refusing
 from labkit.course.model import ANSWERS, CHALLENGE, EVIDENCE, canonical
 from labkit.errors import LabkitError, UsageError
@@ -20,7 +26,19 @@ MANIFEST = "submission.json"
 _TIMESTAMP = "timestamp.txt"
 _MOST_FILES = 400
 _MOST_BYTES = 24 << 20
+_LARGEST_ZIP = 2 * _MOST_BYTES
 _DEEPEST = 4
+# zipfile passes on what its decompressors say.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
 _SKIP = frozenset({"__pycache__", ".ipynb_checkpoints", ".git"})
 _MARKER = (CHALLENGE, ANSWERS)
 
@@ -29,13 +47,15 @@ _MARKER = (CHALLENGE, ANSWERS)
 class Submission:
     """What one student handed in. problem: why it cannot be read, in a sentence; empty where it can.
 
-    submitted: seconds since 1970, as the submission says; None where it does not.
+    submitted: seconds since 1970, as the submission says; None where it does not. placed: where it lies says
+    whose it is; otherwise only its own content does, which anybody may write.
     """
 
     student: str
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     submitted: float | None = None
     problem: str = ""
+    placed: bool = True
 
     @property
     def digest(self) -> str:
@@ -52,14 +72,15 @@ def find_submissions(place: Path, assignment: str, students: Iterable[str]) -> l
     """The submissions for an assignment below ``place``, one for each student, in the order of names.
 
     ``ID/NAME/``, ``ID/NAME.zip``, ``ID/*.zip`` and ``*.zip`` are looked at; of several by one student the
-    latest counts.
+    latest counts. One that is a student's only by what it says itself does not count beside one that lies
+    where that student's work lies.
 
     Raises:
         UsageError: there is no such place.
     """
     if not place.exists():
         raise UsageError(f"There is no {place}.", "Name the folder with the submissions.")
-    roster = {student.casefold(): student for student in students}
+    roster = {_same(student): student for student in students}
     found: dict[str, Submission] = {}
     for submission in _all(place, assignment, roster):
         other = found.get(submission.student)
@@ -69,7 +90,13 @@ def find_submissions(place: Path, assignment: str, students: Iterable[str]) -> l
 
 
 def _better(one: Submission, other: Submission) -> bool:
-    return (not one.problem, one.submitted or 0.0) > (not other.problem, other.submitted or 0.0)
+    ranks = [(found.placed, not found.problem, found.submitted or 0.0) for found in (one, other)]
+    return ranks[0] > ranks[1]
+
+
+def _same(name: str) -> str:
+    """Names that file systems do not keep apart: large and small letters, and ways to write an accent."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _all(place: Path, assignment: str, roster: Mapping[str, str]) -> Iterator[Submission]:
@@ -82,8 +109,11 @@ def _all(place: Path, assignment: str, roster: Mapping[str, str]) -> Iterator[Su
         if entry.is_file() and entry.suffix.lower() == ".zip":
             yield _from_zip(entry, assignment, roster, None)
         elif entry.is_dir():
-            student = roster.get(entry.name.casefold(), entry.name)
-            yield from _of_student(entry, assignment, student, roster)
+            student = roster.get(_same(entry.name), entry.name)
+            try:
+                yield from _of_student(entry, assignment, student, roster)
+            except OSError as error:
+                yield Submission(student, problem=f"{entry.name} cannot be read: {error.strerror}")
 
 
 def _of_student(
@@ -119,8 +149,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
         if len(files) >= _MOST_FILES:
             raise Unreadable(f"it has more than {_MOST_FILES} files")
         try:
-            with path.open("rb") as stream:
-                data = stream.read(_MOST_BYTES + 1)
+            data = _read(path, _MOST_BYTES + 1)
         except OSError as error:
             raise Unreadable(f"{path.name} cannot be read: {error.strerror}") from error
         total += len(data)
@@ -128,6 +157,12 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             raise Unreadable(f"it has more than {_MOST_BYTES >> 20} MiB")
         files[path.relative_to(folder).as_posix()] = data
     return files
+
+
+def _read(path: Path, most: int) -> bytes:
+    """No link is followed and no pipe is waited for, whatever lies there by now."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        return stream.read(most)
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -147,12 +182,17 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 def _from_zip(path: Path, assignment: str, roster: Mapping[str, str], student: str | None) -> Submission:
     """A zip's owner is whose folder it lies in, else whom its name or its content names."""
     stem = path.stem.removeprefix(f"{assignment}-")
-    owner = student or roster.get(stem.casefold())
+    owner = student or roster.get(_same(stem))
+    placed = owner is not None
     try:
-        named, files = read_zip(path.read_bytes(), assignment)
+        data = _read(path, _LARGEST_ZIP + 1)
+        if len(data) > _LARGEST_ZIP:
+            raise Unreadable(f"it has more than {_LARGEST_ZIP >> 20} MiB")
+        named, files = read_zip(data, assignment)
     except (Unreadable, OSError) as error:
-        return Submission(owner or stem, problem=f"{path.name} cannot be read: {error}")
-    return Submission(owner or named or stem, files, _submitted(files))
+        return Submission(owner or stem, problem=f"{path.name} cannot be read: {error}", placed=placed)
+    by_content = roster.get(_same(named), named) if named else stem
+    return Submission(owner or by_content, files, _submitted(files), placed=placed)
 
 
 def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]]:
@@ -174,7 +214,7 @@ def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]
                 if _SKIP.isdisjoint(parts):
                     with archive.open(info) as stream:
                         files["/".join(parts)] = stream.read(_MOST_BYTES)
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _DAMAGED as error:
         raise Unreadable(f"it is not a zip file, or a damaged one ({error})") from error
     prefix = _prefix(files, assignment)
     student = PurePosixPath(prefix).parts[-2] if len(PurePosixPath(prefix).parts) > 1 else None
@@ -199,8 +239,9 @@ def _submitted(files: Mapping[str, bytes]) -> float | None:
         if _TIMESTAMP in files:
             return parse_time(files[_TIMESTAMP].decode("utf-8")[:100])
         if MANIFEST in files:
-            return float(json.loads(files[MANIFEST])["submitted"])
-    except (LabkitError, ValueError, KeyError, TypeError, RecursionError):
+            moment = float(given_json(files[MANIFEST])["submitted"])
+            return moment if math.isfinite(moment) else None
+    except (LabkitError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return None
 
@@ -226,8 +267,11 @@ class Packed:
         }
 
     def __str__(self) -> str:
-        what = f"{self.answered} answers of {self.student} to {self.assignment}"
-        return f"{self.file}: {what}, {len(self.files)} files."
+        count = f"{self.answered} answer{'s' * (self.answered != 1)}"
+        line = f"{self.file}: {count} of {self.student} to {self.assignment}, {len(self.files)} files."
+        if self.answered:
+            return line
+        return f"{line}\nNothing is answered in it yet: run your notebook from the top, then hand in again."
 
 
 def pack(work: Path, assignment: str, output: Path | None = None, now: float | None = None) -> Packed:
@@ -277,6 +321,21 @@ def pack(work: Path, assignment: str, output: Path | None = None, now: float | N
                 archive.writestr(f"{student}/{assignment}/{name}", files[name])
         draft.replace(target)
     return Packed(target, student, assignment, tuple(sorted(files)), _answered(files))
+
+
+def assignment_in(work: Path) -> str:
+    """The assignment whose folder this is.
+
+    Raises:
+        UsageError: it is none's.
+    """
+    try:
+        return str(given_json((work / CHALLENGE).read_bytes())["assignment"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{work.absolute()} is not the folder of an assignment: it has no {CHALLENGE}.",
+            "Go to the folder that your teacher gave you, or name it with --work.",
+        ) from error
 
 
 def _owner(folder: Path, assignment: str) -> str | None:

@@ -109,9 +109,9 @@ def _spelled(text: bytes, starts: tuple[bytes, ...]) -> Iterator[bytes]:
             if len(digits) >= 2 * _SHORTEST:
                 yield bytes.fromhex(digits)
         prefix = re.escape(base64.b64encode(start[: len(start) // 3 * 3]))
-        for found in re.finditer(
-            rb"(?<![A-Za-z0-9+/_])" + prefix + rb"(?:[A-Za-z0-9+/_]|-(?!----)|\s+(?=[A-Za-z0-9+/_=]))*", text
-        ):
+        # White space does not end a piece, but where the next one begins behind it.
+        on = rb"(?:[A-Za-z0-9+/_]|-(?!----)|\s+(?!" + prefix + rb")(?=[A-Za-z0-9+/_=]))*"
+        for found in re.finditer(rb"(?<![A-Za-z0-9+/_])" + prefix + on, text):
             word = b"".join(found[0].split()).decode("ascii")
             if (decoded := from_text(word[: len(word) - (len(word) % 4 == 1)])) is not None:
                 yield decoded

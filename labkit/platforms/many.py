@@ -116,7 +116,8 @@ def boot_many(
     if not 1 <= count <= MOST:
         raise UsageError(f"{count} is not a number of TDVMs that labkit boots.", f"Ask for 1 to {MOST}.")
     memory = platform.plan(request, platform.toolchain()).spec.memory
-    check_memory(memory, running(platform.settings), count=count)
+    settings = platform.settings
+    check_memory(memory, running(settings), count=count, budget=settings.memory_budget)
     with contextlib.ExitStack() as undo:
         booted = []
         for number in range(1, count + 1):

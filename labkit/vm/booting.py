@@ -61,7 +61,7 @@ def boot(
         StorageError: the run directory cannot be written.
         UsageError: a device cannot be attached.
     """
-    check_memory(spec.memory, running(settings))
+    check_memory(spec.memory, running(settings), budget=settings.memory_budget)
     check_devices(spec.devices)
     if spec.devices and not cold:
         on_progress("QEMU saves no machine with devices that labkit serves: booting from power-on.")

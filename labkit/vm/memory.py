@@ -40,27 +40,73 @@ class MemoryNeed:
 LINUX_MEMORY = MemoryNeed(256, 512, "the firmware and the kernel need it")
 FOREIGN_MEMORY = MemoryNeed(256, 1024, "firmware, loader and kernel need it")
 """An image of which nothing is known but that it boots."""
+_END_SOME = "End TDVMs that `labkit ps` shows with `labkit stop`, or shut down a notebook's kernel."
 
 
 def free_memory(machines: Sequence[RunningVm], meminfo: str | None = None) -> int:
-    """MiB that the host can still give, less what the running guests may still take (proc(5))."""
+    """MiB that this machine can still give, less what the running guests may still take (proc(5)).
+
+    A container has what its control group leaves, however much the machine has.
+    """
     text = meminfo if meminfo is not None else Path("/proc/meminfo").read_text()
     found = re.search(r"^MemAvailable: +(\d+) kB", text, re.MULTILINE)
     available = int(found[1]) // 1024 if found else 1 << 20
+    if meminfo is None:
+        available = min([available, *group_room()])
     promised = sum(max(0, machine.memory - _resident(machine.qemu_pid)) for machine in machines)
     return max(0, available - promised)
 
 
+def group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """MiB that each control group above this process leaves, where it has a limit (cgroups(7)).
+
+    What the kernel keeps of files and can drop is not counted as used.
+    """
+    rooms = []
+    for line in _read(own).splitlines():
+        _, controllers, name = line.split(":", 2)
+        if not controllers:  # version 2
+            top, limit, used, cache = root, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            top = root / "memory"
+            limit, used, cache = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+        else:
+            continue
+        # Inside a container its own group is the mounted one, whatever the name says.
+        group = top / name.strip("/")
+        for folder in (group, *(above for above in group.parents if above == top or top in above.parents)):
+            most, now = _read(folder / limit).strip(), _read(folder / used).strip()
+            if most.isdecimal() and now.isdecimal():
+                kept = re.search(rf"^{cache} (\d+)$", _read(folder / "memory.stat"), re.MULTILINE)
+                rooms.append(max(0, int(most) - int(now) + (int(kept[1]) if kept else 0)) >> 20)
+    return rooms
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 def check_memory(
-    wanted: int, machines: Sequence[RunningVm], meminfo: str | None = None, *, count: int = 1
+    wanted: int,
+    machines: Sequence[RunningVm],
+    meminfo: str | None = None,
+    *,
+    count: int = 1,
+    budget: int | None = None,
 ) -> None:
     """See whether ``count`` more guests of ``wanted`` MiB fit beside the running ones.
 
     Guests that share memory are counted as if each had written to all of its own, as it may.
+    budget: MiB that all guests together may have, whatever the machine has.
 
     Raises:
         UsageError: it does not.
     """
+    if budget is not None:
+        _check_budget(wanted * count, machines, budget)
     room = free_memory(machines, meminfo)
     if wanted * count <= room:
         return
@@ -76,12 +122,22 @@ def check_memory(
         raise UsageError(
             f"Another TDVM of {wanted} MiB does not fit: {len(machines)} are running, and {room} MiB are "
             "left.",
-            "End TDVMs that `labkit ps` shows with `labkit stop`, or shut down a notebook's kernel.",
+            _END_SOME,
         )
     raise UsageError(
         f"{wanted} MiB of memory is more than this machine has free ({room} MiB).",
         f"Ask for less; {LINUX_MEMORY.default} is enough for labkit's own guest.",
     )
+
+
+def _check_budget(wanted: int, machines: Sequence[RunningVm], budget: int) -> None:
+    taken = sum(machine.memory for machine in machines)
+    if wanted + taken <= budget:
+        return
+    what = f"{wanted} MiB of memory does not fit your share of this server, which is {budget} MiB"
+    if machines:
+        raise UsageError(f"{what}: your TDVMs have {taken} MiB of it.", _END_SOME)
+    raise UsageError(f"{what}.", "Ask for less memory, or your teacher for a larger share.")
 
 
 def _resident(pid: int) -> int:

@@ -559,3 +559,66 @@ def test_a_failure_is_seen_wherever_it_stands_in_a_line_that_does_not_end() -> N
         reader = BootLogReader()
         reader.feed("stdout", b"x" * before + SIGNS["no-kvm"].encode() + b"y" * 9000, 1.0)
         assert reader.finish(2.0, 1).failure == "no-kvm", before
+
+
+@pytest.mark.parametrize(("between", "counts"), [(0, True), (58, True), (59, False)])
+def test_a_reason_counts_in_the_59_lines_behind_a_panic(between: int, counts: bool) -> None:
+    noise = "".join(f"  register {number}\n" for number in range(between))
+    log = f"Uncaught panic:\n{noise}\tThe init process terminates with code 32512\n"
+    report = classify({"serial": log.encode()})
+    assert (report.outcome, report.failure == "init-ended") == (BootOutcome.PANIC, counts)
+
+
+@pytest.mark.parametrize(
+    ("rest", "there"),
+    [
+        (b"~ # ", True),
+        (b"~ # " + b"x" * 252, True),
+        (b"~ # " + b"x" * 253, False),
+        (b"\x1b[6n~ # ", True),
+        (b" ~ # ", False),
+        (b"~ #", False),
+    ],
+)
+def test_a_prompt_needs_no_end_of_line_but_the_beginning_of_one(rest: bytes, there: bool) -> None:
+    reader = BootLogReader()
+    reader.feed("console", b"noise\n" + rest, 1.0)
+    assert (reader.stage == "prompt", reader.reached) == (there, there)
+
+
+def test_patience_stretches_each_deadline_and_the_goal_ends_them() -> None:
+    deadlines = []
+    for patience in (1.0, 2.5):
+        reader = BootLogReader(Goal.PROMPT, patience=patience)
+        reader.feed("serial", b"OSTD initialized. Preparing components.\n", 7.0)
+        deadlines.append((reader.deadline() or 0.0) - 7.0)
+        reader.feed("serial", b"Successfully booted.\n", 8.0)
+        assert (reader.reached, reader.deadline() is None) == (False, False)
+        reader.feed("console", b"~ # ", 9.0)
+        assert (reader.reached, reader.deadline(), reader.overdue(1e9)) == (True, None, False)
+    assert deadlines[1] == 2.5 * deadlines[0] > 0
+    panicked = BootLogReader()
+    panicked.feed("serial", b"Uncaught panic:\n", 1.0)
+    assert panicked.deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("goal", "smoke", "prompt"),
+    [(Goal.ANY, True, True), (Goal.PROMPT, False, True), (Goal.SMOKE, True, False)],
+)
+def test_a_run_has_reached_its_own_goal_and_no_other(goal: Goal, smoke: bool, prompt: bool) -> None:
+    assert classify({"console": b"Successfully booted.\n"}, 0, Layer.MAKE, goal).booted is smoke
+    assert classify({"console": b"~ # "}, goal=goal).booted is prompt
+    assert classify({"console": b"~ # "}, 65, goal=goal).outcome is BootOutcome.FAILED
+
+
+def test_the_first_error_line_of_the_inner_make_is_told_and_its_last_words() -> None:
+    text = "error: one\nplain\nmake[2]: *** [x.mk:1: all] Error 3\nmake: *** [Makefile:2: kernel] Error 2\n"
+    said = classify({"stdout": text.encode()}, 2, Layer.MAKE).sentence
+    assert "target 'all' failed (status 3)" in said
+    assert "the last error was 'error: one'" in said
+    assert (
+        "the last line was 'plain'"
+        in classify({"stdout": b"plain\nmake: *** [M:2: k] Error 2\n"}, 2, Layer.MAKE).sentence
+    )
+    assert "it printed nothing" in classify({"stdout": b"\n \n"}).sentence

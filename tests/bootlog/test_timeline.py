@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,3 +81,56 @@ def test_the_picture_holds_the_numbers_as_text_and_escapes_names() -> None:
 def test_times_are_given_to_the_millisecond() -> None:
     rows = Timeline((Stage("firmware", 0.0, 1.23456), Stage("kernel", 1.23456, 2.0))).to_list()
     assert rows == [{"name": "firmware", "seconds": 1.235}, {"name": "kernel", "seconds": 2.0}]
+
+
+TWO = GuestType("g", "a", (Mark("b", "^b$", 10.0), Mark("c", "^c$", 20.0)), ("^(dead: .*)$", "^oops (.*)$"))
+
+
+@pytest.mark.parametrize("patience", [1.0, 3.0])
+def test_a_stage_may_last_as_long_as_its_mark_says_and_no_longer(patience: float) -> None:
+    tracker = StageTracker(replace(TWO, patience=patience))
+    assert tracker.due(0.0) == 10.0 * patience
+    assert tracker.complaint(10.0 * patience - 0.01, False, None) is None
+    said = tracker.complaint(10.0 * patience, False, None)
+    assert said is not None
+    assert said[0] == (
+        f"Stage a did not end within {10 * patience:g} s: stage b was waited for, a line like '^b$'; "
+        "the last line was '(nothing)'."
+    )
+    assert "LABKIT_PATIENCE=3" in said[1]
+    tracker.feed("serial", b"b\n", 4.0)
+    # The next deadline counts from the stage's own beginning.
+    assert (tracker.began, tracker.due(5.0)) == (4.0, 20.0 * patience - 1.0)
+    tracker.feed("serial", b"c\nx\n", 6.0)
+    assert (tracker.reached, tracker.expected, tracker.due(9.0)) == (True, None, 0.0)
+    assert tracker.complaint(1e9, False, None) is None
+
+
+def test_the_end_of_a_machine_and_a_line_of_failure_are_told_at_once() -> None:
+    tracker = StageTracker(TWO)
+    tracker.feed("serial", b"  word\x1b[2J \r\n\n", 1.0)
+    ended = tracker.complaint(2.0, True, 1)
+    assert ended is not None
+    assert ended[0] == "QEMU ended in stage a; the last line was 'word'."
+    tracker.feed("console", b"oops one\noops two\ndead: three\n", 2.0)
+    for is_over in (True, False):
+        failed = tracker.complaint(1e9, is_over, None)
+        assert failed is not None
+        assert failed[0] == "The guest failed in stage a: one."
+        assert "console.log" in failed[1]
+
+
+def test_streams_do_not_mix_and_a_stage_may_begin_without_a_line() -> None:
+    tracker = StageTracker(TWO)
+    tracker.feed("serial", b"b", 1.0)
+    tracker.feed("console", b"oo", 2.0)
+    tracker.feed("serial", b"ps no\n", 3.0)
+    assert (tracker.stage, tracker.failure) == ("b", None)
+    tracker.begin("restore", 4.0)
+    assert (tracker.stage, tracker.reached, tracker.began) == ("restore", True, 4.0)
+    assert [stage.seconds for stage in tracker.timeline(6.0).stages] == [1.0, 3.0, 2.0]
+    resumed = TWO.resumed()
+    assert (resumed.stage, resumed.reached, resumed.failure) == ("restore", True, None)
+    resumed.feed("serial", b"dead: x\n", 1.0)
+    assert resumed.failure == "dead: x"
+    assert TWO.watch().stage == "a"

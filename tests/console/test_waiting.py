@@ -115,6 +115,58 @@ def test_a_shell_that_gives_no_sign_of_life_is_given_up_after_12_seconds(
     assert quiet.now - start == pytest.approx(12.0, abs=0.01)
 
 
+class Late(Quiet):
+    """What still comes of an interrupted command, or of its own prompt, comes behind the answer."""
+
+    late = b""
+    _answered = False
+
+    def read(self, timeout: float) -> bytes | None:
+        if self._answered and self.late:
+            data, self.late = self.late, b""
+            return data
+        found = super().read(timeout)
+        self._answered = self._answered or bool(found and self.late and re.search(rb":\w{10}:", found))
+        return found
+
+
+@pytest.fixture
+def late(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> tuple[Late, Console]:
+    stream = Late(terminal)
+    monkeypatch.setattr(time, "monotonic", lambda: stream.now)
+    console = Console(stream)
+    console.handshake(1000)
+    return stream, console
+
+
+def test_what_comes_late_of_an_interrupted_command_is_not_in_the_next(late: tuple[Late, Console]) -> None:
+    stream, console = late
+    stream.late = b"\n^C"
+    interrupts = iter([console.interrupt])
+    listener = Listener(output=lambda data: next(interrupts, lambda: None)())
+    assert console.run("echo started; sleep 1000", listener=listener).exit_status == 130
+    assert stream.late == b""
+    assert console.run("echo next").raw == b"next\n"
+
+
+def test_a_prompt_of_its_own_behind_a_command_that_was_asked_after_is_not_in_the_next(
+    late: tuple[Late, Console], tmp_path: Path
+) -> None:
+    stream, console = late
+    os.mkfifo(tmp_path / "end")
+    stream.late, start = b"me> ", stream.now
+
+    def tick() -> None:
+        if stream.now - start > 0.5 and stream.pings() and not (tmp_path / "written").exists():
+            (tmp_path / "written").touch()
+            stream.waits = lambda: _PATIENCE
+            (tmp_path / "end").write_text("done\n")
+
+    assert console.run(f"cat {tmp_path}/end", listener=Listener(tick=tick)).output == "done\n"
+    assert stream.late == b""
+    assert console.run("echo next").raw == b"next\n"
+
+
 def test_patience_stretches_it(quiet: Quiet) -> None:
     console = Console(quiet, patience=3.0)
     console.handshake(1000)

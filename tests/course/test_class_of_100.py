@@ -17,22 +17,11 @@ from labkit import process
 from labkit.course import exercise
 from labkit.course.sandbox import bubblewrap
 from tests.course.class_of_100 import CODE, EVIDENCE, make_class
+from tests.course.serial import sandboxes_that_stay
 
 STUDENTS = int(os.environ.get("LABKIT_STUDENTS", "30"))
 
 pytestmark = pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
-
-
-def sandboxes() -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes()
-        except OSError:
-            continue
-        if b"labkit.course._inside" in words and str(os.getpid()).encode() not in words:
-            found.append(path.parent.name)
-    return found
 
 
 @pytest.mark.parametrize("assignment", [CODE, EVIDENCE])
@@ -76,4 +65,4 @@ def test_everybody_gets_what_they_deserve(assignment: str, tmp_path: Path) -> No
         assert shown == (pupil.kind.name, pupil.name, full if pupil.kind.full else 0, pupil.flags)
     assert len(rows) == len(pupils)
     assert canary.read_text() == "untouched"
-    assert sandboxes() == []
+    assert sandboxes_that_stay() == set()

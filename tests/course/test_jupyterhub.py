@@ -21,39 +21,75 @@ import pytest
 import requests
 
 from labkit.course import exercise, grade_class, init_course, release
+from labkit.process import scratch_folder
+from labkit.settings import Settings
+
+from ..bring import proxy
+from .test_ordinary_user import NOBODY, everybodys_python
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "jupyterhub" / "jupyterhub_config.py"
-PROXY = os.environ.get("CONFIGURABLE_HTTP_PROXY") or shutil.which("configurable-http-proxy")
-STUDENTS = ("ada", "bob")
-DEADLINE = 400.0
+BROUGHT = proxy(Settings.load())
+PROXY = os.environ.get("CONFIGURABLE_HTTP_PROXY") or (str(BROUGHT) if BROUGHT.exists() else None)
+# Accounts of the system have these names for a while.
+STUDENTS = ("labkit-ada", "labkit-bob")
+DEADLINE = 240.0
 
 pytestmark = [
     pytest.mark.vm,
-    pytest.mark.skipif(PROXY is None, reason="configurable-http-proxy is not installed (npm)"),
+    pytest.mark.skipif(PROXY is None, reason="the hub's proxy could not be fetched"),
     pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed"),
     pytest.mark.skipif(os.geteuid() != 0, reason="the hub of this test is root's"),
 ]
 
-WORK = """
-import ipykernel, os, subprocess, sys
-from pathlib import Path
+BOOT = """
 from labkit import lab
-print("sockets encrypted", "curve_publickey" in ipykernel.get_connection_info())
+try:
+    lab.boot("emulated", memory=1025)
+except LabkitError as error:
+    print("refused:", error)
 with lab.boot("emulated", memory=512) as tdvm:
     print(tdvm.run("echo inside $((6 * 7))").output.strip())
+"""
+WORK = """
+import ctypes, ipykernel, os, subprocess, sys
+from pathlib import Path
+from labkit.errors import LabkitError
+print("sockets encrypted", "curve_publickey" in ipykernel.get_connection_info())
 home, me = Path.home(), os.environ["USER"]
+hub = home.parents[1]
+print("accounts", os.getuid() != 0, all(path.stat().st_uid == os.getuid() for path in home.rglob("*")))
+BOOT
 os.chdir(home / "mrtd")
 from labkit.course import open_work
 print(repr(open_work("mrtd")))
-target = home.parents[1] / "inbox" / me / "mrtd.zip"
+target = hub / "inbox" / me / "mrtd.zip"
 done = subprocess.run([sys.executable, "-m", "labkit", "submit", "mrtd", "--output", str(target)])
 print("submitted", done.returncode)
+libc = ctypes.CDLL(None)
+for place in (hub, home.parent, "/tmp", "/etc"):
+    libc.umount2(str(place).encode(), 2)
+libc.unshare(0x10020000)
+for place in (hub, home.parent):
+    libc.umount2(str(place).encode(), 2)
 print("students", sorted(path.name for path in home.parent.iterdir()))
 print("inboxes", sorted(path.name for path in target.parents[1].iterdir()))
-print("hub", sorted(path.name for path in home.parents[1].iterdir()))
+print("hub", sorted(path.name for path in hub.iterdir()))
 others = [path for path in Path("/proc").glob("[0-9]*/environ") if b"USER=OTHER" in path.read_bytes()]
 print("processes of the other", len(others))
+print("secrets", [path for path in ("/etc/shadow", "COURSE", "/root/.ssh") if os.path.exists(path)])
 """
+
+
+@contextmanager
+def system_accounts() -> Iterator[None]:
+    """An account of this system for each student, while the test runs."""
+    try:
+        for student in STUDENTS:
+            subprocess.run(["useradd", "--no-create-home", "--home-dir", "/nonexistent", student], check=True)
+        yield
+    finally:
+        for student in STUDENTS:
+            subprocess.run(["userdel", student], stderr=subprocess.DEVNULL)
 
 
 def free_ports(count: int) -> list[int]:
@@ -105,23 +141,27 @@ class Hub:
         }
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
-        await socket_.write_message(json.dumps({**message, "channel": "shell", "buffers": []}))
-        text = ""
-        while True:
-            reply = json.loads(await socket_.read_message() or "{}")
-            if reply.get("parent_header", {}).get("msg_id") != ident:
-                continue
-            if reply["msg_type"] == "stream":
-                text += reply["content"]["text"]
-            elif reply["msg_type"] == "error":
-                text += "\n".join(reply["content"]["traceback"])
-            elif reply["msg_type"] == "execute_reply":
-                socket_.close()
-                return text
+        try:
+            await socket_.write_message(json.dumps({**message, "channel": "shell", "buffers": []}))
+            text = ""
+            while True:
+                reply = json.loads(await socket_.read_message() or "{}")
+                if reply.get("parent_header", {}).get("msg_id") != ident:
+                    continue
+                if reply["msg_type"] == "stream":
+                    text += reply["content"]["text"]
+                elif reply["msg_type"] == "error":
+                    text += "\n".join(reply["content"]["traceback"])
+                elif reply["msg_type"] == "execute_reply":
+                    return text
+        finally:
+            socket_.close()
+            while await socket_.read_message() is not None:
+                pass
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Hub]:
+def running(folder: Path, python: Path, **more: str) -> Iterator[Hub]:
     public, private, api = free_ports(3)
     url, token = f"http://127.0.0.1:{public}", secrets.token_hex(16)
     names = {
@@ -132,6 +172,7 @@ def running(folder: Path) -> Iterator[Hub]:
         "LABKIT_HUB_PASSWORD": secrets.token_hex(8),
         "CONFIGURABLE_HTTP_PROXY": str(PROXY),
         "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16),
+        **more,
     }
     ports = [
         f"--JupyterHub.hub_port={private}",
@@ -139,7 +180,7 @@ def running(folder: Path) -> Iterator[Hub]:
     ]
     with (folder / "hub.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG), *ports],
+            [str(python), "-m", "jupyterhub", "-f", str(CONFIG), *ports],
             env={**os.environ, **names},
             cwd=folder,
             stdout=log,
@@ -147,7 +188,8 @@ def running(folder: Path) -> Iterator[Hub]:
         )
     try:
         hub = Hub(url, token)
-        wait(lambda: answers(hub), folder)
+        wait(lambda: process.poll() is not None or answers(hub), folder)
+        assert process.poll() is None, (folder / "hub.log").read_text()[-4000:]
         yield hub
     finally:
         process.terminate()
@@ -171,33 +213,61 @@ def wait(what: Any, folder: Path) -> None:
         time.sleep(0.2)
 
 
-def test_two_students_boot_and_hand_in_and_see_nothing_of_each_other(tmp_path: Path) -> None:
-    (tmp_path / "roster.csv").write_text("id\n" + "".join(f"{student}\n" for student in STUDENTS))
-    course = init_course(tmp_path / "roster.csv", tmp_path / "course")
-    hub_folder = tmp_path / "hub"
-    hub_folder.mkdir()
-    release(course, exercise("mrtd"), hub_folder / "students", solutions=True)
-    with running(tmp_path) as hub:
+def work_of_both(folder: Path, code: str, python: Path, **more: str) -> list[str]:
+    """Let both students work at the same time, and grade what comes in; returns what their kernels said."""
+    (folder / "roster.csv").write_text("id\n" + "".join(f"{student}\n" for student in STUDENTS))
+    course = init_course(folder / "roster.csv", folder / "course")
+    (folder / "hub").mkdir()
+    release(course, exercise("mrtd"), folder / "hub" / "students", solutions=True)
+    with running(folder, python, **more) as hub:
         for student in STUDENTS:
             hub.start(student)
         for student in STUDENTS:
-            wait(lambda who=student: hub.ready(who), tmp_path)
+            wait(lambda who=student: hub.ready(who), folder)
 
         async def both() -> list[str]:
             tasks = []
             for student, other in zip(STUDENTS, reversed(STUDENTS), strict=True):
-                tasks.append(hub.run(student, WORK.replace("OTHER", other)))
+                own = code.replace("OTHER", other).replace("COURSE", str(course.folder))
+                tasks.append(hub.run(student, own))
             return await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE)
 
         said = asyncio.run(both())
     for student, text in zip(STUDENTS, said, strict=True):
-        assert "inside 42" in text, text
-        assert f"Work(mrtd, variant of {student})" in text
+        assert f"Work(mrtd, variant of {student})" in text, text
         assert "sockets encrypted True" in text
         assert "submitted 0" in text
         assert f"students ['{student}']" in text
         assert f"inboxes ['{student}']" in text
         assert "hub ['inbox', 'students']" in text
         assert "processes of the other 0" in text
-    done = grade_class(course, exercise("mrtd"), hub_folder / "inbox", 1, rerun=False)
+        assert "secrets []" in text
+    done = grade_class(course, exercise("mrtd"), folder / "hub" / "inbox", 1, rerun=False)
     assert {row.student: (row.score, row.flags) for row in done.rows} == dict.fromkeys(STUDENTS, (6, ()))
+    return said
+
+
+def test_two_students_boot_and_hand_in_and_see_nothing_of_each_other(tmp_path: Path) -> None:
+    for text in work_of_both(tmp_path, WORK.replace("BOOT", BOOT), Path(sys.executable)):
+        assert "inside 42" in text, text
+        assert "refused: 1025 MiB of memory does not fit your share" in text
+
+
+def test_servers_run_as_the_accounts_of_their_students() -> None:
+    """The hub is root, and LocalProcessSpawner becomes the student; a boot would be the other test's."""
+    with everybodys_python() as (python, _), scratch_folder("labkit-test-hub-") as folder, system_accounts():
+        if subprocess.run([*NOBODY, python, "-c", "import jupyterhub, labkit"]).returncode:
+            pytest.skip("an ordinary user may not read this copy of labkit")
+        if subprocess.run([*NOBODY, "bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"]).returncode:
+            pytest.skip("an ordinary user may not make namespaces here")
+        folder.chmod(0o755)
+        cache = folder / "cache"
+        boot = BOOT if os.environ.get("LABKIT_HUB_BOOTS") else ""
+        if boot:
+            for part in ("firmware", "guest", "packages"):
+                shutil.copytree(Settings.load().cache_dir / part, cache / part)
+        code = WORK.replace("BOOT", boot)
+        said = work_of_both(folder, code, python, LABKIT_HUB_ACCOUNTS="1", LABKIT_CACHE_DIR=str(cache))
+        for text in said:
+            assert "accounts True True" in text, text
+            assert not boot or "inside 42" in text, text

@@ -9,6 +9,7 @@ import site
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def python() -> Iterator[tuple[Path, Path]]:
+@contextmanager
+def everybodys_python() -> Iterator[tuple[Path, Path]]:
     """A Python that everybody may run, with labkit, in a folder that everybody may enter."""
     system = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     if system is None:
@@ -65,6 +66,12 @@ def python() -> Iterator[tuple[Path, Path]]:
         paths = [str(Path(labkit.__file__).parents[1]), *site.getsitepackages()]
         (packages / "labkit-test.pth").write_text("\n".join(paths) + "\n")
         yield folder / "venv/bin/python", folder
+
+
+@pytest.fixture
+def python() -> Iterator[tuple[Path, Path]]:
+    with everybodys_python() as made:
+        yield made
 
 
 def test_the_walls_are_the_same(python: tuple[Path, Path]) -> None:

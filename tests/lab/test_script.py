@@ -299,7 +299,10 @@ def test_variables_that_lead_pip_astray_are_dropped(bench: Bench) -> None:
 
 
 def test_the_script_is_clean_for_dash_and_shellcheck() -> None:
-    scripts = [REPOSITORY / name for name in ("lab", ".ci/run", "binder/postBuild")]
+    scripts = [
+        REPOSITORY / name
+        for name in ("lab", ".ci/run", "binder/postBuild", "deploy/jupyterhub/install-proxy")
+    ]
     for script in scripts:
         assert os.access(script, os.X_OK), script
     assert run(["dash", "-n", REPOSITORY / "lab"]).ok

@@ -129,6 +129,7 @@ def test_evidence_that_is_missing_is_named_and_nothing_is_verified(name: str, se
     said = dict(found(sent))
     assert name in said
     assert check_run(sent).anchor is None
+    assert ("SHA-256 none" in str(check_run(sent))) is (name in (ROOT, STATEMENT))
     if name != STATEMENT:
         assert said[QUOTE] == NOT_VERIFIED[1] or name == QUOTE
 
@@ -184,6 +185,7 @@ def test_who_names_the_root_finds_another_party(sent: Path, authority: LabAuthor
     fingerprint = hashlib.sha256(authority.root_der).hexdigest()
     assert (own.root_sha256, own.named, named.named, named.intact) == (fingerprint, False, True, True)
     assert ("came with the directory" in str(own), "came with the directory" in str(named)) == (True, False)
+    assert f"Root that vouches: SHA-256 {fingerprint}" in str(own)
     assert own.to_dict()["root"] == "from the directory"
     assert named.to_dict()["root"] == "named"
     other = check_run(sent, stranger.root_der)

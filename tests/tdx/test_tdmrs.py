@@ -129,3 +129,58 @@ def test_which_answers_name_an_operand() -> None:
         assert said == named, status
         assert decode(status.value).operand == ""
     assert decode(Status.OPERAND_INVALID.value | 0xFFFF).operand == "65535"
+
+
+LARGE_FREE = 4 * MIB2
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [
+        (HIGH + GIB - MIB2, Status.SUCCESS),
+        (HIGH + GIB, Status.OPERAND_ADDR_RANGE_ERROR),
+        (HIGH - MIB2, Status.OPERAND_ADDR_RANGE_ERROR),
+        (HIGH + GIB - MIB2 + 0x1000, Status.OPERAND_INVALID),
+        (HIGH + GIB - MIB2 | 1 << 46, Status.OPERAND_INVALID),
+        # One page of it is the root of another TD; or of this one, which the call holds.
+        (HIGH + GIB - 2 * MIB2, Status.PAGE_METADATA_INCORRECT),
+        (HIGH, Status.OPERAND_BUSY),
+    ],
+)
+def test_a_large_page_is_aligned_covered_and_free(page: int, status: Status) -> None:
+    world = World()
+    world.vmm.tables(world.td, LARGE_FREE, 1)
+    world.ok("TDH.MNG.CREATE", rcx=HIGH + GIB - MIB2 - 0x1000, rdx=41)
+    said = decode(
+        world.platform.seamcall("TDH.MEM.PAGE.AUG", rcx=LARGE_FREE | 1, rdx=world.tdr, r8=page).status
+    )
+    assert said.status is status
+    assert said.operand == ("" if status is Status.SUCCESS else "R8")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "registers", "operand"),
+    [
+        ("TDH.MNG.CREATE", {"rdx": 41}, "rcx"),
+        ("TDH.MNG.ADDCX", {}, "rcx"),
+        ("TDH.VP.CREATE", {}, "rcx"),
+        ("TDH.MEM.SEPT.ADD", {"rcx": 6 * MIB2 | 1}, "r8"),
+        ("TDH.MEM.PAGE.AUG", {"rcx": 0x2000}, "r8"),
+        ("TDH.PHYMEM.PAGE.RECLAIM", {}, "rcx"),
+        ("TDH.MNG.RD", {"rdx": 0}, "rcx"),
+    ],
+)
+def test_each_page_that_a_call_names_is_aligned_covered_and_of_its_kind(
+    leaf: str, registers: dict[str, int], operand: str
+) -> None:
+    world = World()
+    wrong = {
+        HIGH + GIB - 0xFFF: Status.OPERAND_INVALID,
+        HIGH + GIB - 0x1000 | 1 << 46: Status.OPERAND_INVALID,
+        HIGH + GIB: Status.OPERAND_ADDR_RANGE_ERROR,
+        HIGH - 0x1000: Status.OPERAND_ADDR_RANGE_ERROR,
+    }
+    for page, status in wrong.items():
+        words = {"rdx": world.tdr, **registers, operand: page}
+        said = decode(world.platform.seamcall(leaf, **words).status)
+        assert (said.status, said.operand) == (status, operand.upper()), (leaf, hex(page))

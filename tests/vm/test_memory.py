@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from labkit.errors import UsageError
-from labkit.vm.memory import LINUX_MEMORY, check_memory, free_memory
+from labkit.vm.memory import LINUX_MEMORY, check_memory, free_memory, group_room
 from labkit.vm.rundir import RunningVm
 
 MEMINFO = "MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\n"
@@ -44,3 +46,39 @@ def test_one_guest_larger_than_the_host_is_refused() -> None:
 
 def test_a_host_that_does_not_say_is_not_refused() -> None:
     assert free_memory([], "MemTotal: 1 kB\n") == 1 << 20
+
+
+def test_a_students_share_of_a_server_counts_whatever_the_server_has() -> None:
+    check_memory(512, [], MEMINFO, budget=512)
+    with pytest.raises(UsageError, match=r"does not fit your share.*is 511 MiB") as refused:
+        check_memory(512, [], MEMINFO, budget=511)
+    assert refused.value.remedy.startswith("Ask for less")
+    with pytest.raises(UsageError, match="is 1535 MiB: your TDVMs have 1024 MiB of it") as refused:
+        check_memory(512, [PROMISED], MEMINFO, budget=1535)
+    assert "labkit stop" in refused.value.remedy
+    with pytest.raises(UsageError, match="1536 MiB of memory does not fit your share"):
+        check_memory(512, [], MEMINFO, budget=1024, count=3)
+
+
+def group(folder: Path, **files: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in files.items():
+        (folder / f"memory.{name}").write_text(f"{value}\n")
+
+
+def test_a_container_has_what_its_control_group_leaves(tmp_path: Path) -> None:
+    """Version 2, where the group above has the tighter limit, and the files in memory can be dropped."""
+    own = tmp_path / "own"
+    own.write_text("0::/pod/student\n")
+    group(tmp_path / "pod/student", max=2048 << 20, current=100 << 20, stat="anon 1\ninactive_file 0")
+    group(tmp_path / "pod", max=1024 << 20, current=700 << 20, stat=f"inactive_file {200 << 20}")
+    group(tmp_path, max="max", current=1, stat="")
+    assert group_room(tmp_path, own) == [1948, 524]
+
+
+def test_the_older_control_groups_are_read_too(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("5:devices:/x\n4:cpu,memory:/gone\n0::/\n")
+    group(tmp_path / "memory", limit_in_bytes=512 << 20, usage_in_bytes=12 << 20)
+    assert group_room(tmp_path, own) == [500]
+    assert group_room(tmp_path, tmp_path / "nothing") == []

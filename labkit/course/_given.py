@@ -1,0 +1,37 @@
+"""JSON that somebody handed in: bounded in depth, so that nothing that compares or writes it breaks on it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from labkit.files import strict_json
+
+_DEEPEST = 100
+
+
+def given_json(data: bytes, strict: bool = True) -> Any:
+    """A document of a student.
+
+    strict: refuse what JSON does not have, a key twice and a number such as NaN; the outputs of an honest
+    notebook may have them.
+
+    Raises:
+        ValueError: it is none, or is nested more than 100 deep.
+    """
+    try:
+        document = strict_json(data) if strict else json.loads(data)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError("its values are nested too deeply")
+        level = [
+            inner
+            for value in level
+            if isinstance(value, list | dict)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    return document
