@@ -33,7 +33,7 @@ class _Self:
 @click.argument("submissions", required=False, type=click.Path(path_type=Path))
 @COURSE
 @click.option(
-    "-j", "jobs", type=click.IntRange(1, 256), metavar="N", help="Local workers; by default one a CPU."
+    "-j", "jobs", type=click.IntRange(1, 256), metavar="N", help="Local workers; by default one for each CPU."
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Grade on the Dask cluster of this scheduler.")
 @click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the marks as CSV.")
