@@ -115,7 +115,8 @@ def resume(
         else:
             on_progress(NOT_RESEEDED)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(saved.memory.with_name("console.log"), machine.run_dir / "snapshot-console.log")
+            (log := machine.run_dir / "snapshot-console.log").touch(mode=0o600)
+            shutil.copyfile(saved.memory.with_name("console.log"), log)
         undo.pop_all()
     return machine, timeline
 
