@@ -8,8 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.learn.ask import Notebook
-from labkit.learn.wait import waiting
+from labkit.learn import Notebook, waiting
 from labkit.settings import Settings
 from labkit.show import View
 from labkit.show.front_end import show_view
@@ -267,7 +266,7 @@ def panel(tdvm: Tdvm) -> None:
     Raises:
         VmError: its boot was not measured.
     """
-    from labkit.learn.panel import show_panel
+    from labkit.learn import show_panel
 
     show_panel(tdvm, Settings.load())
 
