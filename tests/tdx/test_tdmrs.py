@@ -10,7 +10,7 @@ from labkit.tdx import PlatformConfig
 from labkit.tdx.params import GIB, Tdmr
 from labkit.tdx.status import Operand, Status, decode
 from labkit.tdx.vmm import default_tdmr
-from tests.tdx.worlds import MIB2, SPLIT_BLOCKED, World, configure
+from tests.tdx.worlds import BLOCKED, LARGE_BLOCKED, MIB2, SPLIT_BLOCKED, World, configure
 
 GOOD = default_tdmr()
 HIGH = GOOD.base
@@ -109,7 +109,13 @@ def test_a_tdmr_lies_in_convertible_memory_to_its_last_page(
 def test_a_td_whose_tables_were_taken_away_is_taken_apart_to_its_root() -> None:
     """Each page that a TD gives back is counted once: its root is free when the last one is."""
     world = World().finalize()
-    for leaf, entry in (("TDH.MEM.SEPT.REMOVE", 3 * MIB2 | 1), ("TDH.MEM.PAGE.PROMOTE", SPLIT_BLOCKED | 1)):
+    gone = (
+        ("TDH.MEM.PAGE.REMOVE", BLOCKED),
+        ("TDH.MEM.PAGE.REMOVE", LARGE_BLOCKED | 1),
+        ("TDH.MEM.SEPT.REMOVE", 3 * MIB2 | 1),
+        ("TDH.MEM.PAGE.PROMOTE", SPLIT_BLOCKED | 1),
+    )
+    for leaf, entry in gone:
         freed = world.ok(leaf, rcx=entry, rdx=world.tdr)["rcx"]
         world.td.pages.remove(freed)
     world.td.vcpus[:] = [world.ready, world.complete, world.bare]
