@@ -16,7 +16,7 @@ from labkit.guest import LINUX, build_initramfs
 from labkit.guest.initramfs import COMMAND_LINE, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
-from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, VirtualMachine, boot
+from labkit.vm import Accelerator, BootSpec, Hypervisor, MachineConfig, Port, VirtualMachine, boot
 from labkit.vm.spec import Accel
 
 MANY = 16
@@ -46,10 +46,12 @@ def _spec(toolchain: Toolchain, settings: Settings, modules: Path | None) -> Boo
 
 
 def _memory(spec: BootSpec, toolchain: Toolchain, settings: Settings) -> list[dict[str, Any]]:
-    with boot(spec, TCG, toolchain, settings)[0] as machine:
+    with boot(spec, Hypervisor(toolchain, settings, TCG))[0] as machine:
         cold = machine.memory_taken()
     with ExitStack() as stack:
-        machines = [stack.enter_context(boot(spec, TCG, toolchain, settings)[0]) for _ in range(MANY)]
+        machines = [
+            stack.enter_context(boot(spec, Hypervisor(toolchain, settings, TCG))[0]) for _ in range(MANY)
+        ]
         for machine in machines:
             machine.console.run("uname -a")
         warm = sum(machine.memory_taken() for machine in machines)
@@ -61,7 +63,7 @@ def _sequence(spec: BootSpec, toolchain: Toolchain, settings: Settings) -> list[
     whole, bare = [], []
     for _ in range(SEQUENCE):
         start = time.perf_counter()
-        with boot(spec, TCG, toolchain, settings)[0] as machine:
+        with boot(spec, Hypervisor(toolchain, settings, TCG))[0] as machine:
             whole.append(time.perf_counter() - start)
         bare.append(_bare_start(machine))
     what = f"warm boot until the shell has answered, one of {SEQUENCE} | QEMU's own start alone (seconds)"
@@ -84,10 +86,10 @@ def _bare_start(machine: VirtualMachine) -> float:
 def _console(
     fast: BootSpec, slow: BootSpec, toolchain: Toolchain, settings: Settings
 ) -> list[dict[str, Any]]:
-    boot(slow, TCG, toolchain, settings)[0].close()
+    boot(slow, Hypervisor(toolchain, settings, TCG))[0].close()
     with ExitStack() as stack:
         virtio, serial = (
-            stack.enter_context(boot(spec, TCG, toolchain, settings)[0]) for spec in (fast, slow)
+            stack.enter_context(boot(spec, Hypervisor(toolchain, settings, TCG))[0]) for spec in (fast, slow)
         )
         trivial = [(_took(virtio, "true"), _took(serial, "true")) for _ in range(COMMANDS)]
         lines = _took(virtio, f"seq {LINES}"), SERIAL_SHARE * _took(serial, f"seq {LINES // SERIAL_SHARE}")

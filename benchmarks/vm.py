@@ -18,7 +18,7 @@ from labkit.guest import LINUX, build_initramfs
 from labkit.guest.initramfs import COMMAND_LINE, SHELL_MARKER, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain, find_toolchain
-from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, boot
+from labkit.vm import Accelerator, BootSpec, Hypervisor, MachineConfig, Port, boot
 from labkit.vm.qemu import Sockets, qemu_arguments
 from labkit.vm.spec import Accel
 
@@ -90,7 +90,7 @@ def _cold(spec: BootSpec, toolchain: Toolchain, settings: Settings) -> dict[str,
         with ExitStack() as machines:
             # Closing is not part of a boot: the bare one is killed, which takes no time.
             def ours(stack: ExitStack = machines) -> None:
-                stack.enter_context(boot(spec, TCG, toolchain, settings, cold=True)[0])
+                stack.enter_context(boot(spec, Hypervisor(toolchain, settings, TCG), cold=True)[0])
 
             pairs += paired(ours, lambda: bare_boot(spec, toolchain), 1)
     mine, theirs, ratio = middle(pairs)
@@ -99,11 +99,11 @@ def _cold(spec: BootSpec, toolchain: Toolchain, settings: Settings) -> dict[str,
 
 
 def _resume(spec: BootSpec, toolchain: Toolchain, settings: Settings) -> dict[str, Any]:
-    boot(spec, TCG, toolchain, settings)[0].close()
+    boot(spec, Hypervisor(toolchain, settings, TCG))[0].close()
     times = []
     for _ in range(RESUMES):
         start = time.perf_counter()
-        machine, _ = boot(spec, TCG, toolchain, settings)
+        machine, _ = boot(spec, Hypervisor(toolchain, settings, TCG))
         with machine:
             machine.console.run("true")
             times.append(time.perf_counter() - start)
@@ -118,7 +118,7 @@ def _resume(spec: BootSpec, toolchain: Toolchain, settings: Settings) -> dict[st
 
 
 def _console(spec: BootSpec, toolchain: Toolchain, settings: Settings) -> dict[str, Any]:
-    machine, _ = boot(spec, TCG, toolchain, settings)
+    machine, _ = boot(spec, Hypervisor(toolchain, settings, TCG))
     with machine:
         times = [machine.console.run("true").seconds for _ in range(COMMANDS)]
     name = f"console round trip (95 %: {quantiles(times, n=20)[-1] * 1000:.1f} ms)"

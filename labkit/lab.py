@@ -8,9 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas import PROFILES, choose_profile, kept_images, profile, recorded_asterinas
+from labkit.asterinas import PROFILES, KernelCache, Profile, recorded_asterinas
 from labkit.asterinas.kept import GuestHere, ImageTable
-from labkit.asterinas.kept import guest_here as find_guest
 from labkit.asterinas.recorded import Recorded
 from labkit.asterinas.versions import ProfileTable
 from labkit.attest import Appraisal, Policy
@@ -20,7 +19,7 @@ from labkit.container.previewing import Preview
 from labkit.files import read_named
 from labkit.guest import build_initramfs
 from labkit.host import HostReport, verify
-from labkit.learn import Notebook, make_question, show_panel, waiting
+from labkit.learn import Notebook, show_panel, waiting
 from labkit.lies import Findings, meet, meet_each
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.platforms import Attestation, BootRequest, Tdvm, boot_many, choose_platform, compare, fresh_nonce
@@ -57,7 +56,7 @@ def predict(
     Raises:
         UsageError: ``id`` is no ``chapter.word``, or ``answer`` does not fit.
     """
-    asked = make_question(id, question, choices, order, tolerance, unit)
+    asked = _PREDICTIONS.question(id, question, choices, order, tolerance, unit)
     if answer is None:
         _PREDICTIONS.ask(asked)
     else:
@@ -104,7 +103,7 @@ def asterinas_preview(version: str = "", memory: int | None = None, smp: int | N
 
     ``version`` is the name of a profile; empty takes the newest one that this host can run.
     """
-    chosen = profile(version) if version else choose_profile(verify())
+    chosen = Profile.named(version) if version else Profile.choose(verify())
     request = RunRequest(memory=memory, smp=smp)
     return preview(chosen, Settings.load().asterinas_url, request.make_variables(td=chosen.tdx, kvm=False))
 
@@ -160,19 +159,23 @@ def boot(
     initrd: Path | str | None = None,
     firmware: Path | str | None = None,
     devices: Sequence[Device] = (),
+    smp: int = 1,
+    iso: Path | str | None = None,
+    profile: str = "",
 ) -> Tdvm:
     """Boot a TDVM until its shell answers; use the result in a ``with`` block, or ``close`` it.
 
-    ``memory`` in MiB, by default what the guest needs; ``append`` is added to the kernel's command line;
-    ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or ``asterinas:VERSION``;
-    ``loader`` boots it through one that measures; None where ``guest`` is measured by no other.
+    ``memory`` in MiB, by default what the guest needs; ``smp`` virtual CPUs; ``append`` is added to the
+    kernel's command line; ``run_dir`` receives a copy of the record. ``guest`` is ``linux``, ``asterinas`` or
+    ``asterinas:VERSION``; ``loader`` boots it through one that measures; None where ``guest`` is measured by
+    no other. ``iso`` boots instead of a kernel; ``profile`` is the version of Asterinas that an image is.
     ``devices`` (``labkit.virtio.Entropy`` and ``Disk``) are served by labkit and lie when they are told to;
     such a boot is always from power-on, and the guest loads their drivers with ``modprobe virtio-rng`` and
     ``modprobe virtio_blk``.
     """
     settings = Settings.load()
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
-    request = replace(request, cold=cold, devices=tuple(devices))
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
+    request = replace(request, cold=cold, devices=tuple(devices), iso=_path(iso), profile=profile or None)
     warmth = "cold" if cold or devices else "warm"
     with waiting("Booting a TDVM", f"boot, {warmth}", settings) as step:
         chosen = choose_platform(platform, settings)
@@ -208,6 +211,7 @@ def boots(
     run_dir: Path | str | None = None,
     guest: str = "linux",
     loader: bool | None = False,
+    smp: int = 1,
 ) -> Tdvms:
     """Boot ``count`` TDVMs that run at once, each with a name, randomness and clock of its own.
 
@@ -218,7 +222,7 @@ def boots(
         UsageError: they do not fit into the memory of this machine.
     """
     settings = Settings.load()
-    request = replace(_request(memory, append, None, None, guest, loader, None), cold=cold)
+    request = replace(_request(memory, append, None, None, guest, loader, None, smp), cold=cold)
     with waiting(f"Booting {count} TDVMs", f"boots, {count}", settings) as step:
         chosen = choose_platform(platform, settings)
         return boot_many(chosen, request, count, step, Path(run_dir) if run_dir else None)
@@ -258,13 +262,14 @@ def policy(
     loader: bool | None = None,
     kernel: Path | str | None = None,
     firmware: Path | str | None = None,
+    smp: int = 1,
 ) -> Policy:
     """What evidence about ``nonce`` must say for this boot, predicted from its inputs alone.
 
     ``loader``: through the one that measures; by default where ``guest`` is measured by no other.
     """
     chosen = choose_platform(platform, Settings.load())
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
     return emulated_policy(chosen.predict(request), nonce)
 
 
@@ -281,6 +286,7 @@ def attest(
     guest: str = "linux",
     loader: bool | None = None,
     kernel: Path | str | None = None,
+    smp: int = 1,
 ) -> Attestation:
     """Boot a TDVM, take evidence about ``nonce`` from it, verify it, and appraise it by ``policy``.
 
@@ -288,7 +294,7 @@ def attest(
     """
     settings = Settings.load()
     chosen = choose_platform(platform, settings)
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware)
+    request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
     with (
         waiting("Booting and attesting a TDVM", "attest", settings) as step,
         chosen.boot(request, step, keep_in=Path(run_dir) if run_dir else None) as tdvm,
@@ -299,12 +305,12 @@ def attest(
 
 def asterinas_images() -> ImageTable:
     """The kernels of Asterinas in the cache, which ``boot(guest="asterinas")`` can boot."""
-    return kept_images(Settings.load())
+    return KernelCache(Settings.load()).table()
 
 
 def guest_here(guest: str) -> GuestHere:
     """Whether a guest can boot on this machine, and which kernel it is, or what would bring one."""
-    return find_guest(guest, Settings.load())
+    return KernelCache(Settings.load()).guest(guest)
 
 
 def asterinas_recorded(topic: str) -> Recorded:
@@ -353,10 +359,11 @@ def _request(
     guest: str,
     loader: bool | None,
     firmware: Path | str | None,
+    smp: int,
 ) -> BootRequest:
     through = measured_through_loader(guest) if loader is None else loader
     return BootRequest(
-        memory, append, _path(kernel), _path(initrd), _path(firmware), guest=guest, loader=through
+        memory, append, _path(kernel), _path(initrd), _path(firmware), smp=smp, guest=guest, loader=through
     )
 
 

@@ -141,7 +141,12 @@ c.Spawner.notebook_dir = f"{hub}/students/{{username}}"
 c.Spawner.default_url = "/lab"
 c.Spawner.http_timeout = 120
 c.Spawner.start_timeout = 120
-c.Spawner.environment = {"LABKIT_UI": "static", "LABKIT_MEMORY_MIB": str(budget)}
+c.Spawner.environment = {
+    "LABKIT_UI": "static",
+    "LABKIT_MEMORY_MIB": str(budget),
+    # JupyterLab as `labkit notebooks open` has it: no news, and none of nbgrader's buttons for teachers.
+    "JUPYTER_CONFIG_PATH": str(Path(labkit.__file__).parent / "learn" / "jupyter"),
+}
 # Culling: a kernel that is idle ends, and with it its TDVM; then the server itself.
 c.Spawner.args = [
     f"--MappingKernelManager.cull_idle_timeout={idle}",

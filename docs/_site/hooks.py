@@ -19,7 +19,7 @@ from mkdocs.structure.pages import Page
 
 from labkit import errors
 from labkit.asterinas import PROFILES
-from labkit.bootlog import FAILURES, HANGS
+from labkit.bootlog.failures import FAILURES, HANGS
 from labkit.cli import labkit as command_line
 from labkit.host import CHECKS, REASONS
 from labkit.tdx import LEAVES

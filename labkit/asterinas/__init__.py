@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.asterinas.boot_image import BootImage, recognize_image
-from labkit.asterinas.kept import find_image, keep_image, kept_images
+from labkit.asterinas.boot_image import BootImage
+from labkit.asterinas.kept import KernelCache
 from labkit.asterinas.recorded import recorded_asterinas
-from labkit.asterinas.versions import PROFILES, Profile, choose_profile, profile
+from labkit.asterinas.versions import PROFILES, Profile
 from labkit.later import later
 
 if TYPE_CHECKING:
@@ -16,14 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "PROFILES",
     "BootImage",
+    "KernelCache",
     "Profile",
-    "choose_profile",
     "fetch_image",
-    "find_image",
-    "keep_image",
-    "kept_images",
-    "profile",
-    "recognize_image",
     "recorded_asterinas",
 ]
 

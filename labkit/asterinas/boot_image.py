@@ -41,6 +41,29 @@ class BootImage:
     multiboot: bool = False
     loader_measures: bool = False
 
+    @classmethod
+    def recognize(cls, path: Path) -> BootImage:
+        """Say what a file is.
+
+        Raises:
+            NotAKernel: it is nothing that can boot; the message says what it is, where that can be told.
+        """
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                if size < 512:
+                    raise NotAKernel(f"{path} is not a kernel: it has {size} bytes.", _REMEDY)
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    if data[:4] == b"\x7fELF":
+                        return _elf(path, data)
+                    if data[0x202:0x206] == b"HdrS":
+                        return _bzimage(path, data)
+                    if is_iso(path):
+                        return _iso(path, data)
+        except OSError as error:
+            raise NotAKernel(f"{path} cannot be read: {error.strerror}.", _REMEDY) from error
+        raise NotAKernel(f"{path} is neither an ELF, nor a bzImage, nor an ISO.", _REMEDY)
+
     @property
     def direct(self) -> bool:
         """QEMU starts it without firmware."""
@@ -65,29 +88,6 @@ _MACHINE_AT = 18
 _MULTIBOOT_MAGIC, _MULTIBOOT_AREA = 0x1BADB002, 8192
 _PT_NOTE, _PVH_NOTE = 4, 18
 _REMEDY = "Name a kernel ELF (OSDK's *.qemu_elf), a bzImage, or an ISO with --iso."
-
-
-def recognize_image(path: Path) -> BootImage:
-    """Say what a file is.
-
-    Raises:
-        NotAKernel: it is nothing that can boot; the message says what it is, where that can be told.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            if size < 512:
-                raise NotAKernel(f"{path} is not a kernel: it has {size} bytes.", _REMEDY)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                if data[:4] == b"\x7fELF":
-                    return _elf(path, data)
-                if data[0x202:0x206] == b"HdrS":
-                    return _bzimage(path, data)
-                if is_iso(path):
-                    return _iso(path, data)
-    except OSError as error:
-        raise NotAKernel(f"{path} cannot be read: {error.strerror}.", _REMEDY) from error
-    raise NotAKernel(f"{path} is neither an ELF, nor a bzImage, nor an ISO.", _REMEDY)
 
 
 def says_asterinas(data: bytes) -> bool:

@@ -20,7 +20,7 @@ from labkit.asterinas._remote import RemoteFile
 from labkit.asterinas._squashfs import MAGIC, Node, Squashfs
 from labkit.asterinas.boot_image import says_asterinas
 from labkit.asterinas.iso import iso_files
-from labkit.asterinas.kept import UNKNOWN, KeptImage, keep_image, kept_images
+from labkit.asterinas.kept import UNKNOWN, KeptImage, KernelCache
 from labkit.asterinas.versions import RECOMMENDED
 from labkit.errors import DataError, NotInImage, UsageError
 from labkit.settings import Settings
@@ -77,7 +77,7 @@ def fetch_image(
     else:
         origin = iso if _is_url(iso) else str(Path(iso).absolute())
         version = version or _named(origin)
-    before = next((image for image in kept_images(settings).images if image.origin == origin), None)
+    before = next((image for image in KernelCache(settings).table().images if image.origin == origin), None)
     if before and _is_url(origin) and sha256 in (None, before.sha256):
         on_progress(f"it is in the cache already, from {origin}")
         return before
@@ -87,20 +87,20 @@ def fetch_image(
         demand = sha256.lower() if sha256 else None
         if demand and digest != demand:
             raise DataError(f"The kernel in {origin} has the SHA-256 {digest}.", f"{demand} was asked for.")
-        image = keep_image(data, version, origin, settings)
+        image = KernelCache(settings).keep(data, version, origin)
     if before and before.sha256 != digest:
         on_progress(f"note: another kernel came from there before, with the SHA-256 {before.sha256}")
     return image
 
 
-def kernel_in(path: Path, on_progress: Progress = lambda text: None) -> bytes:
+def kernel_in(path: Path) -> bytes:
     """The kernel out of a local ISO.
 
     Raises:
         NotInImage, DataError: there is none in it.
     """
     with _local(path) as file:
-        return _found(file, str(path), on_progress)
+        return _found(file, str(path), lambda text: None)
 
 
 def _checked(version: str, *, released: bool) -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.asterinas.boot_image import recognize_image
+from labkit.asterinas.boot_image import BootImage
 from labkit.errors import MissingComponent, NotAKernel, StorageError, UsageError
 from labkit.settings import Settings
 from labkit.show import columns, pre, table
@@ -79,40 +79,6 @@ _HEAD = ("version", "kind", "sha256", "origin")
 _NONE = f"There is no Asterinas in the cache. {FETCH}"
 
 
-def kept_images(settings: Settings) -> ImageTable:
-    """The kernels in the cache, the newest version first; a folder without a whole record is left out."""
-    found = [_load(folder) for folder in _folder(settings).glob("[!.]*")]
-    images = [image for image in found if image is not None]
-    return ImageTable(
-        tuple(sorted(images, key=lambda image: (_order(image.version), image.kept), reverse=True))
-    )
-
-
-def find_image(settings: Settings, version: str | None = None) -> KeptImage:
-    """The kernel of a version, or of the newest there is.
-
-    Raises:
-        MissingComponent: it is not in the cache, or is damaged there.
-    """
-    images = kept_images(settings).images
-    fitting = [image for image in images if version in (None, image.version, f"v{image.version}")]
-    if not fitting:
-        there = ", ".join(dict.fromkeys(image.version for image in images))
-        raise MissingComponent(
-            f"There is no kernel of Asterinas {version or ''}".rstrip()
-            + " in the cache"
-            + (f", which has {there}." if there else "."),
-            f"`labkit asterinas fetch {version}` gets it." if version else FETCH,
-        )
-    image = fitting[0]
-    if hashlib.sha256(image.path.read_bytes()).hexdigest() != image.sha256:
-        raise MissingComponent(
-            f"{image.path} is not what was kept there: its hash is another one.",
-            f"Remove {image.path.parent}, then run `labkit asterinas fetch`.",
-        )
-    return image
-
-
 @dataclass(frozen=True)
 class GuestHere:
     """Whether a guest can boot here; true where it can. sentence: which one it is, or why there is none."""
@@ -139,61 +105,100 @@ def parse_guest(guest: str) -> tuple[str, str | None]:
     return name, version or None
 
 
-def guest_here(guest: str, settings: Settings) -> GuestHere:
-    """Whether a guest of this name can boot here.
+@dataclass(frozen=True)
+class KernelCache:
+    """The kernels of Asterinas that this user's labkit keeps."""
 
-    Raises:
-        UsageError: there is no such guest.
-    """
-    name, version = parse_guest(guest)
-    if name == "linux":
-        return GuestHere(True, "Linux, which labkit brings")
-    try:
-        image = find_image(settings, version)
-    except MissingComponent as error:
-        return GuestHere(False, f"{error.message} {error.remedy}")
-    return GuestHere(True, f"Asterinas {image.version} (SHA-256 {image.sha256[:16]}…), from {image.origin}")
+    settings: Settings
 
-
-def keep_image(data: bytes, version: str, origin: str, settings: Settings, *, efi: bool = True) -> KeptImage:
-    """Keep a kernel in the cache, whole or not at all; one that is there stays.
-
-    efi: only one that UEFI firmware can start will do.
-
-    Raises:
-        NotAKernel: it is not a kernel of Asterinas that can boot.
-        StorageError: the cache cannot be written.
-    """
-    digest = hashlib.sha256(data).hexdigest()
-    folder = _folder(settings) / digest[:16]
-    new = folder.with_name(f".{digest[:16]}.{os.getpid()}")
-    try:
-        new.mkdir(parents=True, exist_ok=True)
-        (new / _KERNEL).write_bytes(data)
-        image = recognize_image(new / _KERNEL)
-        if not image.asterinas or (efi and not image.efi):
-            raise NotAKernel(f"What {origin} holds is {image.why}.", "A kernel of Asterinas is needed.")
-        record = dict(
-            zip(_FIELDS, (version, image.kind.value, digest, origin, int(time.time())), strict=True)
+    def table(self) -> ImageTable:
+        """The kernels in the cache, the newest version first; a folder without a whole record is left out."""
+        found = [_load(folder) for folder in self._folder.glob("[!.]*")]
+        images = [image for image in found if image is not None]
+        return ImageTable(
+            tuple(sorted(images, key=lambda image: (_order(image.version), image.kept), reverse=True))
         )
-        (new / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        if _load(folder) is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            new.rename(folder)
-    except OSError as error:
-        raise StorageError(
-            f"The cache {folder.parent} cannot be written: {error.strerror}.",
-            "Free some space, or set LABKIT_CACHE_DIR to a folder that you may write to.",
-        ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    kept = _load(folder)
-    assert kept is not None
-    return kept
 
+    def find(self, version: str | None = None) -> KeptImage:
+        """The kernel of a version, or of the newest there is.
 
-def _folder(settings: Settings) -> Path:
-    return settings.cache_dir / "asterinas" / "images"
+        Raises:
+            MissingComponent: it is not in the cache, or is damaged there.
+        """
+        images = self.table().images
+        fitting = [image for image in images if version in (None, image.version, f"v{image.version}")]
+        if not fitting:
+            there = ", ".join(dict.fromkeys(image.version for image in images))
+            raise MissingComponent(
+                f"There is no kernel of Asterinas {version or ''}".rstrip()
+                + " in the cache"
+                + (f", which has {there}." if there else "."),
+                f"`labkit asterinas fetch {version}` gets it." if version else FETCH,
+            )
+        image = fitting[0]
+        if hashlib.sha256(image.path.read_bytes()).hexdigest() != image.sha256:
+            raise MissingComponent(
+                f"{image.path} is not what was kept there: its hash is another one.",
+                f"Remove {image.path.parent}, then run `labkit asterinas fetch`.",
+            )
+        return image
+
+    def keep(self, data: bytes, version: str, origin: str, *, efi: bool = True) -> KeptImage:
+        """Keep a kernel in the cache, whole or not at all; one that is there stays.
+
+        efi: only one that UEFI firmware can start will do.
+
+        Raises:
+            NotAKernel: it is not a kernel of Asterinas that can boot.
+            StorageError: the cache cannot be written.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        folder = self._folder / digest[:16]
+        new = folder.with_name(f".{digest[:16]}.{os.getpid()}")
+        try:
+            new.mkdir(parents=True, exist_ok=True)
+            (new / _KERNEL).write_bytes(data)
+            image = BootImage.recognize(new / _KERNEL)
+            if not image.asterinas or (efi and not image.efi):
+                raise NotAKernel(f"What {origin} holds is {image.why}.", "A kernel of Asterinas is needed.")
+            record = dict(
+                zip(_FIELDS, (version, image.kind.value, digest, origin, int(time.time())), strict=True)
+            )
+            (new / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+            if _load(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                new.rename(folder)
+        except OSError as error:
+            raise StorageError(
+                f"The cache {folder.parent} cannot be written: {error.strerror}.",
+                "Free some space, or set LABKIT_CACHE_DIR to a folder that you may write to.",
+            ) from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        kept = _load(folder)
+        assert kept is not None
+        return kept
+
+    def guest(self, name: str) -> GuestHere:
+        """Whether a guest of this name can boot here.
+
+        Raises:
+            UsageError: there is no such guest.
+        """
+        kind, version = parse_guest(name)
+        if kind == "linux":
+            return GuestHere(True, "Linux, which labkit brings")
+        try:
+            image = self.find(version)
+        except MissingComponent as error:
+            return GuestHere(False, f"{error.message} {error.remedy}")
+        return GuestHere(
+            True, f"Asterinas {image.version} (SHA-256 {image.sha256[:16]}…), from {image.origin}"
+        )
+
+    @property
+    def _folder(self) -> Path:
+        return self.settings.cache_dir / "asterinas" / "images"
 
 
 def _load(folder: Path) -> KeptImage | None:

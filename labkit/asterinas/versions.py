@@ -15,7 +15,7 @@ from labkit.host import HostReport, HostVerdict
 from labkit.host.kvm_generation import Generation, host_generation
 from labkit.show import columns, join, pre, table
 
-SSH_PORT, VNC_PORT = 22, 5942
+VNC_PORT = 5942
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,53 @@ class Profile:
     port_variables: tuple[str, ...] = ()
     public_port: int | None = None
     failures: tuple[str, ...] = ()
+
+    @classmethod
+    def named(cls, name: str) -> Profile:
+        """The profile of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if name in PROFILES:
+            return PROFILES[name]
+        near = difflib.get_close_matches(name, PROFILES, 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(
+            f"There is no Asterinas profile {name!r}.{meant}", f"The profiles are {', '.join(PROFILES)}."
+        )
+
+    @classmethod
+    def choose(
+        cls, host: HostReport | Generation | None, tdx: bool | None = None, name: str | None = None
+    ) -> Profile:
+        """The profile for a host: the named one where it can work there, else the newest that can.
+
+        host: a report, or the generation of its KVM (None: it cannot run TDs). tdx: as a TD or not; left out,
+        a TD where the host can run one.
+
+        Raises:
+            UsageError: the name is none, or the combination cannot work; the one that can is named.
+            MissingComponent: the host cannot run a TD at all.
+        """
+        generation, why = _ability(host)
+        chosen = cls.named(name) if name else None
+        if chosen is None:
+            as_td = isinstance(generation, Generation) if tdx is None else tdx
+            return _newest(generation, why) if as_td else PROFILES[RECOMMENDED]
+        if tdx is not None and tdx != chosen.tdx:
+            other = chosen.version if chosen.tdx else f"{chosen.version}-tdx"
+            form = "a TD" if chosen.tdx else "an ordinary guest"
+            raise UsageError(f"Profile {chosen.name} boots {form}.", f"The other form is {other}.")
+        if chosen.generation is None or chosen.generation is generation:
+            return chosen
+        needs = f"Profile {chosen.name} starts a TD only on {chosen.generation.where}"
+        if generation is None:
+            raise MissingComponent(f"{needs}, and {why}.", f"Use {chosen.version}, the ordinary guest.")
+        raise UsageError(
+            f"{needs}, and this host has {generation.where}: QEMU and KVM must be of one generation.",
+            f"Use {_BY_GENERATION[generation]}.",
+        )
 
     @property
     def image(self) -> str:
@@ -349,53 +396,6 @@ _BY_GENERATION = {
     Generation.CANONICAL: "0.16.0-tdx",
     Generation.UPSTREAM: "0.18.1-tdx",
 }
-
-
-def profile(name: str) -> Profile:
-    """The profile of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name in PROFILES:
-        return PROFILES[name]
-    near = difflib.get_close_matches(name, PROFILES, 1)
-    meant = f" Did you mean {near[0]}?" if near else ""
-    raise UsageError(
-        f"There is no Asterinas profile {name!r}.{meant}", f"The profiles are {', '.join(PROFILES)}."
-    )
-
-
-def choose_profile(
-    host: HostReport | Generation | None, tdx: bool | None = None, name: str | None = None
-) -> Profile:
-    """The profile for a host: the named one where it can work there, else the newest that can.
-
-    host: a report, or the generation of its KVM (None: it cannot run TDs). tdx: as a TD or not; left out, a
-    TD where the host can run one.
-
-    Raises:
-        UsageError: the name is none, or the combination cannot work; the one that can is named.
-        MissingComponent: the host cannot run a TD at all.
-    """
-    generation, why = _ability(host)
-    chosen = profile(name) if name else None
-    if chosen is None:
-        as_td = isinstance(generation, Generation) if tdx is None else tdx
-        return _newest(generation, why) if as_td else PROFILES[RECOMMENDED]
-    if tdx is not None and tdx != chosen.tdx:
-        other = chosen.version if chosen.tdx else f"{chosen.version}-tdx"
-        form = "a TD" if chosen.tdx else "an ordinary guest"
-        raise UsageError(f"Profile {chosen.name} boots {form}.", f"The other form is {other}.")
-    if chosen.generation is None or chosen.generation is generation:
-        return chosen
-    needs = f"Profile {chosen.name} starts a TD only on {chosen.generation.where}"
-    if generation is None:
-        raise MissingComponent(f"{needs}, and {why}.", f"Use {chosen.version}, the ordinary guest.")
-    raise UsageError(
-        f"{needs}, and this host has {generation.where}: QEMU and KVM must be of one generation.",
-        f"Use {_BY_GENERATION[generation]}.",
-    )
 
 
 # What keeps a container's own QEMU from starting a TD; the host's QEMU and firmware do not matter there.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.attest._collateral import Collateral, parse_collateral
 from labkit.attest._compare import compare_log
-from labkit.attest._quote import Quote, parse_quote
+from labkit.attest._quote import parse_quote
 from labkit.attest._trust import chain_of_trust
 from labkit.attest.appraisal import Appraisal, appraise
 from labkit.attest.authority import LabAuthority
@@ -17,7 +17,6 @@ __all__ = [
     "Collateral",
     "LabAuthority",
     "Policy",
-    "Quote",
     "QuoteVerdict",
     "appraise",
     "chain_of_trust",

@@ -152,12 +152,10 @@ def make_tdreport(
     report_data: bytes,
     td_attributes: int,
     xfam: int = 0x3,
-    tee_tcb_svn: bytes = bytes(16),
-    mac: bytes = bytes(32),
 ) -> TdReport:
     """A TDREPORT with correct inner hashes, as the software model hands it to the lab authority.
 
-    No hardware stands behind it: the MAC is whatever the caller gives, by default zeros.
+    No hardware stands behind it: the MAC and the TCB version are zeros.
 
     Raises:
         ValueError: a value has a wrong length.
@@ -166,9 +164,7 @@ def make_tdreport(
     fields |= {
         "report_type": b"\x81\0\0\0",
         "report_data": report_data,
-        "mac": mac,
         "valid": (0x3FF).to_bytes(8, "little"),
-        "tee_tcb_svn": tee_tcb_svn,
         "td_attributes": td_attributes.to_bytes(8, "little"),
         "xfam": xfam.to_bytes(8, "little"),
         "mrtd": mrtd,

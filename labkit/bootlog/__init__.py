@@ -10,11 +10,8 @@ from labkit.later import later
 
 if TYPE_CHECKING:
     from labkit.bootlog.asterinas import BootLogReader, BootReport
-    from labkit.bootlog.failures import FAILURES, HANGS
 
 __all__ = [
-    "FAILURES",
-    "HANGS",
     "BootLogReader",
     "BootReport",
     "BootWatcher",
@@ -28,7 +25,5 @@ __getattr__ = later(
     {
         "BootLogReader": "asterinas",
         "BootReport": "asterinas",
-        "FAILURES": "failures",
-        "HANGS": "failures",
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from io import TextIOWrapper
 
 import click
 
@@ -39,6 +40,20 @@ _VERBS = {
     "quote": "labkit.cli._quote",
 }
 
+# What else a system refuses, besides for a path's sake.
+_MEMORY = "Close other programs, or raise the limit that the shell sets (`ulimit -v`, `ulimit -u`)."
+_OPEN = "Close other programs, or raise the limit that the shell sets: `ulimit -n 1024`."
+_REMEDIES = {
+    errno.EMFILE: _OPEN,
+    errno.ENFILE: _OPEN,
+    errno.EFBIG: "Raise the limit of a file's size that the shell sets: `ulimit -f unlimited`.",
+    errno.ENOMEM: _MEMORY,
+    errno.EAGAIN: _MEMORY,
+    errno.ELOOP: "Two symbolic links lead to each other: name the file itself.",
+    errno.ENAMETOOLONG: "Choose a shorter name, or a folder that is not so deep.",
+    errno.EROFS: "Its file system is mounted for reading only: choose another folder.",
+}
+
 
 @click.command(cls=LazyGroup, modules=_VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="labkit")
@@ -53,6 +68,7 @@ def labkit(debug: bool) -> None:
 def main() -> None:
     """Run the command line; every error becomes one sentence, a remedy and a stable exit code."""
     debug = "--debug" in sys.argv[1:]
+    _let_every_character_pass()
     try:
         sys.exit(labkit.main(standalone_mode=False))
     except click.exceptions.Abort:
@@ -73,6 +89,13 @@ def main() -> None:
         _complain(error_of_system(error), debug)
 
 
+def _let_every_character_pass() -> None:
+    """A terminal or a file in an encoding of one country gets `?` for what it cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
 def _complain(error: LabkitError, debug: bool) -> None:
     if debug:
         traceback.print_exc()
@@ -90,5 +113,7 @@ def error_of_system(error: OSError) -> LabkitError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "Free some space, or set LABKIT_CACHE_DIR and LABKIT_STATE_DIR to folders on a larger disk."
         return StorageError(f"The disk is full{f': {name} was not written' if name else ''}.", remedy)
-    remedy = "Check the path and its permissions; `--debug` shows where it happened."
+    remedy = _REMEDIES.get(
+        error.errno or 0, "Check the path and its permissions; `--debug` shows where it happened."
+    )
     return StorageError(f"The system refused{where}: {error.strerror or error}.", remedy)

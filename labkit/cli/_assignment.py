@@ -93,5 +93,5 @@ def release(
     found = exercise(name)
     course = open_course(course_folder(course_dir))
     if due is not None:
-        course.set_due(found.name, parse_time(due))
+        course = course.set_due(found.name, parse_time(due))
     emit(release_assignment(course, found, output, solutions), as_json)

@@ -14,10 +14,11 @@ from labkit.settings import Settings
 @click.option("--sha256", metavar="HEX", help="Refuse a kernel with another hash.")
 @json_option
 def command(version: str | None, iso: str | None, sha256: str | None, as_json: bool) -> None:
-    """Bring the kernel of Asterinas VERSION into the cache; without VERSION, of the newest known release.
+    """Get the kernel of Asterinas VERSION into the cache; without VERSION, of the newest known release.
 
     The release's ISO has more than 1 GB: only the parts that lead to the kernel are downloaded, some 10 MB.
-    What broke off goes on where it was. Exit status 0: there, 1: no kernel in the image, 69: no network.
+    An interrupted download goes on where it stopped. Exit status 0: there, 1: no kernel in the image, 69: no
+    network.
     """
     from labkit.asterinas import fetch_image
 

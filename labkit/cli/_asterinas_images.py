@@ -14,7 +14,7 @@ from labkit.settings import Settings
 @json_option
 def command(as_json: bool) -> None:
     """List the kernels that `labkit boot --guest asterinas` can boot, the newest first."""
-    from labkit.asterinas import kept_images
+    from labkit.asterinas import KernelCache
 
-    images = kept_images(Settings.load())
+    images = KernelCache(Settings.load()).table()
     click.echo(json.dumps(images.to_dict(), indent=2) if as_json else str(images))

@@ -12,10 +12,10 @@ from labkit.cli._common import emit, json_option
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the profiles of the known versions, or show all of the one called NAME."""
-    from labkit.asterinas import PROFILES, profile
+    from labkit.asterinas import PROFILES, Profile
     from labkit.asterinas.versions import ProfileTable
 
     if name is not None:
-        emit(profile(name), as_json)
+        emit(Profile.named(name), as_json)
     else:
         emit(ProfileTable(tuple(PROFILES.values())), as_json)

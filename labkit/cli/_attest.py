@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labkit.cli._common import emit, json_option, note, read_input
+from labkit.cli._common import boot_options, emit, json_option, note, read_input
 from labkit.errors import UsageError
 from labkit.settings import Settings, Trust
 from labkit.show import stamp
@@ -26,9 +26,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command("attest")
 @click.option("--report-data", metavar="HEX", help="Up to 64 bytes to be quoted; a fresh nonce by default.")
-@click.option(
-    "--platform", type=click.Choice(["auto", "hardware", "emulated"]), default="auto", show_default=True
-)
+@boot_options
 @click.option(
     "--guest",
     metavar="linux|asterinas[:VERSION]",
@@ -41,12 +39,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=None,
     help="Through a boot loader that measures; the default for Asterinas, which needs it.",
 )
-@click.option("--memory", type=int, metavar="MIB", help="The guest's memory.")
-@click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs.")
-@click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line.")
 @click.option("--kernel", type=_FILE, help="Boot this bzImage instead of labkit's.")
-@click.option("--initrd", type=_FILE, help="Boot with this initrd instead of labkit's.")
-@click.option("--firmware", type=_FILE, help="Boot this TDVF instead of the distribution's.")
 @click.option("--debug-td", is_flag=True, help="As if the TD had been built for debugging.")
 @click.option(
     "--evidence", type=_FOLDER, help="Judge the evidence in this run directory instead of booting anything."
@@ -77,11 +70,11 @@ def command(
 ) -> None:
     """Boot a TDVM, take evidence about a nonce from it, verify and appraise it.
 
-    Expected is what labkit predicts for its own boot of this guest with this memory: another command line,
-    kernel, initrd or firmware is rejected, with the register and the first differing event. Asterinas boots
-    through a boot loader, GRUB, that measures what Asterinas does not. Old evidence is rejected for its
-    nonce, unless --report-data names that one. With --platform hardware the TD that labkit itself runs in is
-    attested, by a policy. Exits with 0 when accepted, 1 when not.
+    labkit predicts what its own boot of this guest with this memory must measure. Another command line,
+    kernel, initrd or firmware is rejected, with the register and the first event that differs. Asterinas
+    boots through a boot loader, GRUB, that measures what Asterinas does not. Old evidence is rejected
+    because of its nonce, unless --report-data gives that nonce. With --platform hardware, labkit attests the
+    TD that it runs in, by a policy. Exits with 0 when accepted, 1 when not.
 
     Example: labkit attest --append debug
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labkit.cli._common import json_option, note
+from labkit.cli._common import boot_options, json_option, note
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option(
-    "--platform", type=click.Choice(["auto", "hardware", "emulated"]), default="auto", show_default=True
-)
+@boot_options
 @click.option(
     "--guest", metavar="linux|asterinas[:VERSION]", help="What boots; Asterinas from `asterinas images`."
 )
@@ -29,12 +27,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--cold", is_flag=True, help="Boot from power-on; neither use nor make a snapshot.")
 @click.option("--exec", "commands", multiple=True, metavar="CMD", help="Run CMD in the guest; repeatable.")
-@click.option("--memory", type=int, metavar="MIB", help="The guest's memory.")
-@click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs.")
-@click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line.")
 @click.option("--kernel", type=_FILE, help="Boot this kernel: a bzImage or an ELF, of Asterinas or Linux.")
-@click.option("--initrd", type=_FILE, help="Boot with this initrd instead of labkit's.")
-@click.option("--firmware", type=_FILE, help="Boot this TDVF instead of the distribution's.")
 @click.option("--iso", type=_FILE, help="Boot this ISO image.")
 @click.option("--count", type=int, metavar="N", help="Boot N TDVMs that run at once; see `labkit ps`.")
 @click.option("--profile", metavar="NAME", help="The Asterinas version of the image; `asterinas profiles`.")

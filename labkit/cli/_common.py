@@ -1,4 +1,4 @@
-"""What the verbs share: the ``--json`` option, and one way to print a result."""
+"""What the verbs share: ``--json``, the options of a boot, and one way to print a result."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ class Printable(Protocol):
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--json``: one JSON document on standard output, nothing else there."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+
+
+def boot_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every verb that boots a TDVM: its platform, and what goes into it."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    platforms = click.Choice(["auto", "hardware", "emulated"])
+    options = [
+        click.option("--platform", type=platforms, default="auto", show_default=True),
+        click.option("--memory", type=int, metavar="MIB", help="The guest's memory."),
+        click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs."),
+        click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line."),
+        click.option("--initrd", type=file, help="Boot with this initrd instead of labkit's."),
+        click.option("--firmware", type=file, help="Boot this TDVF instead of the distribution's."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def emit(result: Printable, as_json: bool) -> None:

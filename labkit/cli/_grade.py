@@ -33,7 +33,7 @@ class _Self:
 @click.argument("submissions", required=False, type=click.Path(path_type=Path))
 @COURSE
 @click.option(
-    "-j", "jobs", type=click.IntRange(1, 256), metavar="N", help="Local workers; by default one a CPU."
+    "-j", "jobs", type=click.IntRange(1, 256), metavar="N", help="Local workers; by default one for each CPU."
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Grade on the Dask cluster of this scheduler.")
 @click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the marks as CSV.")
@@ -108,6 +108,8 @@ def command(
         limits=Limits(seconds=timeout),
         on_progress=_progress,
     )
+    if not grades.handed_in:
+        note(f"Nothing of {name} is in {submissions}: no ID/{name}/ folder and no zip file.")
     if csv_file:
         _write(csv_file, grades.csv().encode())
     if junit_file:

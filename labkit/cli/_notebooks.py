@@ -25,7 +25,7 @@ def command() -> None:
 def _copy(folder: Path, as_json: bool) -> None:
     """Copy the notebooks and exercises to DIR, without outputs.
 
-    Called again, it brings what is missing; what is in DIR stays as it is.
+    Called again, it adds what is missing; what is in DIR stays as it is.
     """
     emit(copy(folder), as_json)
 

@@ -16,7 +16,7 @@ from labkit.toolchain import install_toolchain, toolchain_inventory
 @click.option("--user", is_flag=True, help="Leave the system alone, also as root: unpack into the cache.")
 @json_option
 def command(check: bool, user: bool, as_json: bool) -> None:
-    """Show what the emulated platform needs, and bring what is missing.
+    """Show what the emulated platform needs, and install what is missing.
 
     As root the programs are installed as packages; otherwise they are downloaded and unpacked into the
     cache. The guest's kernel and busybox are always only unpacked. Exit status 0: complete, 1: not.

@@ -17,7 +17,7 @@ from labkit.settings import Settings
 @click.option("--all", "everything", is_flag=True, help="Stop all of them.")
 @json_option
 def command(run_id: str | None, everything: bool, as_json: bool) -> None:
-    """Stop what has this ID in `labkit ps`, or all of it; whoever started it sees its end.
+    """Stop what has this ID in `labkit ps`, or everything; the program that started it sees that it ended.
 
     Example: labkit stop --all
     """

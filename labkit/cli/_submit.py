@@ -10,7 +10,7 @@ from labkit.cli._common import emit, json_option
 
 
 @click.command("submit")
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),
@@ -20,12 +20,14 @@ from labkit.cli._common import emit, json_option
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.zip")
 @json_option
-def command(name: str, work: Path, output: Path | None, as_json: bool) -> None:
+def command(name: str | None, work: Path, output: Path | None, as_json: bool) -> None:
     """Pack your work on the assignment NAME into a file to hand in.
+
+    Without NAME, it is the assignment whose folder this is.
 
     Example: labkit submit mrtd --output mrtd.zip
     """
     from labkit.course import exercise
-    from labkit.course.submissions import pack
+    from labkit.course.submissions import assignment_in, pack
 
-    emit(pack(work, exercise(name).name, output), as_json)
+    emit(pack(work, exercise(name or assignment_in(work)).name, output), as_json)

@@ -30,7 +30,9 @@ from labkit.errors import ChapterFailed
 @click.option(
     "-j", "jobs", type=click.IntRange(1, 512), metavar="N", help="Worker processes on this machine."
 )
-@click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs, such as tcp://head:8786.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="The address of a Dask scheduler, such as tcp://head:8786."
+)
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The sweep's folder; an earlier sweep there goes on."
 )
@@ -59,9 +61,9 @@ def command(
     """Run NOTEBOOK once for each row of a table, each row in a process of its own, and collect the results.
 
     Rows that were finished before are not run again: after an interruption, or a crash of a worker, of the
-    scheduler or of this command, the same command goes on. `results.csv` in the sweep's folder has a row a
-    row: the parameters, `status` (passed or failed), and what the notebook recorded with `lab.record(name,
-    value)`.
+    scheduler or of this command, the same command goes on. `results.csv` in the sweep's folder has one line
+    for each row: the parameters, `status` (passed or failed), and what the notebook recorded with
+    `lab.record(name, value)`.
     """
     from labkit.studies import SweepOptions, publish_sweep, sweep
     from labkit.studies import plan as plan_sweep

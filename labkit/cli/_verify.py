@@ -31,14 +31,12 @@ def _given(log: Path | None) -> Path | None:
 @click.option(
     "--save", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write the facts to a file."
 )
-@click.option(
-    "--redact", "redacted", is_flag=True, help="Take names, UUIDs, addresses and serial numbers out."
-)
+@click.option("--redact", "redacted", is_flag=True, help="Remove names, UUIDs, addresses and serial numbers.")
 @click.option(
     "--fleet",
     type=click.Path(exists=True, path_type=Path),
     metavar="DIR|HOSTS",
-    help="Many hosts as one table: a folder of facts files, or a file with a host a line to ask over ssh.",
+    help="Many hosts as one table: a folder of facts files, or a file with a host per line to ask over ssh.",
 )
 @click.option(
     "--format",
@@ -105,15 +103,14 @@ def command(
 
 def _fleet(where: Path, target: Path | None, form: str) -> int:
     """Print a fleet; its exit status. A file of hosts is asked over ssh first, into the folder ``target``."""
-    from labkit.fleet import collect_hosts, make_report, read_fleet, read_hosts
+    from labkit.fleet import collect_hosts, report_fleet
 
     if where.is_file():
         if target is None:
             raise UsageError("The hosts' facts need a folder.", "Name one with --save FOLDER.")
-        lost = collect_hosts(read_hosts(where), target, note)
-        report = make_report([*read_fleet(target), *lost])
+        report = report_fleet(target, collect_hosts(where, target, note))
     else:
-        report = make_report(read_fleet(where))
+        report = report_fleet(where)
     if form == "nagios":
         line, status = report.nagios()
         click.echo(line)

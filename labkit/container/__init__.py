@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.container.engine import Engine, find_engine
 from labkit.container.flow import RunResult, start_run
-from labkit.container.plan import RunRequest, plan_run
+from labkit.container.plan import RunRequest
 from labkit.container.previewing import preview
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "RunRequest",
     "RunResult",
     "find_engine",
-    "plan_run",
     "preview",
     "start_run",
 ]

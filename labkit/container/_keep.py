@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labkit.asterinas import BootImage, keep_image, recognize_image
+from labkit.asterinas import BootImage, KernelCache
 from labkit.asterinas.boot_image import ImageKind
 from labkit.asterinas.kept import KeptImage
 from labkit.errors import LabkitError, NotAKernel
@@ -22,7 +22,7 @@ def keep_built(bundle: Path, version: str, origin: str, settings: Settings) -> K
     for image in sorted(images, key=_rank):
         try:
             data = _kernel_in(image.path) if image.kind is ImageKind.ISO else image.path.read_bytes()
-            return keep_image(data, version, origin, settings, efi=image.efi)
+            return KernelCache(settings).keep(data, version, origin, efi=image.efi)
         except (LabkitError, OSError):
             continue
     return None
@@ -39,7 +39,7 @@ def _newest(bundle: Path) -> list[Path]:
 
 def _recognized(path: Path) -> BootImage | None:
     try:
-        image = recognize_image(path)
+        image = BootImage.recognize(path)
     except NotAKernel:
         return None
     large = image.kind is not ImageKind.ISO and path.stat().st_size > _LARGEST_KERNEL

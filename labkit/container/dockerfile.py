@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from labkit.asterinas import Profile
-from labkit.container.engine import Engine
-from labkit.container.image import Progress, build_image
+from labkit.container.image import ImageStore
 from labkit.container.source import SourceTree
 from labkit.errors import MissingComponent
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 # Where the trees keep it: v0.18.1 has one for each image, the older ones a single one (tools/docker).
 _PLACES = ("tools/docker/kernel-dev/Dockerfile", "tools/docker/Dockerfile")
 
 
-def build_from_source(
-    client: DockerClient,
-    engine: Engine,
-    profile: Profile,
-    source: SourceTree,
-    tag: str,
-    on_progress: Progress,
-) -> None:
+def build_from_source(images: ImageStore, profile: Profile, source: SourceTree, tag: str) -> None:
     """Build the image ``tag`` by the Dockerfile of the source tree.
 
     Raises:
@@ -39,8 +27,8 @@ def build_from_source(
             " (v0.9.0 has a template, which its own gen_dockerfile.py fills in).",
             "Pull the image, or load it with --image-file.",
         )
-    on_progress(f"building {tag} from {place}; the documented one takes hours")
-    build_image(client, engine, source.path, tag, on_progress, dockerfile=place, arguments=_arguments(source))
+    images.on_progress(f"building {tag} from {place}; the documented one takes hours")
+    images.build(source.path, tag, dockerfile=place, arguments=_arguments(source))
 
 
 def _arguments(source: SourceTree) -> dict[str, str]:

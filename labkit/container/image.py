@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,120 +32,124 @@ _INTERMEDIATE = re.compile(r"---> Running in ([0-9a-f]{12,64})")
 _LAYER = re.compile(r"---> ([0-9a-f]{12,64})\s*$")
 
 
-def has_image(client: DockerClient, reference: str) -> bool:
-    """The engine has the image."""
-    import docker
+@dataclass(frozen=True)
+class ImageStore:
+    """The images of an engine; what is done with them is told to ``on_progress``."""
 
-    try:
-        client.images.get(reference)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
+    client: DockerClient
+    engine: Engine
+    on_progress: Progress = lambda text: None
 
+    def has(self, reference: str) -> bool:
+        """The engine has the image."""
+        import docker
 
-def pull_image(client: DockerClient, engine: Engine, reference: str, on_progress: Progress) -> None:
-    """Pull an image; says how large it is and how far the download has come.
+        try:
+            self.client.images.get(reference)
+        except docker.errors.ImageNotFound:
+            return False
+        return True
 
-    Raises:
-        MissingComponent: there is no such image, or its registry does not answer.
-        StorageError: it will not fit, or did not.
-    """
-    import docker
-    import requests
+    def pull(self, reference: str) -> None:
+        """Pull an image; says how large it is and how far the download has come.
 
-    repository, tag = docker.utils.parse_repository_tag(reference)
-    on_progress(f"pulling {reference}")
-    progress = _Progress(reference, engine, on_progress)
-    try:
-        with _hanging_up(client):
-            for event in _events(client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)):
-                progress.take(event)
-    except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
-        raise _pull_refusal(reference, str(error)) from error
+        Raises:
+            MissingComponent: there is no such image, or its registry does not answer.
+            StorageError: it will not fit, or did not.
+        """
+        import docker
+        import requests
 
+        repository, tag = docker.utils.parse_repository_tag(reference)
+        self.on_progress(f"pulling {reference}")
+        progress = _Progress(reference, self.engine, self.on_progress)
+        try:
+            with _hanging_up(self.client):
+                stream = self.client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)
+                for event in _events(stream):
+                    progress.take(event)
+        except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
+            raise _pull_refusal(reference, str(error)) from error
 
-def load_image(client: DockerClient, archive: Path, on_progress: Progress) -> str:
-    """Load an image from a file of ``docker save``; its reference.
+    def load(self, archive: Path) -> str:
+        """Load an image from a file of ``docker save``; its reference.
 
-    Raises:
-        UsageError: the file cannot be read, or holds no image.
-        StorageError: it did not fit.
-    """
-    import docker
-    import requests
+        Raises:
+            UsageError: the file cannot be read, or holds no image.
+            StorageError: it did not fit.
+        """
+        import docker
+        import requests
 
-    on_progress(f"loading an image from {archive}")
-    try:
-        with _hanging_up(client), archive.open("rb") as file:
-            images = client.images.load(file)
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise _storage(str(error)) or UsageError(
-            f"{archive} is not an image that the engine can load: {own_words(str(error), 120)}.",
-            "Give a file that `docker save` has written.",
-        ) from error
-    except OSError as error:  # after the others: an error of the engine is an OSError too
-        why = error.strerror or one_line(str(error))
-        raise UsageError(f"{archive} cannot be read: {why}.", "Check the path.") from error
-    if not images:
-        raise UsageError(f"{archive} holds no image.", "Give a file that `docker save` has written.")
-    return str((images[0].tags or [images[0].id])[0])
+        self.on_progress(f"loading an image from {archive}")
+        try:
+            with _hanging_up(self.client), archive.open("rb") as file:
+                images = self.client.images.load(file)
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise _storage(str(error)) or UsageError(
+                f"{archive} is not an image that the engine can load: {own_words(str(error), 120)}.",
+                "Give a file that `docker save` has written.",
+            ) from error
+        except OSError as error:  # after the others: an error of the engine is an OSError too
+            why = error.strerror or one_line(str(error))
+            raise UsageError(f"{archive} cannot be read: {why}.", "Check the path.") from error
+        if not images:
+            raise UsageError(f"{archive} holds no image.", "Give a file that `docker save` has written.")
+        return str((images[0].tags or [images[0].id])[0])
 
+    def build(
+        self,
+        context: Path | Mapping[str, bytes],
+        tag: str,
+        *,
+        dockerfile: str = "Dockerfile",
+        arguments: Mapping[str, str] | None = None,
+        target: str = "",
+    ) -> None:
+        """Build an image; each step is said, unchanged steps come from the engine's cache.
 
-def build_image(
-    client: DockerClient,
-    engine: Engine,
-    context: Path | Mapping[str, bytes],
-    tag: str,
-    on_progress: Progress,
-    *,
-    dockerfile: str = "Dockerfile",
-    arguments: Mapping[str, str] | None = None,
-    target: str = "",
-) -> None:
-    """Build an image; each step is said, unchanged steps come from the engine's cache.
+        context: a folder, or files by name. target: the stage to stop at; empty for the last. A build that
+        is cancelled leaves nothing: its container and the layers that it had made are removed.
 
-    context: a folder, or files by name. target: the stage to stop at; empty for the last. A build that is
-    cancelled leaves nothing: its container and the layers that it had made are removed.
+        Raises:
+            MissingComponent: a step failed, or the Dockerfile needs BuildKit.
+            StorageError: the disk is full.
+        """
+        import docker
+        import requests
 
-    Raises:
-        MissingComponent: a step failed, or the Dockerfile needs BuildKit.
-        StorageError: the disk is full.
-    """
-    import docker
-    import requests
-
-    before = {image["Id"] for image in client.api.images(all=True)}
-    made = _Made(client, before)
-    what = (
-        {"path": str(context)}
-        if isinstance(context, Path)
-        else {"fileobj": _archive(context), "custom_context": True}
-    )
-    try:
-        with _hanging_up(client):
-            stream = client.api.build(
-                **what,
-                dockerfile=dockerfile,
-                tag=tag,
-                buildargs=dict(arguments or {}),
-                labels={"labkit": "image"},
-                network_mode=None if engine.bridge else "host",
-                target=target,
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
-            for event in _events(stream):
-                text = event.get("stream", "").strip()
-                made.note(text)
-                if text.startswith(("Step ", "STEP ")):
-                    on_progress(one_line(text, 120))
-    except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
-        made.remove()
-        raise _build_refusal(tag, str(error)) from error
-    except BaseException:
-        made.remove()
-        raise
+        before = {image["Id"] for image in self.client.api.images(all=True)}
+        made = _Made(self.client, before)
+        what = (
+            {"path": str(context)}
+            if isinstance(context, Path)
+            else {"fileobj": _archive(context), "custom_context": True}
+        )
+        try:
+            with _hanging_up(self.client):
+                stream = self.client.api.build(
+                    **what,
+                    dockerfile=dockerfile,
+                    tag=tag,
+                    buildargs=dict(arguments or {}),
+                    labels={"labkit": "image"},
+                    network_mode=None if self.engine.bridge else "host",
+                    target=target,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
+                for event in _events(stream):
+                    text = event.get("stream", "").strip()
+                    made.note(text)
+                    if text.startswith(("Step ", "STEP ")):
+                        self.on_progress(one_line(text, 120))
+        except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
+            made.remove()
+            raise _build_refusal(tag, str(error)) from error
+        except BaseException:
+            made.remove()
+            raise
 
 
 @contextlib.contextmanager

@@ -6,13 +6,12 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from labkit.asterinas import PROFILES, Profile, choose_profile
+from labkit.asterinas import PROFILES, Profile
 from labkit.container.container import Creation, Options, creation
 from labkit.container.dockerfile import build_from_source
 from labkit.container.engine import Engine, connect, find_engine
-from labkit.container.image import has_image, load_image, pull_image
+from labkit.container.image import ImageStore
 from labkit.container.owner import sweep
 from labkit.container.source import SourceTree, fetch_source, given_source, tree_version
 from labkit.errors import MissingComponent, UsageError
@@ -112,7 +111,7 @@ def plan_run(
             if request.source
             else fetch_source(profile, settings, on_progress)
         )
-        image = _image(client, engine, profile, source, request, on_progress)
+        image = choose_image(ImageStore(client, engine, on_progress), profile, source, request)
     finally:
         client.close()
     make = profile.make(
@@ -155,7 +154,7 @@ def profile_of(request: RunRequest, host: HostReport) -> tuple[Profile, list[str
     if wants_td and name and not name.endswith("-tdx"):
         name = f"{name}-tdx"
         why.append("make is asked for a TD")
-    chosen = choose_profile(host, wants_td, name)
+    chosen = Profile.choose(host, wants_td, name)
     if version and version != chosen.version:
         form = f"{version}-tdx" if chosen.tdx else version
         if form in PROFILES:
@@ -175,23 +174,21 @@ def _asks_for_td(variables: Mapping[str, str]) -> bool | None:
     return None if told is None else False
 
 
-def _image(
-    client: Any,
-    engine: Engine,
-    profile: Profile,
-    source: SourceTree,
-    request: RunRequest,
-    on_progress: Progress,
-) -> str:
+def choose_image(images: ImageStore, profile: Profile, source: SourceTree, request: RunRequest) -> str:
+    """The reference of the image that runs; it is there afterwards.
+
+    Raises:
+        UsageError, MissingComponent, StorageError: it cannot be loaded, built or pulled.
+    """
     if request.image_file:
-        loaded = load_image(client, request.image_file, on_progress)
+        loaded = images.load(request.image_file)
         return request.image or loaded
     documented = profile.documented_image if request.as_documented else profile.image
     reference = request.image or documented
     if request.build_image:
-        build_from_source(client, engine, profile, source, reference, on_progress)
-    elif not has_image(client, reference):
-        pull_image(client, engine, reference, on_progress)
+        build_from_source(images, profile, source, reference)
+    elif not images.has(reference):
+        images.pull(reference)
     return reference
 
 

@@ -6,16 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import labkit
-from labkit.container.engine import Engine, connect, find_engine
-from labkit.container.image import Progress, build_image, has_image, pull_image
+from labkit.container.engine import connect, find_engine
+from labkit.container.image import ImageStore, Progress
 from labkit.container.session import run_once
 from labkit.errors import MissingComponent
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 TAG = f"labkit-toolbox:{labkit.__version__}"
 TOOLBOX_BASE = "debian:trixie-slim"
@@ -55,10 +52,11 @@ def build_toolbox(
     client = connect(engine, timeout=600)
     tag = TAG if target == "toolbox" else f"{TAG}-{target}"
     try:
-        if not has_image(client, base):
-            _pull_base(client, engine, base, on_progress)
+        images = ImageStore(client, engine, on_progress)
+        if not images.has(base):
+            _pull_base(images, base)
         arguments = {"BASE": base, **({"MIRROR": mirror} if mirror else {})}
-        build_image(client, engine, _context(), tag, on_progress, arguments=arguments, target=target)
+        images.build(_context(), tag, arguments=arguments, target=target)
         _, said = run_once(
             client, engine, tag, ("sh", "-c", "qemu-system-x86_64 --version; qemu-system-x86_64 -object help")
         )
@@ -82,16 +80,16 @@ def run_in_toolbox(words: Sequence[str], kvm: bool = False) -> tuple[int, bytes]
     engine = find_engine()
     client = connect(engine, timeout=600)
     try:
-        if not has_image(client, TAG):
+        if not ImageStore(client, engine).has(TAG):
             raise MissingComponent("The toolbox image is not there.", "Build it: `labkit asterinas toolbox`.")
         return run_once(client, engine, TAG, words, kvm=kvm)
     finally:
         client.close()
 
 
-def _pull_base(client: DockerClient, engine: Engine, base: str, on_progress: Progress) -> None:
+def _pull_base(images: ImageStore, base: str) -> None:
     try:
-        pull_image(client, engine, base, on_progress)
+        images.pull(base)
     except MissingComponent as error:
         raise MissingComponent(
             f"The base image {base} cannot be pulled: {error.message}",

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from labkit.course.classes import grade_class
     from labkit.course.course import init_course, open_course
     from labkit.course.exercises import all_exercises, exercise
-    from labkit.course.model import Exercise
     from labkit.course.work import open_work
 
 __all__ = [
-    "Exercise",
     "all_exercises",
     "exercise",
     "grade_class",
@@ -35,7 +33,6 @@ __getattr__ = later(
         "grade_class": "classes",
         "init_course": "course",
         "open_course": "course",
-        "Exercise": "model",
         "release": "_release",
         "open_work": "work",
         "exercise": "exercises",

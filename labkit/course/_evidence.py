@@ -119,7 +119,7 @@ def tagged_log(digests: Mapping[int, list[tuple[str, bytes]]]) -> EventLog:
     return EventLog(LogFormat.CCEL, LogHeader(register=1), tuple(events))
 
 
-def synthetic_evidence(log: EventLog, report_data: bytes, mrtd: bytes = bytes(48)) -> dict[str, bytes]:
+def synthetic_evidence(log: EventLog, report_data: bytes) -> dict[str, bytes]:
     """Evidence for a worked solution, signed by an authority of its own that exists only for this call.
 
     No machine booted; a file beside it says so.
@@ -127,7 +127,7 @@ def synthetic_evidence(log: EventLog, report_data: bytes, mrtd: bytes = bytes(48
     now = int(time.time())
     authority = LabAuthority.create(now)
     report = make_tdreport(
-        mrtd=mrtd, rtmr=rtmrs(log), report_data=report_data, td_attributes=_SEPT_VE_DISABLE
+        mrtd=bytes(48), rtmr=rtmrs(log), report_data=report_data, td_attributes=_SEPT_VE_DISABLE
     )
     return {
         f"{EVIDENCE}/quote.EMULATED.bin": authority.quote(report),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ _README = "README.txt"
 
 @dataclass(frozen=True)
 class Released:
-    """What was released to where."""
+    """What was released to where. due: seconds since 1970, if there is a time."""
 
     assignment: str
     folder: Path
     students: int
     solutions: bool
+    due: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -31,11 +33,16 @@ class Released:
             "folder": str(self.folder),
             "students": self.students,
             "solutions": self.solutions,
+            "due": self.due,
         }
 
     def __str__(self) -> str:
         what = "worked solutions, for the teacher only" if self.solutions else "variants"
-        return f"{self.assignment}: {self.students} {what}, in {self.folder}/ID/{self.assignment}/"
+        line = f"{self.assignment}: {self.students} {what}, in {self.folder}/ID/{self.assignment}/"
+        if self.due is None or self.solutions:
+            return line
+        moment = datetime.fromtimestamp(self.due, UTC).isoformat(" ", "minutes")
+        return f"{line}\nDue {moment}; what comes later is flagged."
 
 
 def student_files(task: Task, notebook: bytes) -> dict[str, bytes]:
@@ -90,7 +97,8 @@ def release(
             if not place.exists() or solutions:
                 _write(place, files)
             on_progress(student)
-    return Released(exercise.name, folder, len(course.students), solutions)
+    due = course.due.get(exercise.name)
+    return Released(exercise.name, folder, len(course.students), solutions, due)
 
 
 def _refuse_other(place: Path, name: str, data: bytes) -> None:

@@ -79,6 +79,11 @@ class ClassGrades:
     kept: int = 0
 
     @property
+    def handed_in(self) -> bool:
+        """Somebody of the roster handed something in."""
+        return any({"missing", "unknown-student"}.isdisjoint(row.flags) for row in self.rows)
+
+    @property
     def failed(self) -> tuple[StudentRow, ...]:
         """The submissions that could not be graded."""
         return tuple(row for row in self.rows if row.problem)

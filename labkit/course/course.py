@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,11 +72,12 @@ class Course:
             f"Its seed is {self.folder / _SEED}: keep it from students, and keep a copy."
         )
 
-    def set_due(self, assignment: str, due: float) -> None:
-        """Write down until when an assignment is to be handed in."""
+    def set_due(self, assignment: str, due: float) -> Course:
+        """Write down until when an assignment is to be handed in; the course with that."""
         document = _document(self.folder / _FILE)
         document.setdefault("due", {})[assignment] = due
         write_whole(self.folder / _FILE, canonical(document, indent=1))
+        return replace(self, due={**self.due, assignment: due})
 
 
 def course_folder(given: Path | None) -> Path:

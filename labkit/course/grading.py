@@ -200,7 +200,7 @@ class _Grader:
             self.job.key,
             tuple(marks),
             tuple(self.flags),
-            _given_prints(own, self.task, claims, marks, named),
+            _given_prints(own, self.task, claims, named),
             tuple(self.notes),
         )
 
@@ -309,7 +309,7 @@ def _own_prints(task: Task) -> Prints:
     return Prints(owner=task.challenge.owner.hex(), expected=unique, whole=whole)
 
 
-def _given_prints(own: Prints, task: Task, claims: Claims, marks: list[AnswerMark], named: str) -> Prints:
+def _given_prints(own: Prints, task: Task, claims: Claims, named: str) -> Prints:
     given: dict[str, str] = {}
     read: dict[str, Any] = {}
     for question in task.exercise.questions:

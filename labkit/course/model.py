@@ -204,16 +204,23 @@ def check_answers(task: Task, claims: Claims) -> list[AnswerMark]:
 
 def check_answer(task: Task, question: Question, claims: Claims) -> AnswerMark:
     """The mark for one answer that is right or wrong."""
-    given = claims.answers.get(question.key)
-    if question.form.empty(given):
-        return mark(question, 0, "Not answered.")
-    try:
-        value = question.form.read(given)
-    except ValueError as error:
-        return mark(question, 0, f"The answer cannot be read: {error}.")
+    value, nothing = answer_of(question, claims)
+    if nothing:
+        return nothing
     if value == question.form.read(task.variant.expected[question.key]):
         return mark(question, question.points, "Right.")
     return mark(question, 0, f"Wrong. {question.form.shown(task.variant.expected[question.key])}")
+
+
+def answer_of(question: Question, claims: Claims) -> tuple[Any, AnswerMark | None]:
+    """The value of an answer; or why there is none, as a mark without points."""
+    given = claims.answers.get(question.key)
+    if question.form.empty(given):
+        return None, mark(question, 0, "Not answered.")
+    try:
+        return question.form.read(given), None
+    except ValueError as error:
+        return None, mark(question, 0, f"The answer cannot be read: {error}.")
 
 
 def mark(

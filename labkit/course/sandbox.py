@@ -317,10 +317,8 @@ class Ran:
     error: str = ""
 
 
-def run_cells(
-    code: list[str], files: Mapping[str, bytes], limits: Limits, answers_name: str = "answers.json"
-) -> Ran:
-    """Run code cells one after the other, as a notebook would, and take the answers that they write.
+def run_cells(code: list[str], files: Mapping[str, bytes], limits: Limits) -> Ran:
+    """Run code cells one after the other, as a notebook would, and take what goes to ``answers.json``.
 
     Raises:
         SandboxTimeout: they did not end in time.
@@ -329,7 +327,7 @@ def run_cells(
     """
     packed = {name: base64.b64encode(data).decode() for name, data in files.items()}
     with sandbox(limits, "cells") as talk:
-        talk.send({"files": packed, "cells": code, "answers": answers_name})
+        talk.send({"files": packed, "cells": code, "answers": "answers.json"})
         document = talk.receive()
     if not isinstance(document, dict):
         raise SandboxDied("it wrote something that is not an answer")

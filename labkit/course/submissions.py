@@ -267,8 +267,11 @@ class Packed:
         }
 
     def __str__(self) -> str:
-        what = f"{self.answered} answers of {self.student} to {self.assignment}"
-        return f"{self.file}: {what}, {len(self.files)} files."
+        count = f"{self.answered} answer{'s' * (self.answered != 1)}"
+        line = f"{self.file}: {count} of {self.student} to {self.assignment}, {len(self.files)} files."
+        if self.answered:
+            return line
+        return f"{line}\nNothing is answered in it yet: run your notebook from the top, then hand in again."
 
 
 def pack(work: Path, assignment: str, output: Path | None = None, now: float | None = None) -> Packed:
@@ -318,6 +321,21 @@ def pack(work: Path, assignment: str, output: Path | None = None, now: float | N
                 archive.writestr(f"{student}/{assignment}/{name}", files[name])
         draft.replace(target)
     return Packed(target, student, assignment, tuple(sorted(files)), _answered(files))
+
+
+def assignment_in(work: Path) -> str:
+    """The assignment whose folder this is.
+
+    Raises:
+        UsageError: it is none's.
+    """
+    try:
+        return str(given_json((work / CHALLENGE).read_bytes())["assignment"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{work.absolute()} is not the folder of an assignment: it has no {CHALLENGE}.",
+            "Go to the folder that your teacher gave you, or name it with --work.",
+        ) from error
 
 
 def _owner(folder: Path, assignment: str) -> str | None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from labkit.fleet._bundle import make_bundle
 from labkit.fleet._collector import collector_source
-from labkit.fleet._read import read_fleet
-from labkit.fleet._report import make_report
-from labkit.fleet._ssh import collect_hosts, read_hosts
+from labkit.fleet._report import report_fleet
+from labkit.fleet._ssh import collect_hosts
 
 __all__ = [
     "collect_hosts",
     "collector_source",
     "make_bundle",
-    "make_report",
-    "read_fleet",
-    "read_hosts",
+    "report_fleet",
 ]

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from labkit.fleet._read import COMPARED, FleetHost, UnreadHost
+from labkit.fleet._read import COMPARED, FleetHost, UnreadHost, read_fleet
 from labkit.host import REASONS, HostVerdict
-from labkit.show import Markup, clean, columns, element, escape, join, one_line, table
+from labkit.show import Markup, clean, columns, element, join, one_line, table
 from labkit.show.markup import details, page
 
 _NAMED = 6
@@ -177,9 +178,7 @@ class FleetReport:
                 len(group.hosts),
                 group.verdict.value,
                 group.reason or "",
-                join(
-                    [escape(group.summary), *(element("div", action) for action, _ in group.next_actions[:3])]
-                ),
+                join([group.summary, *(element("div", action) for action, _ in group.next_actions[:3])]),
                 details(_names(group.hosts), ", ".join(group.hosts)),
             )
             for group in self.groups
@@ -235,9 +234,13 @@ class FleetReport:
         return f"TDX {status[0]} - {self.headline} | {counts} unreadable={len(self.unreadable)}", status[1]
 
 
-def make_report(found: Iterable[FleetHost | UnreadHost]) -> FleetReport:
-    """The report about what was read."""
-    entries = list(found)
+def report_fleet(folder: Path, lost: Iterable[UnreadHost] = ()) -> FleetReport:
+    """The report about the facts files in a folder, and about hosts whose facts are ``lost``.
+
+    Raises:
+        UsageError: there is no such folder, or no facts file in it.
+    """
+    entries = [*read_fleet(folder), *lost]
     hosts = tuple(entry for entry in entries if isinstance(entry, FleetHost))
     return FleetReport(hosts, tuple(entry for entry in entries if isinstance(entry, UnreadHost)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15")
 _HOST = re.compile(r"(?:[\w.-]+@)?[A-Za-z0-9_\[][\w.:\]-]*")
 
 
-def read_hosts(path: Path) -> tuple[str, ...]:
+def _read_hosts(path: Path) -> tuple[str, ...]:
     """The hosts of a file, one a line, as ssh takes them; ``#`` begins a comment.
 
     Raises:
@@ -37,18 +37,22 @@ def read_hosts(path: Path) -> tuple[str, ...]:
             )
         hosts += [word] if word else []
     if not hosts:
-        raise DataError(f"{path} names no host.", "Write one a line.")
+        raise DataError(f"{path} names no host.", "Write one per line.")
     return tuple(dict.fromkeys(hosts))
 
 
 def collect_hosts(
-    hosts: Sequence[str], folder: Path, on_progress: Callable[[str], None] = lambda text: None
+    listed: Path, folder: Path, on_progress: Callable[[str], None] = lambda text: None
 ) -> list[UnreadHost]:
     """Save the facts of each host as ``HOST.json`` in ``folder``; those that did not answer, with the reason.
 
+    listed: a file with one host in each line.
+
     Raises:
         UsageError: there is no ssh on this machine.
+        DataError: a line is not a host, or there is none.
     """
+    hosts = _read_hosts(listed)
     folder.mkdir(parents=True, exist_ok=True)
     program = collector_source().encode()
 

@@ -34,14 +34,14 @@ def link(path: str, target: str) -> Entry:
     return Entry(path, stat.S_IFLNK | 0o777, target.encode())
 
 
-def pipe(path: str, mode: int = 0o600) -> Entry:
+def pipe(path: str) -> Entry:
     """A named pipe."""
-    return Entry(path, stat.S_IFIFO | mode)
+    return Entry(path, stat.S_IFIFO | 0o600)
 
 
-def character_device(path: str, major: int, minor: int, mode: int = 0o600) -> Entry:
+def character_device(path: str, major: int, minor: int) -> Entry:
     """A character device node, for what the kernel opens before devtmpfs is mounted."""
-    return Entry(path, stat.S_IFCHR | mode, device=(major, minor))
+    return Entry(path, stat.S_IFCHR | 0o600, device=(major, minor))
 
 
 def archive(entries: Iterable[Entry]) -> bytes:

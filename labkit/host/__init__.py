@@ -41,6 +41,6 @@ def verify(
     return diagnose(facts)
 
 
-def verify_log(text: str, source: str = "kernel log") -> HostReport:
+def verify_log(text: str) -> HostReport:
     """Diagnose a host from its kernel log alone; every other fact is unknown."""
-    return diagnose(Facts(log=read_log_text(text, source)))
+    return diagnose(Facts(log=read_log_text(text, "kernel log")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
@@ -52,7 +53,9 @@ class Programs:
                 self._threads.append(thread)
 
     def _do(self, job: Callable[[], dict[str, Fact]]) -> None:
-        self._facts |= job()
+        # Without files or processes to be had, the question stays open.
+        with suppress(OSError):
+            self._facts |= job()
 
     def facts(self) -> dict[str, Fact]:
         """Their answers, once all are there."""

@@ -106,7 +106,7 @@ class KernelLog:
     @property
     def given(self) -> bool:
         """It is a file, not what the running machine offers."""
-        return not self.source.startswith(("/dev/", "journalctl ", "kernel log"))
+        return not self.source.startswith(("/dev/kmsg", "journalctl ", "kernel log"))
 
     def to_dict(self) -> dict[str, Any]:
         """The log as JSON data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -161,11 +162,12 @@ def _unproved(
 ) -> tuple[str, str | None]:
     """Nothing is proved: lines that could not be read, a panic, or errors at run time say why."""
     if names := view.log.machines:
+        first = shlex.quote(names[0])
         listed = ", ".join(names[:_MOST_WORRIES]) + (" …" if len(names) > _MOST_WORRIES else "")
         return (
             f"The kernel log has lines of {len(names)} machines that tell different things ({listed}), so "
             f"nothing is proved about any of them.",
-            f"Give the lines of one: `grep -wF '{names[0]}' LOG | labkit verify --kernel-log -`.",
+            f"Give the lines of one: `grep -wF -- {first} LOG | labkit verify --kernel-log -`.",
         )
     if view.log.unread:
         line = view.log.unread[0]

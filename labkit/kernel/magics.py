@@ -15,7 +15,7 @@ from labkit.errors import UsageError
 from labkit.kernel._session import GuestSession
 from labkit.kernel.host import HostPermission
 from labkit.kernel.output import Publisher
-from labkit.learn import Notebook, make_question
+from labkit.learn import Notebook
 from labkit.learn.question import Kind
 from labkit.show import View as Shown
 from labkit.show import clean, join, pre
@@ -142,7 +142,7 @@ def _console(magic: MagicCall, context: Context) -> CellOutcome:
 def _predict(magic: MagicCall, context: Context) -> CellOutcome:
     head, *choices = [word.strip() for word in magic.argument.split("|")]
     name, _, text = head.partition(" ")
-    question = make_question(name, text.strip(), choices)
+    question = context.predictions.question(name, text.strip(), choices)
     view = context.predictions.pose(question)
     if context.ask is None:
         return _shown(view)

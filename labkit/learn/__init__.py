@@ -7,12 +7,10 @@ from labkit.learn._panel import show_panel
 from labkit.learn._waiting import waiting
 from labkit.learn.copies import copy, reset
 from labkit.learn.progressing import progress
-from labkit.learn.question import make_question
 
 __all__ = [
     "Notebook",
     "copy",
-    "make_question",
     "progress",
     "reset",
     "show_panel",

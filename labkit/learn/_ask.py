@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.errors import LabkitError, UsageError
 from labkit.learn import journal
-from labkit.learn.question import Answer, Judged, Kind, PredictionQuestion
+from labkit.learn.question import Answer, Judged, Kind, PredictionQuestion, make_question
 from labkit.settings import Settings
 from labkit.show import View, element
 from labkit.show.front_end import Place, is_live, show_view
@@ -27,6 +27,8 @@ class Notebook:
         self._asked: dict[str, PredictionQuestion] = {}
         self._judged: dict[str, Judged] = {}
         self._answers: dict[str, Answer] = {}
+
+    question = staticmethod(make_question)
 
     def pose(self, question: PredictionQuestion) -> View:
         """A question as it is asked, without an answer."""

@@ -13,12 +13,12 @@ from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
 from labkit.lies._guest import LiedTo
 from labkit.lies.findings import Findings, LieFinding, recorded
-from labkit.platforms import BootRequest, EmulatedPlatform
+from labkit.platforms import BootRequest, choose_platform
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.toolchain.archive import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, fetch_kernel
 from labkit.virtio import Device, Disk, Entropy
-from labkit.vm import BootSpec, boot
+from labkit.vm import BootSpec, Hypervisor, boot
 from labkit.vm.accel import choose_accelerator
 
 _ARCHIVED = {"linux-6.1.176": BEFORE_CLAMP, "linux-6.1.192": AFTER_CLAMP}
@@ -81,7 +81,7 @@ def meet_each(
 
 
 def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> Findings:
-    platform = EmulatedPlatform(settings, "a device that lies is served by labkit")
+    platform = choose_platform("emulated", settings)
     toolchain = platform.toolchain()
     archived = _ARCHIVED.get(name)
     kernel = _archived(archived, toolchain, settings, on_progress) if archived else None
@@ -96,8 +96,8 @@ def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> 
     spec = platform.plan(request, toolchain).spec
     if not asterinas:
         spec = _without_firmware(spec)
-    accelerator = choose_accelerator(toolchain, settings, on_progress)
-    machine, _ = boot(spec, accelerator, toolchain, settings, True, on_progress)
+    hypervisor = Hypervisor(toolchain, settings, choose_accelerator(toolchain, settings, on_progress))
+    machine, _ = boot(spec, hypervisor, True, on_progress)
     with machine:
         guest = LiedTo(machine, _PATIENCE * settings.patience, direct=not asterinas)
         if not asterinas:

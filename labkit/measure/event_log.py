@@ -338,6 +338,8 @@ def _parse_json(document: Any) -> EventLog:
         document = inner
     if not isinstance(document, list):
         raise MalformedEventLog("The JSON document has no event log in it.", _REMEDY)
+    if not document:
+        raise MalformedEventLog("The JSON list has no event in it.", _REMEDY)
     events = tuple(_json_event(index, row) for index, row in enumerate(document))
     return EventLog(LogFormat.CCEL, LogHeader(register=1), events)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from labkit.later import later
 from labkit.platforms._choose import choose_platform
-from labkit.platforms._emulated import EmulatedPlatform
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Attestation",
     "BootRequest",
-    "EmulatedPlatform",
     "Measurements",
     "Tdvm",
     "TdvmPlatform",

@@ -13,9 +13,9 @@ from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
 from labkit.settings import Trust
-from labkit.toolchain import Firmware
+from labkit.toolchain import Firmware, Toolchain
 from labkit.toolchain.known import file_identity
-from labkit.vm import Snapshot, boot, resume
+from labkit.vm import Hypervisor, Snapshot, boot, resume
 from labkit.vm.accel import choose_accelerator
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class EmulatedPlatform(TdvmPlatform):
         """
         toolchain = self.toolchain()
         planned = self.plan(request, toolchain)
-        accelerator = choose_accelerator(toolchain, self.settings, on_progress)
+        hypervisor = self._hypervisor(toolchain, on_progress)
         if planned.recognized:
             on_progress(planned.recognized)
         if planned.left_out:
@@ -60,9 +60,7 @@ class EmulatedPlatform(TdvmPlatform):
         with contextlib.ExitStack() as undo:
             machine, timeline = boot(
                 planned.spec,
-                accelerator,
-                toolchain,
-                self.settings,
+                hypervisor,
                 request.cold,
                 on_progress,
                 partial(_keep_log, measured) if measured else None,
@@ -99,7 +97,7 @@ class EmulatedPlatform(TdvmPlatform):
         # Loaded here: most boots are not predicted.
         from labkit.platforms._predicted import predict_boot
 
-        return predict_boot(planned, toolchain, partial(choose_accelerator, toolchain, self.settings))
+        return predict_boot(planned, toolchain, partial(self._hypervisor, toolchain))
 
     def resume(self, tdvm: Tdvm, snapshot: Snapshot) -> Tdvm:
         """Another TDVM, from what ``tdvm.machine.save`` wrote; ``tdvm`` itself goes on.
@@ -109,9 +107,14 @@ class EmulatedPlatform(TdvmPlatform):
             StorageError: the run directory cannot be written.
         """
         before = tdvm.machine
-        toolchain = self.toolchain()
-        machine, timeline = resume(before.spec, before.accelerator, toolchain, self.settings, snapshot)
+        hypervisor = Hypervisor(self.toolchain(), self.settings, before.accelerator)
+        machine, timeline = resume(before.spec, hypervisor, snapshot)
         return tdvm.resumed(machine, timeline)
+
+    def _hypervisor(
+        self, toolchain: Toolchain, on_progress: Callable[[str], None] = lambda text: None
+    ) -> Hypervisor:
+        return Hypervisor(toolchain, self.settings, choose_accelerator(toolchain, self.settings, on_progress))
 
 
 def _measured(firmware: Firmware) -> FirmwareMeasurement:

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.asterinas import BootImage, Profile, find_image, profile, recognize_image
+from labkit.asterinas import BootImage, KernelCache, Profile
 from labkit.asterinas.boot_image import EM_X86_64, ImageKind
 from labkit.asterinas.kept import KeptImage, parse_guest
 from labkit.asterinas.machine import (
@@ -25,9 +25,9 @@ from labkit.files import write_whole
 from labkit.guest.kernel_image import check_kernel
 from labkit.guest.types import SHELL_PROMPT
 from labkit.platforms._plan_linux import plan_linux, unmeasured
-from labkit.platforms.request import BootContents, BootPlan, BootRequest
+from labkit.platforms.request import BootContents, BootPlan, BootRequest, PlanInputs
 from labkit.settings import Settings
-from labkit.toolchain import Firmware, Toolchain
+from labkit.toolchain import Firmware
 from labkit.vm import BootSpec, MachineConfig, Port
 from labkit.vm.memory import FOREIGN_MEMORY, MemoryNeed
 
@@ -35,24 +35,23 @@ _ELF_MACHINE_386 = (3).to_bytes(2, "little")
 _ELF_MACHINE_AT = 18
 
 
-def plan_image(
-    request: BootRequest, toolchain: Toolchain, firmware: Firmware, settings: Settings
-) -> BootPlan:
+def plan_image(given: PlanInputs) -> BootPlan:
     """The machine for the image that a request names.
 
     Raises:
         UsageError, NotAKernel: it cannot boot.
     """
-    known = profile(request.profile) if request.profile else None
-    request, kept = _with_guest(request, settings)
+    known = Profile.named(given.request.profile) if given.request.profile else None
+    request, kept = _with_guest(given.request, given.settings)
+    given = replace(given, request=request)
     image = _given(request, known)
     if known or kept or image.asterinas:
-        return _asterinas(request, image, known, kept, toolchain, firmware, settings)
+        return _asterinas(given, image, known, kept)
     if image.kind is ImageKind.ISO:
-        return _foreign(request, image, firmware, settings)
+        return _foreign(request, image, given.firmware, given.settings)
     if image.kind is ImageKind.MULTIBOOT:
-        return _foreign(request, image, None, settings)
-    made = plan_linux(request, toolchain, firmware, settings)
+        return _foreign(request, image, None, given.settings)
+    made = plan_linux(given)
     return _linux_elf(image, made) if image.kind is ImageKind.PVH else made
 
 
@@ -66,7 +65,7 @@ def _with_guest(request: BootRequest, settings: Settings) -> tuple[BootRequest, 
     name, version = parse_guest(request.guest or "linux")
     if name == "linux" or request.kernel or request.iso:
         return request, None
-    kept = find_image(settings, version)
+    kept = KernelCache(settings).find(version)
     return replace(request, kernel=kept.path), kept
 
 
@@ -89,7 +88,7 @@ def _given(request: BootRequest, known: Profile | None) -> BootImage:
             f"Profile {name} needs an image of that Asterinas.",
             "Give --kernel or --iso; `labkit asterinas run` builds one in its container.",
         )
-    image = recognize_image(path.absolute())
+    image = BootImage.recognize(path.absolute())
     if (image.kind is ImageKind.ISO) is not (request.iso is not None):
         option = "--iso" if image.kind is ImageKind.ISO else "--kernel"
         raise NotAKernel(f"{path} is {_article(image.kind)}.", f"Give it by {option}.")
@@ -103,14 +102,9 @@ def _article(kind: ImageKind) -> str:
 
 
 def _asterinas(
-    request: BootRequest,
-    image: BootImage,
-    known: Profile | None,
-    kept: KeptImage | None,
-    toolchain: Toolchain,
-    firmware: Firmware,
-    settings: Settings,
+    given: PlanInputs, image: BootImage, known: Profile | None, kept: KeptImage | None
 ) -> BootPlan:
+    request, settings = given.request, given.settings
     console = Port.TTYS0 if "ttyS0" in (image.console, asked_console(request.append)) else Port.HVC0
     guest = AsterinasGuest(first_stage="kernel" if image.direct else "firmware")
     if known:
@@ -119,13 +113,15 @@ def _asterinas(
         guest = replace(guest, name=f"asterinas {kept.version}")
     initrd, line, contents = None, "", None
     if image.kind is not ImageKind.ISO:
-        initrd = request.initrd or build_asterinas_initramfs(toolchain.busybox, settings.cache_dir / "guest")
+        initrd = request.initrd or build_asterinas_initramfs(
+            given.toolchain.busybox, settings.cache_dir / "guest"
+        )
         initrd = _nameable(initrd.absolute(), settings)
         by_firmware = not (image.direct or request.loader)
         line = asterinas_command_line(request.append, console.value, firmware=by_firmware)
         contents = None if image.direct else BootContents(image.path, initrd, line)
     spec = BootSpec(
-        firmware=None if image.direct else firmware,
+        firmware=None if image.direct else given.firmware,
         kernel=None if image.kind is ImageKind.ISO else _bootable(image, settings),
         initrd=initrd,
         command_line=line,
@@ -144,7 +140,7 @@ def _asterinas(
         why = f"{image.path.name} is Asterinas: {image.why}"
     if image.direct:
         return unmeasured(spec, why)
-    return BootPlan(spec, firmware, why, left_out=_left_out(image), contents=contents)
+    return BootPlan(spec, given.firmware, why, left_out=_left_out(image), contents=contents)
 
 
 def _left_out(image: BootImage) -> str | None:

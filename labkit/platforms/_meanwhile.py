@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
 
 class Meanwhile(Generic[T]):
-    """The result of a function that runs beside its owner from ``start`` on; calling this waits for it."""
+    """A future that begins when its owner has time for it; calling this waits for the result."""
 
     def __init__(self, find: Callable[[], T]) -> None:
         """Nothing runs yet."""
         self._find = find
-        self._thread: Thread | None = None
-        self._found: list[T] = []
-        self._error: Exception | None = None
+        self._future: Future[T] | None = None
 
     def start(self) -> None:
-        """Begin, for whoever is about to wait; may be called twice."""
-        if self._thread is None:
-            self._thread = Thread(target=self._run)
-            self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._found.append(self._find())
-        except Exception as error:
-            self._error = error
+        """Begin in a thread of its own; may be called twice."""
+        self._begun()
 
     def __call__(self) -> T:
         """The result; raises what the function raised."""
-        self.start()
-        assert self._thread is not None
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._found[0]
+        return self._begun().result()
+
+    def _begun(self) -> Future[T]:
+        if self._future is None:
+            # Loaded here: while QEMU starts there is time for it, before there is none.
+            from concurrent.futures import ThreadPoolExecutor
+
+            pool = ThreadPoolExecutor(1)
+            self._future = pool.submit(self._find)
+            pool.shutdown(wait=False)
+        return self._future

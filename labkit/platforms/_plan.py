@@ -7,21 +7,20 @@ from dataclasses import replace
 from labkit.errors import UsageError
 from labkit.files import check_named
 from labkit.platforms._plan_linux import plan_linux
-from labkit.platforms.request import BootPlan, BootRequest
-from labkit.settings import Settings
-from labkit.toolchain import Firmware, Toolchain
+from labkit.platforms.request import BootPlan, PlanInputs
 from labkit.virtio.attached import check_devices
 
 MOST_CPUS = 64
 """Virtual CPUs of one guest; more only slow an emulated machine down."""
 
 
-def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, settings: Settings) -> BootPlan:
+def plan(given: PlanInputs) -> BootPlan:
     """What boots, from the request and the content of the files that it names.
 
     Raises:
         UsageError, NotAKernel: the request cannot boot.
     """
+    request = given.request
     if not request.append.isprintable():
         raise UsageError("The kernel command line holds control characters.", "Write it in one line.")
     if not 1 <= request.smp <= MOST_CPUS:
@@ -39,11 +38,11 @@ def plan(request: BootRequest, toolchain: Toolchain, firmware: Firmware, setting
         # Most boots name no image, and need not wait for what is known of Asterinas.
         from labkit.platforms._image import plan_image
 
-        made = plan_image(request, toolchain, firmware, settings)
+        made = plan_image(given)
     else:
-        made = plan_linux(request, toolchain, firmware, settings)
+        made = plan_linux(given)
     if request.loader:
         from labkit.platforms._loader import through_loader
 
-        made = through_loader(made, settings)
+        made = through_loader(made, given.settings)
     return replace(made, spec=replace(made.spec, devices=request.devices)) if request.devices else made

@@ -10,9 +10,7 @@ from labkit.guest import LINUX, build_initramfs
 from labkit.guest.initramfs import COMMAND_LINE, shell_port
 from labkit.guest.types import SHELL_PROMPT
 from labkit.platforms._drivers import with_drivers
-from labkit.platforms.request import BootContents, BootPlan, BootRequest
-from labkit.settings import Settings
-from labkit.toolchain import Firmware, Toolchain
+from labkit.platforms.request import BootContents, BootPlan, PlanInputs
 from labkit.vm import BootSpec, MachineConfig, Port
 from labkit.vm.memory import LINUX_MEMORY
 
@@ -24,15 +22,14 @@ _SILENT = (
 )
 
 
-def plan_linux(
-    request: BootRequest, toolchain: Toolchain, firmware: Firmware, settings: Settings
-) -> BootPlan:
+def plan_linux(given: PlanInputs) -> BootPlan:
     """A Linux through the firmware: labkit's own kernel and root file system, or those of the request.
 
     Raises:
         UsageError: too little memory.
         MissingComponent: the kernel has no modules beside it, and a device needs one.
     """
+    request, toolchain, settings = given.request, given.toolchain, given.settings
     # The modules are those of labkit's own kernel; devices that lie have the virtio drivers to themselves.
     modules = None if request.kernel or request.devices else toolchain.modules
     own_initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash, modules)
@@ -49,7 +46,7 @@ def plan_linux(
     left_out = _SILENT if silent else None
     port = shell_port(read_named(contents.initrd, _LARGEST_INITRD))
     spec = BootSpec(
-        firmware=firmware,
+        firmware=given.firmware,
         kernel=contents.kernel,
         initrd=contents.initrd,
         command_line=contents.command_line,
@@ -59,8 +56,10 @@ def plan_linux(
         board=MachineConfig(shell=Port(port or Port.TTYS0), shell_is_console=port is None),
     )
     if request.initrd and port is None:
-        return _foreign_initrd(request.initrd, BootPlan(spec, firmware, contents=contents, left_out=left_out))
-    return BootPlan(spec, firmware, contents=contents, left_out=left_out)
+        return _foreign_initrd(
+            request.initrd, BootPlan(spec, given.firmware, contents=contents, left_out=left_out)
+        )
+    return BootPlan(spec, given.firmware, contents=contents, left_out=left_out)
 
 
 def _is_silent(kernel: Path) -> bool:

@@ -14,7 +14,7 @@ from labkit.files import read_named, write_whole
 from labkit.platforms._meanwhile import Meanwhile
 from labkit.platforms._plan import plan
 from labkit.platforms._tdvm import Tdvm
-from labkit.platforms.request import BootPlan, BootRequest
+from labkit.platforms.request import BootPlan, BootRequest, PlanInputs
 from labkit.settings import Settings, Trust
 from labkit.show import stamp
 from labkit.toolchain import Firmware, Toolchain, find_toolchain
@@ -86,6 +86,7 @@ class TdvmPlatform(ABC):
         # Loaded here: their libraries take longer to import than a warm boot.
         from labkit.attest import LabAuthority
         from labkit.platforms.attestation import attest_tdvm, emulated_policy
+        from labkit.platforms.evidence import Quoting
 
         now = int(time.time())
         asked = self.predict(tdvm.request or BootRequest())
@@ -93,10 +94,8 @@ class TdvmPlatform(ABC):
             tdvm,
             policy or emulated_policy(asked, nonce),
             nonce,
-            LabAuthority.open(self.settings.state_dir, now),
-            now,
-            debug=debug,
-            alternatives={"the boot that was asked for": asked.inputs},
+            Quoting(LabAuthority.open(self.settings.state_dir, now), now, debug),
+            {"the boot that was asked for": asked.inputs},
         )
 
     @abstractmethod
@@ -110,7 +109,7 @@ class TdvmPlatform(ABC):
             UsageError, NotAKernel, NotATdvf: the request cannot boot.
         """
         firmware = self._firmware(request.firmware) if request.firmware else toolchain.firmware
-        return plan(request, toolchain, firmware, self.settings)
+        return plan(PlanInputs(request, toolchain, firmware, self.settings))
 
     def _firmware(self, path: Path) -> Firmware:
         """Split one firmware file into its two flash drives, which QEMU wants apart."""

@@ -14,16 +14,14 @@ from labkit.measure.rules import ACPI_BLOBS, SMBIOS_TABLES
 from labkit.measure.smbios import measured_tables
 from labkit.platforms.request import BootPlan
 from labkit.toolchain import Toolchain
-from labkit.vm import Accelerator
+from labkit.vm import Hypervisor
 from labkit.vm.fwcfg import fw_cfg_files
 
 
-def predict_boot(
-    planned: BootPlan, toolchain: Toolchain, accelerator: Callable[[], Accelerator]
-) -> Prediction:
+def predict_boot(planned: BootPlan, toolchain: Toolchain, hypervisor: Callable[[], Hypervisor]) -> Prediction:
     """The registers and events of a boot that is planned; no guest runs for it.
 
-    accelerator: asked for where QEMU has to say what it would hand over.
+    hypervisor: asked for where QEMU has to say what it would hand over.
 
     Raises:
         UsageError: it cannot be predicted.
@@ -36,7 +34,7 @@ def predict_boot(
     code = read_ovmf(image)
     rules = Rules.emulated(code, toolchain.qemu.version)
     names = [*ACPI_BLOBS[: rules.acpi_events], *[SMBIOS_TABLES] * rules.smbios_event]
-    blobs = fw_cfg_files(spec, toolchain, names, accelerator().kind) if names else ()
+    blobs = fw_cfg_files(spec, hypervisor(), names) if names else ()
     smbios = measured_tables(blobs[-1], code.smbios) if code.smbios is not None else None
     kernel = contents.kernel.read_bytes()
     inputs = BootInputs(

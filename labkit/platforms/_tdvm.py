@@ -19,9 +19,8 @@ from labkit.virtio import Attached
 from labkit.vm import VirtualMachine
 
 if TYPE_CHECKING:
-    from labkit.attest import LabAuthority
     from labkit.measure import FirmwareMeasurement
-    from labkit.platforms.evidence import Evidence
+    from labkit.platforms.evidence import Evidence, Quoting
     from labkit.platforms.measurements import Measurements
     from labkit.platforms.request import BootRequest
 
@@ -153,10 +152,8 @@ class Tdvm:
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
         return measurements
 
-    def evidence(self, nonce: bytes, authority: LabAuthority, now: int, *, debug: bool = False) -> Evidence:
+    def evidence(self, nonce: bytes, by: Quoting) -> Evidence:
         """Evidence about ``nonce`` and this boot, quoted by the lab authority; kept in the run directory.
-
-        debug: as if the TD had been built for debugging. Collateral is current from ``now``.
 
         Raises:
             UsageError: the nonce has more than 64 bytes.
@@ -167,7 +164,7 @@ class Tdvm:
 
         self.measurements.check()
         report_data = report_data_of(lambda line: self.machine.console.run(line, 60), nonce)
-        evidence = emulated_evidence(self.measurements, report_data, authority, now, debug=debug)
+        evidence = emulated_evidence(self.measurements, report_data, by)
         evidence.save(self.run_dir)
         self._evidence.extend(evidence.files())
         return evidence

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.attest import Appraisal, LabAuthority, Policy, QuoteVerdict, appraise
+from labkit.attest import Appraisal, Policy, QuoteVerdict, appraise
 from labkit.attest.appraisal import RegisterFinding
 from labkit.measure import BootInputs, PageOrder, Prediction
 from labkit.platforms._tdvm import Tdvm
-from labkit.platforms.evidence import REPORT_DATA, Evidence
+from labkit.platforms.evidence import REPORT_DATA, Evidence, Quoting
 from labkit.settings import Trust
 from labkit.show import join
 
@@ -87,13 +87,10 @@ def attest_tdvm(
     tdvm: Tdvm,
     policy: Policy,
     nonce: bytes,
-    authority: LabAuthority,
-    now: int,
-    *,
-    debug: bool = False,
+    by: Quoting,
     alternatives: Mapping[str, BootInputs] | None = None,
 ) -> Attestation:
-    """Ask a running TDVM for evidence about ``nonce``, verify it for the time ``now``, and appraise it.
+    """Ask a running TDVM for evidence about ``nonce``, verify it for the time it was quoted, and appraise it.
 
     The evidence is kept in the run directory. alternatives: inputs that may have been used instead, by name.
 
@@ -102,8 +99,10 @@ def attest_tdvm(
         VmError: the guest does not do its part.
         NotMeasured: the vTPM's registers are not those of the boot's log.
     """
-    evidence = tdvm.evidence(nonce, authority, now, debug=debug)
-    outcome = attest_evidence(evidence, policy, now, tdvm.run_dir, tdvm.platform, tdvm.headline, alternatives)
+    evidence = tdvm.evidence(nonce, by)
+    outcome = attest_evidence(
+        evidence, policy, by.now, tdvm.run_dir, tdvm.platform, tdvm.headline, alternatives
+    )
     told = [
         RegisterFinding(
             "guest's word",

@@ -42,6 +42,19 @@ Run = Callable[[str], CommandResult]
 
 
 @dataclass(frozen=True)
+class Quoting:
+    """How evidence of the emulated platform is quoted.
+
+    now: seconds since 1970, from which on the collateral is current. debug: as if the TD had been built for
+    debugging, with the attribute that lets its VMM read it.
+    """
+
+    authority: LabAuthority
+    now: int
+    debug: bool = False
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a TDVM shows about itself, with all that a verifier needs besides; nothing of it is judged yet.
 
@@ -216,25 +229,20 @@ def check_nonce(nonce: bytes) -> None:
         raise UsageError(f"{len(nonce)} bytes do not fit into report data.", "Give at most 64 bytes.")
 
 
-def emulated_evidence(
-    measured: Measurements, report_data: bytes, authority: LabAuthority, now: int, *, debug: bool = False
-) -> Evidence:
-    """Evidence of one boot: MRTD of its firmware, RTMRs replayed from its own log, the guest's report data.
-
-    debug: set the attribute of a TD that its VMM may read. collateral is current from ``now``.
-    """
+def emulated_evidence(measured: Measurements, report_data: bytes, by: Quoting) -> Evidence:
+    """Evidence of one boot: MRTD of its firmware, RTMRs replayed from its log, the guest's report data."""
     registers = measured.registers()
     report = make_tdreport(
         mrtd=registers["MRTD"],
         rtmr=measured.rtmr,
         report_data=report_data,
-        td_attributes=_SEPT_VE_DISABLE | (_DEBUG if debug else 0),
+        td_attributes=_SEPT_VE_DISABLE | (_DEBUG if by.debug else 0),
     )
     return Evidence(
-        quote=authority.quote(report),
+        quote=by.authority.quote(report),
         log=measured.raw_log,
-        collateral=authority.collateral(now),
-        root=authority.root_der,
+        collateral=by.authority.collateral(by.now),
+        root=by.authority.root_der,
         report=report,
         trust=Trust.NONE,
     )

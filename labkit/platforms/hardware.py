@@ -19,7 +19,7 @@ from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
 from labkit.settings import Settings, Trust
 from labkit.toolchain import Firmware
-from labkit.vm import Accelerator, BootSpec, Snapshot, boot
+from labkit.vm import Accelerator, BootSpec, Hypervisor, Snapshot, boot
 from labkit.vm.spec import Accel, TrustDomain
 
 _UNMEASURED = (
@@ -74,10 +74,8 @@ class HardwarePlatform(TdvmPlatform):
         spec = td_spec(planned.spec, self._tdvf(request))
         if planned.recognized:
             on_progress(planned.recognized)
-        accelerator = Accelerator(Accel.KVM, "a TD needs it")
-        machine, timeline = boot(
-            spec, accelerator, toolchain, self.settings, cold=True, on_progress=on_progress
-        )
+        hypervisor = Hypervisor(toolchain, self.settings, Accelerator(Accel.KVM, "a TD needs it"))
+        machine, timeline = boot(spec, hypervisor, cold=True, on_progress=on_progress)
         return Tdvm(
             machine,
             timeline,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.toolchain import Firmware
+from labkit.settings import Settings
+from labkit.toolchain import Firmware, Toolchain
 from labkit.virtio import Device
 from labkit.vm import BootSpec
 
@@ -38,6 +39,16 @@ class BootRequest:
 def measured_through_loader(guest: str | None) -> bool:
     """Only a boot through the loader measures this guest whole: the kernel by itself does not."""
     return guest not in (None, "linux")
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """All that a plan is made from. firmware: the request's own, or that of the toolchain."""
+
+    request: BootRequest
+    toolchain: Toolchain
+    firmware: Firmware
+    settings: Settings
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 from labkit.attest import LabAuthority
 from labkit.measure import PageOrder, Prediction
 from labkit.platforms import BootRequest, Tdvm, TdvmPlatform
+from labkit.platforms.evidence import Quoting
 from labkit.runs._crate import write_crate
 from labkit.runs.record import Run
 from labkit.runs.site import publish
@@ -46,7 +47,7 @@ def attest_run(run: Run, platform: TdvmPlatform, authority: LabAuthority, now: i
             "eventlog.EMULATED.bin": tdvm.measurements.raw_log,
         }
         statement = encode(make_statement(run, _boot(tdvm, expected, known), now))
-        evidence = tdvm.evidence(digest(statement), authority, now)
+        evidence = tdvm.evidence(digest(statement), Quoting(authority, now))
         # Written once: a collateral is signed anew each time it is made, and the statement names this one.
         files = {**replace(evidence, collateral=collateral).files(), Path(STATEMENT).name: statement}
     for name, data in files.items():

@@ -26,7 +26,7 @@ def for_guest(
     """
     if guest in (None, _LINUX):
         return tuple(sources), ()
-    from labkit.asterinas import find_image
+    from labkit.asterinas import KernelCache
     from labkit.asterinas.kept import parse_guest
 
     _, version = parse_guest(str(guest))
@@ -36,5 +36,5 @@ def for_guest(
         raise UsageError(
             f"{names} cannot run with another guest.", "Name a notebook that has the parameter guest."
         )
-    find_image(Settings.load(), version)
+    KernelCache(Settings.load()).find(version)
     return booting, tuple(source.name for source in sources if GUEST not in source.parameters)

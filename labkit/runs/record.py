@@ -411,9 +411,9 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _first_line(argv: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str | None:
+def _first_line(argv: Sequence[str | Path]) -> str | None:
     try:
-        done = process.run(argv, timeout=20, env=env)
+        done = process.run(argv, timeout=20)
     except MissingComponent:
         return None
     return done.text.partition("\n")[0] if done.ok else None

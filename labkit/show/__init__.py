@@ -6,7 +6,7 @@ from labkit.show import tdx
 from labkit.show._stepper import stepper
 from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._view import View
-from labkit.show.markup import Markup, badge, element, escape, join, pre, prose, table
+from labkit.show.markup import Markup, badge, element, join, pre, table
 
 __all__ = [
     "Markup",
@@ -15,11 +15,9 @@ __all__ = [
     "clean",
     "columns",
     "element",
-    "escape",
     "join",
     "one_line",
     "pre",
-    "prose",
     "stamp",
     "stepper",
     "table",

@@ -56,8 +56,8 @@ def picture(
     )
 
 
-def bars(spans: Sequence[tuple[str, float, float]], unit: str = "s") -> Markup:
-    """Horizontal bars on one time axis: (name, start, length) each, in ``unit``.
+def bars(spans: Sequence[tuple[str, float, float]]) -> Markup:
+    """Horizontal bars on one time axis: (name, start, length) each, in seconds.
 
     The numbers stand as text before the bars: they can be read without colour, without style, and on a phone,
     where the bars may have to be scrolled to.
@@ -68,5 +68,5 @@ def bars(spans: Sequence[tuple[str, float, float]], unit: str = "s") -> Markup:
         place = f"margin-left:{97 * start / total:.2f}%;width:{max(0.5, 97 * length / total):.2f}%"
         fill = f"height:.9em;border-radius:3px;background-color:{_COLOURS[number % len(_COLOURS)]}"
         bar = element("div", element("div", style=f"{place};{fill}"), style="width:14em;margin-top:.2em")
-        rows.append((name, element("div", f"{length:.2f} {unit}", style=_NUMBER), bar))
+        rows.append((name, element("div", f"{length:.2f} s", style=_NUMBER), bar))
     return table(rows)

@@ -39,9 +39,9 @@ def paint(text: str, word: str, color: bool) -> str:
     return f"\x1b[{_ANSI.get(word, '33')}m{text}\x1b[0m" if color else text
 
 
-def tree_text(nodes: Sequence[TreeNode], color: bool = False, indent: str = "") -> str:
+def tree_text(nodes: Sequence[TreeNode], color: bool = False) -> str:
     """The tree as lines of text; untrusted parts are cleaned and each stays on its line."""
-    return "\n".join(_lines(nodes, color, indent))
+    return "\n".join(_lines(nodes, color, ""))
 
 
 def _lines(nodes: Sequence[TreeNode], color: bool, indent: str) -> Iterator[str]:

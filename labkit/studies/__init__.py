@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.later import later
-from labkit.show.recorded import record, recorded
 from labkit.studies._plan import plan
-from labkit.studies.table import design, grid
 
 if TYPE_CHECKING:
     from labkit.studies._page import publish_sweep, read_sweep, sweep_live
@@ -15,13 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SweepOptions",
-    "design",
-    "grid",
     "plan",
     "publish_sweep",
     "read_sweep",
-    "record",
-    "recorded",
     "sweep",
     "sweep_live",
 ]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from labkit.tdx._platform import Platform
 from labkit.tdx._result import Result
 from labkit.tdx.ghci import QUOTE_ERROR, QUOTE_HEADER, QUOTE_UNAVAILABLE, Vmcall, VmcallStatus
 from labkit.tdx.states import TRAITS, Septe
-
-if TYPE_CHECKING:
-    from labkit.tdx.vmm import Vmm
 
 PAGE = 0x1000
 
@@ -32,12 +30,31 @@ class Td:
         return f"<Td EMULATED tdr={self.tdr:#x} KeyID {self.hkid}>"
 
 
-def _on_cpuid(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
+class AnsweringHost(Protocol):
+    """What the answers need of the VMM that gives them."""
+
+    platform: Platform
+    console: bytearray
+    cpuid: dict[tuple[int, int], tuple[int, int, int, int]]
+    msrs: dict[int, int]
+    mmio: dict[int, int]
+    quote_service: Callable[[bytes], bytes] | None
+
+    def aug(self, td: Td, gpa: int) -> int: ...
+
+    def remove(self, td: Td, gpa: int) -> int: ...
+
+    def share(self, td: Td, gpa: int) -> int: ...
+
+    def shared(self, td: Td) -> dict[int, int]: ...
+
+
+def _on_cpuid(vmm: AnsweringHost, _: Td, exit_: Result) -> dict[str, int]:
     words = vmm.cpuid.get((exit_["r12"], exit_["r13"]), (0, 0, 0, 0))
     return {"r10": 0, **dict(zip(("r12", "r13", "r14", "r15"), words, strict=True))}
 
 
-def _on_io(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
+def _on_io(vmm: AnsweringHost, _: Td, exit_: Result) -> dict[str, int]:
     if exit_["r13"]:
         if exit_["r14"] == 0x3F8:
             vmm.console.append(exit_["r15"] & 0xFF)
@@ -45,24 +62,24 @@ def _on_io(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
     return {"r10": 0, "r11": (1 << 8 * exit_["r12"]) - 1}
 
 
-def _on_rdmsr(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
+def _on_rdmsr(vmm: AnsweringHost, _: Td, exit_: Result) -> dict[str, int]:
     value = vmm.msrs.get(exit_["r12"])
     return {"r10": VmcallStatus.INVALID_OPERAND} if value is None else {"r10": 0, "r11": value}
 
 
-def _on_wrmsr(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
+def _on_wrmsr(vmm: AnsweringHost, _: Td, exit_: Result) -> dict[str, int]:
     vmm.msrs[exit_["r12"]] = exit_["r13"]
     return {"r10": 0}
 
 
-def _on_mmio(vmm: Vmm, _: Td, exit_: Result) -> dict[str, int]:
+def _on_mmio(vmm: AnsweringHost, _: Td, exit_: Result) -> dict[str, int]:
     if exit_["r13"]:
         vmm.mmio[exit_["r14"]] = exit_["r15"]
         return {"r10": 0}
     return {"r10": 0, "r11": vmm.mmio.get(exit_["r14"], 0)}
 
 
-def _on_map_gpa(vmm: Vmm, td: Td, exit_: Result) -> dict[str, int]:
+def _on_map_gpa(vmm: AnsweringHost, td: Td, exit_: Result) -> dict[str, int]:
     """MapGPA is a request: the host changes its side, the guest must accept or stop using the page."""
     gpa, size = exit_["r12"], exit_["r13"]
     if gpa % PAGE or size % PAGE:
@@ -84,7 +101,7 @@ def _on_map_gpa(vmm: Vmm, td: Td, exit_: Result) -> dict[str, int]:
     return {"r10": 0}
 
 
-def _on_get_quote(vmm: Vmm, td: Td, exit_: Result) -> dict[str, int]:
+def _on_get_quote(vmm: AnsweringHost, td: Td, exit_: Result) -> dict[str, int]:
     """GetQuote: header and TDREPORT in a shared buffer; answered at once here."""
     gpa, size = exit_["r12"], exit_["r13"]
     target = vmm.shared(td).get((gpa & td.shared_bit - 1) >> 12)
@@ -104,15 +121,15 @@ def _on_get_quote(vmm: Vmm, td: Td, exit_: Result) -> dict[str, int]:
     return {"r10": 0}
 
 
-def _on_nothing(_: Vmm, __: Td, ___: Result) -> dict[str, int]:
+def _on_nothing(_: AnsweringHost, __: Td, ___: Result) -> dict[str, int]:
     return {"r10": 0}
 
 
-def _on_info(_: Vmm, __: Td, ___: Result) -> dict[str, int]:
+def _on_info(_: AnsweringHost, __: Td, ___: Result) -> dict[str, int]:
     return {"r10": 0, "r11": 0, "r12": 0, "r13": 0, "r14": 0}
 
 
-ANSWERS: dict[int, Callable[[Vmm, Td, Result], dict[str, int]]] = {
+ANSWERS: dict[int, Callable[[AnsweringHost, Td, Result], dict[str, int]]] = {
     Vmcall.CPUID: _on_cpuid,
     Vmcall.IO: _on_io,
     Vmcall.RDMSR: _on_rdmsr,

@@ -279,10 +279,10 @@ class Machine:
 
     # Guest addresses and the Secure EPT.
 
-    def private_gpa(self, tdcs: Tdcs, gpa: int, operand: int = Operand.RCX) -> None:
+    def private_gpa(self, tdcs: Tdcs, gpa: int) -> None:
         """Refuse an address with the shared bit, or beyond the guest's width."""
         if gpa >> tdcs.gpa_width - 1:
-            raise Refused(Status.OPERAND_INVALID | operand)
+            raise Refused(Status.OPERAND_INVALID | Operand.RCX)
 
     def split_gpa(self, call: Call, low: int, high: int) -> tuple[int, int]:
         """Take a GPA-and-level operand (RCX) apart: level in bits 2:0, the range aligned to it."""

@@ -153,10 +153,10 @@ class Tdmr:
         return cls(words[0], words[1], words[2:4], words[4:6], words[6:8], tuple(holes))
 
 
-def tdsysinfo(build: int = 0) -> bytes:
+def tdsysinfo() -> bytes:
     """TDSYSINFO_STRUCT (1,024 bytes) as SYS.INFO returns it; its CPUID_CONFIG entries are left empty."""
     data = bytearray(1024)
-    struct.pack_into("<IIIHHH?", data, 0, 0, 0x8086, BUILD_DATE, build, 5, 1, True)
+    struct.pack_into("<IIIHHH?", data, 0, 0, 0x8086, BUILD_DATE, 0, 5, 1, True)
     struct.pack_into("<HHH", data, 32, MAX_TDMRS, MAX_RESERVED, 16)
     struct.pack_into("<H", data, 48, 6 * 4096)
     struct.pack_into("<H", data, 52, 6 * 4096)

@@ -11,7 +11,7 @@ from typing import Any
 
 from labkit.errors import UsageError, VmError
 from labkit.virtio.devices import LARGEST_DISK, SECTOR, Device, Disk
-from labkit.virtio.lies import DEFAULT_VALUES, ArmedLie, Exchange, LieName
+from labkit.virtio.lies import DEFAULT_VALUES, MEANINGS, ArmedLie, Exchange, LieName
 
 _PATIENCE = 60.0
 _LARGEST_ANSWER = 16 << 20
@@ -84,10 +84,15 @@ class Attached:
         self._number = number
         self._wire = wire
 
+    @property
+    def lies(self) -> dict[str, str]:
+        """The lies that this device can tell, by name, each with what the guest is told."""
+        return {name.value: MEANINGS[name] for name in self.device.lies}
+
     def lie(self, name: LieName | str, value: int | None = None, from_sector: int = 64) -> None:
         """Tell this lie once, with the next answer that it fits; then be honest again.
 
-        value: see ``MEANINGS``. from_sector: reads of a disk below it are answered honestly.
+        value: of the lies that need one. from_sector: reads of a disk below it are answered honestly.
 
         Raises:
             UsageError: this device knows no such lie, or ``value`` does not fit.

@@ -18,15 +18,14 @@ from labkit.bootlog import BootWatcher, Timeline
 from labkit.bootlog.follow import BootLog
 from labkit.console import Console, SocketStream
 from labkit.errors import BootFailed, GuestGone, VmError
-from labkit.settings import Settings
 from labkit.show import clean
-from labkit.toolchain import Toolchain
 from labkit.virtio import Attached
 from labkit.virtio.attached import Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._qmp import Qmp
 from labkit.vm._vtpm import Pcrs, Spawn, read_pcrs
+from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.launch import Launched, Snapshot, copy_of_vtpm, launch
 from labkit.vm.memory import taken_by
 from labkit.vm.rundir import RunDir, RunningVm
@@ -92,9 +91,7 @@ class VirtualMachine:
     def start(
         cls,
         spec: BootSpec,
-        accelerator: Accelerator,
-        toolchain: Toolchain,
-        settings: Settings,
+        hypervisor: Hypervisor,
         resume: Snapshot | None = None,
         on_launch: Callable[[], None] = lambda: None,
     ) -> VirtualMachine:
@@ -104,6 +101,7 @@ class VirtualMachine:
             BootFailed: QEMU or swtpm does not start.
             StorageError: the run directory cannot be written.
         """
+        settings, toolchain = hypervisor.settings, hypervisor.toolchain
         patient = replace(spec.profile, patience=spec.profile.patience * settings.patience)  # type: ignore[type-var]
         watch = patient.resumed() if resume else patient.watch()
         with contextlib.ExitStack() as undo:
@@ -111,12 +109,12 @@ class VirtualMachine:
             undo.callback(run.close)
             guard = Guard(run.path / "work")
             undo.callback(guard.release)
-            launched = launch(spec, accelerator.kind, toolchain, run.path, guard, resume)
+            launched = launch(spec, hypervisor, run.path, guard, resume)
             undo.pop_all()
             machine = undo.enter_context(
                 cls(
                     spec,
-                    accelerator,
+                    hypervisor.accelerator,
                     run,
                     guard,
                     launched,

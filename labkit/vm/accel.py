@@ -20,6 +20,7 @@ from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.toolchain.known import Known
 from labkit.vm._machine import VirtualMachine
+from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.spec import Accel, Accelerator, BootSpec
 
 _SECONDS = 6.0
@@ -65,8 +66,9 @@ def _probe(toolchain: Toolchain, settings: Settings) -> Accelerator:
         marks=tuple(replace(mark, deadline=_SECONDS) for mark in LINUX.marks if mark.stage == "init"),
     )
     spec = BootSpec(None, toolchain.kernel, initrd, COMMAND_LINE, profile, memory=256, tpm=False)
+    hypervisor = Hypervisor(toolchain, settings, Accelerator(Accel.KVM, "probe"))
     try:
-        with VirtualMachine.start(spec, Accelerator(Accel.KVM, "probe"), toolchain, settings) as machine:
+        with VirtualMachine.start(spec, hypervisor) as machine:
             machine.wait_booted()
     except VmError as error:
         why = textwrap.shorten(_ORIGIN.sub("", error.message), 100, placeholder=" ...")

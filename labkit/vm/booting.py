@@ -1,4 +1,4 @@
-"""Boot a machine the quickest truthful way: from its snapshot where there is one, else from power-on."""
+"""Boot a machine: from its snapshot where there is one, which is quicker, else from power-on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from pathlib import Path
 from labkit.bootlog import Timeline
 from labkit.errors import BootFailed, VmError
 from labkit.guest.reseed import renewal
-from labkit.settings import Settings
-from labkit.toolchain import Toolchain
 from labkit.toolchain.known import Known
 from labkit.virtio.attached import check_devices
 from labkit.vm._machine import VirtualMachine
+from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.launch import Snapshot
 from labkit.vm.memory import check_memory
 from labkit.vm.qemu import Sockets, qemu_arguments
 from labkit.vm.rundir import running
-from labkit.vm.spec import Accel, Accelerator, BootSpec
+from labkit.vm.spec import Accel, BootSpec
 
 _KEPT = 6
 _ROOM = 400 << 20
@@ -40,9 +39,7 @@ NOT_RESEEDED = (
 
 def boot(
     spec: BootSpec,
-    accelerator: Accelerator,
-    toolchain: Toolchain,
-    settings: Settings,
+    hypervisor: Hypervisor,
     cold: bool = False,
     on_progress: Callable[[str], None] = lambda text: None,
     on_handover: Callable[[VirtualMachine], None] | None = None,
@@ -61,26 +58,23 @@ def boot(
         StorageError: the run directory cannot be written.
         UsageError: a device cannot be attached.
     """
+    settings = hypervisor.settings
     check_memory(spec.memory, running(settings), budget=settings.memory_budget)
     check_devices(spec.devices)
     if spec.devices and not cold:
         on_progress("QEMU saves no machine with devices that labkit serves: booting from power-on.")
     snapshots = settings.cache_dir / "snapshots"
-    store = (
-        None
-        if cold or spec.devices
-        else SnapshotStore(snapshots, _key(spec, accelerator, toolchain, Known(settings.cache_dir)))
-    )
+    store = None if cold or spec.devices else SnapshotStore(snapshots, _key(spec, hypervisor))
     if store is not None and (saved := store.find(spec.memory << 20)):
         try:
-            return resume(spec, accelerator, toolchain, settings, saved, on_progress, on_launch)
+            return resume(spec, hypervisor, saved, on_progress, on_launch)
         except BootFailed as error:
             # Nothing was read of it: what is in the way (too little memory, say) is not its fault.
             on_progress(f"The snapshot was not resumed ({error.message}); booting from power-on.")
         except VmError as error:
             on_progress(f"The snapshot cannot be resumed ({error.message}); booting from power-on.")
             store.forget()
-    machine = VirtualMachine.start(spec, accelerator, toolchain, settings, on_launch=on_launch)
+    machine = VirtualMachine.start(spec, hypervisor, on_launch=on_launch)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready(on_progress, on_handover)
@@ -98,9 +92,7 @@ def boot(
 
 def resume(
     spec: BootSpec,
-    accelerator: Accelerator,
-    toolchain: Toolchain,
-    settings: Settings,
+    hypervisor: Hypervisor,
     saved: Snapshot,
     on_progress: Callable[[str], None] = lambda text: None,
     on_launch: Callable[[], None] = lambda: None,
@@ -114,7 +106,7 @@ def resume(
         VmError: the snapshot cannot be read, or the guest does not answer.
         StorageError: the run directory cannot be written.
     """
-    machine = VirtualMachine.start(spec, accelerator, toolchain, settings, saved, on_launch)
+    machine = VirtualMachine.start(spec, hypervisor, saved, on_launch)
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready()
@@ -123,7 +115,8 @@ def resume(
         else:
             on_progress(NOT_RESEEDED)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(saved.memory.with_name("console.log"), machine.run_dir / "snapshot-console.log")
+            (log := machine.run_dir / "snapshot-console.log").touch(mode=0o600)
+            shutil.copyfile(saved.memory.with_name("console.log"), log)
         undo.pop_all()
     return machine, timeline
 
@@ -138,16 +131,18 @@ def _make_unique(machine: VirtualMachine) -> None:
         raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
 
 
-def _key(spec: BootSpec, accelerator: Accelerator, toolchain: Toolchain, known: Known) -> str:
+def _key(spec: BootSpec, hypervisor: Hypervisor) -> str:
     """Everything that went into a boot: contents of files, versions of programs, the command line."""
+    toolchain, accelerator = hypervisor.toolchain, hypervisor.accelerator.kind
+    known = Known(hypervisor.settings.cache_dir)
     wires = Sockets(0, 0, 0, tpm=0 if spec.tpm else None, memory=0)
     firmware = [spec.firmware.code, spec.firmware.vars] if spec.firmware else []
     parts = {
         "format": _FORMAT,
-        "arguments": qemu_arguments(spec, accelerator.kind, wires, Path()),
+        "arguments": qemu_arguments(spec, accelerator, wires, Path()),
         "files": [known.digest(path) for path in (*firmware, spec.kernel, spec.initrd, spec.iso) if path],
         "versions": [known.version(program) for program in (toolchain.qemu, toolchain.swtpm)],
-        "host": platform.processor() if accelerator.kind is Accel.KVM else "",
+        "host": platform.processor() if accelerator is Accel.KVM else "",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

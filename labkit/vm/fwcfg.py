@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from labkit.errors import VmError
-from labkit.toolchain import Toolchain
 from labkit.vm._guard import Guard
 from labkit.vm._qmp import Qmp
 from labkit.vm.aperture import pci_aperture
+from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.launch import Launched, launch
-from labkit.vm.spec import Accel, BootSpec
+from labkit.vm.spec import BootSpec
 
 # Where edk2's OVMF puts PCI configuration space and the power-management registers of a q35 machine
 # (PcdPciExpressBaseAddress; OvmfPkg/Include/IndustryStandard/Q35MchIch9.h). Found equal to a boot of 2025.02.
@@ -43,12 +43,10 @@ _LARGEST = 16 << 20
 _SECONDS = 20.0
 
 
-def fw_cfg_files(
-    spec: BootSpec, toolchain: Toolchain, names: Sequence[str], accel: Accel = Accel.TCG
-) -> tuple[bytes, ...]:
+def fw_cfg_files(spec: BootSpec, hypervisor: Hypervisor, names: Sequence[str]) -> tuple[bytes, ...]:
     """What a firmware of edk2 2025 or later reads under these names when ``spec`` boots; about 0.2 s.
 
-    accel: what the machine boots with, since its CPU stands in the tables; tried with TCG only.
+    The CPU of the accelerator stands in the tables; tried with TCG only.
 
     Raises:
         VmError: QEMU has no such file, or does not answer.
@@ -60,7 +58,7 @@ def fw_cfg_files(
         mine, other = socket.socketpair()
         undo.enter_context(mine)
         with other:
-            machine = launch(spec, accel, toolchain, Path(folder), guard, None, test=other.fileno())
+            machine = launch(spec, hypervisor, Path(folder), guard, None, test=other.fileno())
         undo.callback(_end, machine, guard)
         mine.settimeout(_SECONDS)
         test = _Test(mine, undo.enter_context(mine.makefile("rb")))

@@ -18,8 +18,9 @@ from labkit.toolchain import Program, Toolchain
 from labkit.virtio import Device, Disk
 from labkit.vm._guard import Guard
 from labkit.vm._vtpm import Spawn
+from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.qemu import Sockets, qemu_arguments
-from labkit.vm.spec import Accel, BootSpec, Port
+from labkit.vm.spec import BootSpec, Port
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,7 @@ class Launched:
 
 def launch(
     spec: BootSpec,
-    accel: Accel,
-    toolchain: Toolchain,
+    hypervisor: Hypervisor,
     run_dir: Path,
     guard: Guard,
     resume: Snapshot | None,
@@ -115,6 +115,7 @@ def launch(
     Raises:
         BootFailed: the vTPM cannot be made.
     """
+    toolchain = hypervisor.toolchain
     variables = guard.work / "vars.fd"
     if spec.firmware is not None:
         shutil.copyfile(resume.variables if resume else spec.firmware.vars, variables)
@@ -143,7 +144,8 @@ def launch(
             devices=ends,
         )
         resuming = resume is not None
-        arguments = qemu_arguments(spec, accel, wires, variables, name=run_dir.name, resume=resuming)
+        accelerator = hypervisor.accelerator.kind
+        arguments = qemu_arguments(spec, accelerator, wires, variables, name=run_dir.name, resume=resuming)
         argv = toolchain.qemu.argv(*arguments)
         passed = [*wires.numbers(), window]
         qemu = _spawn(toolchain.qemu, arguments, passed, run_dir / "qemu.log", guard)

@@ -55,8 +55,12 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         """Create the directory and take its lock."""
-        path.mkdir(parents=True, mode=0o700)
+        for folder in (path.parent.parent, path.parent):
+            # Whoever may write there can put another run in the place of this one.
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.mkdir(mode=0o700)
         self.path = path
+        (path / "lock").touch(mode=0o600)
         self._lock = (path / "lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from labkit import process
-from labkit.asterinas import fetch_image, find_image, keep_image, kept_images
+from labkit.asterinas import KernelCache, fetch_image
 from labkit.errors import DataError, LabkitError, MissingComponent, NotAKernel, NotInImage, UsageError
 from labkit.settings import Settings
 from tests.asterinas.release import iso, served, squashfs, stub
@@ -52,7 +52,7 @@ def refusal(settings: Settings, kind: type[LabkitError], **words: Any) -> Labkit
         fetch_image(settings, **words)
     assert caught.value.remedy
     assert "\n" not in str(caught.value)
-    assert not kept_images(settings).images
+    assert not KernelCache(settings).table().images
     return caught.value
 
 
@@ -63,7 +63,7 @@ def test_out_of_a_file(settings: Settings, release: Path) -> None:
     assert (image.version, image.kind, image.origin) == ("0.18.0", "bzImage", str(release))
     assert image.sha256 == hashlib.sha256(KERNEL).hexdigest()
     assert any("aster-kernel-osdk-bin: 3.1 MB" in line for line in said)
-    assert find_image(settings) == find_image(settings, "0.18.0") == image
+    assert KernelCache(settings).find() == KernelCache(settings).find("0.18.0") == image
     assert left(settings) == []
 
 
@@ -201,29 +201,29 @@ def test_version_that_has_no_release(settings: Settings, version: str) -> None:
 
 def test_newest_version_comes_first(settings: Settings) -> None:
     for seed, version in enumerate(("0.9.0", "unknown", "0.18.0", "0.17.2")):
-        keep_image(stub(seed=seed), version, "here", settings)
-    assert [image.version for image in kept_images(settings).images] == [
+        KernelCache(settings).keep(stub(seed=seed), version, "here")
+    assert [image.version for image in KernelCache(settings).table().images] == [
         "0.18.0",
         "0.17.2",
         "0.9.0",
         "unknown",
     ]
-    assert find_image(settings).version == "0.18.0"
+    assert KernelCache(settings).find().version == "0.18.0"
     with pytest.raises(MissingComponent, match=r"has 0\.18\.0, 0\.17\.2, 0\.9\.0, unknown.*fetch 0\.18\.1"):
-        find_image(settings, "0.18.1")
+        KernelCache(settings).find("0.18.1")
 
 
 def test_kept_image_that_was_altered(settings: Settings) -> None:
-    image = keep_image(stub(), "0.18.0", "here", settings)
+    image = KernelCache(settings).keep(stub(), "0.18.0", "here")
     image.path.write_bytes(stub(seed=8))
     with pytest.raises(MissingComponent, match="another one"):
-        find_image(settings)
+        KernelCache(settings).find()
 
 
 def test_other_kernels_are_not_kept(settings: Settings) -> None:
     with pytest.raises(NotAKernel):
-        keep_image(stub(sign=b""), "0.18.0", "here", settings)
-    assert not kept_images(settings).images
+        KernelCache(settings).keep(stub(sign=b""), "0.18.0", "here")
+    assert not KernelCache(settings).table().images
     assert left(settings) == []
 
 

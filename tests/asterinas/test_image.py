@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.asterinas import recognize_image
+from labkit.asterinas import BootImage
 from labkit.asterinas.boot_image import ImageKind
 from labkit.asterinas.iso import is_iso, read_from_iso
 from labkit.errors import NotAKernel
@@ -67,10 +67,10 @@ def write(folder: Path, data: bytes) -> Path:
 
 
 def test_a_multiboot_elf_is_told_by_its_header_and_asterinas_by_its_words(tmp_path: Path) -> None:
-    image = recognize_image(write(tmp_path, speaker(SIGN, None)))
+    image = BootImage.recognize(write(tmp_path, speaker(SIGN, None)))
     assert (image.kind, image.asterinas, image.direct) == (ImageKind.MULTIBOOT, True, True)
     assert "OSTD initialized" in image.why
-    other = recognize_image(write(tmp_path, speaker(b"hello", None, machine=3)))
+    other = BootImage.recognize(write(tmp_path, speaker(b"hello", None, machine=3)))
     assert (other.kind, other.asterinas, other.machine) == (ImageKind.MULTIBOOT, False, 3)
     assert "nothing in it says Asterinas" in other.why
 
@@ -84,16 +84,18 @@ def bzimage(words: bytes = b"", efi: bool = True) -> bytes:
 
 
 def test_a_bzimage_of_asterinas_is_told_by_its_stub(tmp_path: Path) -> None:
-    image = recognize_image(write(tmp_path, bzimage(b"[EFI stub] Entering the Asterinas entry point at ")))
+    image = BootImage.recognize(
+        write(tmp_path, bzimage(b"[EFI stub] Entering the Asterinas entry point at "))
+    )
     assert (image.kind, image.asterinas, image.direct) == (ImageKind.BZIMAGE, True, False)
-    assert recognize_image(write(tmp_path, bzimage(efi=False))).direct
-    assert not recognize_image(write(tmp_path, bzimage(b"Linux version"))).asterinas
+    assert BootImage.recognize(write(tmp_path, bzimage(efi=False))).direct
+    assert not BootImage.recognize(write(tmp_path, bzimage(b"Linux version"))).asterinas
 
 
 @pytest.mark.parametrize("rock_ridge", [True, False])
 def test_an_iso_is_told_by_its_boot_loader(tmp_path: Path, rock_ridge: bool) -> None:
     path = write(tmp_path, iso({"grub": b"no", "grub.cfg" if rock_ridge else "grub": GRUB}, rock_ridge))
-    image = recognize_image(path)
+    image = BootImage.recognize(path)
     assert (image.kind, image.asterinas, image.console) == (ImageKind.ISO, True, "ttyS0")
     assert not image.direct
     assert read_from_iso(path, "boot/grub/grub.cfg") == GRUB
@@ -102,13 +104,13 @@ def test_an_iso_is_told_by_its_boot_loader(tmp_path: Path, rock_ridge: bool) -> 
 
 
 def test_an_iso_without_a_configuration_is_told_by_what_is_in_it(tmp_path: Path) -> None:
-    image = recognize_image(write(tmp_path, iso({"kernel": SIGN})))
+    image = BootImage.recognize(write(tmp_path, iso({"kernel": SIGN})))
     assert (image.kind, image.asterinas, image.console) == (ImageKind.ISO, True, None)
-    assert not recognize_image(write(tmp_path, iso({"kernel": b"another"}))).asterinas
+    assert not BootImage.recognize(write(tmp_path, iso({"kernel": b"another"}))).asterinas
 
 
 def test_the_linux_of_the_guest_is_no_asterinas(toolchain_kernel: Path) -> None:
-    image = recognize_image(toolchain_kernel)
+    image = BootImage.recognize(toolchain_kernel)
     assert (image.kind, image.asterinas, image.efi) == (ImageKind.BZIMAGE, False, True)
 
 
@@ -117,13 +119,13 @@ def test_what_cannot_boot_is_refused_with_what_it_is(tmp_path: Path) -> None:
     arm = plain[:18] + struct.pack("<H", 183) + plain[20:]
     for data, words in ((plain, "without a multiboot header"), (arm, "another processor"), (b"x", "1 bytes")):
         with pytest.raises(NotAKernel, match=words):
-            recognize_image(write(tmp_path, data))
+            BootImage.recognize(write(tmp_path, data))
     with pytest.raises(NotAKernel, match="neither an ELF"):
-        recognize_image(write(tmp_path, b"text" * 1000))
+        BootImage.recognize(write(tmp_path, b"text" * 1000))
     with pytest.raises(NotAKernel, match="cannot be read"):
-        recognize_image(tmp_path / "none")
+        BootImage.recognize(tmp_path / "none")
     with pytest.raises(NotAKernel, match="cannot be read"):
-        recognize_image(tmp_path)
+        BootImage.recognize(tmp_path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -135,6 +137,6 @@ def test_a_damaged_image_is_told_or_refused(tmp_path: Path, start: bytes, data: 
             damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     path = write(tmp_path, bytes(damaged))
     with contextlib.suppress(NotAKernel):
-        recognize_image(path)
+        BootImage.recognize(path)
     if is_iso(path):
         read_from_iso(path, "boot/grub/grub.cfg")

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from labkit.asterinas import PROFILES, choose_profile, profile
+from labkit.asterinas import PROFILES, Profile
 from labkit.asterinas.versions import DOCUMENTED, RECOMMENDED
-from labkit.bootlog import FAILURES
+from labkit.bootlog.failures import FAILURES
 from labkit.errors import MissingComponent, UsageError
 from labkit.host import Facts, HostReport, diagnose
 from labkit.host.kvm_generation import Generation, generation_of
@@ -15,7 +15,7 @@ from labkit.host.model import Fact, KernelLog, LogLine, LogState
 
 
 def test_the_documented_profile_is_the_documented_command() -> None:
-    documented = profile("0.9.0-tdx")
+    documented = Profile.named("0.9.0-tdx")
     assert documented.name == DOCUMENTED
     assert documented.tag == "v0.9.0"
     assert documented.image == "asterinas/asterinas:0.9.0-tdx"
@@ -27,7 +27,7 @@ def test_the_documented_profile_is_the_documented_command() -> None:
 
 
 def test_the_recommended_profile_has_both_forms() -> None:
-    plain, td = profile(RECOMMENDED), profile(f"{RECOMMENDED}-tdx")
+    plain, td = Profile.named(RECOMMENDED), Profile.named(f"{RECOMMENDED}-tdx")
     assert plain.make() == ("make", "run_kernel")
     assert td.make(SMP="1") == ("make", "run_kernel", "INTEL_TDX=1", "SMP=1")
     assert [log.stream for log in td.logs] == ["console", "serial"]
@@ -53,7 +53,7 @@ def test_every_row_is_complete_and_consistent() -> None:
 
 def test_an_unknown_name_names_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
-        profile("0.9.0_tdx")
+        Profile.named("0.9.0_tdx")
     assert "Did you mean 0.9.0-tdx?" in caught.value.message
     assert all(name in caught.value.remedy for name in PROFILES)
 
@@ -68,26 +68,26 @@ def test_an_unknown_name_names_the_known_ones() -> None:
     ],
 )
 def test_the_generation_of_the_host_chooses(generation: Generation | None, name: str) -> None:
-    assert choose_profile(generation).name == name
-    assert choose_profile(generation, tdx=False).name == "0.18.1"
-    assert choose_profile(generation, name="0.9.0").name == "0.9.0"
+    assert Profile.choose(generation).name == name
+    assert Profile.choose(generation, tdx=False).name == "0.18.1"
+    assert Profile.choose(generation, name="0.9.0").name == "0.9.0"
 
 
 def test_a_td_of_another_generation_is_refused_with_the_one_that_works() -> None:
     with pytest.raises(UsageError) as caught:
-        choose_profile(Generation.UPSTREAM, name="0.9.0-tdx")
+        Profile.choose(Generation.UPSTREAM, name="0.9.0-tdx")
     assert "one generation" in caught.value.message
     assert caught.value.remedy == "Use 0.18.1-tdx."
     with pytest.raises(UsageError, match="boots a TD"):
-        choose_profile(Generation.UPSTREAM, tdx=False, name="0.18.1-tdx")
+        Profile.choose(Generation.UPSTREAM, tdx=False, name="0.18.1-tdx")
 
 
 def test_a_td_without_tdx_is_refused_with_the_ordinary_form() -> None:
     with pytest.raises(MissingComponent) as caught:
-        choose_profile(None, name="0.9.0-tdx")
+        Profile.choose(None, name="0.9.0-tdx")
     assert caught.value.remedy == "Use 0.9.0, the ordinary guest."
     with pytest.raises(MissingComponent, match="No profile can start a TD"):
-        choose_profile(None, tdx=True)
+        Profile.choose(None, tdx=True)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def _ready(release: str, **more: str) -> HostReport:
 def test_a_report_of_a_host_chooses() -> None:
     report = _ready("6.17.0-8-generic")
     assert report.host.verdict == "READY", report
-    assert choose_profile(report).name == "0.18.1-tdx"
-    assert choose_profile(_ready("6.8.0-1010-intel")).name == "0.16.0-tdx"
+    assert Profile.choose(report).name == "0.18.1-tdx"
+    assert Profile.choose(_ready("6.8.0-1010-intel")).name == "0.16.0-tdx"
     with pytest.raises(UsageError, match="Canonical"):
-        choose_profile(_ready("6.8.0-1010-intel"), name="0.18.1-tdx")
+        Profile.choose(_ready("6.8.0-1010-intel"), name="0.18.1-tdx")
 
 
 def test_a_host_that_is_not_ready_starts_no_td() -> None:
     report = diagnose(Facts({"cpu.vendor": Fact("test", "AuthenticAMD")}))
-    assert choose_profile(report).name == "0.18.1"
+    assert Profile.choose(report).name == "0.18.1"
     with pytest.raises(MissingComponent, match=r"this host is NOT_READY|this host is INDETERMINATE"):
-        choose_profile(report, name="0.18.1-tdx")
+        Profile.choose(report, name="0.18.1-tdx")

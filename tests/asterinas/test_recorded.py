@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import recorded_asterinas
-from labkit.asterinas.kept import guest_here
+from labkit.asterinas import KernelCache, recorded_asterinas
 from labkit.errors import UsageError
 from labkit.settings import Settings
 
@@ -32,10 +31,10 @@ def test_an_unknown_topic_is_refused_with_those_there_are() -> None:
 
 def test_a_guest_that_is_not_here_says_what_brings_it(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, state_dir=tmp_path)
-    missing = guest_here("asterinas", settings)
+    missing = KernelCache(settings).guest("asterinas")
     assert not missing
     assert "`labkit asterinas fetch` gets one." in str(missing)
-    assert guest_here("linux", settings)
+    assert KernelCache(settings).guest("linux")
     for name in ("plan9", "linux:6.1"):
         with pytest.raises(UsageError, match=f"no guest '{name}'"):
-            guest_here(name, settings)
+            KernelCache(settings).guest(name)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import process
-from labkit.bootlog import FAILURES, HANGS, BootLogReader, BootReport
+from labkit.bootlog import BootLogReader, BootReport
 from labkit.bootlog.asterinas import BootOutcome, Goal, Layer, classify
-from labkit.bootlog.failures import Failure, FailureKind, Hang
+from labkit.bootlog.failures import FAILURES, HANGS, Failure, FailureKind, Hang
 from labkit.toolchain import Toolchain
 
 

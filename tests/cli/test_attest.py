@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from labkit.measure.rules import KernelHeader
-from labkit.platforms import BootRequest, EmulatedPlatform
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
 from labkit.settings import Settings
 from tests.cli.test_boot import labkit
 from tests.schemas import validate
@@ -48,8 +48,8 @@ def attest(vm_environment: dict[str, str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture(scope="module")
-def platform(vm_settings: Settings) -> EmulatedPlatform:
-    return EmulatedPlatform(vm_settings, "a test asked for it")
+def platform(vm_settings: Settings) -> TdvmPlatform:
+    return choose_platform("emulated", vm_settings)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_another_command_line_moves_rtmr2(attest: Callable[..., Outcome]) -> Non
 
 @pytest.mark.vm
 def test_another_initrd_moves_rtmr2_and_its_size_rtmr1_where_qemu_writes_it_into_the_kernel(
-    attest: Callable[..., Outcome], platform: EmulatedPlatform, tmp_path: Path
+    attest: Callable[..., Outcome], platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     expected = platform.predict(BootRequest(memory=int(MEMORY)))
     assert expected.inputs.initrd is not None
@@ -118,7 +118,7 @@ def test_another_initrd_moves_rtmr2_and_its_size_rtmr1_where_qemu_writes_it_into
 
 @pytest.mark.vm
 def test_one_byte_of_the_firmware_that_nothing_reads_moves_mrtd(
-    attest: Callable[..., Outcome], platform: EmulatedPlatform, tmp_path: Path
+    attest: Callable[..., Outcome], platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     image = bytearray(platform.toolchain().firmware.image.read_bytes())
     padding = max(re.finditer(rb"\xff+", image[0x20000:]), key=lambda run: len(run[0]))

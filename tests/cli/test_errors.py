@@ -41,3 +41,32 @@ def test_a_copy_that_failed_names_what_could_not_be_written() -> None:
 
     error = OSError(errno.EACCES, "Permission denied", "/from", None, "/to")
     assert "/to" in str(error_of_system(error))
+
+
+def test_a_tree_of_checks_is_printed_in_an_encoding_that_has_no_lines(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit", "verify", "--root", tmp_path / "root"],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert "INDETERMINATE" in done.stdout.decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EAGAIN, "ulimit -u"),
+        (errno.EROFS, "mounted"),
+    ],
+)
+def test_a_limit_is_not_taken_for_a_wrong_path(code: int, word: str) -> None:
+    from labkit.cli import error_of_system
+
+    error = error_of_system(OSError(code, os.strerror(code), "/somewhere"))
+    assert word in (error.remedy or "")
+    assert "permissions" not in (error.remedy or "")

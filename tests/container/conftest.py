@@ -17,7 +17,7 @@ import pytest
 
 from labkit.container import Engine, find_engine
 from labkit.container.engine import connect
-from labkit.container.image import build_image
+from labkit.container.image import ImageStore
 from labkit.container.toolbox import build_toolbox
 from labkit.errors import LabkitError
 from tests.container.engines import NoEngine, environ, own_engine, pulled_or_made
@@ -84,7 +84,7 @@ def contract_image(engine: Engine, qemu_image: str) -> str:
     client = connect(engine, timeout=600)
     try:
         context = {"Dockerfile": (CONTRACT / "Dockerfile").read_bytes()}
-        build_image(client, engine, context, IMAGE, lambda text: None, arguments={"BASE": qemu_image})
+        ImageStore(client, engine).build(context, IMAGE, arguments={"BASE": qemu_image})
     finally:
         client.close()
     return IMAGE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES, Profile, profile
+from labkit.asterinas import PROFILES, Profile
 from labkit.bootlog import BootLogReader
 from labkit.container import Engine, preview
 from labkit.container.container import Creation, Options, creation
@@ -42,34 +42,36 @@ def plan(profile: Profile, **options: Any) -> Creation:
     ],
 )
 def test_as_documented_is_the_document_to_the_letter(name: str, command: str) -> None:
-    made = plan(profile(name), as_documented=True)
+    made = plan(Profile.named(name), as_documented=True)
     assert made.command_line == command
-    assert made.input.startswith(f"cd /root/asterinas && {shlex.join(profile(name).make(auto_test='boot'))}")
+    assert made.input.startswith(
+        f"cd /root/asterinas && {shlex.join(Profile.named(name).make(auto_test='boot'))}"
+    )
     assert "command" not in made.config
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_by_default_there_are_no_privileges(name: str) -> None:
-    made = plan(profile(name), kvm=profile(name).tdx)
+    made = plan(Profile.named(name), kvm=Profile.named(name).tdx)
     assert made.host["cap_drop"] == ["ALL"]
     assert "privileged" not in made.host
     assert "network_mode" not in made.host
-    assert made.host.get("devices", []) == (["/dev/kvm"] if profile(name).tdx else [])
+    assert made.host.get("devices", []) == (["/dev/kvm"] if Profile.named(name).tdx else [])
     assert made.host["binds"] == [f"{SOURCE}:/root/asterinas"]
     assert all(binding == ("127.0.0.1",) for binding in made.host.get("port_bindings", {}).values())
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_port_variable_is_pinned_to_a_port_of_its_own(name: str) -> None:
-    made = plan(profile(name))
+    made = plan(Profile.named(name))
     pins = dict(word.split("=") for word in made.config["command"] if word.split("=")[0].endswith("PORT"))
-    assert set(pins) == set(profile(name).port_variables)
+    assert set(pins) == set(Profile.named(name).port_variables)
     assert len(set(pins.values())) == len(pins)
     assert {int(port) for port in pins.values()} <= set(made.host.get("port_bindings", {}))
 
 
 def test_without_a_bridge_the_ports_are_those_of_the_host() -> None:
-    chosen = profile("0.18.1")
+    chosen = Profile.named("0.18.1")
     ports = {name: 40000 + number for number, name in enumerate(chosen.port_variables)}
     made = plan(chosen, host_network=True, ports=ports)
     assert made.host["network_mode"] == "host"
@@ -78,7 +80,7 @@ def test_without_a_bridge_the_ports_are_those_of_the_host() -> None:
 
 
 def test_a_preview_names_every_step_without_an_engine() -> None:
-    shown = preview(profile("0.9.0-tdx"), "https://example.org/a.git", {"MEM": "2048M"})
+    shown = preview(Profile.named("0.9.0-tdx"), "https://example.org/a.git", {"MEM": "2048M"})
     assert shown.clone == "git clone --depth=1 --branch=v0.9.0 https://example.org/a.git /asterinas"
     assert shown.documented.startswith("docker run -it --privileged --network=host --device=/dev/kvm -v ")
     assert "--privileged" not in shown.own
@@ -88,7 +90,7 @@ def test_a_preview_names_every_step_without_an_engine() -> None:
 
 def test_a_source_with_a_colon_is_refused() -> None:
     with pytest.raises(UsageError, match="colon"):
-        plan(profile("0.18.1"), source=Path("/a:b"))
+        plan(Profile.named("0.18.1"), source=Path("/a:b"))
 
 
 # What the engine makes up for each container, and what only an attached command line knows.
@@ -116,7 +118,7 @@ def test_the_created_container_is_the_one_that_the_docker_command_creates(
     elif form == "no-bridge":
         options = {"host_network": True, "ports": {"SSH_PORT": 40001}}
     name = {"default": "0.18.1", "default-td": "0.9.0-tdx", "no-bridge": "0.18.1"}.get(form, form)
-    made = plan(profile(name), **{"image": base_image, "source": tmp_path, **options})
+    made = plan(Profile.named(name), **{"image": base_image, "source": tmp_path, **options})
     words = shlex.split(made.command_line)
     assert words[:2] == ["docker", "run"]
     client = connect(engine)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -269,16 +270,14 @@ def test_as_documented_uses_the_documented_image(name: str) -> None:
 @pytest.mark.parametrize(
     ("documented", "image"), [(True, "asterinas/dev:"), (False, "asterinas/kernel-dev:")]
 )
-def test_a_run_takes_the_image_of_its_way(
-    documented: bool, image: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plans, "has_image", lambda client, reference: True)
+def test_a_run_takes_the_image_of_its_way(documented: bool, image: str) -> None:
     request = RunRequest(as_documented=documented)
     nothing: Any = None
-    found = plans._image(nothing, nothing, PROFILES["0.18.1"], nothing, request, lambda text: None)
+    there: Any = SimpleNamespace(has=lambda reference: True)
+    found = plans.choose_image(there, PROFILES["0.18.1"], nothing, request)
     assert found.startswith(image)
     named = RunRequest(as_documented=documented, image="mine:1")
-    assert plans._image(nothing, nothing, PROFILES["0.18.1"], nothing, named, lambda text: None) == "mine:1"
+    assert plans.choose_image(there, PROFILES["0.18.1"], nothing, named) == "mine:1"
 
 
 @pytest.mark.parametrize(

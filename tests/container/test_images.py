@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import profile
+from labkit.asterinas import Profile
 from labkit.bootlog import BootLogReader
 from labkit.container import Engine
 from labkit.container.attached import LogTail
 from labkit.container.container import Creation
 from labkit.container.dockerfile import build_from_source
 from labkit.container.engine import connect
-from labkit.container.image import build_image, has_image, load_image, pull_image
+from labkit.container.image import ImageStore
 from labkit.container.owner import is_orphan, new_name
 from labkit.container.session import start_session
 from labkit.container.source import SourceTree
@@ -75,11 +75,11 @@ BUILD = """
 import sys
 from labkit.container import find_engine
 from labkit.container.engine import connect
-from labkit.container.image import build_image
+from labkit.container.image import ImageStore
 files = {"Dockerfile": b"FROM labkit-test-tiny:1\\nENV A=1\\nRUN echo layer >/file\\nRUN sleep 300\\n"}
 engine = find_engine()
 client = connect(engine, timeout=600)
-build_image(client, engine, files, "labkit-test-cancelled:1", lambda text: print(text, flush=True))
+ImageStore(client, engine, lambda text: print(text, flush=True)).build(files, "labkit-test-cancelled:1")
 """
 
 
@@ -112,7 +112,7 @@ def test_a_build_that_fails_says_at_which_step_and_leaves_nothing(tiny: str, eng
     client = connect(engine)
     files = {"Dockerfile": b"FROM labkit-test-tiny:1\nENV B=1\nRUN sh -c 'exit 9'\n"}
     with pytest.raises(MissingComponent, match="returned a non-zero code: 9"):
-        build_image(client, engine, files, "labkit-test-failed:1", said.append)
+        ImageStore(client, engine, said.append).build(files, "labkit-test-failed:1")
     client.close()
     assert said[-1].startswith("Step 3")
     assert left(engine) == before
@@ -122,26 +122,26 @@ def test_a_build_that_fails_says_at_which_step_and_leaves_nothing(tiny: str, eng
 def test_the_tree_s_own_dockerfile_is_built_with_its_arguments(
     tiny: str, engine: Engine, tmp_path: Path
 ) -> None:
-    row = profile("0.18.1")
+    row = Profile.named("0.18.1")
     tag = "labkit-test-own:1"
     source = SourceTree(tmp_path, row.tag, "")
     client = connect(engine)
     try:
         with pytest.raises(MissingComponent, match="no Dockerfile"):
-            build_from_source(client, engine, row, source, tag, lambda text: None)
+            build_from_source(ImageStore(client, engine), row, source, tag)
         (tmp_path / "tools/docker").mkdir(parents=True)
         dockerfile = tmp_path / "tools/docker/Dockerfile"
         lines = ("ARG BASE_VERSION", "FROM labkit-test-tiny:${BASE_VERSION}", "ARG ASTER_RUST_VERSION")
         dockerfile.write_text("\n".join((*lines, "ENV RUST=$ASTER_RUST_VERSION", "")))
         (tmp_path / "DOCKER_IMAGE_VERSION").write_text("1\n")
         (tmp_path / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "nightly-2026-07-21"\n')
-        build_from_source(client, engine, row, source, tag, lambda text: None)
+        build_from_source(ImageStore(client, engine), row, source, tag)
         assert "RUST=nightly-2026-07-21" in client.images.get(tag).attrs["Config"]["Env"]
         assert client.images.get(tag).labels["labkit"] == "image"
         client.images.remove(tag)
         dockerfile.write_text("FROM labkit-test-tiny:1\nRUN --mount=type=cache,target=/x true\n")
         with pytest.raises(MissingComponent, match="needs BuildKit"):
-            build_from_source(client, engine, row, source, tag, lambda text: None)
+            build_from_source(ImageStore(client, engine), row, source, tag)
     finally:
         client.close()
 
@@ -154,12 +154,12 @@ def test_an_image_is_loaded_from_a_file(tiny: str, engine: Engine, tmp_path: Pat
         with archive.open("wb") as file:
             for part in client.images.get(tiny).save(named=True):
                 file.write(part)
-        assert load_image(client, archive, lambda text: None) == tiny
+        assert ImageStore(client, engine).load(archive) == tiny
         archive.write_bytes(b"no image at all")
         with pytest.raises(UsageError, match="not an image"):
-            load_image(client, archive, lambda text: None)
+            ImageStore(client, engine).load(archive)
         with pytest.raises(UsageError, match="cannot be read"):
-            load_image(client, tmp_path / "nothing.tar", lambda text: None)
+            ImageStore(client, engine).load(tmp_path / "nothing.tar")
     finally:
         client.close()
 
@@ -180,19 +180,19 @@ def test_an_image_is_pulled_with_its_size_and_refused_where_it_cannot_fit(
         with registry_of(client.images.get("labkit-test-pulled:1")) as reference:
             client.images.remove("labkit-test-pulled:1")
             with pytest.raises(MissingComponent, match="There is no image"):
-                pull_image(client, engine, f"{reference}-other", said.append)
+                ImageStore(client, engine, said.append).pull(f"{reference}-other")
             small = replace(engine, root="/")
             with monkeypatch.context() as patch:
                 free = shutil.disk_usage("/")._replace(free=1000)
                 patch.setattr(shutil, "disk_usage", lambda path: free)
                 with pytest.raises(StorageError, match="needs about"):
-                    pull_image(client, small, reference, said.append)
-            pull_image(client, engine, reference, said.append)
-            assert has_image(client, reference)
+                    ImageStore(client, small, said.append).pull(reference)
+            ImageStore(client, engine, said.append).pull(reference)
+            assert ImageStore(client, engine).has(reference)
             assert any(" MB" in line for line in said)
             client.images.remove(reference)
         with pytest.raises(MissingComponent, match="does not answer"):
-            pull_image(client, engine, reference, said.append)
+            ImageStore(client, engine, said.append).pull(reference)
     finally:
         client.close()
 
@@ -239,7 +239,7 @@ def test_a_full_disk_is_one_sentence_and_an_engine_that_stops_is_another(
     first.close()
     client = connect(own)
     with pytest.raises(StorageError, match="disk of the container engine is full"):
-        load_image(client, saved, lambda text: None)
+        ImageStore(client, own).load(saved)
 
     client.api.import_image_from_data(tiny_tar(toolchain), repository="tiny", tag="1")
     config = {"image": "tiny:1", "command": ["make"], "tty": True, "stdin_open": True, "detach": False}
@@ -248,7 +248,7 @@ def test_a_full_disk_is_one_sentence_and_an_engine_that_stops_is_another(
     made = Creation(config, {"network_mode": "none"}, "")
     reader = BootLogReader()
     with start_session(client, own, made, reader) as session:
-        session.start(made, profile("0.18.1"), source, tmp_path / "log")
+        session.start(made, Profile.named("0.18.1"), source, tmp_path / "log")
         session.follow(lambda: reader.stage == "build", lambda text: None, 30)
         assert reader.stage == "build"
         small_engine.stop()

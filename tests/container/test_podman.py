@@ -18,7 +18,7 @@ import pytest
 
 from labkit.container import Engine, find_engine
 from labkit.container.engine import connect
-from labkit.container.image import build_image, load_image
+from labkit.container.image import ImageStore
 from labkit.container.session import run_once
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from tests.container.conftest import IMAGE, contract_tree
@@ -85,7 +85,7 @@ def podman(engine: Engine, contract_image: str) -> Iterator[Engine]:
                     continue
                 client = connect(found, timeout=600)
                 try:
-                    load_image(client, archive, lambda text: None)
+                    ImageStore(client, found).load(archive)
                     run_once(client, found, f"localhost/{IMAGE}", ["true"])
                 except LabkitError as error:
                     why = str(error)
@@ -178,9 +178,9 @@ def test_a_build_says_its_steps_and_a_bad_archive_is_named(podman: Engine, tmp_p
     try:
         context = {"Dockerfile": f"FROM localhost/{IMAGE}\nRUN true\nRUN exit 3\n".encode()}
         with pytest.raises(MissingComponent, match="could not be built"):
-            build_image(client, podman, context, "labkit-test-broken:1", said.append)
+            ImageStore(client, podman, said.append).build(context, "labkit-test-broken:1")
         with pytest.raises(UsageError, match="not an image that the engine can load") as caught:
-            load_image(client, bad, said.append)
+            ImageStore(client, podman, said.append).load(bad)
         assert {image["Id"] for image in client.api.images(all=True)} == before
     finally:
         client.close()

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from labkit import lab
-from labkit.container import Engine, RunRequest, plan_run
+from labkit.container import Engine, RunRequest
 from labkit.container.engine import connect
 from labkit.container.flow import ContainerRun
+from labkit.container.plan import plan_run
 from labkit.host import HostVerdict, verify
 from labkit.settings import Settings
 from tests.container.conftest import Flow, Ran, contract_tree

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import profile
+from labkit.asterinas import Profile
 from labkit.container.source import SourceTree, fetch_source, given_source
 from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
 from labkit.settings import ASTERINAS_URL, Settings
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
-PROFILE = profile("0.18.1")
+PROFILE = Profile.named("0.18.1")
 
 
 def git(path: Path, *words: str) -> str:
@@ -65,7 +65,7 @@ def test_the_tag_is_fetched_once_and_alone(settings: Settings, upstream: Path) -
 
 
 def test_each_version_has_a_tree_of_its_own(settings: Settings) -> None:
-    old = fetch_source(profile("0.9.0"), settings)
+    old = fetch_source(Profile.named("0.9.0"), settings)
     assert (old.path / "Makefile").read_text() == "# 0.9.0\n"
     assert old.path != fetch_source(PROFILE, settings).path
 
@@ -162,7 +162,7 @@ def test_a_moved_tag_of_the_real_upstream_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit of v0.9.0 is known; here the real address leads to another repository."""
-    known = profile("0.9.0-tdx")
+    known = Profile.named("0.9.0-tdx")
     assert known.commit
     monkeypatch.setattr("labkit.container.source.ASTERINAS_URL", settings.asterinas_url)
     with pytest.raises(DataError, match="labkit knows it as"):

@@ -18,7 +18,7 @@ from labkit.course.classes import ClassGrades
 from labkit.course.course import Course
 from labkit.course.gradebook import merge
 from labkit.course.sandbox import Limits, bubblewrap
-from labkit.course.submissions import pack
+from labkit.course.submissions import assignment_in, pack
 from labkit.errors import DataError, StorageError, UsageError
 
 from .serial import grade_serially
@@ -333,6 +333,22 @@ def test_submit_refuses_a_folder_that_is_no_assignments(place: Path) -> None:
         pack(place, "mrtd")
     with pytest.raises(UsageError, match="is not the assignment hosts"):
         pack(place / "released" / "ada" / "mrtd", "hosts")
+
+
+def test_submit_finds_the_assignment_and_says_when_nothing_is_answered(place: Path, tmp_path: Path) -> None:
+    folder = place / "released" / "ada" / "mrtd"
+    assert assignment_in(folder) == "mrtd"
+    assert "Nothing is answered" in str(pack(folder, "mrtd", tmp_path / "empty.zip"))
+    assert "3 answers of ada" in str(pack(place / "solutions/ada/mrtd", "mrtd", tmp_path / "full.zip"))
+    with pytest.raises(UsageError, match="not the folder of an assignment"):
+        assignment_in(place)
+
+
+def test_a_place_without_submissions_and_a_due_time_are_said(place: Path, tmp_path: Path) -> None:
+    assert graded(place).handed_in
+    assert not graded(place, where="course").handed_in
+    course = open_course(place / "course").set_due("hosts", 1_800_000_000.0)
+    assert "Due 2027-01-15 08:00+00:00" in str(release(course, exercise("hosts"), tmp_path / "released"))
 
 
 def test_a_course_shows_no_seed(place: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from labkit import process
-from labkit.course import Exercise, all_exercises, init_course, release
+from labkit.course import all_exercises, init_course, release
+from labkit.course.model import Exercise
 from labkit.course.notebooks import source_path
 from labkit.process import Completed
 

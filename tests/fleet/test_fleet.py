@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import DataError, UsageError
-from labkit.fleet import collect_hosts, collector_source, make_report, read_fleet, read_hosts
+from labkit.fleet import collect_hosts, collector_source, report_fleet
 from labkit.host import collect, diagnose, load, save
 from tests.host.hosts import BY_NAME, HOSTS, build
 
@@ -51,7 +51,7 @@ def test_many_files_are_read_on_all_cpus_to_the_same_end(fleet: Path, tmp_path: 
         (tmp_path / f"node{number:04}.json").symlink_to(fleet / f"{name}.json")
     (tmp_path / "node0007.json").unlink()
     (tmp_path / "node0007.json").write_text("{")
-    report = make_report(read_fleet(tmp_path))
+    report = report_fleet(tmp_path)
     assert [host.host for host in report.hosts] == [f"node{n:04}" for n in range(600) if n != 7]
     assert [lost.host for lost in report.unreadable] == ["node0007"]
     assert all(host.verdict.value == BY_NAME[NAMES[n]].verdict for n, host in enumerate(report.hosts[:7]))
@@ -71,7 +71,7 @@ def test_the_exit_status_is_the_worst_there_is(
     for name in hosts:
         text = (fleet / f"{name}.json").read_text() if name in BY_NAME else "no facts"
         (tmp_path / f"{name}.json").write_text(text)
-    report = make_report(read_fleet(tmp_path))
+    report = report_fleet(tmp_path)
     assert report.exit_code == code
     assert report.nagios()[1] == nagios
     assert _labkit("verify", "--fleet", tmp_path, "--format", "nagios").returncode == nagios
@@ -81,7 +81,7 @@ def test_what_differs_from_the_majority_is_named(fleet: Path, tmp_path: Path) ->
     for number in range(4):
         (tmp_path / f"host{number}.json").write_text((fleet / "good-6.17.json").read_text())
     (tmp_path / "old.json").write_text((fleet / "good-6.8-intel.json").read_text())
-    report = make_report(read_fleet(tmp_path))
+    report = report_fleet(tmp_path)
     (kernel,) = [entry for entry in report.differences if entry.what == "kernel"]
     assert kernel.majority == "6.17.0-8-generic"
     assert kernel.others == {"6.8.0-1013-intel": ("old",)}
@@ -90,7 +90,7 @@ def test_what_differs_from_the_majority_is_named(fleet: Path, tmp_path: Path) ->
 
 def test_what_a_file_is_called_is_no_markup_and_no_label(fleet: Path, tmp_path: Path) -> None:
     (tmp_path / '<b>"x\n\x1b[31m.json').write_text((fleet / "td-guest.json").read_text())
-    report = make_report(read_fleet(tmp_path))
+    report = report_fleet(tmp_path)
     assert "<b>" not in report.page()
     assert "\x1b" not in str(report) + report.prometheus()
     assert 'host="<b>\\"x␊"' in report.prometheus()
@@ -98,7 +98,7 @@ def test_what_a_file_is_called_is_no_markup_and_no_label(fleet: Path, tmp_path: 
 
 def test_an_empty_folder_is_no_fleet(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no facts file"):
-        list(read_fleet(tmp_path))
+        report_fleet(tmp_path)
 
 
 def _pythons(minor: str) -> Path | None:
@@ -157,7 +157,7 @@ def test_hosts_are_asked_over_ssh_and_the_silent_are_named(
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/bin:/bin")
     (tmp_path / "hosts").write_text("up1 # first\nliar\n\nroot@down\n")
-    lost = collect_hosts(read_hosts(tmp_path / "hosts"), tmp_path / "facts")
+    lost = collect_hosts(tmp_path / "hosts", tmp_path / "facts")
     assert [entry.host for entry in lost] == ["liar", "root@down"]
     assert "Connection refused" in lost[1].why
     assert [path.name for path in (tmp_path / "facts").iterdir()] == ["up1.json"]
@@ -167,4 +167,4 @@ def test_hosts_are_asked_over_ssh_and_the_silent_are_named(
 def test_a_host_that_is_an_option_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("-oProxyCommand=id\n")
     with pytest.raises(DataError, match="is not a host"):
-        read_hosts(tmp_path / "hosts")
+        collect_hosts(tmp_path / "hosts", tmp_path / "facts")

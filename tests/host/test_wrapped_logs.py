@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import shlex
 from pathlib import Path
 from random import Random
 
@@ -176,3 +177,11 @@ def test_what_is_no_text_is_named(data: bytes, word: str, tmp_path: Path) -> Non
     log = read_log_file(tmp_path / "log", "log")
     assert (log.state, word in log.why) == (LogState.UNREADABLE, True)
     assert word in diagnose(Facts(log=log)).summary
+
+
+def test_a_machines_name_is_no_command() -> None:
+    lines = ((f"a';id;'{number}", words) for number, words in ((1, UP), (2, "virt/tdx: module not loaded")))
+    report = judged("".join(f"Oct 28 10:00:00 {name} kernel: {words}\n" for name, words in lines))
+    assert report.reason == "LOG_UNREADABLE"
+    asked = (report.next_action or "").partition("`")[2].partition(" LOG ")[0]
+    assert shlex.split(asked)[-1] == "a';id;'1"

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import StorageError, UsageError
-from labkit.learn import Notebook, make_question
+from labkit.learn import Notebook
 from labkit.learn.journal import append, fold, journal_file, last_answer, read_lines
 from labkit.learn.question import Judged, Kind
 from labkit.settings import Settings, Ui
 
-CHOICE = make_question("03.stage", "Which?", ["kernel", "init"])
-NUMBER = make_question("03.count", "How many?", tolerance=2, unit="events")
-ORDER = make_question("03.order", "In which order?", order=["a", "b", "c"])
-TEXT = make_question("03.why", "Why?")
+CHOICE = Notebook.question("03.stage", "Which?", ["kernel", "init"])
+NUMBER = Notebook.question("03.count", "How many?", tolerance=2, unit="events")
+ORDER = Notebook.question("03.order", "In which order?", order=["a", "b", "c"])
+TEXT = Notebook.question("03.why", "Why?")
 
 
 def test_the_kind_follows_from_what_is_given() -> None:
@@ -41,7 +41,7 @@ def test_the_kind_follows_from_what_is_given() -> None:
 def test_a_question_that_makes_no_sense_is_refused(words: dict[str, object]) -> None:
     given = {"id": "03.x", "text": "?", **words}
     with pytest.raises(UsageError):
-        make_question(**given)  # type: ignore[arg-type]
+        Notebook.question(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -266,3 +266,8 @@ def test_a_wrong_json_log_is_refused(change: dict[str, object]) -> None:
         parse_log(json.dumps([row]).encode())
     with pytest.raises(MalformedEventLog, match="JSON"):
         parse_log(b"[1, 2]")
+
+
+def test_a_list_without_events_is_no_log() -> None:
+    with pytest.raises(MalformedEventLog, match="no event"):
+        parse_log(b"[]")

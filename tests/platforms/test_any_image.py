@@ -15,10 +15,10 @@ import pytest
 from labkit.asterinas.machine import AsterinasGuest
 from labkit.asterinas.rootfs import build_asterinas_initramfs
 from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
-from labkit.platforms import BootRequest, EmulatedPlatform, Tdvm
+from labkit.platforms import BootRequest, Tdvm, TdvmPlatform, choose_platform
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.vm import Accelerator, VirtualMachine
+from labkit.vm import Accelerator, Hypervisor, VirtualMachine
 from labkit.vm.spec import Accel
 
 from ..asterinas import standin
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.vm
 
 
 @pytest.fixture(scope="module")
-def platform(vm_settings: Settings) -> EmulatedPlatform:
-    return EmulatedPlatform(vm_settings, "a test asked for it")
+def platform(vm_settings: Settings) -> TdvmPlatform:
+    return choose_platform("emulated", vm_settings)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def output(tdvm: Tdvm, command: str) -> str:
 
 
 def test_a_kernel_elf_boots_by_its_content_alone_and_pretends_no_measurement(
-    platform: EmulatedPlatform, elf: BootRequest, tmp_path: Path
+    platform: TdvmPlatform, elf: BootRequest, tmp_path: Path
 ) -> None:
     said: list[str] = []
     with platform.boot(replace(elf, cold=True), said.append, keep_in=tmp_path) as tdvm:
@@ -76,7 +76,7 @@ def test_a_kernel_elf_boots_by_its_content_alone_and_pretends_no_measurement(
 
 
 def test_a_second_boot_resumes_with_job_control_and_says_what_is_old(
-    platform: EmulatedPlatform, elf: BootRequest
+    platform: TdvmPlatform, elf: BootRequest
 ) -> None:
     platform.boot(elf).close()
     said: list[str] = []
@@ -99,7 +99,7 @@ def test_a_second_boot_resumes_with_job_control_and_says_what_is_old(
 
 
 def test_a_bzimage_boots_through_the_firmware(
-    platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, tmp_path: Path
+    platform: TdvmPlatform, elf: BootRequest, toolchain: Toolchain, tmp_path: Path
 ) -> None:
     request = replace(elf, kernel=standin.bzimage(toolchain, tmp_path), cold=True)
     with platform.boot(request) as tdvm:
@@ -117,7 +117,7 @@ def test_a_bzimage_boots_through_the_firmware(
     [("hvc0", "asterinas", "prompt"), ("ttyS0", "asterinas", "prompt"), ("ttyS0", "other", "shell")],
 )
 def test_a_grub_iso_boots_on_the_console_that_it_names(
-    platform: EmulatedPlatform,
+    platform: TdvmPlatform,
     elf: BootRequest,
     toolchain: Toolchain,
     tmp_path: Path,
@@ -134,22 +134,20 @@ def test_a_grub_iso_boots_on_the_console_that_it_names(
         assert output(tdvm, "echo $0; echo 'ä'") == "sh\nä\n"
 
 
-def test_a_panic_of_the_init_is_one_sentence_with_a_remedy(
-    platform: EmulatedPlatform, elf: BootRequest
-) -> None:
+def test_a_panic_of_the_init_is_one_sentence_with_a_remedy(platform: TdvmPlatform, elf: BootRequest) -> None:
     with pytest.raises(BootFailed, match="The init process terminates with code 32512") as caught:
         platform.boot(replace(elf, append="standin.panic=init", cold=True))
     assert "init=" in caught.value.remedy
 
 
 def test_a_kernel_that_stands_still_is_a_hang(
-    platform: EmulatedPlatform, elf: BootRequest, toolchain: Toolchain, vm_settings: Settings
+    platform: TdvmPlatform, elf: BootRequest, toolchain: Toolchain, vm_settings: Settings
 ) -> None:
     plan = platform.plan(replace(elf, append="standin.hang=ostd loglevel=0"), toolchain)
     spec = replace(plan.spec, profile=AsterinasGuest(patience=0.1, first_stage="kernel"))
-    accelerator = Accelerator(Accel.TCG, "a test")
+    hypervisor = Hypervisor(toolchain, vm_settings, Accelerator(Accel.TCG, "a test"))
     with (
-        VirtualMachine.start(spec, accelerator, toolchain, vm_settings) as machine,
+        VirtualMachine.start(spec, hypervisor) as machine,
         pytest.raises(BootFailed, match="Hang in stage ostd") as caught,
     ):
         machine.wait_booted()
@@ -161,7 +159,7 @@ def test_a_kernel_that_stands_still_is_a_hang(
     ("number", "words"), [("07", "ACPI tables"), ("08", "framebuffer"), ("06", "terminates with code 32512")]
 )
 def test_a_recorded_panic_under_a_real_qemu(
-    platform: EmulatedPlatform, shared_data: Path, tmp_path: Path, number: str, words: str
+    platform: TdvmPlatform, shared_data: Path, tmp_path: Path, number: str, words: str
 ) -> None:
     (log,) = (shared_data / "boot-logs").glob(f"{number}-*.ttyS0.log")
     kernel = tmp_path / "kernel"
@@ -171,7 +169,7 @@ def test_a_recorded_panic_under_a_real_qemu(
         platform.boot(BootRequest(kernel=kernel, cold=True))
 
 
-def test_an_unknown_kernel_that_ends_is_told_so(platform: EmulatedPlatform, tmp_path: Path) -> None:
+def test_an_unknown_kernel_that_ends_is_told_so(platform: TdvmPlatform, tmp_path: Path) -> None:
     kernel = tmp_path / "kernel"
     kernel.write_bytes(standin.speaker(b"another system\r\n", 0x10))
     with pytest.raises(BootFailed, match="another system"):
@@ -179,7 +177,7 @@ def test_an_unknown_kernel_that_ends_is_told_so(platform: EmulatedPlatform, tmp_
 
 
 def test_a_linux_elf_is_labkits_own_guest_without_firmware(
-    platform: EmulatedPlatform, toolchain: Toolchain, tmp_path: Path
+    platform: TdvmPlatform, toolchain: Toolchain, tmp_path: Path
 ) -> None:
     kernel = tmp_path / "vmlinux"
     kernel.write_bytes(standin.vmlinux(toolchain.kernel.read_bytes()))
@@ -188,7 +186,7 @@ def test_a_linux_elf_is_labkits_own_guest_without_firmware(
         assert tdvm.to_dict()["mrtd"] is None
 
 
-def test_labkits_own_root_file_system_brings_a_shell(platform: EmulatedPlatform, elf: BootRequest) -> None:
+def test_labkits_own_root_file_system_brings_a_shell(platform: TdvmPlatform, elf: BootRequest) -> None:
     request = BootRequest(kernel=elf.kernel, append="console=ttyS0", cold=True)
     with platform.boot(request) as tdvm:
         assert tdvm.machine.spec.board.shell.value == "ttyS0"
@@ -197,7 +195,7 @@ def test_labkits_own_root_file_system_brings_a_shell(platform: EmulatedPlatform,
 
 
 def test_a_linux_with_another_root_file_system_is_found_by_its_prompt(
-    platform: EmulatedPlatform, toolchain: Toolchain, tmp_path: Path
+    platform: TdvmPlatform, toolchain: Toolchain, tmp_path: Path
 ) -> None:
     initrd = build_asterinas_initramfs(toolchain.busybox, tmp_path)
     with platform.boot(BootRequest(initrd=initrd, cold=True)) as tdvm:

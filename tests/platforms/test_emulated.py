@@ -9,20 +9,20 @@ import pytest
 
 from labkit.errors import MissingComponent, NotAKernel, NotATdvf, UsageError
 from labkit.host import verify
-from labkit.platforms import BootRequest, EmulatedPlatform, choose_platform, compare
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform, compare
 from labkit.settings import Settings, Trust
 
 MIB = 256
 
 
 @pytest.fixture
-def platform(vm_settings: Settings) -> EmulatedPlatform:
-    return EmulatedPlatform(vm_settings, "a test asked for it")
+def platform(vm_settings: Settings) -> TdvmPlatform:
+    return choose_platform("emulated", vm_settings)
 
 
 @pytest.mark.vm
 def test_replay_equals_the_tpm_and_only_the_command_line_moves_rtmr2(
-    platform: EmulatedPlatform, tmp_path: Path
+    platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     with platform.boot(BootRequest(memory=MIB, cold=True), keep_in=tmp_path) as first:
         plain = first.measurements
@@ -41,7 +41,7 @@ def test_replay_equals_the_tpm_and_only_the_command_line_moves_rtmr2(
 
 
 @pytest.mark.vm
-def test_a_warm_boot_measures_what_the_cold_one_did(platform: EmulatedPlatform) -> None:
+def test_a_warm_boot_measures_what_the_cold_one_did(platform: TdvmPlatform) -> None:
     with platform.boot(BootRequest(memory=MIB)) as first:
         before = first.measurements
     with platform.boot(BootRequest(memory=MIB)) as second:
@@ -51,7 +51,7 @@ def test_a_warm_boot_measures_what_the_cold_one_did(platform: EmulatedPlatform) 
 
 
 @pytest.mark.vm
-def test_a_firmware_of_the_users_own_is_booted_and_measured(platform: EmulatedPlatform) -> None:
+def test_a_firmware_of_the_users_own_is_booted_and_measured(platform: TdvmPlatform) -> None:
     whole = platform.toolchain().firmware.image
     with platform.boot(BootRequest(memory=MIB, firmware=whole)) as tdvm:
         assert tdvm.firmware.tdvf.sha384 == tdvm.measurements.firmware.tdvf.sha384
@@ -59,23 +59,23 @@ def test_a_firmware_of_the_users_own_is_booted_and_measured(platform: EmulatedPl
 
 
 @pytest.mark.vm
-def test_every_face_of_a_result_is_stamped(platform: EmulatedPlatform) -> None:
+def test_every_face_of_a_result_is_stamped(platform: TdvmPlatform) -> None:
     with platform.boot(BootRequest(memory=MIB)) as tdvm:
         assert tdvm.trust is Trust.NONE
-        assert tdvm.headline.startswith("[EMULATED] platform emulated, trust none: a test asked for it; ")
+        assert tdvm.headline.startswith("[EMULATED] platform emulated, trust none: it was asked for; ")
         assert "EMULATED" in tdvm._repr_html_()
         assert "EMULATED" in str(tdvm)
 
 
 @pytest.mark.vm
-def test_an_error_in_the_block_ends_the_machine_and_is_not_hidden(platform: EmulatedPlatform) -> None:
+def test_an_error_in_the_block_ends_the_machine_and_is_not_hidden(platform: TdvmPlatform) -> None:
     with pytest.raises(ZeroDivisionError), platform.boot(BootRequest(memory=MIB)) as tdvm:
         raise ZeroDivisionError
     assert not (tdvm.run_dir / "work").exists()
 
 
 def test_requests_that_cannot_boot_are_refused_before_anything_starts(
-    platform: EmulatedPlatform, tmp_path: Path
+    platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     text = tmp_path / "text"
     text.write_text("hello")

@@ -29,13 +29,14 @@ from labkit.measure import PageOrder, rtmrs
 from labkit.platforms import (
     Attestation,
     BootRequest,
-    EmulatedPlatform,
+    TdvmPlatform,
     attest_evidence,
+    choose_platform,
     fresh_nonce,
     load_evidence,
 )
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
-from labkit.platforms.evidence import report_data_of
+from labkit.platforms.evidence import Quoting, report_data_of
 from labkit.platforms.tsm import hardware_evidence, read_tsm, run_here
 from labkit.settings import Settings, Trust
 from tests.measure.logs import ccel
@@ -46,8 +47,8 @@ NONCE = bytes(range(64))
 
 
 @pytest.fixture(scope="module")
-def platform(vm_settings: Settings) -> EmulatedPlatform:
-    return EmulatedPlatform(vm_settings, "a test asked for it")
+def platform(vm_settings: Settings) -> TdvmPlatform:
+    return choose_platform("emulated", vm_settings)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +57,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> LabAuthority:
 
 
 @pytest.fixture(scope="module")
-def honest(platform: EmulatedPlatform, authority: LabAuthority) -> Attestation:
+def honest(platform: TdvmPlatform, authority: LabAuthority) -> Attestation:
     policy = emulated_policy(platform.predict(EXPECTED), NONCE)
     with platform.boot(EXPECTED) as tdvm:
-        return attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+        return attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
 
 
 @pytest.mark.vm
@@ -68,7 +69,7 @@ def test_an_honest_boot_is_accepted_and_every_face_of_it_is_stamped(honest: Atte
     assert honest.appraisal.unchecked == ()
     assert honest.trust is Trust.NONE
     assert honest.verdict.lab
-    assert str(honest).startswith("[EMULATED] platform emulated, trust none: a test asked for it")
+    assert str(honest).startswith("[EMULATED] platform emulated, trust none: it was asked for")
     assert "EMULATED" in honest._repr_html_()
     document = honest.to_dict()
     assert (document["verdict"], document["trust"], document["stamp"]) == ("ACCEPTED", "none", "EMULATED")
@@ -98,7 +99,7 @@ def test_the_quote_is_never_intels(honest: Attestation) -> None:
 
 @pytest.mark.vm
 def test_a_replayed_nonce_is_rejected_for_its_report_data_alone(
-    honest: Attestation, platform: EmulatedPlatform
+    honest: Attestation, platform: TdvmPlatform
 ) -> None:
     policy = emulated_policy(platform.predict(EXPECTED), fresh_nonce())
     again = appraise(policy, honest.verdict, honest.evidence.event_log)
@@ -107,7 +108,7 @@ def test_a_replayed_nonce_is_rejected_for_its_report_data_alone(
 
 @pytest.mark.vm
 def test_evidence_that_was_kept_is_judged_again_under_our_root_alone(
-    honest: Attestation, authority: LabAuthority, platform: EmulatedPlatform, tmp_path: Path
+    honest: Attestation, authority: LabAuthority, platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     policy = emulated_policy(platform.predict(EXPECTED), NONCE)
 
@@ -130,7 +131,7 @@ def test_evidence_that_was_kept_is_judged_again_under_our_root_alone(
     [(256, "", False), (640, "size=640  two  spaces ", True), (3072, 'vga=ask quoted="a b"', False)],
 )
 def test_prediction_is_replay_is_the_tpm(
-    memory: int, append: str, rebuilt: bool, platform: EmulatedPlatform, tmp_path: Path
+    memory: int, append: str, rebuilt: bool, platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     """From 2.75 GiB on QEMU splits the memory; another build of a kernel has another name in its header."""
     kernel = None
@@ -153,7 +154,7 @@ def test_prediction_is_replay_is_the_tpm(
 
 
 @pytest.mark.vm
-def test_a_guest_without_configfs_tsm_is_honestly_refused(platform: EmulatedPlatform) -> None:
+def test_a_guest_without_configfs_tsm_is_honestly_refused(platform: TdvmPlatform) -> None:
     with platform.boot(EXPECTED) as tdvm, pytest.raises(MissingComponent, match="no configfs-tsm"):
         read_tsm(tdvm.run, NONCE)
 
@@ -178,7 +179,7 @@ command mkdir -p /tmp/tsm
 
 @pytest.mark.vm
 def test_hardware_evidence_is_read_through_the_console_and_a_lab_quote_in_it_stays_one(
-    platform: EmulatedPlatform, authority: LabAuthority
+    platform: TdvmPlatform, authority: LabAuthority
 ) -> None:
     """A real guest and a real console, but no TDX: kernel interface, quote and CCEL are imitations."""
     events = ccel(b"\xff" * 40)

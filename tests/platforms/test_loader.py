@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import keep_image
+from labkit.asterinas import KernelCache
 from labkit.attest import LabAuthority
 from labkit.errors import MissingComponent, UsageError
 from labkit.guest import cpio_archive
 from labkit.guest.cpio import file as cpio_file
 from labkit.measure import predict
-from labkit.platforms import Attestation, BootRequest, EmulatedPlatform, Measurements
+from labkit.platforms import Attestation, BootRequest, Measurements, TdvmPlatform, choose_platform
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
+from labkit.platforms.evidence import Quoting
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.toolchain.loader import find_loader
@@ -38,7 +39,7 @@ MEASURED = replace(GUEST, loader=True)
 @pytest.fixture(scope="module")
 def platform(
     vm_settings: Settings, toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory
-) -> EmulatedPlatform:
+) -> TdvmPlatform:
     """Platform with the stand-in in its cache."""
     own = replace(vm_settings, cache_dir=tmp_path_factory.mktemp("cache"))
     (own.cache_dir / "packages").symlink_to((vm_settings.cache_dir / "packages").resolve())
@@ -46,12 +47,12 @@ def platform(
         find_loader(own)
     except MissingComponent as error:
         pytest.skip(f"the boot loader is not set up: {error.message}")
-    keep_image(standin.silent(toolchain), "0.18.0", "a test", own)
-    return EmulatedPlatform(own, "a test asked for it")
+    KernelCache(own).keep(standin.silent(toolchain), "0.18.0", "a test")
+    return choose_platform("emulated", own)
 
 
 @pytest.fixture(scope="module")
-def other_initrd(platform: EmulatedPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_initrd(platform: TdvmPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root file system of Asterinas with one file more."""
     plan = platform.plan(GUEST, platform.toolchain())
     assert plan.spec.initrd is not None
@@ -62,7 +63,7 @@ def other_initrd(platform: EmulatedPlatform, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def measured(platform: EmulatedPlatform) -> Callable[[BootRequest], Measurements]:
+def measured(platform: TdvmPlatform) -> Callable[[BootRequest], Measurements]:
     """What a boot from power-on measures, each request booted once."""
     known: dict[BootRequest, Measurements] = {}
 
@@ -79,7 +80,7 @@ def measured(platform: EmulatedPlatform) -> Callable[[BootRequest], Measurements
     "append", ["console=ttyS0", "console=ttyS0 a=$x;y b={z}  -- sh -l", "console=ttyS0 ä=ö"]
 )
 def test_prediction_is_what_the_loader_measures(
-    platform: EmulatedPlatform, measured: Callable[[BootRequest], Measurements], append: str
+    platform: TdvmPlatform, measured: Callable[[BootRequest], Measurements], append: str
 ) -> None:
     request = replace(MEASURED, append=append)
     found = measured(request)
@@ -89,13 +90,13 @@ def test_prediction_is_what_the_loader_measures(
 
 
 def test_prediction_for_another_initrd_and_without_the_loader(
-    platform: EmulatedPlatform, measured: Callable[[BootRequest], Measurements], other_initrd: Path
+    platform: TdvmPlatform, measured: Callable[[BootRequest], Measurements], other_initrd: Path
 ) -> None:
     for request in (replace(MEASURED, initrd=other_initrd), GUEST):
         assert platform.predict(request).rtmrs == measured(request).rtmr
 
 
-def test_prediction_for_linux_through_the_loader(platform: EmulatedPlatform) -> None:
+def test_prediction_for_linux_through_the_loader(platform: TdvmPlatform) -> None:
     request = BootRequest(loader=True, append="audit=0", cold=True)
     with platform.boot(request) as tdvm:
         assert tdvm.run("cat /proc/cmdline").output.startswith("BOOT_IMAGE=/boot/kernel console=ttyS0")
@@ -104,7 +105,7 @@ def test_prediction_for_linux_through_the_loader(platform: EmulatedPlatform) -> 
         assert platform.predict(request).rtmrs == tdvm.measurements.rtmr
 
 
-def test_what_is_not_measured_is_said_in_one_line(platform: EmulatedPlatform) -> None:
+def test_what_is_not_measured_is_said_in_one_line(platform: TdvmPlatform) -> None:
     said: list[str] = []
     with platform.boot(GUEST, said.append) as tdvm:
         assert tdvm.machine.spec.profile.name == "asterinas 0.18.0"
@@ -116,7 +117,7 @@ def test_what_is_not_measured_is_said_in_one_line(platform: EmulatedPlatform) ->
         assert len(tdvm.to_dict()["rtmr"]) == 4
 
 
-def test_a_resumed_guest_is_measured_too(platform: EmulatedPlatform) -> None:
+def test_a_resumed_guest_is_measured_too(platform: TdvmPlatform) -> None:
     with platform.boot(MEASURED) as first:
         cold = first.measurements
     with platform.boot(MEASURED) as tdvm:
@@ -127,14 +128,14 @@ def test_a_resumed_guest_is_measured_too(platform: EmulatedPlatform) -> None:
 
 @pytest.fixture(scope="module")
 def attested(
-    platform: EmulatedPlatform, tmp_path_factory: pytest.TempPathFactory
+    platform: TdvmPlatform, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[BootRequest], Attestation]:
     authority = LabAuthority.open(tmp_path_factory.mktemp("state"), NOW)
     policy = emulated_policy(platform.predict(MEASURED), NONCE)
 
     def attest(request: BootRequest) -> Attestation:
         with platform.boot(replace(request, cold=True)) as tdvm:
-            return attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+            return attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
 
     return attest
 
@@ -173,7 +174,7 @@ def test_another_kernel_is_rejected(
 
 def test_another_loader_is_rejected(
     attested: Callable[[BootRequest], Attestation],
-    platform: EmulatedPlatform,
+    platform: TdvmPlatform,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     modules = ("tpm", "iso9660", "normal", "linux", "echo")
@@ -182,12 +183,12 @@ def test_another_loader_is_rejected(
     assert found == {"RTMR1": "boot loader"}
 
 
-def test_a_prediction_needs_no_boot(platform: EmulatedPlatform) -> None:
+def test_a_prediction_needs_no_boot(platform: TdvmPlatform) -> None:
     inputs = platform.predict(MEASURED).inputs
     assert predict(replace(inputs, command_line="other"), platform.predict(MEASURED).rules).rtmr(2)
 
 
-def test_what_the_loader_cannot_boot_is_refused(platform: EmulatedPlatform, tmp_path: Path) -> None:
+def test_what_the_loader_cannot_boot_is_refused(platform: TdvmPlatform, tmp_path: Path) -> None:
     kernel = tmp_path / "kernel"
     kernel.write_bytes(standin.speaker(standin.SIGN, 0x10))
     with pytest.raises(UsageError, match="bzImage with an EFI stub"):
@@ -197,7 +198,7 @@ def test_what_the_loader_cannot_boot_is_refused(platform: EmulatedPlatform, tmp_
 
 
 def test_a_guest_that_is_not_there_is_named(vm_settings: Settings) -> None:
-    empty = EmulatedPlatform(vm_settings, "a test asked for it")
+    empty = choose_platform("emulated", vm_settings)
     with pytest.raises(
         MissingComponent, match=r"no kernel of Asterinas in the cache.*labkit asterinas fetch"
     ):

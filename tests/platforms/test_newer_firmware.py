@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from labkit.platforms import BootRequest, EmulatedPlatform
+from labkit.platforms import BootRequest, choose_platform
 from labkit.settings import Settings
 from tests import bring
 
@@ -17,7 +17,7 @@ def test_prediction_is_measurement_with_all_that_it_measures(vm_settings: Settin
     firmware = bring.folder(Settings.load()) / bring.FIRMWARE
     if not firmware.exists():
         pytest.skip("the OVMF of Debian 13 is not here: `./lab test` as root fetches it")
-    platform = EmulatedPlatform(vm_settings, "a test asked for it")
+    platform = choose_platform("emulated", vm_settings)
     request = BootRequest(memory=256, firmware=firmware)
     predicted = platform.predict(request)
     assert predicted.rules.acpi_events == 4

@@ -13,8 +13,9 @@ from labkit.errors import NotMeasured, VmError
 from labkit.guest import build_initramfs, cpio_archive
 from labkit.guest.cpio import directory as cpio_directory
 from labkit.guest.cpio import file as cpio_file
-from labkit.platforms import BootRequest, EmulatedPlatform, Measurements
+from labkit.platforms import BootRequest, Measurements, TdvmPlatform, choose_platform
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
+from labkit.platforms.evidence import Quoting
 from labkit.settings import Settings
 
 pytestmark = pytest.mark.vm
@@ -25,8 +26,8 @@ EXPECTED = BootRequest(memory=256)
 
 
 @pytest.fixture(scope="module")
-def platform(vm_settings: Settings) -> EmulatedPlatform:
-    return EmulatedPlatform(vm_settings, "a test asked for it")
+def platform(vm_settings: Settings) -> TdvmPlatform:
+    return choose_platform("emulated", vm_settings)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> LabAuthority:
 
 
 @pytest.fixture(scope="module")
-def honest(platform: EmulatedPlatform) -> Measurements:
+def honest(platform: TdvmPlatform) -> Measurements:
     with platform.boot(EXPECTED) as tdvm:
         return tdvm.measurements
 
@@ -49,7 +50,7 @@ def test_an_honest_guest_says_what_was_read_outside(honest: Measurements) -> Non
     assert any(honest.pcrs["sha384"][9])
 
 
-def lying_initrd(platform: EmulatedPlatform, honest: Measurements, folder: Path) -> Path:
+def lying_initrd(platform: TdvmPlatform, honest: Measurements, folder: Path) -> Path:
     """labkit's own root file system with an init that shows an honest boot's log and registers as its own."""
     own = build_initramfs(platform.toolchain().busybox, folder).read_bytes()
     found = re.search(rb"#!/bin/sh\nexport PATH=[^\0]*?\nexec setsid[^\n]*\n", own)
@@ -67,12 +68,12 @@ def lying_initrd(platform: EmulatedPlatform, honest: Measurements, folder: Path)
 
 
 def test_a_guest_that_shows_another_boots_log_is_rejected_and_its_lie_is_a_finding(
-    platform: EmulatedPlatform, honest: Measurements, authority: LabAuthority, tmp_path: Path
+    platform: TdvmPlatform, honest: Measurements, authority: LabAuthority, tmp_path: Path
 ) -> None:
     policy = emulated_policy(platform.predict(EXPECTED), NONCE)
     request = BootRequest(memory=256, initrd=lying_initrd(platform, honest, tmp_path), cold=True)
     with platform.boot(request) as tdvm:
-        outcome = attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+        outcome = attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
         measured = tdvm.measurements
     assert measured.told is not None
     assert measured.told.raw_log == honest.raw_log, "the guest did not lie as it was to"
@@ -93,18 +94,18 @@ def extend(number: int) -> str:
 
 
 def test_of_a_register_that_the_guest_extended_by_itself_no_evidence_is_made(
-    platform: EmulatedPlatform, authority: LabAuthority
+    platform: TdvmPlatform, authority: LabAuthority
 ) -> None:
     policy = emulated_policy(platform.predict(EXPECTED), NONCE)
     with platform.boot(EXPECTED) as tdvm:
         assert tdvm.run(extend(12)).exit_status == 0
         with pytest.raises(NotMeasured, match=r"sha256 PCR 12"):
-            attest_tdvm(tdvm, policy, NONCE, authority, NOW)
+            attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
         assert tdvm.measurements.differences() == [("sha256", 12)]
 
 
 def test_a_guest_without_a_shell_of_labkits_is_measured_all_the_same(
-    platform: EmulatedPlatform, tmp_path: Path
+    platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     busybox = platform.toolchain().busybox.read_bytes()
     init = b"#!/bin/busybox sh\n/bin/busybox mount -t devtmpfs dev /dev\n"
@@ -128,7 +129,7 @@ def test_a_guest_without_a_shell_of_labkits_is_measured_all_the_same(
     assert measured.rtmr == platform.predict(request).rtmrs
 
 
-def test_a_vtpm_that_is_gone_is_said(platform: EmulatedPlatform) -> None:
+def test_a_vtpm_that_is_gone_is_said(platform: TdvmPlatform) -> None:
     with platform.boot(EXPECTED) as tdvm:
         machine = tdvm.machine
         swtpm = machine._launched.swtpm

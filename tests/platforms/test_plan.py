@@ -13,7 +13,7 @@ from labkit.errors import MissingComponent, NotAKernel, UsageError
 from labkit.host import Facts, HostReport, diagnose
 from labkit.host.model import Fact, KernelLog, LogLine, LogState
 from labkit.measure import silence_stub
-from labkit.platforms import BootRequest, EmulatedPlatform, choose_platform
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
 from labkit.platforms.hardware import HardwarePlatform, td_spec
 from labkit.platforms.request import BootPlan
 from labkit.settings import Settings, Trust
@@ -28,11 +28,11 @@ Sizes = tuple[str, int]
 
 
 @pytest.fixture
-def platform(vm_settings: Settings) -> EmulatedPlatform:
-    return EmulatedPlatform(vm_settings, "a test asked for it")
+def platform(vm_settings: Settings) -> TdvmPlatform:
+    return choose_platform("emulated", vm_settings)
 
 
-def planned(platform: EmulatedPlatform, request: BootRequest) -> BootPlan:
+def planned(platform: TdvmPlatform, request: BootRequest) -> BootPlan:
     return platform.plan(request, platform.toolchain())
 
 
@@ -49,13 +49,13 @@ def elf(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bzimage(platform: EmulatedPlatform, tmp_path: Path) -> Path:
+def bzimage(platform: TdvmPlatform, tmp_path: Path) -> Path:
     path = tmp_path / "aster-bzimage"
     path.write_bytes(platform.toolchain().kernel.read_bytes() + SIGN)
     return path
 
 
-def test_an_asterinas_elf_gets_the_observed_machine(platform: EmulatedPlatform, elf: Path) -> None:
+def test_an_asterinas_elf_gets_the_observed_machine(platform: TdvmPlatform, elf: Path) -> None:
     plan = planned(platform, BootRequest(kernel=elf, initrd=elf))
     line = arguments(plan)
     for words in (
@@ -75,7 +75,7 @@ def test_an_asterinas_elf_gets_the_observed_machine(platform: EmulatedPlatform, 
 
 
 def test_an_elf_that_says_x86_64_is_handed_over_as_qemu_takes_it(
-    platform: EmulatedPlatform, tmp_path: Path
+    platform: TdvmPlatform, tmp_path: Path
 ) -> None:
     path = tmp_path / "kernel"
     path.write_bytes(speaker(SIGN, None, machine=62))
@@ -86,7 +86,7 @@ def test_an_elf_that_says_x86_64_is_handed_over_as_qemu_takes_it(
 
 
 def test_a_bzimage_goes_through_the_firmware_and_its_appended_word_harms_nobody(
-    platform: EmulatedPlatform, bzimage: Path
+    platform: TdvmPlatform, bzimage: Path
 ) -> None:
     plan = planned(platform, BootRequest(kernel=bzimage, initrd=bzimage, append="x=1"))
     line = arguments(plan)
@@ -97,7 +97,7 @@ def test_a_bzimage_goes_through_the_firmware_and_its_appended_word_harms_nobody(
     assert plan.firmware is not None
 
 
-def test_a_linux_whose_stub_has_nothing_measured_says_so(platform: EmulatedPlatform, tmp_path: Path) -> None:
+def test_a_linux_whose_stub_has_nothing_measured_says_so(platform: TdvmPlatform, tmp_path: Path) -> None:
     silent = tmp_path / "silent"
     silent.write_bytes(silence_stub(platform.toolchain().kernel.read_bytes()))
     plan = planned(platform, BootRequest(kernel=silent))
@@ -109,7 +109,7 @@ def test_a_linux_whose_stub_has_nothing_measured_says_so(platform: EmulatedPlatf
 
 
 def test_the_memory_follows_the_image_and_too_little_is_refused(
-    platform: EmulatedPlatform, elf: Path, bzimage: Path
+    platform: TdvmPlatform, elf: Path, bzimage: Path
 ) -> None:
     assert planned(platform, BootRequest(kernel=elf, memory=5000)).spec.memory == 5000
     with pytest.raises(UsageError, match="ACPI tables") as caught:
@@ -123,7 +123,7 @@ def test_the_memory_follows_the_image_and_too_little_is_refused(
 
 @pytest.mark.parametrize("memory", [-5, 0, 1])
 def test_too_little_memory_is_refused_for_every_kind_of_image(
-    platform: EmulatedPlatform, elf: Path, bzimage: Path, tmp_path: Path, memory: int
+    platform: TdvmPlatform, elf: Path, bzimage: Path, tmp_path: Path, memory: int
 ) -> None:
     iso = tmp_path / "any.iso"
     iso.write_bytes(bytes(0x8001) + b"CD001" + bytes(0x1000))
@@ -138,24 +138,24 @@ def test_too_little_memory_is_refused_for_every_kind_of_image(
 
 
 @pytest.mark.parametrize("smp", [-1, 0, 65])
-def test_an_impossible_number_of_cpus_is_refused(platform: EmulatedPlatform, smp: int) -> None:
+def test_an_impossible_number_of_cpus_is_refused(platform: TdvmPlatform, smp: int) -> None:
     with pytest.raises(UsageError, match=f"^{smp} is not a number of virtual CPUs"):
         planned(platform, BootRequest(smp=smp))
 
 
-def test_the_number_of_cpus_reaches_qemu(platform: EmulatedPlatform) -> None:
+def test_the_number_of_cpus_reaches_qemu(platform: TdvmPlatform) -> None:
     spec = planned(platform, BootRequest(smp=3)).spec
     arguments = qemu_arguments(spec, Accel.TCG, Sockets(0, 0, 0, tpm=0), Path("vars.fd"))
     assert arguments[arguments.index("-smp") + 1] == "3"
 
 
-def test_a_kernel_without_initrd_gets_one_of_labkits(platform: EmulatedPlatform, elf: Path) -> None:
+def test_a_kernel_without_initrd_gets_one_of_labkits(platform: TdvmPlatform, elf: Path) -> None:
     initrd = planned(platform, BootRequest(kernel=elf)).spec.initrd
     assert initrd is not None
     assert initrd.read_bytes()[:2] == b"\x1f\x8b"
 
 
-def test_a_path_that_qemu_would_split_is_copied(platform: EmulatedPlatform, elf: Path) -> None:
+def test_a_path_that_qemu_would_split_is_copied(platform: TdvmPlatform, elf: Path) -> None:
     odd = elf.with_name("my initrd, the second")
     odd.write_bytes(b"x")
     initrd = planned(platform, BootRequest(kernel=elf, initrd=odd)).spec.initrd
@@ -164,7 +164,7 @@ def test_a_path_that_qemu_would_split_is_copied(platform: EmulatedPlatform, elf:
     assert initrd.read_bytes() == b"x"
 
 
-def test_a_profile_overrides_what_the_content_says(platform: EmulatedPlatform) -> None:
+def test_a_profile_overrides_what_the_content_says(platform: TdvmPlatform) -> None:
     kernel = platform.toolchain().kernel
     assert planned(platform, BootRequest(kernel=kernel)).spec.profile.name == "linux-busybox"
     plan = planned(platform, BootRequest(kernel=kernel, profile="0.9.0"))
@@ -178,7 +178,7 @@ def test_a_profile_overrides_what_the_content_says(platform: EmulatedPlatform) -
         planned(platform, BootRequest(profile="0.18.1"))
 
 
-def test_the_wrong_option_is_named(platform: EmulatedPlatform, elf: Path) -> None:
+def test_the_wrong_option_is_named(platform: TdvmPlatform, elf: Path) -> None:
     with pytest.raises(NotAKernel, match="multiboot ELF") as caught:
         planned(platform, BootRequest(iso=elf))
     assert "--kernel" in caught.value.remedy
@@ -186,7 +186,7 @@ def test_the_wrong_option_is_named(platform: EmulatedPlatform, elf: Path) -> Non
         planned(platform, BootRequest(iso=elf, kernel=elf))
 
 
-def test_a_boot_that_is_not_measured_cannot_be_predicted(platform: EmulatedPlatform, elf: Path) -> None:
+def test_a_boot_that_is_not_measured_cannot_be_predicted(platform: TdvmPlatform, elf: Path) -> None:
     with pytest.raises(UsageError, match="no firmware measured anything"):
         platform.predict(BootRequest(kernel=elf))
 
@@ -215,7 +215,7 @@ def test_hardware_is_for_upstream_hosts_that_are_ready(vm_settings: Settings) ->
     platform = choose_platform("hardware", vm_settings, report)
     assert isinstance(platform, HardwarePlatform)
     assert platform.trust is Trust.HARDWARE
-    assert isinstance(choose_platform("auto", vm_settings, report), EmulatedPlatform)
+    assert choose_platform("auto", vm_settings, report).name == "emulated"
     with pytest.raises(MissingComponent, match="cannot launch a TD here"):
         choose_platform("hardware", vm_settings, diagnose(Facts()))
     with pytest.raises(UsageError):
@@ -223,7 +223,7 @@ def test_hardware_is_for_upstream_hosts_that_are_ready(vm_settings: Settings) ->
 
 
 def test_a_td_is_the_same_guest_started_by_its_firmware(
-    platform: EmulatedPlatform, elf: Path, bzimage: Path
+    platform: TdvmPlatform, elf: Path, bzimage: Path
 ) -> None:
     toolchain = platform.toolchain()
     spec = td_spec(planned(platform, BootRequest(kernel=bzimage)).spec, toolchain.firmware)
@@ -244,7 +244,7 @@ def test_a_td_is_the_same_guest_started_by_its_firmware(
         td_spec(planned(platform, BootRequest(kernel=elf)).spec, toolchain.firmware)
 
 
-def test_devices_bring_their_drivers_and_the_kernels_own(platform: EmulatedPlatform) -> None:
+def test_devices_bring_their_drivers_and_the_kernels_own(platform: TdvmPlatform) -> None:
     toolchain = platform.toolchain()
     if toolchain.modules is None:
         pytest.skip("the package of the guest's kernel has no modules")
@@ -265,7 +265,7 @@ def test_devices_bring_their_drivers_and_the_kernels_own(platform: EmulatedPlatf
     assert "share=on" in line
 
 
-def test_devices_are_refused_where_they_cannot_be(platform: EmulatedPlatform, tmp_path: Path) -> None:
+def test_devices_are_refused_where_they_cannot_be(platform: TdvmPlatform, tmp_path: Path) -> None:
     alone = tmp_path / "vmlinuz-alone"
     alone.write_bytes(platform.toolchain().kernel.read_bytes())
     with pytest.raises(MissingComponent, match="modules of vmlinuz-alone are not beside it"):

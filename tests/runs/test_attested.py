@@ -14,7 +14,7 @@ import pytest
 
 from labkit.attest import LabAuthority
 from labkit.errors import DataError, UsageError
-from labkit.platforms import EmulatedPlatform
+from labkit.platforms import choose_platform
 from labkit.runs import Run, attest_run, check_run, plan_run, run_plan
 from labkit.runs.statement import canonical_notebook, digest, encode
 from labkit.settings import Settings, Trust
@@ -46,7 +46,7 @@ def runs(
     root = tmp_path_factory.mktemp("attested")
     write_notebook(root / "notebooks/00-first.ipynb", parameters("run_dir = None"), code(RESULT))
     write_notebook(root / "notebooks/01-second.ipynb", parameters("n = 3"), code("print(n)"))
-    platform = EmulatedPlatform(vm_settings, "a test asked for it")
+    platform = choose_platform("emulated", vm_settings)
     run = run_plan(plan_run(output=root / "one", start=root))
     again = replace(run, directory=Path(shutil.copytree(run.directory, root / "two")))
     return attest_run(run, platform, authority, NOW), attest_run(again, platform, authority, NOW)
@@ -166,7 +166,7 @@ def test_another_lab_that_attests_it_again_is_found_by_who_names_the_root(
 ) -> None:
     forger = LabAuthority.create(NOW)
     (copy / "executed/01-second.ipynb").write_text((copy / "executed/00-first.ipynb").read_text())
-    attest_run(replace(runs[0], directory=copy), EmulatedPlatform(vm_settings, "a forger"), forger, NOW)
+    attest_run(replace(runs[0], directory=copy), choose_platform("emulated", vm_settings), forger, NOW)
     assert check_run(copy).intact
     outcome = check_run(copy, authority.root_der)
     assert "another party" in str(outcome)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labkit import process
-from labkit.asterinas import keep_image
+from labkit.asterinas import KernelCache
 from labkit.errors import MissingComponent, UsageError
 from labkit.kernel.guest import untranslatable
 from labkit.runs import plan_run, run_plan
@@ -169,7 +169,7 @@ def test_another_guest_leaves_out_what_boots_none_and_says_so(
         plan_run(both, {"guest": "plan9"})
     with pytest.raises(UsageError, match="reads cannot run with another guest"):
         plan_run([str(reads)], {"guest": "asterinas"})
-    keep_image(standin.speaker(standin.SIGN, 0x10), "0.18.0", "a test", Settings.load(), efi=False)
+    KernelCache(Settings.load()).keep(standin.speaker(standin.SIGN, 0x10), "0.18.0", "a test", efi=False)
     plan = plan_run(both, {"guest": "asterinas"}, output=tmp_path / "run")
     assert [source.name for source in plan.sources] == ["boots"]
     said: list[str] = []

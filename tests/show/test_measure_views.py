@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from labkit.settings import Trust
 from labkit.show import _colours as colours
-from labkit.show import element, one_line, prose
+from labkit.show import element, one_line
 from labkit.show.fields import FieldSpan, field_table, field_view, hex_map, spans
+from labkit.show.markup import prose
 from labkit.show.measure import diff_view, event_table, section_table
 from labkit.show.verdict import verdict_view
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labkit.container.engine import connect
-from labkit.container.image import build_image
+from labkit.container.image import ImageStore
 from labkit.container.toolbox import build_toolbox
 from tests.container.conftest import BASE, CONTRACT, IMAGE
 from tests.container.engines import environ, own_engine, pulled_or_made
@@ -30,7 +30,7 @@ def own_engine_with_image(folder: Path) -> Iterator[None]:
             pulled_or_made(folder, own.engine, BASE)
             base = build_toolbox(lambda text: None, BASE, target="qemu").tag
             context = {"Dockerfile": (CONTRACT / "Dockerfile").read_bytes()}
-            build_image(client, own.engine, context, IMAGE, lambda text: None, arguments={"BASE": base})
+            ImageStore(client, own.engine).build(context, IMAGE, arguments={"BASE": base})
             yield
         finally:
             client.close()

@@ -8,8 +8,8 @@ import pytest
 
 from labkit.errors import DataError, UsageError
 from labkit.runs.source import load_source
-from labkit.studies import design, grid, plan
-from labkit.studies.table import read_table, split_values
+from labkit.studies import plan
+from labkit.studies.table import design, grid, read_table, split_values
 
 
 def test_a_table_becomes_rows_of_the_notebooks_kinds(notebook: Path, tmp_path: Path) -> None:

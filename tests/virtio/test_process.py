@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from labkit.errors import UsageError, VmError
-from labkit.virtio import Attached, Disk, Entropy, wire
+from labkit.virtio import Attached, Device, Disk, Entropy, wire
 from labkit.virtio.attached import Wire, check_devices
 from labkit.virtio.process import arguments
 from labkit.virtio.wire import Request
@@ -181,3 +182,22 @@ def test_devices_that_cannot_be_are_refused() -> None:
         check_devices([Entropy()] * 17)
     with pytest.raises(UsageError, match="cannot be attached"):
         check_devices([Disk(b"short")])
+
+
+@pytest.mark.parametrize("device", [Entropy(), Disk()])
+def test_a_device_names_the_lies_that_it_can_tell(device: Device) -> None:
+    class NoWire(Wire):
+        def __init__(self) -> None:
+            self.asked: list[object] = []
+
+        def ask(self, command: dict[str, Any]) -> dict[str, Any]:
+            self.asked.append(command)
+            return {}
+
+    no_wire = NoWire()
+    attached = Attached(device, 0, no_wire)
+    assert all(meaning for meaning in attached.lies.values())
+    for name in attached.lies:
+        attached.lie(name)
+    assert len(no_wire.asked) == len(attached.lies) > 0
+    assert "length" in attached.lies

@@ -10,7 +10,7 @@ from labkit.guest import LINUX, build_initramfs
 from labkit.guest.initramfs import COMMAND_LINE, shell_port
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.vm import Accelerator, BootSpec, MachineConfig, Port, VirtualMachine
+from labkit.vm import Accelerator, BootSpec, Hypervisor, MachineConfig, Port, VirtualMachine
 from labkit.vm import boot as boot_vm
 from labkit.vm.spec import Accel
 
@@ -30,9 +30,15 @@ def spec(toolchain: Toolchain, vm_settings: Settings) -> BootSpec:
 TCG = Accelerator(Accel.TCG, "tests run under TCG")
 
 
+@pytest.fixture(scope="session")
+def hypervisor(toolchain: Toolchain, vm_settings: Settings) -> Hypervisor:
+    """What most machines of these tests are started with."""
+    return Hypervisor(toolchain, vm_settings, TCG)
+
+
 @pytest.fixture
-def guest(spec: BootSpec, toolchain: Toolchain, vm_settings: Settings) -> Iterator[VirtualMachine]:
+def guest(spec: BootSpec, hypervisor: Hypervisor) -> Iterator[VirtualMachine]:
     """A booted guest; the first use boots from power-on, the others resume."""
-    machine, _ = boot_vm(spec, TCG, toolchain, vm_settings)
+    machine, _ = boot_vm(spec, hypervisor)
     with machine:
         yield machine

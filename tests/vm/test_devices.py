@@ -20,7 +20,7 @@ from labkit.settings import Settings
 from labkit.toolchain import Toolchain
 from labkit.virtio import Disk, Entropy
 from labkit.virtio.lies import FORGED
-from labkit.vm import BootSpec, Snapshot, VirtualMachine, boot
+from labkit.vm import BootSpec, Hypervisor, Snapshot, VirtualMachine, boot
 
 from .conftest import TCG
 from .test_machine import processes_of
@@ -50,7 +50,7 @@ def machine(
         tpm=False,
         devices=(Entropy(), Disk()),
     )
-    found, _ = boot(spec, TCG, toolchain, vm_settings)
+    found, _ = boot(spec, Hypervisor(toolchain, vm_settings, TCG))
     with found:
         assert not found.resumed
         assert found.console.run("modprobe virtio-rng && modprobe virtio_blk", 60).exit_status == 0

@@ -11,7 +11,7 @@ from labkit.errors import VmError
 from labkit.guest import LINUX
 from labkit.guest.initramfs import COMMAND_LINE
 from labkit.toolchain import Toolchain
-from labkit.vm import BootSpec
+from labkit.vm import BootSpec, Hypervisor
 from labkit.vm.fwcfg import fw_cfg_files
 
 NAMES = ("etc/acpi/rsdp", "etc/acpi/tables", "etc/tpm/log")
@@ -25,25 +25,25 @@ def spec(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Boot
 
 
 @pytest.mark.vm
-def test_a_machine_that_never_runs_tells_its_acpi_tables(spec: BootSpec, toolchain: Toolchain) -> None:
-    rsdp, tables, log = fw_cfg_files(spec, toolchain, NAMES)
+def test_a_machine_that_never_runs_tells_its_acpi_tables(spec: BootSpec, hypervisor: Hypervisor) -> None:
+    rsdp, tables, log = fw_cfg_files(spec, hypervisor, NAMES)
     assert rsdp.startswith(b"RSD PTR ")
     assert b"DSDT" in tables
     # The table that describes PCI configuration space is there only once the firmware has placed it.
     at = tables.index(b"MCFG")
     assert struct.unpack_from("<Q", tables, at + 44) == (0xE000_0000,)
     assert not any(log)
-    assert fw_cfg_files(spec, toolchain, NAMES) == (rsdp, tables, log)
-    more = fw_cfg_files(replace(spec, memory=320), toolchain, NAMES)
+    assert fw_cfg_files(spec, hypervisor, NAMES) == (rsdp, tables, log)
+    more = fw_cfg_files(replace(spec, memory=320), hypervisor, NAMES)
     assert [one == other for one, other in zip((rsdp, tables, log), more, strict=True)] == [True, False, True]
 
 
 @pytest.mark.vm
 def test_a_file_that_qemu_does_not_have_is_named_and_nothing_is_left_behind(
-    spec: BootSpec, toolchain: Toolchain
+    spec: BootSpec, hypervisor: Hypervisor
 ) -> None:
     before = len(list(Path("/dev/fd").iterdir()))
     with pytest.raises(VmError, match="no etc/none"):
-        fw_cfg_files(spec, toolchain, ("etc/acpi/rsdp", "etc/none"))
+        fw_cfg_files(spec, hypervisor, ("etc/acpi/rsdp", "etc/none"))
     assert len(list(Path("/dev/fd").iterdir())) == before
     assert not list(Path(tempfile.gettempdir()).glob("labkit-fwcfg-*"))

@@ -21,7 +21,7 @@ from labkit.errors import BootFailed, CommandTimeout, GuestGone
 from labkit.guest.reseed import renewal
 from labkit.settings import Settings
 from labkit.toolchain import Toolchain
-from labkit.vm import BootSpec, VirtualMachine, boot, running, stop
+from labkit.vm import BootSpec, Hypervisor, VirtualMachine, boot, running, stop
 from labkit.vm.booting import SnapshotStore
 from labkit.vm.launch import Snapshot
 
@@ -99,7 +99,7 @@ def test_patience_is_what_every_deadline_of_a_boot_is_multiplied_by(
 ) -> None:
     hasty = replace(vm_settings, patience=0.001)
     with pytest.raises(BootFailed, match=r"Stage firmware did not end within 0\.09 s") as refused:
-        boot(spec, TCG, toolchain, hasty, cold=True)
+        boot(spec, Hypervisor(toolchain, hasty, TCG), cold=True)
     assert "LABKIT_PATIENCE" in refused.value.remedy
 
 
@@ -140,9 +140,9 @@ def test_resumed_siblings_share_no_randomness(
     spec: BootSpec, toolchain: Toolchain, vm_settings: Settings
 ) -> None:
     with ExitStack() as stack:
-        boot(spec, TCG, toolchain, vm_settings)[0].close()
+        boot(spec, Hypervisor(toolchain, vm_settings, TCG))[0].close()
         with ThreadPoolExecutor(3) as pool:
-            started = pool.map(lambda _: boot(spec, TCG, toolchain, vm_settings)[0], range(3))
+            started = pool.map(lambda _: boot(spec, Hypervisor(toolchain, vm_settings, TCG))[0], range(3))
             siblings = [stack.enter_context(machine) for machine in started]
         assert all(machine.resumed for machine in siblings)
         read = "dd if=/dev/urandom bs=16 count=1 2>/dev/null | base64; cat /proc/sys/kernel/random/uuid"
@@ -179,7 +179,7 @@ def test_a_resumed_guest_keeps_its_tpm(guest: VirtualMachine) -> None:
 def test_resumed_machines_share_the_memory_that_they_have_not_written(
     spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, guest: VirtualMachine
 ) -> None:
-    with boot(spec, TCG, toolchain, vm_settings)[0] as sibling:
+    with boot(spec, Hypervisor(toolchain, vm_settings, TCG))[0] as sibling:
         assert guest.resumed or sibling.resumed
         memory = shared_memory(sibling)
         before = memory.read_bytes()
@@ -215,12 +215,12 @@ def test_a_damaged_snapshot_is_replaced_by_a_boot_from_power_on(
     spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
 ) -> None:
     settings = replace(vm_settings, cache_dir=tmp_path)
-    boot(spec, TCG, toolchain, settings)[0].close()
+    boot(spec, Hypervisor(toolchain, settings, TCG))[0].close()
     (memory,) = tmp_path.glob("snapshots/*/memory")
     with memory.open("r+b") as file:
         file.truncate(1 << 20)
     said: list[str] = []
-    machine, timeline = boot(spec, TCG, toolchain, settings, on_progress=said.append)
+    machine, timeline = boot(spec, Hypervisor(toolchain, settings, TCG), on_progress=said.append)
     with machine:
         assert not machine.resumed
         assert timeline.stages[0].name == "firmware"
@@ -231,7 +231,7 @@ def test_a_cold_boot_neither_uses_nor_makes_a_snapshot(
     spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
 ) -> None:
     settings = replace(vm_settings, cache_dir=tmp_path)
-    machine, timeline = boot(spec, TCG, toolchain, settings, cold=True)
+    machine, timeline = boot(spec, Hypervisor(toolchain, settings, TCG), cold=True)
     with machine:
         names = [stage.name for stage in timeline.stages]
     assert names == ["firmware", "efi-stub", "kernel", "init", "shell"]
@@ -244,13 +244,13 @@ def test_a_kernel_that_panics_is_a_failed_boot_that_says_why(
     empty = tmp_path / "initrd"
     empty.write_bytes(b"")
     with pytest.raises(BootFailed, match=r"stage kernel: .*root fs"):
-        boot(replace(spec, initrd=empty), TCG, toolchain, vm_settings, cold=True)
+        boot(replace(spec, initrd=empty), Hypervisor(toolchain, vm_settings, TCG), cold=True)
     assert running(vm_settings) == []
 
 
 def test_a_qemu_that_refuses_is_quoted(spec: BootSpec, toolchain: Toolchain, vm_settings: Settings) -> None:
     with pytest.raises(BootFailed, match=r"QEMU did not start: .*[Cc][Pp][Uu]"):
-        VirtualMachine.start(replace(spec, cpus=100_000), TCG, toolchain, vm_settings)
+        VirtualMachine.start(replace(spec, cpus=100_000), Hypervisor(toolchain, vm_settings, TCG))
 
 
 def test_running_machines_are_listed_and_can_be_stopped(guest: VirtualMachine, vm_settings: Settings) -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, Number, ShownForm
 from labkit.course.draw import Draw
-from labkit.course.exercises.booted import answer_of, bound_answers
-from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
+from labkit.course.exercises.booted import bound_answers, mark_evidence
+from labkit.course.model import (
+    AnswerMark,
+    Claims,
+    Exercise,
+    Question,
+    Task,
+    Variant,
+    answer_of,
+    mark,
+)
 
 _BOUND = ("memory", "greeting", "trust")
 # What firmware and kernel keep for themselves of a small guest, in KiB (measured: 40 to 75 MiB).
@@ -34,19 +45,18 @@ def _check(task: Task, claims: Claims) -> list[AnswerMark]:
         _one(memory, claims, shown, lambda value: total - _KEPT <= value < total),
         _one(greeting, claims, shown, lambda value: value == wanted),
         _one(trust, claims, shown, lambda value: value == "none"),
-        mark(evidence, 0, shown.problem, forged=shown.forged)
-        if shown.problem
-        else mark(evidence, evidence.points, "The evidence is yours, and holds."),
+        mark_evidence(evidence, shown),
     ]
 
 
-def _one(question: Question, claims: Claims, shown: EvidenceCheck, right: object) -> AnswerMark:
+def _one(
+    question: Question, claims: Claims, shown: EvidenceCheck, right: Callable[[Any], bool]
+) -> AnswerMark:
     value, nothing = answer_of(question, claims)
     if nothing:
         return nothing
     if shown.problem:
         return mark(question, 0, f"Nothing shows that a machine of yours was booted: {shown.problem}")
-    assert callable(right)
     if not right(value):
         return mark(question, 0, "Wrong.")
     return mark(question, question.points, "Right.")

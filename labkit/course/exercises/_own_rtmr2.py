@@ -7,8 +7,17 @@ import hashlib
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence, tagged_log
 from labkit.course._forms import Hex, LineOfText, ShownForm
 from labkit.course.draw import Draw
-from labkit.course.exercises.booted import bound_answers, line_digest
-from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
+from labkit.course.exercises.booted import bound_answers, line_digest, mark_evidence, mark_line
+from labkit.course.model import (
+    AnswerMark,
+    Claims,
+    Exercise,
+    Question,
+    Task,
+    Variant,
+    answer_of,
+    mark,
+)
 
 _BOUND = ("command_line", "rtmr2")
 
@@ -22,40 +31,16 @@ def _check(task: Task, claims: Claims) -> list[AnswerMark]:
     shown = read_evidence(task.challenge, claims, bound_answers(claims, _BOUND))
     line, rtmr2, evidence = task.exercise.questions
     return [
-        _line(task, line, claims, shown),
+        mark_line(task, line, claims, shown),
         _rtmr2(rtmr2, claims, shown),
-        mark(evidence, 0, shown.problem, forged=shown.forged)
-        if shown.problem
-        else mark(evidence, evidence.points, "The evidence is yours, and holds."),
+        mark_evidence(evidence, shown),
     ]
 
 
-def _line(task: Task, question: Question, claims: Claims, shown: EvidenceCheck) -> AnswerMark:
-    given = claims.answers.get(question.key)
-    if question.form.empty(given):
-        return mark(question, 0, "Not answered.")
-    try:
-        text = question.form.read(given)
-    except ValueError as error:
-        return mark(question, 0, f"The answer cannot be read: {error}.")
-    word = task.variant.parameters["append"]
-    if word not in text.split():
-        return mark(question, 0, f"Your word {word} is not in it.")
-    if shown.problem:
-        return mark(question, 0, f"Nothing shows that this line was booted: {shown.problem}")
-    if line_digest(text) not in shown.digests(2):
-        return mark(question, 0, "The event log has no event with the digest of this line in RTMR2.")
-    return mark(question, question.points, "Right: its digest stands in your event log.")
-
-
 def _rtmr2(question: Question, claims: Claims, shown: EvidenceCheck) -> AnswerMark:
-    given = claims.answers.get(question.key)
-    if question.form.empty(given):
-        return mark(question, 0, "Not answered.")
-    try:
-        value = question.form.read(given)
-    except ValueError as error:
-        return mark(question, 0, f"The answer cannot be read: {error}.")
+    value, nothing = answer_of(question, claims)
+    if nothing:
+        return nothing
     if shown.problem:
         return mark(question, 0, f"Nothing shows that it came out so: {shown.problem}")
     if value != shown.rtmr[2]:

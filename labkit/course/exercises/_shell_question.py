@@ -7,8 +7,17 @@ import hashlib
 from labkit.course._evidence import EvidenceCheck, read_evidence, synthetic_evidence
 from labkit.course._forms import Hex, LineOfText, ShownForm
 from labkit.course.draw import Draw
-from labkit.course.exercises.booted import answer_of, bound_answers, line_digest
-from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Variant, mark
+from labkit.course.exercises.booted import bound_answers, line_digest, mark_evidence, mark_line
+from labkit.course.model import (
+    AnswerMark,
+    Claims,
+    Exercise,
+    Question,
+    Task,
+    Variant,
+    answer_of,
+    mark,
+)
 from labkit.errors import LabkitError
 from labkit.measure import EventLog, replay_pcrs
 from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
@@ -42,26 +51,11 @@ def _check(task: Task, claims: Claims) -> list[AnswerMark]:
     line, pcr, token, evidence = task.exercise.questions
     shown = read_evidence(task.challenge, claims, bound_answers(claims, _BOUND))
     return [
-        _line(task, line, claims, shown),
+        mark_line(task, line, claims, shown),
         _pcr(task, pcr, claims, shown),
         _token(task, token, claims, shown),
-        mark(evidence, 0, shown.problem, forged=shown.forged)
-        if shown.problem
-        else mark(evidence, evidence.points, "The evidence is yours, and holds."),
+        mark_evidence(evidence, shown),
     ]
-
-
-def _line(task: Task, question: Question, claims: Claims, shown: EvidenceCheck) -> AnswerMark:
-    text, nothing = answer_of(question, claims)
-    if nothing:
-        return nothing
-    if task.variant.parameters["append"] not in text.split():
-        return mark(question, 0, f"Your word {task.variant.parameters['append']} is not in it.")
-    if shown.problem:
-        return mark(question, 0, f"Nothing shows that this line was booted: {shown.problem}")
-    if line_digest(text) not in shown.digests(2):
-        return mark(question, 0, "The event log has no event with the digest of this line in RTMR2.")
-    return mark(question, question.points, "Right: its digest stands in your event log.")
 
 
 def _pcr(task: Task, question: Question, claims: Claims, shown: EvidenceCheck) -> AnswerMark:

@@ -1,11 +1,11 @@
-"""What exercises with a boot share: answers that a quote binds, and reading them against the evidence."""
+"""What exercises with a boot share: answers that a quote binds, and the marks that evidence decides."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
-from labkit.course.model import AnswerMark, Claims, Question, canonical, mark
+from labkit.course._evidence import EvidenceCheck
+from labkit.course.model import AnswerMark, Claims, Question, Task, answer_of, canonical, mark
 
 
 def bound_answers(claims: Claims, keys: tuple[str, ...]) -> dict[str, bytes]:
@@ -18,12 +18,23 @@ def line_digest(line: str) -> bytes:
     return hashlib.sha384(f"{line}\0".encode("utf-16-le", "surrogatepass")).digest()
 
 
-def answer_of(question: Question, claims: Claims) -> tuple[Any, AnswerMark | None]:
-    """The value of an answer; or why there is none, as a mark without points."""
-    given = claims.answers.get(question.key)
-    if question.form.empty(given):
-        return None, mark(question, 0, "Not answered.")
-    try:
-        return question.form.read(given), None
-    except ValueError as error:
-        return None, mark(question, 0, f"The answer cannot be read: {error}.")
+def mark_evidence(question: Question, shown: EvidenceCheck) -> AnswerMark:
+    """The mark for the evidence itself."""
+    if shown.problem:
+        return mark(question, 0, shown.problem, forged=shown.forged)
+    return mark(question, question.points, "The evidence is yours, and holds.")
+
+
+def mark_line(task: Task, question: Question, claims: Claims, shown: EvidenceCheck) -> AnswerMark:
+    """The mark for a kernel's command line that holds the student's word and was measured."""
+    text, nothing = answer_of(question, claims)
+    if nothing:
+        return nothing
+    word = task.variant.parameters["append"]
+    if word not in text.split():
+        return mark(question, 0, f"Your word {word} is not in it.")
+    if shown.problem:
+        return mark(question, 0, f"Nothing shows that this line was booted: {shown.problem}")
+    if line_digest(text) not in shown.digests(2):
+        return mark(question, 0, "The event log has no event with the digest of this line in RTMR2.")
+    return mark(question, question.points, "Right: its digest stands in your event log.")

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from labkit.errors import MissingComponent
 from labkit.host import HostReport, verify
-from labkit.learn import Notebook, make_question
+from labkit.learn import Notebook
 from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
 from labkit.show.front_end import show_view
 
@@ -35,7 +35,7 @@ def predict(
     answer: object | None = None,
 ) -> None:
     """Ask for a prediction; the page shows a form below the question."""
-    asked = _QUESTIONS[id] = make_question(id, question, choices, order, tolerance, unit)
+    asked = _QUESTIONS[id] = _PREDICTIONS.question(id, question, choices, order, tolerance, unit)
     if answer is not None:
         _PREDICTIONS.pose(asked)
         show_view(_PREDICTIONS.record(asked, answer))
