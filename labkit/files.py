@@ -183,6 +183,22 @@ def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
         _place(parent, path.name, data, mode)
 
 
+def keep_whole(path: Path, data: bytes) -> None:
+    """Write a file whose name tells its content, unless it is there as a whole.
+
+    A crash of the machine can leave such a file cut, for its name reached the disk before its content.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        if path.stat().st_size == len(data):
+            return
+    except FileNotFoundError:
+        pass
+    write_whole(path, data)
+
+
 def _place(parent: int, name: str, data: bytes, mode: int) -> None:
     """Write a draft into an open folder, and put it in the place of what has this name there."""
     draft = f".{os.urandom(8).hex()}.new"

@@ -15,6 +15,7 @@ from labkit.files import (
     DEEPEST,
     check_named,
     entries,
+    keep_whole,
     plain_parts,
     printable,
     read_below,
@@ -210,3 +211,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="No space left"):
         write_whole(place, b"second")
     assert [path.read_bytes() for path in place.parent.iterdir()] == [b"first"]
+
+
+def test_a_file_that_a_crash_cut_is_written_again(tmp_path: Path) -> None:
+    place = tmp_path / "cache/initrd"
+    keep_whole(place, b"whole")
+    inode = place.stat().st_ino
+    keep_whole(place, b"whole")
+    assert place.stat().st_ino == inode
+    place.write_bytes(b"wh")
+    keep_whole(place, b"whole")
+    assert place.read_bytes() == b"whole"

@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 
 from labkit.asterinas.terminal import terminal_program
-from labkit.files import write_whole
+from labkit.files import keep_whole
 from labkit.guest import Entry, cpio_archive
 from labkit.guest.cpio import directory as cpio_directory
 from labkit.guest.cpio import file as cpio_file
@@ -55,6 +55,5 @@ def build_asterinas_initramfs(busybox: Path, folder: Path) -> Path:
     """Write the root file system into ``folder``, compressed as the kernel wants it, named by its content."""
     data = gzip.compress(cpio_archive(asterinas_entries(busybox.read_bytes())), mtime=0)
     path = folder / f"asterinas-{hashlib.sha256(data).hexdigest()[:16]}.cpio.gz"
-    if not path.exists():
-        write_whole(path, data)
+    keep_whole(path, data)
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from labkit.files import write_whole
+from labkit.files import keep_whole
 from labkit.guest import reseed
 from labkit.guest.cpio import Entry, archive, character_device, directory, file, link, pipe
 from labkit.guest.modules import Modules, port_modules
@@ -99,8 +99,7 @@ def build_initramfs(
     """
     data = initramfs(busybox.read_bytes(), bash.read_bytes() if bash else None, port_modules(modules))
     path = folder / f"initramfs-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
-    if not path.exists():
-        write_whole(path, data)
+    keep_whole(path, data)
     return path
 
 

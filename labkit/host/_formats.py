@@ -6,10 +6,12 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from types import UnionType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from labkit.host.wrapping import Unwrapped, of_entry, of_journal
+
+if TYPE_CHECKING:
+    from types import UnionType  # not in Python 3.8, where the collector runs
 
 MAX_DOCUMENT = 64 << 20
 """Bytes of a document that are read; one that is cut there is read as far as it goes."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.errors import MissingComponent
-from labkit.files import write_whole
+from labkit.files import keep_whole
 from labkit.guest.drivers import driver_archive
 from labkit.settings import Settings
 from labkit.toolchain.toolchain import modules_of
@@ -28,6 +28,5 @@ def with_drivers(initrd: Path, kernel: Path, devices: Sequence[Device], settings
         )
     data = initrd.read_bytes() + driver_archive(modules, (device.driver for device in devices))
     path = settings.cache_dir / "guest" / f"initramfs-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
-    if not path.exists():
-        write_whole(path, data)
+    keep_whole(path, data)
     return path

@@ -21,7 +21,7 @@ from labkit.asterinas.machine import (
 from labkit.asterinas.rootfs import build_asterinas_initramfs
 from labkit.bootlog import GuestType
 from labkit.errors import NotAKernel, UsageError
-from labkit.files import write_whole
+from labkit.files import keep_whole
 from labkit.guest.kernel_image import check_kernel
 from labkit.guest.types import SHELL_PROMPT
 from labkit.platforms._plan_linux import plan_linux, unmeasured
@@ -221,8 +221,7 @@ def _bootable(image: BootImage, settings: Settings) -> Path:
     data = bytearray(image.path.read_bytes())
     data[_ELF_MACHINE_AT : _ELF_MACHINE_AT + 2] = _ELF_MACHINE_386
     path = settings.cache_dir / "guest" / f"{hashlib.sha256(data).hexdigest()[:16]}.qemu_elf"
-    if not path.exists():
-        write_whole(path, bytes(data))
+    keep_whole(path, bytes(data))
     return path
 
 

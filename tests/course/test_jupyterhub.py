@@ -47,7 +47,7 @@ try:
     lab.boot("emulated", memory=1025)
 except LabkitError as error:
     print("refused:", error)
-with lab.boot("emulated", memory=512) as tdvm:
+with lab.boot("emulated", memory=512, cold=True) as tdvm:
     print(tdvm.run("echo inside $((6 * 7))").output.strip())
 """
 WORK = """
