@@ -92,7 +92,7 @@ def describe(kind: int, data: bytes) -> str:
     if kind in _TEXTS or kind == _T.EV_IPL:
         return one_line(_text(data))
     if kind == _T.EV_S_CRTM_VERSION:
-        return f"firmware version {one_line(data.decode('utf-16-le', 'replace').rstrip(chr(0)))!r}"
+        return f"firmware version {one_line(data.decode('utf-16-le', 'replace'))!r}"
     if kind in _IMAGES:
         return _image_line(data)
     if kind in _BLOBS:

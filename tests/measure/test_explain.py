@@ -104,6 +104,18 @@ def test_each_event_stands_in_one_row_and_in_its_order(data: st.DataObject) -> N
             )
 
 
+@pytest.mark.parametrize("lost", range(3))
+def test_events_of_one_kind_are_told_apart_by_their_digests(lost: int) -> None:
+    """Where one of several alike is missing, it is that one, and not the last of them."""
+    prediction = predict(KNOWN)
+    events = log_of(prediction).events
+    first = next(number for number, event in enumerate(prediction.events) if event.part is Part.ACPI)
+    left = (*events[: first + lost], *events[first + lost + 1 :])
+    found = explain(prediction, replace(log_of(prediction), events=left))
+    wrong = [(row.label, row.status) for row in found.rows if row.status is not Agreement.SAME]
+    assert wrong == [(f"ACPI blob {lost}", Agreement.MISSING)]
+
+
 def test_what_was_not_predicted_is_no_difference_but_is_said() -> None:
     explanation = explain(predict(replace(KNOWN, acpi=())), log_of(predict(KNOWN)))
     assert explanation.matches

@@ -106,6 +106,22 @@ def test_a_log_anywhere_and_one_that_a_window_cuts(memory: Memory) -> None:
     assert [data for _, data in found(memory)] == [RAW, SHORT]
 
 
+def test_memory_is_read_in_windows_and_all_of_it_once(memory: Memory) -> None:
+    places: list[tuple[int, int]] = []
+    read = memory.read
+
+    def noted(start: int, size: int) -> bytes:
+        places.append((start, size))
+        return read(start, size)
+
+    memory.read = noted  # type: ignore[method-assign]
+    assert found(memory) == []
+    window = 8 << 20
+    # Each goes a little on into the one above it, so that nothing is cut in two.
+    below = [(12 << 20, window), (4 << 20, window + 64), (0, (4 << 20) + 64)]
+    assert places == [*below, (0xE0000, 0x20000)]
+
+
 def test_what_follows_a_log_ends_it(memory: Memory) -> None:
     put(memory, 0x4000, SHORT + b"\x07" * 400)
     assert [data for _, data in found(memory)] == [SHORT]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from labkit.attest import LabAuthority, make_tdreport
+from labkit.attest.verify import Anchor
 from labkit.errors import UsageError
 from labkit.measure import rtmrs
 from labkit.runs import check_run
@@ -279,4 +280,6 @@ def test_the_outcome_is_told_as_json(sent: Path) -> None:
     assert outcome.to_dict()["verdict"] == "ALTERED"
     assert repr(outcome) == "RunCheck(ALTERED, 1 alterations)"
     assert "trust none" in str(outcome)
+    assert "The root is not Intel's" in str(outcome)
+    assert "The root is not Intel's" not in str(replace(outcome, anchor=Anchor.INTEL))
     assert "trust none" not in str(replace(outcome, trust=Trust.HARDWARE))

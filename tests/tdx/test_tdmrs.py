@@ -10,7 +10,7 @@ from labkit.tdx import PlatformConfig
 from labkit.tdx.params import GIB, Tdmr
 from labkit.tdx.status import Operand, Status, decode
 from labkit.tdx.vmm import default_tdmr
-from tests.tdx.worlds import MIB2, SPLIT_BLOCKED, World, configure
+from tests.tdx.worlds import BLOCKED, LARGE_BLOCKED, MIB2, SPLIT_BLOCKED, World, configure, uninitialized
 
 GOOD = default_tdmr()
 HIGH = GOOD.base
@@ -109,7 +109,13 @@ def test_a_tdmr_lies_in_convertible_memory_to_its_last_page(
 def test_a_td_whose_tables_were_taken_away_is_taken_apart_to_its_root() -> None:
     """Each page that a TD gives back is counted once: its root is free when the last one is."""
     world = World().finalize()
-    for leaf, entry in (("TDH.MEM.SEPT.REMOVE", 3 * MIB2 | 1), ("TDH.MEM.PAGE.PROMOTE", SPLIT_BLOCKED | 1)):
+    gone = (
+        ("TDH.MEM.PAGE.REMOVE", BLOCKED),
+        ("TDH.MEM.PAGE.REMOVE", LARGE_BLOCKED | 1),
+        ("TDH.MEM.SEPT.REMOVE", 3 * MIB2 | 1),
+        ("TDH.MEM.PAGE.PROMOTE", SPLIT_BLOCKED | 1),
+    )
+    for leaf, entry in gone:
         freed = world.ok(leaf, rcx=entry, rdx=world.tdr)["rcx"]
         world.td.pages.remove(freed)
     world.td.vcpus[:] = [world.ready, world.complete, world.bare]
@@ -184,3 +190,19 @@ def test_each_page_that_a_call_names_is_aligned_covered_and_of_its_kind(
         words = {"rdx": world.tdr, **registers, operand: page}
         said = decode(world.platform.seamcall(leaf, **words).status)
         assert (said.status, said.operand) == (status, operand.upper()), (leaf, hex(page))
+
+
+def test_a_vcpu_takes_only_so_many_control_pages_and_a_td_too() -> None:
+    """TDX Module 1.5: six pages, and three more for each of three nested VMs; the TDVPR is the first."""
+    world = World()
+    said = [world.platform.seamcall("TDH.VP.ADDCX", rcx=world.page(), rdx=world.bare) for _ in range(16)]
+    taken = sum(result.ok for result in said)
+    assert [result.ok for result in said] == [True] * taken + [False] * (16 - taken)
+    assert {decode(result.status).status for result in said[taken:]} == {Status.TDCX_NUM_INCORRECT}
+    assert taken == 5 + 3 * 3
+    host, td = uninitialized()
+    more = [host.platform.seamcall("TDH.MNG.ADDCX", rcx=host.page(), rdx=td.tdr) for _ in range(16)]
+    # `uninitialized` has added six.
+    taken = sum(result.ok for result in more)
+    assert {decode(result.status).status for result in more[taken:]} == {Status.TDCX_NUM_INCORRECT}
+    assert taken + 6 == 6 + 3
