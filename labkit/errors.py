@@ -51,6 +51,14 @@ class LabkitError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".rstrip()
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows, as IPython asks for it: the line of the cell, and no frame of labkit's."""
+        from traceback import extract_tb
+
+        frames = [frame for frame in extract_tb(self.__traceback__) if "ipykernel_" in frame.filename]
+        where = [f"In line {frame.lineno} of the cell: {frame.line}" for frame in frames]
+        return [*where, f"{type(self).__name__}: {self}"]
+
 
 class UsageError(LabkitError):
     """The request itself makes no sense."""
