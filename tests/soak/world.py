@@ -55,6 +55,7 @@ class World:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     findings: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    sentences: dict[str, int] = field(default_factory=dict)
     _engine: Engine = field(default_factory=find_engine)
 
     def __post_init__(self) -> None:
@@ -148,6 +149,9 @@ class World:
         if done.status not in (1, 64, 65, 69, 70, 73) or not re.search(r"[.!?)]$", last):
             self.findings.append(f"{where}: status {done.status}, {last!r}")
         self.count(f"sentence: status {done.status}")
+        # Told apart by their words: paths and numbers differ each time.
+        plain = re.sub(r"\d+", "N", re.sub(r"/\S+", "PATH", last))
+        self.sentences[plain] = self.sentences.get(plain, 0) + 1
 
     def look(self, what: str) -> None:
         """See that nothing is left."""
@@ -195,5 +199,6 @@ class World:
             client.close()
 
     def report(self) -> str:
-        """Counts and findings as JSON."""
-        return json.dumps({"counts": dict(sorted(self.counts.items())), "findings": self.findings}, indent=1)
+        """Counts, what the errors said, and findings, as JSON."""
+        counts, sentences = dict(sorted(self.counts.items())), dict(sorted(self.sentences.items()))
+        return json.dumps({"counts": counts, "sentences": sentences, "findings": self.findings}, indent=1)
