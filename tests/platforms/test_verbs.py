@@ -31,7 +31,7 @@ class Recording:
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> Recording:
     found = Recording()
-    monkeypatch.setattr(lab, "choose_platform", lambda *_: found)
+    monkeypatch.setattr("labkit.platforms.choose_platform", lambda *_: found)
     return found
 
 
@@ -70,6 +70,6 @@ def test_several_machines_get_their_cpus(monkeypatch: pytest.MonkeyPatch, platfo
     def many(_: object, request: BootRequest, *rest: object) -> None:
         seen.append(request)
 
-    monkeypatch.setattr(lab, "boot_many", many)
+    monkeypatch.setattr("labkit.platforms.many.boot_many", many)
     lab.boots(2, smp=4)
     assert (seen[0].smp, seen[0].guest) == (4, "linux")
