@@ -121,7 +121,7 @@ def chromium_tab(chromium_context: Any) -> Tab:
     return ChromiumTab(chromium_context.new_page())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def firefox_tab() -> Iterator[Tab]:
     """One tab of Firefox."""
     program = shutil.which("firefox-esr") or shutil.which("firefox")
