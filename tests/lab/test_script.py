@@ -263,11 +263,11 @@ def test_what_setup_reports_ends_the_verb(bench: Bench) -> None:
 def test_tests_and_notebooks_both_count(bench: Bench) -> None:
     (bench.repository / "notebooks").mkdir()
     (bench.repository / "notebooks/00-start.ipynb").touch()
+    bench.stub("nproc", "echo 2")
     assert bench.lab("test").status == 0
     quick, rest, typed, notebooks = [line for line in bench.recorded() if line.startswith("-m pytest")]
     assert "--nbval" not in quick + rest
-    alone = "-m pytest -p no:nbval -n auto --dist loadfile"
-    assert quick == f"{alone} -m not vm and not docker and not browser"
+    assert quick == "-m pytest -p no:nbval -n 3 --dist loadfile -m not vm and not docker and not browser"
     assert rest == (
         "-m pytest -n auto --dist loadfile -m not (not vm and not docker and not browser)"
         " --ignore=tests/kernel/test_browser.py --ignore=tests/learn/test_browser.py"
