@@ -117,9 +117,10 @@ class Console:
             if dialect.loud:
                 # A shell whose prompt is not a record: the answer is printed.
                 self._write(dialect.insistent_question(number, exchange.nonce))
-                if self._wait(exchange, min(left, 0.5)) is not None:
-                    self._prompts = False
-                    self._exchange(b"PS1=", self._silence)
+                if (answer := self._wait(exchange, min(left, 0.5))) is not None:
+                    # A shell that was only slow prompts before it prints; what it prints is had here.
+                    self._prompts = not answer.printed
+                    self._exchange(b"PS1=" if answer.printed else b"", self._silence)
                     return
             dialect.loud = not dialect.loud
         raise CommandTimeout(
@@ -387,7 +388,8 @@ class Console:
 
     def _ready(self, exchange: ShellExchange, event: Ready) -> CommandEnd | None:
         current = event.number == exchange.number
-        exchange.printed |= event.printed
+        # An answer to an earlier question may still come; of a number that cannot be read nobody knows.
+        exchange.printed |= event.printed and event.number in (exchange.number - 1, exchange.number, None)
         exchange.seen += event.number == exchange.number - 1
         exchange.alive |= current or bool(exchange.seen) or event.ended is not None
         if exchange.nonce:
@@ -406,7 +408,8 @@ class Console:
             return CommandEnd(exchange.ending, True, event.flags)
         if event.end is not None and event.end[0] == exchange.number:
             return CommandEnd(event.end[1], False, event.flags, finished=True)
-        return CommandEnd(_INTERRUPTED if event.status is None else event.status, False, event.flags)
+        status = _INTERRUPTED if event.status is None else event.status
+        return CommandEnd(status, False, event.flags, printed=event.printed)
 
     def _ask(self, exchange: ShellExchange) -> None:
         first = not exchange.nonce

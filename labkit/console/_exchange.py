@@ -15,13 +15,14 @@ FAREWELL = b"exit\n"
 class CommandEnd:
     """The end of one line. status: its exit status; ended: the shell is a new one; flags: its ``$-``.
 
-    finished: the command's own text proves that it came to its end.
+    finished: the command's own text proves that it came to its end. printed: no prompt told it.
     """
 
     status: int
     ended: bool = False
     flags: str = ""
     finished: bool = False
+    printed: bool = False
 
 
 @dataclass

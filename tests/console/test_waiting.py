@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -219,3 +220,33 @@ def test_a_handshake_asks_again_until_its_time_is_over(quiet: Quiet) -> None:
         Console(quiet).handshake(3)
     assert quiet.now == pytest.approx(4.0, abs=0.01)
     assert len([data for _, data in quiet.sent if b"ignoreeof" in data]) >= 3
+
+
+class Slow(Quiet):
+    """A shell that is heard only from some moment on: its machine is busy."""
+
+    until = 0.0
+
+    def read(self, timeout: float) -> bytes | None:
+        if self.now < self.until:
+            self.now += min(timeout, 0.1)
+            return None
+        return super().read(timeout)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.7, 1.2, 1.7, 2.2, 2.7])
+def test_a_shell_that_is_late_is_not_taken_for_one_whose_prompt_is_its_own(
+    seconds: float, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode = termios.tcgetattr(terminal.master)
+    mode[3] |= termios.ECHO
+    termios.tcsetattr(terminal.master, termios.TCSANOW, mode)
+    stream = Slow(terminal)
+    stream.until = stream.now + seconds
+    monkeypatch.setattr(time, "monotonic", lambda: stream.now)
+    console = Console(stream)
+    console.handshake(1000)
+    stream.waits = lambda: _PATIENCE
+    # The terminal shows what is typed, which is not the command's output.
+    console.run("true")
+    assert console.run("echo next").raw == b"next\n"
