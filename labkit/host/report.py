@@ -113,13 +113,19 @@ def diagnose(facts: Facts) -> HostReport:
         action,
         checks,
         found,
-        tuple(text for text in remarks(view) if not (view.log.unread and view.log.unread[0].text in summary)),
+        _remarks(view, summary),
         worries,
         host,
         launch,
         attestation,
         facts,
     )
+
+
+def _remarks(view: FactsView, summary: str) -> tuple[str, ...]:
+    """The remarks, but for one about a line that the summary has quoted."""
+    said = [line.text for line in view.log.unread if line.text in summary]
+    return tuple(text for text in remarks(view) if not any(line in text for line in said))
 
 
 def _run(check: Check, view: FactsView, done: Mapping[str, CheckResult]) -> CheckResult:

@@ -377,9 +377,17 @@ def test_of_one_kind_of_message_so_many_different_lines_are_kept_and_all_are_cou
 
 
 def test_lines_in_a_wrapping_that_is_not_understood_are_set_aside_three_at_most() -> None:
-    text = "".join(f"{sign}%%virt/tdx: module not loaded{sign}\n" for sign in "abcde")
-    kept = read_log_text(text + "x%%virt/tdx: module not loaded\n" * 2, "log")
-    assert len(kept.unread) <= 3
+    lines = [f"{sign}%%virt/tdx: module not loaded" for sign in "abcde"]
+    kept = read_log_text("".join(f"{line}\n" for line in [*lines, lines[0], lines[4]]), "log")
+    assert [(line.text, line.count) for line in kept.unread] == [(lines[0], 2), (lines[1], 1), (lines[2], 1)]
+
+
+def test_a_line_that_the_summary_quotes_is_not_said_twice_and_hides_no_other_remark() -> None:
+    log = read_log_text(f"x%%{UP}\n", "log")
+    report = diagnose(Facts({"cpu.bugs": Fact("s", ("tdx_pw_mce",))}, log=log))
+    assert f"x%%{UP}" in report.summary
+    (remark,) = report.remarks
+    assert remark.startswith("`tdx_pw_mce`")
 
 
 @pytest.mark.parametrize(
