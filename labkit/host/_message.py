@@ -22,6 +22,9 @@ class Role(StrEnum):
     CONTEXT = "context"  # kernel version, command line, CPU
 
 
+INITIALISATION = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
+
+
 @dataclass(frozen=True)
 class Message:
     """One wording.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from labkit.host._message import Message, Role
+from labkit.host._message import INITIALISATION, Message, Role
 from labkit.host._messages import MESSAGES, classify
 from labkit.host.wrapping import CLOSING, Unwrapped, unwrap
 
@@ -15,8 +15,7 @@ _STAMPED = re.compile(
     r"(?:\[\s{0,12}\d+\.\d+\]{1,2}|\bkernel:)(?:\s{0,4}\[[^\[\]]{1,40}\])?\s+"
     r"(?=smpboot: CPU0: |process: |Memory Encryption |x86/|Kernel panic )|(?=Linux version \d)"
 )
-_INITIALISATION = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
-_SAID = (*_INITIALISATION, Role.GUEST, Role.MEMORY)
+_SAID = (*INITIALISATION, Role.GUEST, Role.MEMORY)
 _STAMP = re.compile(r"\[\s{0,12}\d+\.\d{6}\]\s+")
 # Another program that hands on the kernel's lines.
 _RELAYED = re.compile(r"[\w.-]{1,40}(?:\[\d+\])?:\s+")

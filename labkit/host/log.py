@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from labkit.host._formats import as_lines
-from labkit.host._message import CORE_HEADS, Message, Role
+from labkit.host._message import CORE_HEADS, INITIALISATION, Message, Role
 from labkit.host._messages import classify
 from labkit.host._packed import MAGIC_BYTES, PackedFile, packed
 from labkit.host._telling import decisive, sounds_like_tdx
@@ -50,7 +50,6 @@ _BUILDKIT = re.compile(BUILDKIT)
 
 # Colours whose escape character was lost in a paste, or written out by a log daemon.
 _LOST_COLOR = re.compile(r"(?:\^\[|\\e|\\033|\\x1b|\\u001b|#033|␛)\[[\d;]{0,16}m|\[\d{1,3}(?:;\d{1,3}){0,4}m")
-_INITIALISATION = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
 _MAX_UNREAD = 3
 _MAX_MACHINES = 1000
 _FALLS = 3
@@ -132,7 +131,7 @@ class _Boot:
         """Remember how far the initialisation got."""
         if kind.id == "linux":
             self.linux = self.from_boot = True
-        elif kind.heads == CORE_HEADS and kind.role in _INITIALISATION:
+        elif kind.heads == CORE_HEADS and kind.role in INITIALISATION:
             self.past_start |= kind.role is not Role.START
             decisive = kind.id if kind.role in (Role.SUCCESS, Role.FAILURE) else "begun"
             self.outcome |= {decisive}
