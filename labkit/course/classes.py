@@ -114,9 +114,7 @@ class ClassGrades:
             "",
             f"{self.assignment}: {len(self.rows)} students, {full} with full marks. {flags}".rstrip(),
         ]
-        lines += [
-            f"{printable(row.student)} could not be graded: {_shown(row.problem)}" for row in self.failed
-        ]
+        lines += [f"{printable(row.student)} could not be graded: {row.problem}" for row in self.failed]
         return "\n".join(map(_shown, lines))
 
     def explain(self) -> str:
@@ -166,7 +164,7 @@ def _shown(text: str) -> str:
 
 
 def _xml(text: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)[:500]
+    return _shown(text)[:500]
 
 
 def grade_class(

@@ -14,7 +14,7 @@ from labkit.measure.tdvf import read_tdvf
 if TYPE_CHECKING:
     from labkit.measure.explanation import explain
     from labkit.measure.prediction import BootInputs, Prediction, predict
-from labkit.measure.rules import Rules
+    from labkit.measure.rules import Rules
 
 __all__ = [
     "BootInputs",

@@ -271,8 +271,8 @@ class VirtualMachine:
     def power_off(self, timeout: float = 10.0) -> None:
         """Have the guest power off; QEMU is told to quit where that takes over ``timeout`` seconds.
 
-        labkit's own guest has only memory to lose, unless devices were given to it, and is not asked: to
-        power off takes it as long as to be resumed.
+        labkit's own guest is not asked unless it has devices: it keeps nothing but its memory, and powering
+        off by itself would take as long as resuming it.
         """
         nothing_to_lose = self.spec.profile.reseeds and not self.spec.devices
         if not nothing_to_lose:
