@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from labkit.attest import Collateral, LabAuthority, parse_quote
+from labkit.attest import Collateral, LabAuthority, parse_collateral, parse_quote
 from labkit.attest.replies import collateral_of_replies
 from labkit.errors import MalformedEvidence
 from tests.attest.conftest import report
@@ -41,6 +44,20 @@ def test_replies_are_the_collateral_that_they_were_made_of(
         assert made[name] == given[name]
 
 
+def pem(crl: bytes) -> bytes:
+    return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize("written", [pem, lambda crl: crl.hex().encode()], ids=["PEM", "hex"])
+def test_a_list_of_revoked_certificates_may_be_text(
+    written: Callable[[bytes], bytes], authority: LabAuthority, collateral: Collateral
+) -> None:
+    files = replies(collateral)
+    files |= {name: written(files[name]) for name in ("c", "d")}
+    made = collateral_of_replies(files, parse_quote(authority.quote(report())).chain)
+    assert json.loads(made.text)["pck_crl"] == json.loads(collateral.text)["pck_crl"]
+
+
 @pytest.mark.parametrize(
     ("file", "content", "missing"),
     [
@@ -61,3 +78,10 @@ def test_a_reply_that_is_another_thing_is_named_as_missing(
     chain = parse_quote(authority.quote(report())).chain
     with pytest.raises(MalformedEvidence, match=missing):
         collateral_of_replies(replies(collateral) | {file: content}, chain)
+
+
+@pytest.mark.parametrize("inner", ["[]", "7", "null", "{", "[" * 100_000])
+def test_a_collateral_is_made_of_documents(inner: str, collateral: Collateral) -> None:
+    changed = json.loads(collateral.text) | {"tcb_info": inner}
+    with pytest.raises(MalformedEvidence, match="document inside the collateral is not"):
+        _ = parse_collateral(json.dumps(changed)).tcb_info
