@@ -68,7 +68,7 @@ class LogComparison:
 
     @property
     def _shown(self) -> Trust:
-        return Trust.HARDWARE if self.quote.chain.intel else Trust.NONE
+        return Trust.HARDWARE if self.quote.intel else Trust.NONE
 
     def _headline(self) -> str:
         mark = stamp(self._shown)

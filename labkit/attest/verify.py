@@ -16,11 +16,10 @@ from multiprocessing import get_context
 from typing import Any
 
 import dcap_qvl
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import Quote, parse_quote
-from labkit.attest.chain import INTEL_ROOT_SHA256, load_certificate
+from labkit.attest.chain import INTEL_ROOT_SHA256, load_certificate, signed_by
 from labkit.attest.reasons import Refusal, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
@@ -216,13 +215,11 @@ def _root_sha256(root_ca: bytes) -> bytes:
         raise UsageError(
             f"The root is not a DER certificate: {error}.", "Give the root CA as DER."
         ) from error
-    try:
-        certificate.verify_directly_issued_by(certificate)
-    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError) as error:
+    if not signed_by(certificate, certificate):
         raise UsageError(
             "The root is not signed by its own key, so it is not a root or was changed.",
             "Give the root CA as its authority published it.",
-        ) from error
+        )
     return hashlib.sha256(root_ca).digest()
 
 
