@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import DataError, UsageError
 from labkit.runs.source import load_source
+from labkit.show import csv_cell
 from labkit.studies import plan
-from labkit.studies.table import design, grid, read_table, split_values
+from labkit.studies._results import Results, write_tables
+from labkit.studies.table import Design, SweepRow, design, grid, read_table, split_values
 
 
 def test_a_table_becomes_rows_of_the_notebooks_kinds(notebook: Path, tmp_path: Path) -> None:
@@ -70,3 +74,26 @@ def test_the_same_request_has_the_same_folder(notebook: Path, tmp_path: Path) ->
     one = plan(str(notebook), None, [("size", "1,2")], start=tmp_path)[1]
     assert one == plan(str(notebook), [{"size": 1}, {"size": 2}], start=tmp_path)[1]
     assert one != plan(str(notebook), None, [("size", "1,3")], start=tmp_path)[1]
+
+
+def test_a_table_is_read_in_any_encoding_with_a_mark_and_no_pipe_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("size,name\n1,é\n", encoding="utf-16")
+    assert read_table(tmp_path / "t.csv") == [{"size": "1", "name": "é"}]
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UsageError, match="a named pipe"):
+        read_table(tmp_path / "pipe.csv")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2+3", "@SUM(1)", "\t=1", "\r=1", "-", "=", "+"])
+def test_no_cell_of_the_results_is_a_formula(text: str, notebook: Path, tmp_path: Path) -> None:
+    row = SweepRow(1, "key", {text: text}, {})
+    write_tables(Results(Design(load_source(notebook), (text,), (row,)), tmp_path, {}))
+    with (tmp_path / "results.csv").open(newline="") as file:
+        (cells,) = csv.DictReader(file)
+    cell = f"'{text}".replace("\r", "\n")
+    assert cells[cell] == cell
+
+
+@pytest.mark.parametrize("text", ["-1", "+1.5", "-2e3", "text", "", "a=1"])
+def test_numbers_and_other_text_stay_as_they_are(text: str) -> None:
+    assert csv_cell(text) == text
