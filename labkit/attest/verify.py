@@ -42,7 +42,7 @@ class QuoteVerdict:
 
     anchor: the root that was asked. accept: the TCB statuses that are good enough: a verified quote may be of
     a platform that is out of date. lab: the quote says itself that a lab authority signed it. intel_chain:
-    its chain names Intel's root, which a refused quote may claim without right.
+    its signatures lead to Intel's root, also where it is refused for another reason, such as its time.
     """
 
     reason: Refusal | None
@@ -248,7 +248,8 @@ def _verdict(
         debug=quote.debug,
         anchor=_anchor(root_ca),
         lab=quote.lab,
-        intel_chain=quote.chain.intel,
+        # Of a verified quote the library has found that its signatures fit.
+        intel_chain=quote.chain.intel if reason is None else quote.intel,
         fmspc=quote.chain.fmspc.hex().upper(),
         padding=quote.padding,
     )

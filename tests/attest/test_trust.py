@@ -151,6 +151,14 @@ def test_the_certificates_of_a_real_quote_make_no_hardware_of_another(
         said = everywhere_unverified(quote)
         assert said.count("[EMULATED]") == 3
         assert "genuine" not in said
+        collateral = parse_collateral((shared_data / "vectors/phala-b0c06f/collateral.json").read_bytes())
+        verdict = verify_quote(forged, collateral, INTEL_SECONDS)
+        assert (verdict.verified, verdict.trust, verdict.to_dict()["stamp"]) == (
+            False,
+            Trust.NONE,
+            "EMULATED",
+        )
+        assert [finding.register for finding in appraise(Policy(), verdict).findings] == ["quote"]
 
 
 @pytest.mark.parametrize("version", [4, 5])

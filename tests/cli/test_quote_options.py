@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote as url_quote
 
@@ -18,9 +19,10 @@ from labkit.attest import authority as lab_authority
 from labkit.attest.replies import collateral_of_replies
 from labkit.errors import MalformedEvidence
 from labkit.measure import report_log
+from labkit.measure.event_types import EventType
 from tests.attest.conftest import NOW, report
 from tests.cli.test_measure import run
-from tests.measure.logs import ccel
+from tests.measure.logs import ccel, event
 
 
 @pytest.fixture
@@ -175,7 +177,12 @@ def test_a_log_is_compared_with_a_quote(
     assert document["verdict"] == "DIFFERS"
     assert [row["status"] for row in document["comparison"]] == ["differs", "equal", "equal", "equal"]
     assert document["quote"]["verified"] is False
-    assert document["format"] == "ccel"
+    assert (document["format"], document["unmeasured"]) == ("ccel", [])
+    mrtd = replace(log, events=(*log.events, event(len(log.events) + 1, 0, EventType.EV_IPL, b"forged")))
+    (tmp_path / "more").write_bytes(mrtd.encode())
+    assert run(monkeypatch, "eventlog", tmp_path / "more", "--quote", tmp_path / "good") == 0
+    said = capsys.readouterr().out
+    assert f"nothing in the quote speaks for event {len(log.events) + 1}" in said
 
 
 @pytest.mark.parametrize("name", ["chain.pem", "pck_crl.der", "root_ca_crl.der"])
