@@ -260,6 +260,21 @@ def printable(name: object) -> str:
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
+def csv_cell(text: str) -> str:
+    """Text as a cell of CSV: what a spreadsheet would take for a formula gets an apostrophe, no number does.
+
+    A carriage return, which the csv module writes bare, would end the row.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.startswith(("=", "+", "-", "@", "\t", "\n")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 @dataclass(frozen=True)
 class FolderEntry:
     """Something below a folder: its relative name, and what is not a regular file says what it is instead.

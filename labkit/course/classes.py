@@ -18,8 +18,7 @@ from labkit.course.model import AnswerMark, Exercise
 from labkit.course.notebooks import student_notebook
 from labkit.course.sandbox import Limits, require_bubblewrap
 from labkit.course.submissions import Submission, find_submissions
-from labkit.files import printable
-from labkit.show import csv_cell
+from labkit.files import csv_cell, printable
 
 COLUMNS = ("id", "assignment", "score", "max_score", "flags")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.show import tdx
 from labkit.show._stepper import stepper
-from labkit.show._text import clean, columns, csv_cell, one_line, stamp
+from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._view import View
 from labkit.show.markup import Markup, badge, element, join, pre, table
 
@@ -14,7 +14,6 @@ __all__ = [
     "badge",
     "clean",
     "columns",
-    "csv_cell",
     "element",
     "join",
     "one_line",

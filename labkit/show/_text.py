@@ -40,21 +40,6 @@ def one_line(text: str, limit: int = 240) -> str:
     return safe if len(safe) <= limit else f"{safe[:limit]}… ({len(text)} characters)"
 
 
-def csv_cell(text: str) -> str:
-    """Text as a cell of CSV: what a spreadsheet would take for a formula gets an apostrophe, no number does.
-
-    A carriage return, which the csv module writes bare, would end the row.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.startswith(("=", "+", "-", "@", "\t", "\n")):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text
-
-
 def columns(rows: Iterable[Sequence[object]], gap: str = "  ") -> str:
     """Align rows of cells in columns; the last cell of a row is never padded."""
     cells = [[str(cell) for cell in row] for row in rows]

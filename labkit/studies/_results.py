@@ -17,9 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labkit.files import write_whole
+from labkit.files import csv_cell, write_whole
 from labkit.settings import Settings, Trust, Ui
-from labkit.show import View, clean, columns, csv_cell, join, one_line, stamp
+from labkit.show import View, clean, columns, join, one_line, stamp
 from labkit.show.study import move_table, study_table, time_bars
 from labkit.studies.table import Design, SweepRow
 
