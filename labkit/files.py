@@ -27,6 +27,7 @@ MOST_FILES = 20_000
 DEEPEST = 32
 """How deep its folders may be nested."""
 
+_DEEPEST_VALUE = 100
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW
 _PIECE = 1 << 20
@@ -64,12 +65,14 @@ def read_named(path: Path, limit: int = LARGEST) -> bytes:
 def strict_json(data: bytes) -> Any:
     """A JSON document in which nobody can hide anything: UTF-8, no key twice, no number that JSON has not.
 
+    It is at most 100 deep.
+
     Raises:
         ValueError: it is none; the text is a clause that says what is wrong, in words of ours.
     """
     try:
         text = data.decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON, from line {error.lineno}, column {error.colno} on") from error
     except UnicodeDecodeError as error:
@@ -80,6 +83,27 @@ def strict_json(data: bytes) -> Any:
         if isinstance(error, _Refused):
             raise ValueError(str(error)) from error
         raise ValueError("a number in it has too many digits") from error
+    require_shallow(document)
+    return document
+
+
+def require_shallow(document: Any) -> None:
+    """Refuse a JSON document on whose depth something that compares, copies or writes it would break.
+
+    Raises:
+        ValueError: it is nested more than 100 deep.
+    """
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST_VALUE:
+            raise ValueError("its values are nested too deeply")
+        level = [
+            inner
+            for value in level
+            if isinstance(value, list | dict)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
 
 
 class _Refused(ValueError):
@@ -234,6 +258,21 @@ def printable(name: object) -> str:
         char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text
     )
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
+def csv_cell(text: str) -> str:
+    """Text as a cell of CSV: what a spreadsheet would take for a formula gets an apostrophe, no number does.
+
+    A carriage return, which the csv module writes bare, would end the row.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.startswith(("=", "+", "-", "@", "\t", "\n")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 @dataclass(frozen=True)

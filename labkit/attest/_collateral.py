@@ -11,6 +11,7 @@ from typing import Any
 from dcap_qvl import QuoteCollateralV3
 
 from labkit.errors import MalformedEvidence
+from labkit.measure.wrapping import plain_text
 
 _REMEDY = "Fetch it again for this platform's FMSPC, for example with dcap-qvl, and keep its texts unchanged."
 _LIMIT = 4 << 20
@@ -75,7 +76,7 @@ def parse_collateral(data: bytes | str) -> Collateral:
     if len(data) > _LIMIT:
         raise MalformedEvidence(f"The collateral has {len(data)} bytes, far too many.", _REMEDY)
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8")
+        text = data if isinstance(data, str) else plain_text(data).decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedEvidence("The collateral is not text.", _REMEDY) from error
     collateral = Collateral(text)

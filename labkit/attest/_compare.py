@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit.attest._quote import Quote
 from labkit.measure import EventLog, LogReport
-from labkit.measure.event_log import RUNTIME_RTMR
+from labkit.measure.event_log import RUNTIME_RTMR, LogFormat
 from labkit.measure.replay import Rtmrs
 from labkit.settings import Trust
 from labkit.show import columns, join, stamp
@@ -37,6 +37,14 @@ class LogComparison:
         """Every register that the log speaks of is as in the quote."""
         return "differs" not in self.states
 
+    @property
+    def unmeasured(self) -> tuple[int, ...]:
+        """Events of a CCEL that name MRTD, which no event can extend: nothing in a quote speaks for them."""
+        log = self.report.log
+        if log.format is not LogFormat.CCEL:
+            return ()
+        return tuple(event.index for event in log.events if event.extends and log.rtmr_of(event) is None)
+
     def _state(self, number: int) -> str:
         quoted = self.quote.rtmr[number]
         if self.report.rtmr[number] == quoted:
@@ -53,6 +61,7 @@ class LogComparison:
                 {"register": f"RTMR{number}", "status": state, "log": log.hex(), "quote": quote.hex()}
                 for number, (state, log, quote) in enumerate(rows)
             ],
+            "unmeasured": list(self.unmeasured),
             "quote": {"version": self.quote.version, "verified": False, "lab": self.quote.lab},
             "stamp": self._shown.stamp,
         }
@@ -68,7 +77,7 @@ class LogComparison:
 
     @property
     def _shown(self) -> Trust:
-        return Trust.HARDWARE if self.quote.chain.intel else Trust.NONE
+        return Trust.HARDWARE if self.quote.intel else Trust.NONE
 
     def _headline(self) -> str:
         mark = stamp(self._shown)
@@ -84,6 +93,9 @@ class LogComparison:
             rows.append((f"RTMR{number}", state))
             if state != "equal":
                 rows += [("  log", values[0][number].hex()), ("  quote", values[1][number].hex())]
+        if self.unmeasured:
+            events = ", ".join(map(str, self.unmeasured))
+            rows.append(("MRTD", f"no event extends it: nothing in the quote speaks for event {events}"))
         return rows
 
 

@@ -5,13 +5,15 @@ Source: Intel TDX DCAP Quoting Library API, appendix A.3 (version 4) and A.4 (ve
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from labkit.attest._layout import SEAM_FIELDS, TD_FIELDS, FieldView, Layout, as_html, as_text, placed
 from labkit.attest.bits import DEBUG, Bit, names, td_attributes, xfam
-from labkit.attest.chain import CertificateChain, parse_chain
+from labkit.attest.chain import CertificateChain, load_certificate, parse_chain, public_key, signed_with
 from labkit.attest.wrapped import other_than_a_quote
 from labkit.errors import MalformedEvidence
 
@@ -38,6 +40,15 @@ _TD15_EXTENDED_BODY = _TD15_BODY + Layout(
 )
 _BODIES = {_TD10: _TD10_BODY, _TD15: _TD15_BODY, _TD15_EXTENDED: _TD15_EXTENDED_BODY}
 _BODY_NAMES = {_TD10: "TD 1.0", _TD15: "TD 1.5", _TD15_EXTENDED: "TD 1.5 extended"}
+_CERTIFICATIONS = {
+    1: "the platform's PPID in the clear",
+    2: "the platform's PPID, encrypted with RSA-2048",
+    3: "the platform's PPID, encrypted with RSA-3072",
+    4: "a PCK certificate without its chain",
+    5: "a chain of PEM certificates",
+    6: "the quoting enclave's report",
+    7: "a platform manifest",
+}
 # What a body has not is empty.
 _ABSENT = dict.fromkeys(_TD15_EXTENDED_BODY.names[len(_TD10_BODY.names) :], b"")
 _SIGNATURE = Layout(("signature", 64), ("attestation_key", 64))
@@ -121,6 +132,27 @@ class Quote:
     def lab(self) -> bool:
         """A lab authority signed it, as it says itself; no TDX hardware stands behind it."""
         return self.chain.lab
+
+    @cached_property
+    def signed(self) -> bool:
+        """Its signatures lead from its root to its fields; dates, revocation and TCB are for verification."""
+        binding = hashlib.sha256(self.attestation_key + self.qe_auth_data).digest()
+        leaf = load_certificate(self.chain.leaf).public_key()
+        return (
+            self.chain.linked
+            and self.qe_report[320:352] == binding
+            and signed_with(leaf, self.qe_report_signature, self.qe_report)
+            and signed_with(public_key(self.attestation_key), self.signature, self._signed_part())
+        )
+
+    @property
+    def intel(self) -> bool:
+        """Its signatures lead from Intel's root to its fields; certificates of another quote do not."""
+        return self.chain.intel and self.signed
+
+    def _signed_part(self) -> bytes:
+        """Header and body."""
+        return self.encode()[: (48 if self.version == 4 else 54) + _BODIES[self.body_type].size]
 
     def encode(self) -> bytes:
         """The bytes this quote was read from, padding included."""
@@ -207,6 +239,7 @@ class Quote:
             "fmspc": self.chain.fmspc.hex(),
             "certificates": list(self.chain.subjects),
             "root": "intel" if self.chain.intel else "other",
+            "signed": self.signed,
             "lab": self.lab,
             "padding": self.padding,
         }
@@ -225,7 +258,13 @@ class Quote:
         if self.lab:
             lines.append("[EMULATED] Signed by a lab authority: no TDX hardware stands behind this quote.")
         elif not self.chain.intel:
-            lines.append("[EMULATED] Its chain does not end in Intel's root: it vouches for no TDX hardware.")
+            lines.append(
+                "[EMULATED] Its certificates do not lead to Intel's root: it vouches for no TDX hardware."
+            )
+        elif not self.signed:
+            lines.append(
+                "[EMULATED] Its signatures do not fit its certificates: it was changed, or put together."
+            )
         if self.debug:
             lines.append("DEBUG is set: the VMM could read and change this TD.")
         reserved = [str(bit.number) for bit in (*self.attributes, *self.features) if not bit.known]
@@ -298,15 +337,20 @@ def _signature_data(data: bytes, start: int, length: int) -> dict[str, bytes]:
     signature, key, outer, outer_size, report, report_signature, auth, auth_data, inner, inner_size = (
         _SIGNED.unpack_from(data, start)
     )
-    if outer != 6 or outer_size != length - 134:
+    if outer != 6:
+        raise _other_certification("outer", outer)
+    if outer_size != length - 134:
         raise MalformedEvidence(
-            f"The outer certification data has type {outer} and {outer_size} bytes.", _REMEDY
+            f"The outer certification data says {outer_size} bytes where there are {length - 134}.", _REMEDY
         )
     if auth != 32:
         raise MalformedEvidence(f"The QE's authentication data has {auth} bytes, not 32.", _REMEDY)
-    if inner != 5 or inner_size != length - _SIGNED.size:
+    if inner != 5:
+        raise _other_certification("inner", inner)
+    if inner_size != length - _SIGNED.size:
         raise MalformedEvidence(
-            f"The inner certification data has type {inner} and {inner_size} bytes.", _REMEDY
+            f"The inner certification data says {inner_size} bytes where there are {length - _SIGNED.size}.",
+            _REMEDY,
         )
     return {
         "signature": signature,
@@ -316,3 +360,18 @@ def _signature_data(data: bytes, start: int, length: int) -> dict[str, bytes]:
         "qe_auth_data": auth_data,
         "certificates": data[start + _SIGNED.size : end],
     }
+
+
+def _other_certification(where: str, kind: int) -> MalformedEvidence:
+    """Why certification data of this type is not read; types 1 to 3 name the platform and prove nothing."""
+    name = _CERTIFICATIONS.get(kind, "unknown")
+    remedy = (
+        "Have the quoting service fetch the platform's PCK certificate (PCCS), and take the quote again."
+        if kind in (1, 2, 3)
+        else _REMEDY
+    )
+    needed = 5 if where == "inner" else 6
+    return MalformedEvidence(
+        f"The {where} certification data has type {kind} ({name}), not {needed} ({_CERTIFICATIONS[needed]}).",
+        remedy,
+    )

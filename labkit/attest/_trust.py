@@ -13,7 +13,7 @@ from labkit.show.attest import trust_chain
 def chain_of_trust(quote: Quote) -> View:
     """The chain as it stands in a quote; nothing of it is verified by drawing it."""
     leaf, intermediate, root = (_name(subject) for subject in quote.chain.subjects)
-    intel = quote.chain.intel
+    intel = quote.intel
     other = "no processor: a lab authority" if quote.lab else "no processor that Intel knows"
     stand_in = "the lab's stand-in" if quote.lab else "a stand-in"
     platform = "a genuine processor of this kind" if intel else other

@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.attest._compare import extended_at_run_time
 from labkit.attest.policy import Policy
-from labkit.attest.verify import QuoteVerdict
+from labkit.attest.verify import Anchor, QuoteVerdict
 from labkit.measure import BootInputs, EventLog, PageOrder, explain, rtmrs
 from labkit.measure.event_log import RUNTIME_RTMR
 from labkit.measure.explanation import Explanation, page_order_of
@@ -148,7 +148,9 @@ def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[RegisterFind
         yield RegisterFinding(
             "TCB", "none of these advisories", ", ".join(bad), "A forbidden advisory applies."
         )
-    if verdict.shown_trust is not Trust.HARDWARE and not policy.allow_lab:
+    # A quote that claims Intel's root without right is refused above, and nobody else vouches for it.
+    other = verdict.lab or verdict.anchor is not Anchor.INTEL
+    if verdict.shown_trust is not Trust.HARDWARE and not policy.allow_lab and other:
         who = "A lab authority" if verdict.lab else "A root that is not Intel's"
         why = f"{who} vouches for the quote; no TDX hardware stands behind it."
         yield RegisterFinding(

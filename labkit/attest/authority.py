@@ -40,6 +40,7 @@ USER_DATA = b"LAB: NO TDX HARDWARE"
 _AUTH_DATA = b"labkit".ljust(32, b"\0")
 _QE_MRSIGNER = hashlib.sha256(b"labkit lab quoting enclave").digest()
 _QE_PRODUCT, _QE_SVN = 2, 1
+_EARLIEST = 1_577_836_800  # 2020: a clock that was never set is before it
 _FILES = ("root", "platform-ca", "pck", "tcb-signer")
 _SHA256 = ec.ECDSA(hashes.SHA256())
 
@@ -86,12 +87,30 @@ class LabAuthority:
         """The authority of this installation; made on first use, private keys readable by the user only.
 
         Raises:
-            DataError: the stored authority is damaged or readable by others.
+            DataError: the stored authority is damaged or readable by others, or was not valid at ``now``.
         """
         home = state_dir / "authority"
+        if now < _EARLIEST:
+            raise DataError(
+                f"The clock of this machine says {_iso(_moment(now))}, which is long past.", "Set the clock."
+            )
         if not home.is_dir():
             cls.create(now)._store(home)
-        return cls._load(home)
+        found = cls._load(home)
+        found._check_time(home, now)
+        return found
+
+    def _check_time(self, home: Path, now: int) -> None:
+        certificates = [identity.certificate for identity in self._identities()]
+        first = max(certificate.not_valid_before_utc for certificate in certificates)
+        last = min(certificate.not_valid_after_utc for certificate in certificates)
+        if not first <= _moment(now) <= last:
+            raise DataError(
+                f"The clock of this machine says {_iso(_moment(now))}, but the lab authority in {home} is "
+                f"valid from {_iso(first)} to {_iso(last)}.",
+                f"Set the clock; if it is right, remove {home}: a new authority is made, and quotes of the "
+                "old one will verify no more.",
+            )
 
     @property
     def root_der(self) -> bytes:

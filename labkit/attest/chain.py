@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from dcap_qvl import parse_pck_extension_from_pem
 
 from labkit.errors import MalformedEvidence
@@ -29,7 +33,8 @@ INTEL_ROOT_SHA256 = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e
 class CertificateChain:
     """PCK leaf, intermediate CA and root of a quote, as DER, and what the leaf says about the platform.
 
-    fmspc: the six bytes that name the platform's family. lab: the platform is a lab authority, no processor.
+    fmspc: the six bytes that name the platform's family. linked: each certificate is signed by the next, and
+    the root by itself; dates and revocation are for verification.
     """
 
     leaf: bytes
@@ -38,11 +43,12 @@ class CertificateChain:
     root_sha256: bytes
     fmspc: bytes
     subjects: tuple[str, str, str]
+    linked: bool
 
     @property
     def intel(self) -> bool:
-        """It ends in the very certificate of Intel's root; that the signatures lead there is not checked."""
-        return self.root_sha256 == INTEL_ROOT_SHA256
+        """Its signatures lead to Intel's root: anybody can put a copy of that certificate behind others."""
+        return self.linked and self.root_sha256 == INTEL_ROOT_SHA256
 
     @property
     def lab(self) -> bool:
@@ -67,13 +73,16 @@ def parse_chain(pem: bytes) -> CertificateChain:
             _REMEDY,
         )
     try:
-        subjects = [_subject(der) for der in ders]
+        certificates = [load_certificate(der) for der in ders]
+        subjects = [one_line(certificate.subject.rfc4514_string()) for certificate in certificates]
         fmspc = fmspc_of(ders[0])
     except ValueError as error:
         raise MalformedEvidence(f"The certificate chain does not parse: {error}.", _REMEDY) from error
     leaf, intermediate, root = ders
     names = (subjects[0], subjects[1], subjects[2])
-    return CertificateChain(leaf, intermediate, root, hashlib.sha256(root).digest(), fmspc, names)
+    issuers = (*certificates[1:], certificates[2])
+    linked = all(signed_by(one, issuer) for one, issuer in zip(certificates, issuers, strict=True))
+    return CertificateChain(leaf, intermediate, root, hashlib.sha256(root).digest(), fmspc, names, linked)
 
 
 def load_certificate(der: bytes) -> x509.Certificate:
@@ -87,14 +96,39 @@ def load_certificate(der: bytes) -> x509.Certificate:
         warnings.simplefilter("error", UserWarning)
         try:
             certificate = x509.load_der_x509_certificate(der)
-            _ = certificate.subject
-        except (x509.InvalidVersion, TypeError, UserWarning) as error:
+            _ = (certificate.subject, certificate.issuer, certificate.public_key())
+        except (x509.InvalidVersion, UnsupportedAlgorithm, TypeError, UserWarning) as error:
             raise ValueError(str(error)) from error
     return certificate
 
 
-def _subject(der: bytes) -> str:
-    return one_line(load_certificate(der).subject.rfc4514_string())
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """The certificate names this issuer, and the issuer's key signed it."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
+        return False
+    return True
+
+
+def public_key(point: bytes) -> ec.EllipticCurvePublicKey | None:
+    """A P-256 key from its two coordinates; None where they are no point of the curve."""
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\4" + point)
+    except ValueError:
+        return None
+
+
+def signed_with(key: object, signature: bytes, data: bytes) -> bool:
+    """The signature (r and s, 32 bytes each) over the data is of this P-256 key."""
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    try:
+        key.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def fmspc_of(leaf: bytes) -> bytes:

@@ -26,8 +26,8 @@ TCB_STATUSES = (
 )
 _LARGEST = 4 << 20
 _REMEDY = "Look at `Policy` in labkit.attest for the keys and their values."
-_ADVISORY = re.compile(r"INTEL-SA-\d{1,6}")
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2}\s*)+")
+_ADVISORY = re.compile(r"INTEL-SA-[0-9]{1,6}")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ \t\r\n]*)+")
 _RULES: dict[str, type[StrEnum]] = {
     "platform": RegisterKind,
     "separators": Separators,
@@ -108,7 +108,7 @@ def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
         )
     try:
         return Policy(
-            tcb_statuses=tuple(_status(word) for word in _list(document.get("tcb_statuses", ["UpToDate"]))),
+            tcb_statuses=_statuses(document.get("tcb_statuses", ["UpToDate"])),
             forbidden_advisories=tuple(
                 _advisory(word) for word in _list(document.get("forbidden_advisories", []))
             ),
@@ -137,6 +137,12 @@ def _shown(value: Any) -> str:
     """A value as the policy has it, in one line."""
     shown = one_line(value if isinstance(value, str) else json.dumps(value), 100)
     return f"'{shown}'" if isinstance(value, str) else shown
+
+
+def _statuses(words: Any) -> tuple[str, ...]:
+    if not _list(words):
+        raise ValueError("tcb_statuses is an empty list, which no platform could meet")
+    return tuple(_status(word) for word in words)
 
 
 def _status(word: str) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
@@ -18,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from labkit.attest._collateral import Collateral, parse_collateral
-from labkit.attest.chain import CertificateChain, load_certificate
+from labkit.attest.chain import CertificateChain, load_certificate, signed_with
 from labkit.errors import MalformedEvidence
-from labkit.measure.wrapping import from_text
+from labkit.measure.wrapping import from_text, plain_text
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
@@ -35,13 +37,27 @@ _ROUTES = {
 }
 
 
+@dataclass(frozen=True)
+class _Document:
+    """A signed document: its text to the byte, its signature, of which platform it is and of when."""
+
+    text: str
+    signature: bytes
+    fmspc: str
+    issued: str
+
+    def signed_by(self, certificate: x509.Certificate) -> bool:
+        """The key of this certificate signed it."""
+        return signed_with(certificate.public_key(), self.signature, self.text.encode())
+
+
 @dataclass
 class _Found:
     """What the files hold, sorted by what it is."""
 
-    tcb: list[tuple[str, bytes, str]] = field(default_factory=list)
-    identity: tuple[str, bytes] | None = None
-    crls: list[x509.CertificateRevocationList] = field(default_factory=list)
+    tcb: list[_Document] = field(default_factory=list)
+    identities: list[_Document] = field(default_factory=list)
+    crls: list[tuple[x509.Name, datetime, bytes]] = field(default_factory=list)
     certificates: list[x509.Certificate] = field(default_factory=list)
     whole: Collateral | None = None
 
@@ -65,13 +81,15 @@ def collateral_of_replies(files: Mapping[str, bytes], chain: CertificateChain) -
     own = [load_certificate(der) for der in (chain.intermediate, chain.root)]
     known = [*own, *found.certificates]
     root = own[1]
-    tcb = next((entry for entry in found.tcb if entry[2].lower() == fmspc), None)
+    tcb = _latest(entry for entry in found.tcb if entry.fmspc.lower() == fmspc)
+    identity = _latest(found.identities)
     pck_crl = _crl_of(own[0], found.crls)
     root_crl = _crl_of(root, found.crls)
-    signer = next((item for item in found.certificates if "TCB Signing" in _name(item)), None)
+    signers = [item for item in found.certificates if "TCB Signing" in _name(item)]
+    signer = next((item for item in signers if tcb and tcb.signed_by(item)), signers[0] if signers else None)
     parts = (
         (f"TCB info of FMSPC {fmspc.upper()}", "TCB info", tcb),
-        ("TD_QE identity", "TD_QE identity", found.identity),
+        ("TD_QE identity", "TD_QE identity", identity),
         (f"PCK CRL of {_name(own[0])}", "PCK CRL", pck_crl),
         ("root CRL", "root CRL", root_crl),
         ("certificate of the TCB signer", "certificate of the TCB signer", signer),
@@ -83,7 +101,7 @@ def collateral_of_replies(files: Mapping[str, bytes], chain: CertificateChain) -
                 f"Save it from Intel: {_ROUTES[kind]}.",
             )
     assert tcb is not None
-    assert found.identity is not None
+    assert identity is not None
     assert pck_crl is not None
     assert root_crl is not None
     assert signer is not None
@@ -92,14 +110,14 @@ def collateral_of_replies(files: Mapping[str, bytes], chain: CertificateChain) -
         json.dumps(
             {
                 "pck_crl_issuer_chain": _pem(own),
-                "root_ca_crl": root_crl.public_bytes(Encoding.DER).hex(),
-                "pck_crl": pck_crl.public_bytes(Encoding.DER).hex(),
+                "root_ca_crl": root_crl.hex(),
+                "pck_crl": pck_crl.hex(),
                 "tcb_info_issuer_chain": signer_chain,
-                "tcb_info": tcb[0],
-                "tcb_info_signature": tcb[1].hex(),
+                "tcb_info": tcb.text,
+                "tcb_info_signature": tcb.signature.hex(),
                 "qe_identity_issuer_chain": signer_chain,
-                "qe_identity": found.identity[0],
-                "qe_identity_signature": found.identity[1].hex(),
+                "qe_identity": identity.text,
+                "qe_identity_signature": identity.signature.hex(),
             }
         )
     )
@@ -107,12 +125,12 @@ def collateral_of_replies(files: Mapping[str, bytes], chain: CertificateChain) -
 
 def _sort(data: bytes, found: _Found) -> None:
     """Put everything that one file holds where it belongs; a reply saved with its headers holds several."""
-    plain = unquote_to_bytes(data) if b"-----BEGIN%20" in data else data
-    for block in _CERTIFICATE.findall(plain):
-        try:
-            found.certificates.append(x509.load_pem_x509_certificate(block))
-        except (ValueError, x509.InvalidVersion):
-            continue
+    data = plain_text(data)
+    # As a header has it, or a JSON document of headers.
+    plain = unquote_to_bytes(data) if b"%0A" in data or b"%0a" in data else data
+    for block in _CERTIFICATE.findall(plain.replace(b"\\n", b"\n")):
+        with contextlib.suppress(ValueError):
+            found.certificates.append(load_certificate(_der(block)))
     for block in _CRL.findall(plain):
         _add_crl(found, block, pem=True)
     if data[:1] == b"\x30":
@@ -134,10 +152,14 @@ def _coded(data: bytes) -> bytes | None:
 
 def _add_crl(found: _Found, data: bytes, *, pem: bool) -> None:
     load = x509.load_pem_x509_crl if pem else x509.load_der_x509_crl
-    try:
-        found.crls.append(load(data))
-    except (ValueError, TypeError):
-        return
+    with (
+        contextlib.suppress(ValueError, TypeError, x509.InvalidVersion, UserWarning),
+        warnings.catch_warnings(),
+    ):
+        # What the library reads only when it is asked for is asked for here.
+        warnings.simplefilter("error", UserWarning)
+        crl = load(data)
+        found.crls.append((crl.issuer, crl.last_update_utc, crl.public_bytes(Encoding.DER)))
 
 
 def _add_documents(found: _Found, data: bytes) -> None:
@@ -158,16 +180,20 @@ def _add_documents(found: _Found, data: bytes) -> None:
         signed = _signed(text[begin:], key)
         if signed is None:
             continue
-        inner, signature, document = signed
-        if key == "tcbInfo":
-            if document.get("id", "TDX") == "TDX":
-                found.tcb.append((inner, signature, str(document.get("fmspc", ""))))
-        elif document.get("id") == "TD_QE":
-            found.identity = (inner, signature)
+        kind, entry = signed
+        if key == "tcbInfo" and kind == "TDX":
+            found.tcb.append(entry)
+        elif key == "enclaveIdentity" and kind == "TD_QE":
+            found.identities.append(entry)
 
 
-def _signed(text: str, key: str) -> tuple[str, bytes, Mapping[str, object]] | None:
-    """The text of a signed document in a reply, its signature, and the document itself."""
+def _latest(documents: Iterable[_Document]) -> _Document | None:
+    """Of several, such as an old reply and a new one, the one issued last."""
+    return max(documents, key=lambda entry: entry.issued, default=None)
+
+
+def _signed(text: str, key: str) -> tuple[str, _Document] | None:
+    """A signed document in a reply, with the name of its kind."""
     place = re.search(rf'"{key}"\s*:\s*', text)
     signature = re.search(r'"signature"\s*:\s*"([0-9A-Fa-f]{128})"', text)
     if place is None or signature is None:
@@ -178,18 +204,23 @@ def _signed(text: str, key: str) -> tuple[str, bytes, Mapping[str, object]] | No
         return None
     if not isinstance(document, dict):
         return None
-    return text[place.end() : end], bytes.fromhex(signature[1]), document
+    inner, fmspc, issued = text[place.end() : end], document.get("fmspc", ""), document.get("issueDate", "")
+    return str(document.get("id")), _Document(inner, bytes.fromhex(signature[1]), str(fmspc), str(issued))
 
 
-def _crl_of(
-    issuer: x509.Certificate, crls: Iterable[x509.CertificateRevocationList]
-) -> x509.CertificateRevocationList | None:
-    fitting = [crl for crl in crls if crl.issuer == issuer.subject]
-    return max(fitting, key=lambda crl: crl.last_update_utc, default=None)
+def _crl_of(issuer: x509.Certificate, crls: Iterable[tuple[x509.Name, datetime, bytes]]) -> bytes | None:
+    """The latest list of an issuer."""
+    fitting = [(when, der) for name, when, der in crls if name == issuer.subject]
+    return max(fitting)[1] if fitting else None
 
 
 def _issuer(certificate: x509.Certificate, known: Iterable[x509.Certificate]) -> x509.Certificate | None:
     return next((item for item in known if item.subject == certificate.issuer), None)
+
+
+def _der(block: bytes) -> bytes:
+    """What a block of PEM holds; nothing where it is not base64."""
+    return from_text(b"".join(block.split(b"-----")[2].split()).decode("latin-1")) or b""
 
 
 def _name(certificate: x509.Certificate) -> str:

@@ -16,11 +16,10 @@ from multiprocessing import get_context
 from typing import Any
 
 import dcap_qvl
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import Quote, parse_quote
-from labkit.attest.chain import INTEL_ROOT_SHA256, load_certificate
+from labkit.attest.chain import INTEL_ROOT_SHA256, load_certificate, signed_by
 from labkit.attest.reasons import Refusal, meaning_of, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
@@ -43,7 +42,7 @@ class QuoteVerdict:
 
     anchor: the root that was asked. accept: the TCB statuses that are good enough: a verified quote may be of
     a platform that is out of date. lab: the quote says itself that a lab authority signed it. intel_chain:
-    its chain names Intel's root, which a refused quote may claim without right.
+    its signatures lead to Intel's root, also where it is refused for another reason, such as its time.
     """
 
     reason: Refusal | None
@@ -221,13 +220,11 @@ def _root_sha256(root_ca: bytes) -> bytes:
         raise UsageError(
             f"The root is not a DER certificate: {error}.", "Give the root CA as DER."
         ) from error
-    try:
-        certificate.verify_directly_issued_by(certificate)
-    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError) as error:
+    if not signed_by(certificate, certificate):
         raise UsageError(
             "The root is not signed by its own key, so it is not a root or was changed.",
             "Give the root CA as its authority published it.",
-        ) from error
+        )
     return hashlib.sha256(root_ca).digest()
 
 
@@ -251,7 +248,8 @@ def _verdict(
         debug=quote.debug,
         anchor=_anchor(root_ca),
         lab=quote.lab,
-        intel_chain=quote.chain.intel,
+        # Of a verified quote the library has found that its signatures fit.
+        intel_chain=quote.chain.intel if reason is None else quote.intel,
         fmspc=quote.chain.fmspc.hex().upper(),
         padding=quote.padding,
     )

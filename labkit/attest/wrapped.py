@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 
 from labkit.errors import MalformedEvidence
 from labkit.measure.embedded import embedded
@@ -29,7 +30,7 @@ def unwrap_quote(data: bytes) -> bytes:
     """
     if data.startswith(_STARTS):
         return data
-    quotes = list(dict.fromkeys(_whole(found) for found in embedded(data, _STARTS)))
+    quotes = list(dict.fromkeys(quote for found in embedded(data, _STARTS) for quote in _apart(found)))
     if len(quotes) > 1:
         raise MalformedEvidence(
             f"There are {len(quotes)} different quotes in it, and nothing says which is meant.",
@@ -52,6 +53,19 @@ def unwrap_quote(data: bytes) -> bytes:
     if name := other_than_a_quote(found):
         raise MalformedEvidence(*name)
     return found
+
+
+def _apart(data: bytes) -> Iterator[bytes]:
+    """The quote that the bytes begin with, and those that follow it."""
+    vendor = data[12:28]
+    while data:
+        quote = _whole(data)
+        yield quote
+        rest = data[len(quote) :]
+        places = [at for start in _STARTS if (at := rest.find(start)) >= 0]
+        data = rest[min(places) :] if places else b""
+        if data[12:28] != vendor:
+            return
 
 
 def _whole(data: bytes) -> bytes:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from labkit.files import strict_json
-
-_DEEPEST = 100
+from labkit.files import require_shallow, strict_json
 
 
 def given_json(data: bytes, strict: bool = True) -> Any:
@@ -23,15 +21,5 @@ def given_json(data: bytes, strict: bool = True) -> Any:
         document = strict_json(data) if strict else json.loads(data)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
-    level, depth = [document], 0
-    while level:
-        depth += 1
-        if depth > _DEEPEST:
-            raise ValueError("its values are nested too deeply")
-        level = [
-            inner
-            for value in level
-            if isinstance(value, list | dict)
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
+    require_shallow(document)
     return document

@@ -18,7 +18,7 @@ from labkit.course.model import AnswerMark, Exercise
 from labkit.course.notebooks import student_notebook
 from labkit.course.sandbox import Limits, require_bubblewrap
 from labkit.course.submissions import Submission, find_submissions
-from labkit.files import printable
+from labkit.files import csv_cell, printable
 
 COLUMNS = ("id", "assignment", "score", "max_score", "flags")
 
@@ -128,7 +128,7 @@ class ClassGrades:
         writer.writerow(COLUMNS)
         for row in self.rows:
             cells = (printable(row.student), row.assignment, row.score, row.max_score, " ".join(row.flags))
-            writer.writerow([_cell(cell) for cell in cells])
+            writer.writerow([csv_cell(str(cell)) for cell in cells])
         return text.getvalue()
 
     def junit(self) -> bytes:
@@ -149,13 +149,6 @@ class ClassGrades:
                     ElementTree.SubElement(case, "failure", message=_xml(row.void or entry.why))
         suite.attrib |= {"tests": str(count), "failures": str(failures), "errors": str(errors)}
         return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
-
-
-def _cell(value: object) -> object:
-    """Spreadsheets take text that begins like this for a formula."""
-    text = str(value)
-    formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{text}" if formula and not isinstance(value, int) else value
 
 
 def _shown(text: str) -> str:

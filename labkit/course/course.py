@@ -7,8 +7,9 @@ import io
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 
 from labkit.course.model import canonical
 from labkit.errors import DataError, StorageError, UsageError
-from labkit.files import strict_json, write_whole
+from labkit.files import read_named, strict_json, write_whole
+from labkit.measure.wrapping import plain_text
 
 COURSE_VARIABLE = "LABKIT_COURSE"
 """The environment variable that names the course of this shell."""
@@ -24,6 +26,8 @@ COURSE_VARIABLE = "LABKIT_COURSE"
 _FILE, _SEED, _ROSTER = "course.json", "seed", "roster.csv"
 _ID = re.compile(r"\w[\w.@+-]{0,63}")
 _LARGEST = 4 << 20
+_ALIKE = str.maketrans("аеорсухіјѕһԁԛԝвкмнтαικνορτυχ", "aeopcyxijshdqwbkmhtaikvoptux")
+_DELIMITERS = ",;\t"
 _NBGRADER = """\
 # nbgrader runs in this folder: its settings for labkit's assignments.
 c = get_config()
@@ -156,39 +160,60 @@ def read_roster(path: Path) -> tuple[str, ...]:
         DataError: it has no column ``id``, an id twice, or one that is not a name for a folder.
     """
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_LARGEST)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}.", "Name a CSV file with a column `id`."
-        ) from error
-    try:
-        text = data.decode("utf-8-sig")
+        text = plain_text(read_named(path, _LARGEST)).decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8.", "Save it as CSV (UTF-8).") from error
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    column = next((name for name in rows.fieldnames or () if name.strip().lower() == "id"), None)
-    if column is None:
-        raise DataError(
-            f"{path} has no column `id`.", "Its first line must name the columns, one of them id."
-        )
-    ids = [student for row in rows if (student := (row[column] or "").strip())]
+    ids = _ids(path, text)
     if not ids:
         raise DataError(f"{path} names no student.", "Write one id on each line.")
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for student in ids:
         if not _ID.fullmatch(student):
             raise DataError(
                 f"The id {student[:80]!r} in {path} cannot be the name of a folder.",
                 "Use letters, digits and . _ @ + - (at most 64).",
             )
-        # Folders of some file systems do not keep A and a apart.
-        if student.casefold() in seen:
-            raise DataError(f"The id {student!r} stands twice in {path}.", "Give each student an id.")
-        seen.add(student.casefold())
+        # Folders of some file systems do not keep A and a apart, and people not what looks the same.
+        if (other := seen.get(_looks(student))) is not None:
+            same = "stands twice" if student.casefold() == other.casefold() else f"looks like {other!r}"
+            raise DataError(f"The id {student!r} {same} in {path}.", "Give each student an id.")
+        seen[_looks(student)] = student
     return tuple(ids)
+
+
+def _ids(path: Path, text: str) -> list[str]:
+    """What stands in the column ``id``, whatever separates the columns and ends the lines.
+
+    Raises:
+        DataError: there is none, there are two, or a quote was not closed, behind which lines are lost.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    tables = []
+    for delimiter in _DELIMITERS:
+        # A line's quotes are read as they are by a delimiter that is not the table's.
+        with suppress(csv.Error):
+            tables.append(list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)))
+    heads = [[name.strip().lower() for name in table[0]] if table else [] for table in tables]
+    found = [(head, table[1:]) for head, table in zip(heads, tables, strict=True) if "id" in head]
+    if not found and len(tables) < len(_DELIMITERS):
+        raise DataError(
+            f"{path} is not a CSV file: a quote in it is not closed, or a cell has no end.",
+            "Save it as CSV (UTF-8).",
+        )
+    if not found:
+        raise DataError(
+            f"{path} has no column `id`.", "Its first line must name the columns, one of them id."
+        )
+    head, rows = max(found, key=lambda pair: len(pair[0]))
+    if head.count("id") > 1:
+        raise DataError(f"{path} has two columns `id`.", "Leave one of them.")
+    at = head.index("id")
+    return [student for row in rows if len(row) > at and (student := row[at].strip())]
+
+
+def _looks(name: str) -> str:
+    """Names that look the same, as one: wide and joined letters, and Greek and Cyrillic ones like Latin."""
+    return unicodedata.normalize("NFKC", name).casefold().translate(_ALIKE)
 
 
 def parse_time(text: str) -> float:

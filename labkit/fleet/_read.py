@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labkit.errors import DataError, UsageError
 from labkit.host import Facts, HostVerdict, diagnose, load
+from labkit.show import one_line
 
 COMPARED = {
     "cpu": "cpu.name",
@@ -49,19 +50,20 @@ def read_fleet(folder: Path) -> Iterator[FleetHost | UnreadHost]:
     """
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.", "Name a folder with facts files.")
-    paths = sorted(path for path in folder.rglob("*.json") if path.is_file())
+    # What is no file is named too: a host that is left out would look like one that is well.
+    paths = sorted(path for path in folder.rglob("*.json") if not path.is_dir())
     if not paths:
         raise UsageError(
             f"There is no facts file in {folder}.", "Save some with `labkit verify --save FOLDER/HOST.json`."
         )
     for path in paths:
-        name = str(path.relative_to(folder).with_suffix(""))
+        name = one_line(str(path.relative_to(folder).with_suffix("")))
         try:
             yield fleet_host(name, load(path))
         except DataError as error:
-            yield UnreadHost(name, error.message)
+            yield UnreadHost(name, one_line(error.message))
         except OSError as error:
-            yield UnreadHost(name, error.strerror or str(error))
+            yield UnreadHost(name, error.strerror or "it cannot be read")
 
 
 def fleet_host(name: str, facts: Facts) -> FleetHost:

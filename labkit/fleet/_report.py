@@ -195,7 +195,7 @@ class FleetReport:
                 table(groups, ("hosts", "verdict", "reason", "what it is, what to do", "which")),
                 *([element("h2", "Different from the majority")] if others else []),
                 *([table(others, ("what", "most have", "these have", "which"))] if others else []),
-                *([element("h2", "UnreadHost"), table(lost, ("file", "why"))] if lost else []),
+                *([element("h2", "Unreadable"), table(lost, ("file", "why"))] if lost else []),
             ]
         )
 

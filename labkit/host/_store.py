@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError, UsageError
-from labkit.files import read_named, strict_json
+from labkit.files import printable, read_named, strict_json
 from labkit.host.model import Fact, Facts, KernelLog, LogLine, LogState, Missing
 from labkit.show import clean, one_line
 
@@ -41,11 +41,13 @@ def load(path: Path | str) -> Facts:
     except UsageError as error:
         if isinstance(error.__cause__, OSError):
             raise error.__cause__ from None
-        raise DataError(f"{path} does not hold the facts of a host: {error.message}", _REMEDY) from error
+        raise DataError(
+            f"{printable(path)} does not hold the facts of a host: {error.message}", _REMEDY
+        ) from error
     try:
         return _facts(_object(strict_json(data), "the document"))
     except ValueError as error:
-        raise DataError(f"{path} does not hold the facts of a host: {error}.", _REMEDY) from error
+        raise DataError(f"{printable(path)} does not hold the facts of a host: {error}.", _REMEDY) from error
 
 
 def _facts(document: dict[str, Any]) -> Facts:

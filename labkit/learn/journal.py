@@ -57,6 +57,8 @@ def journal_file(start: Path, settings: Settings) -> Path:
 def read_lines(file: Path) -> list[dict[str, Any]]:
     """The lines of a journal; what is not a line of it is passed over. No file is an empty journal."""
     try:
+        if not file.is_file():
+            return []
         with file.open("rb") as stream:
             data = stream.read(_LARGEST)
     except OSError:
@@ -65,7 +67,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     for raw in data.splitlines():
         try:
             line = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and isinstance(line.get("id"), str):
             lines.append(line)
@@ -101,7 +103,7 @@ def fold(lines: Iterable[dict[str, Any]]) -> dict[str, PredictionEntry]:
         old = entries.get(line["id"])
         answer = _text(line, "answer", old.answer if old else None)
         outcome = _text(line, "outcome", old.outcome if old else None)
-        known = Judged(word) if (word := line.get("judged")) in set(Judged) else Judged.NONE
+        known = next((word for word in Judged if word.value == line.get("judged")), Judged.NONE)
         if "answer" in line and "outcome" not in line:
             outcome, known = None, Judged.OPEN  # a new answer waits for its outcome
         question = str(line.get("question") or (old.question if old else ""))

@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from labkit.measure.wrapping import from_text
+from labkit.measure.wrapping import from_text, plain_text
 
 _DEEPEST = 5
 _LARGEST = 16 << 20
 _SHORTEST = 64  # bytes of the smallest thing that is looked for
 _MOST_VALUES = 10_000
+_GZIP = b"\x1f\x8b"
 _GAP = rb"(?:[\s:,;'\"+]*(?:0[xX]|\\x)?)"
 _DUMP = re.compile(
     rb"^[ \t]*[0-9a-fA-F]{4,16}:?[ \t]{1,3}((?:[0-9a-fA-F]{2}[ \t]{0,2}){1,32}?)"
@@ -38,17 +39,15 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
         return
     if depth > _DEEPEST or len(data) < _SHORTEST:
         return
-    if data[:2] == b"\x1f\x8b":
+    if data[:2] == _GZIP:
         yield from embedded(_gunzipped(data), starts, depth + 1)
         return
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16", "replace").encode()
-    if b"\0" in data:
+    text = plain_text(data).strip()
+    if b"\0" in text:
         return
-    text = data.removeprefix(b"\xef\xbb\xbf").strip()
     if text[:1] in b'{["':
         try:
-            document = json.loads(text)
+            document = json.loads(text, object_pairs_hook=_every)
         except (ValueError, RecursionError):
             pass
         else:
@@ -66,10 +65,18 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
 
 
 def _gunzipped(data: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(wbits=31).decompress(data, _LARGEST)
-    except zlib.error:
-        return b""
+    """What was compressed, all of it: a piece that is cut may be taken for the whole."""
+    whole = b""
+    while data[:2] == _GZIP:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            whole += member.decompress(data, _LARGEST - len(whole))
+        except zlib.error:
+            return b""
+        if not member.eof:
+            return b""
+        data = member.unused_data
+    return whole
 
 
 def _literal(text: bytes) -> bytes:
@@ -79,6 +86,12 @@ def _literal(text: bytes) -> bytes:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return b""
     return value if isinstance(value, bytes) else b""
+
+
+def _every(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
+    """An object with all its values: of two under one key, each is found."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else dict(enumerate(value for _, value in pairs))
 
 
 def _values(document: Any) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.errors import MalformedEventLog
+from labkit.files import strict_json
 from labkit.measure.describe import DataCheck, data_check, describe
 from labkit.measure.embedded import embedded
 from labkit.measure.event_types import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
@@ -186,11 +187,16 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
     """
     if len(data) > _MAX_LOG:
         raise MalformedEventLog(f"The log has {len(data)} bytes, more than any firmware reserves.", _REMEDY)
-    document = json_document(data)
-    if (found := next(embedded(data, _STARTS), None)) is not None:
-        data = found
-    elif document is not None:
-        return _parse_json(document)
+    logs = list(dict.fromkeys(embedded(data, _STARTS)))
+    if len(logs) > 1:
+        raise MalformedEventLog(
+            f"There are {len(logs)} different logs in it, and nothing says which is meant.",
+            "Give one of them in a file of its own.",
+        )
+    if logs:
+        data = logs[0]
+    elif json_document(data) is not None:
+        return _parse_json(_document(data))
     data = plain_bytes(data)
     header, position = _parse_header(data)
     sizes = dict(header.algorithms)
@@ -335,9 +341,9 @@ def _parse_json(document: Any) -> EventLog:
         inner = next(values_of(document, _LOG_NAMES), None)
         if isinstance(inner, str):
             packed = inner.strip().encode("utf-8", "replace")
-            inner = json_document(packed)
-            if inner is None:
+            if json_document(packed) is None:
                 return parse_log(plain_bytes(packed))
+            inner = _document(packed)
         document = inner
     if not isinstance(document, list):
         raise MalformedEventLog("The JSON document has no event log in it.", _REMEDY)
@@ -345,6 +351,13 @@ def _parse_json(document: Any) -> EventLog:
         raise MalformedEventLog("The JSON list has no event in it.", _REMEDY)
     events = tuple(_json_event(index, row) for index, row in enumerate(document))
     return EventLog(LogFormat.CCEL, LogHeader(register=1), events)
+
+
+def _document(data: bytes) -> Any:
+    try:
+        return strict_json(data)
+    except ValueError as error:
+        raise MalformedEventLog(f"The document is not a log: {error}.", _REMEDY) from error
 
 
 def _json_event(index: int, row: Any) -> LogEvent:
@@ -360,7 +373,7 @@ def _json_event(index: int, row: Any) -> LogEvent:
     ):
         raise MalformedEventLog(f"Event {index} of the JSON list has no register (imr) and type.", _REMEDY)
     digest, payload = (_hex_field(index, row, field) for field in ("digest", "event_payload"))
-    if not isinstance(name, str):
+    if not isinstance(name, str) or any("\ud800" <= char <= "\udfff" for char in name):
         raise MalformedEventLog(f"Event {index} of the JSON list has a name that is not text.", _REMEDY)
     content = f"{name}:".encode() + payload if kind == EventType.DSTACK_EVENT else payload
     if not digest and kind == EventType.DSTACK_EVENT:

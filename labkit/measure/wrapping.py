@@ -25,6 +25,19 @@ def plain_bytes(data: bytes) -> bytes:
     return from_text(word) or data
 
 
+def plain_text(data: bytes) -> bytes:
+    """Text in UTF-16, and with a mark of its encoding, as the same text in UTF-8; other bytes as they are."""
+    start = data[:_SHORTEST]
+    without_mark = {start[1::2]: "utf-16-le", start[::2]: "utf-16-be"}.get(bytes(_SHORTEST // 2))
+    marked = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else None
+    if kind := marked or without_mark:
+        try:
+            return data.decode(kind).encode()
+        except UnicodeError:
+            return data
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
 def from_text(word: str) -> bytes | None:
     """The bytes that a word of hexadecimal or base64 stands for; None where it is neither."""
     bare = word[2:] if word[:2] in ("0x", "0X") else word

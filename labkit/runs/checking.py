@@ -215,10 +215,14 @@ class _Check:
                 and all(isinstance(value, str) for value in statement["boot"]["evidence"].values())
                 and len(statement["boot"]["rtmr"]) == 4
                 and isinstance(statement["chapters"], list)
+                and all(
+                    isinstance(part[key], str | None)
+                    for part in statement["chapters"]
+                    for key in ("notebook", "canonical_sha256")
+                )
             )
             attested = int(statement["attested"])
             policy_of(statement["boot"], bytes(64))
-            _ = [(part["notebook"], part["canonical_sha256"]) for part in statement["chapters"]]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             shaped = False
         if not shaped:

@@ -34,6 +34,7 @@ _PACKAGES = ("papermill", "nbclient", "nbconvert", "ipykernel", "jupyterlab", "c
 _TEXT_LIMIT = 200
 _RESULT_LIMIT = 1 << 20
 _RECORD_LIMIT = 16 << 20
+_LONGEST_NAME = 200  # bytes; a page and a stamped notebook are called by it
 _STATES = frozenset({"running", "passed", "failed", "interrupted"})
 
 EMULATED = "emulated"
@@ -117,6 +118,7 @@ class Chapter:
             not isinstance(words["name"], str)
             or len(plain_parts(words["name"])) != 1
             or words["name"][0] == "."
+            or len(words["name"].encode()) > _LONGEST_NAME
         ):
             raise ValueError(f"{printable(words['name'])} is not a name of a chapter")
         for key in ("title", "source", "source_sha256", "kernel", "started"):
@@ -126,13 +128,14 @@ class Chapter:
         words["seconds"] = _number(words["seconds"])
         for key in ("cells_run", "cells"):
             words[key] = int(_number(words.get(key, 0)))
-        words["parameters"] = dict(words["parameters"])
+        if not isinstance(words["parameters"], dict):
+            raise TypeError("parameters are no object")
         words["output"] = _below(words["output"]) if words.get("output") else None
         words["reported"] = believed(data.get("platform"), data.get("trust"), data.get("accelerator"))
-        words["failure"] = CellFailure(**data["failure"]) if data.get("failure") else None
+        words["failure"] = _failure(data["failure"]) if data.get("failure") else None
         words["results"] = tuple(_below(name) for name in data.get("results", ()))
         words["host_cells"] = tuple(int(_number(number)) for number in data.get("host_cells", ()))
-        words["left_behind"] = tuple(data.get("left_behind", ()))
+        words["left_behind"] = tuple(map(_said, data.get("left_behind", ())))
         return cls(**words)
 
 
@@ -269,6 +272,19 @@ def _commit(git: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(git["commit"], str) or not isinstance(git["changed"], bool):
         raise ValueError("the commit is not described as labkit does")
     return dict(git)
+
+
+def _failure(data: Mapping[str, Any]) -> CellFailure:
+    found = CellFailure(**data)
+    for text in (found.first_line, found.ename, found.evalue, found.cell_id or ""):
+        _said(text)
+    return replace(found, cell=None if found.cell is None else int(_number(found.cell)))
+
+
+def _said(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a value is not text")
+    return value
 
 
 def _number(value: object) -> float:

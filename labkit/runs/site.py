@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from labkit.errors import DataError
 from labkit.files import read_below
 from labkit.learn.copies import course_folder
 from labkit.process import scratch_folder
@@ -55,8 +56,12 @@ _ACTIVE = frozenset(
         "source",
     ]
 )
+_IMAGES = frozenset(["image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"])
+_ATTACHED = re.compile(r"(?<=[(\"'\s:=<])attachment:([^\s)\"'>]+)")
+_PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 _MARKUP = ("text/html", "image/svg+xml")
 _LARGEST = 128 << 20
+_TAKEN = re.compile("(?:index|glossary|everything)(?:-chapter)*")
 
 
 def publish(run: Run) -> Run:
@@ -165,6 +170,8 @@ def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> st
     # The state of widgets would be written as a script.
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            _leave_out_attachments(cell)
         if chapter.failure is not None and cell.get("id") == chapter.failure.cell_id:
             cell.metadata["tags"] = [*cell.metadata.get("tags", ()), _FAILED]
         for output in cell.get("outputs", ()):
@@ -179,8 +186,27 @@ def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> st
         template_name="basic",
         config=Config({"NbConvertBase": {"display_data_priority": _SHOWN}}),
     )
-    body, _ = exporter.from_notebook_node(notebook)
+    try:
+        body, _ = exporter.from_notebook_node(notebook)
+    except Exception as error:  # whatever a cell holds that breaks what makes markup of it
+        raise DataError(
+            f"The cells of {chapter.output} cannot be shown ({type(error).__name__}).",
+            "Open the notebook in JupyterLab, and repair its Markdown and outputs.",
+        ) from error
     return make_inert(body, pages)
+
+
+def _leave_out_attachments(cell: Any) -> None:
+    """An image that the cell names and does not bring would end the whole page: it is left out, as others."""
+    kept = {
+        name: {kind: _text(data) for kind, data in found.items() if kind in _IMAGES}
+        for name, found in cell.get("attachments", {}).items()
+        if _PLAIN.fullmatch(name)
+    }
+    cell.attachments = {name: found for name, found in kept.items() if found}
+    cell.source = _ATTACHED.sub(
+        lambda named: named[0] if named[1] in cell.attachments else f"missing:{named[1]}", cell.source
+    )
 
 
 def _text(value: Any) -> str:
@@ -198,8 +224,6 @@ def make_inert(body: str, pages: dict[str, str]) -> str:
 
     soup = BeautifulSoup(body, features="html.parser")
     for tag in soup.find_all(True):
-        if tag.decomposed:
-            continue
         if tag.name in _ACTIVE:
             _leave_out(soup, tag, tag.name)
         elif tag.name in ("img", "image", "use") and not _local(tag):
@@ -213,7 +237,6 @@ def _leave_out(soup: Any, tag: Any, what: str) -> None:
     note = soup.new_tag("span", attrs={"class": "left-out"})
     note.string = f"[left out: {what}]"
     tag.replace_with(note)
-    tag.decompose()
 
 
 def _local(tag: Any) -> bool:
@@ -223,10 +246,11 @@ def _local(tag: Any) -> bool:
 
 def _leads(address: str, pages: dict[str, str]) -> bool:
     """Whether a link leads anywhere; one that does not becomes plain text."""
-    parts = urlsplit(address)
-    return (
-        parts.scheme in ("http", "https", "mailto") or address.startswith("#") or bool(_lead(address, pages))
-    )
+    try:
+        scheme = urlsplit(address).scheme
+    except ValueError:  # such as http://[
+        return False
+    return scheme in ("http", "https", "mailto") or address.startswith("#") or bool(_lead(address, pages))
 
 
 def _lead(address: str, pages: dict[str, str]) -> str | None:
@@ -242,7 +266,8 @@ def _lead(address: str, pages: dict[str, str]) -> str | None:
 
 
 def _page_name(chapter: str) -> str:
-    return "index-chapter.html" if chapter == "index" else f"{chapter}.html"
+    """Each chapter has a page of its own, which is none of those that every site has."""
+    return f"{chapter}-chapter.html" if _TAKEN.fullmatch(chapter) else f"{chapter}.html"
 
 
 def _download(run: Run, chapter: Chapter, site: Path) -> Link | None:

@@ -155,7 +155,8 @@ def parse_notebook(path: Path, data: bytes) -> Any:
 
     try:
         raw = strict_json(data)
-        if not isinstance(raw, dict) or raw.get("nbformat") != 4:
+        versions = [raw.get("nbformat"), raw.get("nbformat_minor")] if isinstance(raw, dict) else []
+        if [type(number) for number in versions] != [int, int] or versions[0] != 4:
             raise DataError(
                 f"{path} is not a notebook of format 4.",
                 "Open and save it in JupyterLab, or name another file.",

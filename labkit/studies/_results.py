@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labkit.files import write_whole
+from labkit.files import csv_cell, write_whole
 from labkit.settings import Settings, Trust, Ui
 from labkit.show import View, clean, columns, join, one_line, stamp
 from labkit.show.study import move_table, study_table, time_bars
@@ -277,9 +277,9 @@ def write_tables(results: Results) -> None:
     """Write the tables, each in one step; Parquet only where pyarrow is installed."""
     table = results.table()
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, results.columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _text(value) for name, value in cells.items()} for cells in table)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(map(csv_cell, results.columns))
+    writer.writerows([csv_cell(_text(cells[name])) for name in results.columns] for cells in table)
     write_whole(results.directory / CSV, buffer.getvalue().encode())
     full = results.full_table()
     document = {**results.to_dict(), "table": full}

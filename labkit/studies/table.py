@@ -15,6 +15,8 @@ from typing import Any
 
 from labkit import __version__
 from labkit.errors import DataError, UsageError
+from labkit.files import read_named
+from labkit.measure.wrapping import plain_text
 from labkit.runs.parameters import RUN_DIR, assign
 from labkit.runs.source import NotebookSource
 
@@ -103,18 +105,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
         UsageError: the file cannot be read.
         DataError: it is no such table.
     """
+    data = read_named(path, _TABLE_LIMIT)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_TABLE_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-    try:
-        text = data.decode("utf-8-sig")
+        text = plain_text(data).decode()
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8.", "Save it again as CSV (UTF-8).") from error
-    if len(data) > _TABLE_LIMIT:
-        raise DataError(f"{path} is larger than {_TABLE_LIMIT >> 20} MiB.", "Split the sweep.")
     lines = [line for line in lines if line]
     if not lines:
         raise DataError(f"{path} is empty.", "Its first line names the parameters, each other line is a run.")

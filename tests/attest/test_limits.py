@@ -18,7 +18,7 @@ from labkit.attest.bits import names, td_attributes, xfam
 from labkit.attest.policy import parse_policy
 from labkit.attest.tdreport import parse_tdreport
 from labkit.attest.wrapped import other_than_a_quote, unwrap_quote
-from labkit.errors import LabkitError, MalformedEvidence, UsageError
+from labkit.errors import DataError, LabkitError, MalformedEvidence, UsageError
 from tests.attest.conftest import NOW, report
 
 # Intel TDX Module 1.5 ABI and later documents, ATTRIBUTES; Intel SDM 1, chapter 13, XCR0 and IA32_XSS.
@@ -114,6 +114,22 @@ def test_what_stands_in_the_place_of_an_authority_is_no_authority(tmp_path: Path
     with pytest.raises((LabkitError, OSError)):
         LabAuthority.open(tmp_path, NOW)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["authority"]
+
+
+@pytest.mark.parametrize("now", [0, 86_399, 1_500_000_000])
+def test_a_clock_that_was_never_set_makes_no_authority(now: int, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="long past"):
+        LabAuthority.open(tmp_path, now)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_authority_is_not_opened_at_a_time_at_which_it_is_not_valid(tmp_path: Path) -> None:
+    LabAuthority.open(tmp_path, NOW)
+    for now in (NOW - 86_401, NOW + 3650 * 86_400 + 1, 2_524_608_000):
+        with pytest.raises(DataError, match="The clock of this machine says"):
+            LabAuthority.open(tmp_path, now)
+    for now in (NOW - 86_400, NOW + 3650 * 86_400):
+        assert LabAuthority.open(tmp_path, now)
 
 
 def test_who_comes_second_takes_what_the_first_has_made(

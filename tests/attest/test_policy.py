@@ -104,6 +104,9 @@ def test_its_files_are_found_beside_it(tmp_path: Path) -> None:
         ({"inputs": {"memory_mib": 0}}, "not a number"),
         ({"inputs": {"command_line": "quiet\0init=/x"}}, "not a line of text"),
         ({"mrtd": []}, "empty list"),
+        ({"tcb_statuses": []}, "no platform could meet"),
+        ({"forbidden_advisories": ["INTEL-SA-\u0660\u0661"]}, "not the number of an advisory"),
+        ({"report_data": "00\u00a0" + "00" * 63}, "not hexadecimal"),
         ({"forbidden_advisories": ["intel-sa-00837"]}, "not the number of an advisory"),
     ],
 )

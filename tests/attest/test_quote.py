@@ -70,6 +70,8 @@ def _patched(offset: int, layout: str, value: int) -> bytes:
         (_patched(632, "<I", 100), "does not fit"),
         (_patched(632, "<I", len(QUOTE) - 637), "outer certification"),
         (_patched(764, "<H", 7), "outer certification data has type 7"),
+        (_patched(764, "<H", 3), "type 3 .the platform's PPID, encrypted with RSA-3072."),
+        (_patched(764, "<H", 99), "type 99 .unknown."),
         (_patched(766, "<I", 1), "outer certification"),
         (_patched(1218, "<H", 33), "33 bytes, not 32"),
         (_patched(1252, "<H", 4), "inner certification data has type 4"),

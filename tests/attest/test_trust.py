@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from labkit.attest import (
     QuoteVerdict,
     appraise,
     chain_of_trust,
+    compare_log,
     parse_collateral,
     parse_quote,
     pki,
@@ -21,9 +23,11 @@ from labkit.attest import (
 )
 from labkit.attest.reasons import Refusal, meaning_of, remedy_of
 from labkit.attest.verify import Anchor
+from labkit.measure import report_log
 from labkit.platforms.evidence import evidence_of
 from labkit.settings import Trust
 from tests.attest.conftest import NOW, report
+from tests.measure.logs import tcg_log
 
 INTEL_SECONDS = 1_751_624_191
 
@@ -97,6 +101,75 @@ def test_a_strangers_evidence_claims_nothing(stranger: LabAuthority) -> None:
     verdict = evidence.verify(NOW)
     assert (verdict.reason, verdict.trust) == (Refusal.WRONG_ROOT, Trust.NONE)
     assert verdict.to_dict()["stamp"] == "EMULATED"
+
+
+def with_certificates(quote: bytes, pem: bytes) -> bytes:
+    return replace(parse_quote(quote), certificates=pem).encode()
+
+
+def everywhere_unverified(quote: Any) -> str:
+    log = report_log(tcg_log())
+    return f"{quote} {chain_of_trust(quote)} {chain_of_trust(quote)._repr_html_()} {compare_log(log, quote)}"
+
+
+@pytest.mark.data
+def test_a_copy_of_intels_root_behind_other_certificates_makes_no_hardware(
+    shared_data: Path, authority: LabAuthority
+) -> None:
+    real = parse_quote((shared_data / "vectors/phala-b0c06f/quote.bin").read_bytes())
+    own = authority.quote(report())
+    at = own.rindex(b"-----BEGIN CERTIFICATE")
+    root = real.certificates[real.certificates.rindex(b"-----BEGIN CERTIFICATE") :].removesuffix(b"\0")
+    forged = parse_quote(with_certificates(own, own[own.index(b"-----BEGIN") : at] + root))
+    assert forged.chain.root_sha256 == real.chain.root_sha256
+    assert (forged.chain.intel, forged.intel, forged.to_dict()["root"]) == (False, False, "other")
+    said = everywhere_unverified(forged)
+    assert said.count("[EMULATED]") == 3
+    assert "genuine" not in said
+    assert evidence_of(forged.encode(), b"", None).trust is Trust.NONE
+    verdict = verify_quote(forged.encode(), authority.collateral(NOW), NOW)
+    assert (verdict.reason, verdict.to_dict()["stamp"]) == (Refusal.LAB_QUOTE, "EMULATED")
+
+
+@pytest.mark.data
+def test_the_certificates_of_a_real_quote_make_no_hardware_of_another(
+    shared_data: Path, authority: LabAuthority
+) -> None:
+    data = (shared_data / "vectors/phala-b0c06f/quote.bin").read_bytes()
+    real = parse_quote(data)
+    assert (real.signed, real.intel, "EMULATED" in everywhere_unverified(real)) == (True, True, False)
+    changed = bytearray(data)
+    changed[376] ^= 1  # RTMR0
+    for forged in (
+        with_certificates(authority.quote(report()), real.certificates),
+        with_certificates(authority.quote(report(), 5), real.certificates),
+        bytes(changed),
+    ):
+        quote = parse_quote(forged)
+        assert (quote.chain.intel, quote.signed, quote.intel) == (True, False, False)
+        assert "Its signatures do not fit its certificates" in str(quote)
+        said = everywhere_unverified(quote)
+        assert said.count("[EMULATED]") == 3
+        assert "genuine" not in said
+        collateral = parse_collateral((shared_data / "vectors/phala-b0c06f/collateral.json").read_bytes())
+        verdict = verify_quote(forged, collateral, INTEL_SECONDS)
+        assert (verdict.verified, verdict.trust, verdict.to_dict()["stamp"]) == (
+            False,
+            Trust.NONE,
+            "EMULATED",
+        )
+        assert [finding.register for finding in appraise(Policy(), verdict).findings] == ["quote"]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("part", ["signature", "attestation_key", "qe_report", "qe_report_signature"])
+def test_a_quote_is_signed_only_if_each_signature_fits(
+    part: str, version: int, authority: LabAuthority
+) -> None:
+    quote = parse_quote(authority.quote(report(), version))
+    assert quote.signed
+    value = getattr(quote, part)
+    assert not parse_quote(replace(quote, **{part: bytes([value[0] ^ 1]) + value[1:]}).encode()).signed
 
 
 @pytest.mark.data

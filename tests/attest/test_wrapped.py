@@ -58,6 +58,9 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "UTF-16": lambda data: data.hex().encode("utf-16"),
     "byte order mark": lambda data: b"\xef\xbb\xbf" + data.hex().encode(),
     "base64 of hex": lambda data: base64.b64encode(data.hex().encode()),
+    "UTF-16 without a mark": lambda data: data.hex().encode("utf-16-le"),
+    "UTF-16 of the other order": lambda data: base64.b64encode(data).decode().encode("utf-16-be"),
+    "gzip in two members": lambda data: gzip.compress(data[:99]) + gzip.compress(data[99:]),
     "JSON text": lambda data: json.dumps(data.hex()).encode(),
     "JSON numbers": lambda data: json.dumps({"any": list(data)}).encode(),
     "JSON in JSON": lambda data: json.dumps({"any": json.dumps({"x": [data.hex()]})}).encode(),
@@ -122,6 +125,32 @@ def test_of_two_quotes_none_is_chosen() -> None:
     for document in ({"a": QUOTE.hex(), "b": other.hex()}, [other.hex(), {"quote": QUOTE.hex()}]):
         with pytest.raises(MalformedEvidence, match="2 different quotes"):
             unwrap_quote(json.dumps(document).encode())
+
+    for text in (
+        f'{{"quote": "{QUOTE.hex()}", "quote": "{other.hex()}"}}',
+        f"{QUOTE.hex()}\n{other.hex()}\n",
+        f"{(QUOTE + other).hex()}",
+        f"{base64.b64encode(QUOTE + bytes(70) + other).decode()}",
+    ):
+        with pytest.raises(MalformedEvidence, match="2 different quotes"):
+            unwrap_quote(text.encode())
+
+
+def test_of_two_logs_none_is_chosen() -> None:
+    other = ccel(b"\xff" * 64).encode()
+    for text in (
+        json.dumps({"event_log": LOG.hex(), "earlier": other.hex()}),
+        f'{{"event_log": "{LOG.hex()}", "event_log": "{other.hex()}"}}',
+    ):
+        with pytest.raises(MalformedEventLog, match="2 different logs"):
+            parse_log(text.encode())
+
+
+def test_a_cut_archive_is_not_taken_for_the_whole() -> None:
+    first = ccel().encode()
+    behind = len(gzip.compress(first)) - 12
+    with pytest.raises(MalformedEventLog):
+        parse_log(gzip.compress(first)[:behind])
 
 
 def header(version: int, key: int, tee: int) -> bytes:
@@ -195,12 +224,29 @@ def test_a_runtime_event_without_its_digest_is_computed() -> None:
         {"imr": 0, "event_type": 4, "digest": "zz"},
         {"imr": 0, "event_type": 4, "digest": 5},
         {"imr": 3, "event_type": 0x08000001, "digest": "", "event": 7, "event_payload": ""},
+        {"imr": 3, "event_type": 0x08000001, "digest": "", "event": "\ud800", "event_payload": ""},
     ],
 )
 def test_a_damaged_json_log_is_refused_in_a_sentence(row: object) -> None:
     with pytest.raises(MalformedEventLog, match=r"^Event 0 of the JSON list") as refusal:
         parse_log(json.dumps([row]).encode())
     assert "Error" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            f'[{{"imr": 0, "event_type": 1, "digest": "{"00" * 48}", "digest": "{"11" * 48}"}}]',
+            "digest stands",
+        ),
+        ('[{"imr": NaN}]', "NaN"),
+    ],
+)
+def test_a_json_log_in_which_something_can_hide_is_refused(text: str, words: str) -> None:
+    for document in (text, json.dumps({"event_log": text})):
+        with pytest.raises(MalformedEventLog, match=words):
+            parse_log(document.encode())
 
 
 def test_a_register_that_the_guest_extended_at_run_time_is_said_and_left_to_the_policy() -> None:

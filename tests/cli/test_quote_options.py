@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote as url_quote
 
@@ -10,12 +14,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from labkit.attest import Collateral, LabAuthority, make_tdreport
+from labkit.attest import Collateral, LabAuthority, make_tdreport, parse_quote
 from labkit.attest import authority as lab_authority
+from labkit.attest.replies import collateral_of_replies
+from labkit.errors import MalformedEvidence
 from labkit.measure import report_log
+from labkit.measure.event_types import EventType
 from tests.attest.conftest import NOW, report
 from tests.cli.test_measure import run
-from tests.measure.logs import ccel
+from tests.measure.logs import ccel, event
 
 
 @pytest.fixture
@@ -74,7 +81,22 @@ def replies(folder: Path, collateral: Collateral, how: str) -> None:
     chain = parts["tcb_info_issuer_chain"]
     root_crl, pck_crl = bytes.fromhex(parts["root_ca_crl"]), bytes.fromhex(parts["pck_crl"])
     folder.mkdir()
-    if how == "curl -i":
+    if how == "with older ones":
+        older = re.sub(r'"issueDate":"20', '"issueDate":"19', tcb)
+        (folder / "0_old.json").write_text(older, encoding="ascii")
+        (folder / "z_old.json").write_text(older, encoding="ascii")
+        stranger = LabAuthority.create(NOW).tcb_signer.certificate
+        (folder / "0.pem").write_bytes(stranger.public_bytes(Encoding.PEM))
+        for name in ("0_identity.json", "z_identity.json"):
+            old = identity.replace('"issueDate":"20', '"issueDate":"19')
+            (folder / name).write_text(old, encoding="ascii")
+    if how == "UTF-16":
+        (folder / "tcb_info.json").write_text(tcb, encoding="utf-16")
+        (folder / "headers.json").write_text(json.dumps({"TCB-Info-Issuer-Chain": chain}), encoding="utf-16")
+        (folder / "identity.json").write_text(f"\ufeff{identity}", encoding="utf-8")
+        (folder / "root_ca_crl.der").write_bytes(root_crl)
+        (folder / "pck_crl.der").write_bytes(pck_crl)
+    elif how == "curl -i":
         head = f"HTTP/1.1 200 OK\r\nTCB-Info-Issuer-Chain: {url_quote(chain)}\r\n\r\n"
         (folder / "a").write_text(head + tcb, encoding="ascii")
         (folder / "b").write_text(f"HTTP/1.1 200 OK\r\n\r\n{identity}", encoding="ascii")
@@ -89,7 +111,7 @@ def replies(folder: Path, collateral: Collateral, how: str) -> None:
         (folder / "chain.pem").write_text(chain, encoding="ascii")
 
 
-@pytest.mark.parametrize("how", ["curl -i", "apart"])
+@pytest.mark.parametrize("how", ["curl -i", "apart", "with older ones", "UTF-16"])
 def test_the_replies_of_intels_service_are_collateral(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,4 +177,32 @@ def test_a_log_is_compared_with_a_quote(
     assert document["verdict"] == "DIFFERS"
     assert [row["status"] for row in document["comparison"]] == ["differs", "equal", "equal", "equal"]
     assert document["quote"]["verified"] is False
-    assert document["format"] == "ccel"
+    assert (document["format"], document["unmeasured"]) == ("ccel", [])
+    mrtd = replace(log, events=(*log.events, event(len(log.events) + 1, 0, EventType.EV_IPL, b"forged")))
+    (tmp_path / "more").write_bytes(mrtd.encode())
+    assert run(monkeypatch, "eventlog", tmp_path / "more", "--quote", tmp_path / "good") == 0
+    said = capsys.readouterr().out
+    assert f"nothing in the quote speaks for event {len(log.events) + 1}" in said
+
+
+@pytest.mark.parametrize("name", ["chain.pem", "pck_crl.der", "root_ca_crl.der"])
+def test_a_damaged_reply_is_passed_over_or_refused(name: str, tmp_path: Path) -> None:
+    authority = LabAuthority.create(NOW)
+    replies(tmp_path / "replies", authority.collateral(NOW), "apart")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "replies").iterdir()}
+    chain = parse_quote(authority.quote(report())).chain
+    data = files[name]
+    signer = authority.tcb_signer.certificate.public_bytes(Encoding.DER)
+    for at in range(len(signer if name == "chain.pem" else data)):
+        if name == "chain.pem":
+            changed = signer[:at] + bytes([signer[at] ^ 0x15]) + signer[at + 1 :]
+            changed = pem_block(changed)
+        else:
+            changed = data[:at] + bytes([data[at] ^ 0x15]) + data[at + 1 :]
+        with contextlib.suppress(MalformedEvidence):
+            assert collateral_of_replies({**files, name: changed}, chain)
+
+
+def pem_block(der: bytes) -> bytes:
+    body = base64.encodebytes(der).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n".encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 
 from labkit.course import exercise, grade_class, init_course, open_course, open_work, release
 from labkit.course.classes import ClassGrades
-from labkit.course.course import Course
+from labkit.course.course import Course, read_roster
 from labkit.course.gradebook import merge
 from labkit.course.sandbox import Limits, bubblewrap
 from labkit.course.submissions import assignment_in, pack
@@ -314,12 +315,40 @@ def test_a_new_roster_keeps_the_seed(place: Path) -> None:
         ("id\na/../b\n", "cannot be the name of a folder"),
         ("id\n..\n", "cannot be the name of a folder"),
         ("id\nAda\nada\n", "stands twice"),
+        ("id\nanna\n\u0430nna\n", "looks like 'anna'"),
+        ("id\n\u0430\u0435\u043e\u0440\naeop\n", "looks like"),
+        ("id\nab\n\uff41b\n", "looks like 'ab'"),
+        ("id,id\na,b\n", "two columns"),
+        ('id,name\nx,"open\ny,b\nz,c\n', "a quote in it is not closed"),
+        ("id,name\na," + "x" * 200_000 + "\n", "not a CSV file"),
     ],
 )
 def test_a_bad_roster_is_refused(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "roster.csv").write_text(text)
     with pytest.raises(DataError, match=what):
         init_course(tmp_path / "roster.csv", tmp_path / "course")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"id\radal\rbob\r",
+        b"name;id;note, with commas, and more\r\nA;adal;\r\nB;bob;\r\n",
+        "\ufeffid\tname\nadal\tA\nbob\tB\n".encode("utf-16-le"),
+        b'name,id\n"B, A",adal\n\n"line\nend",bob\n',
+    ],
+)
+def test_a_roster_is_read_as_tables_write_it(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "roster.csv").write_bytes(data)
+    assert read_roster(tmp_path / "roster.csv") == ("adal", "bob")
+
+
+def test_no_student_is_cut_off_and_no_pipe_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("id\n" + "".join(f"student{number:09}\n" for number in range(260_000)))
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name, words in (("long.csv", "more than"), ("pipe.csv", "a named pipe")):
+        with pytest.raises(UsageError, match=words):
+            read_roster(tmp_path / name)
 
 
 def test_a_seed_that_others_can_read_is_refused(place: Path) -> None:

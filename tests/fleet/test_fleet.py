@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,27 @@ def test_what_a_file_is_called_is_no_markup_and_no_label(fleet: Path, tmp_path: 
     assert "<b>" not in report.page()
     assert "\x1b" not in str(report) + report.prometheus()
     assert 'host="<b>\\"x␊"' in report.prometheus()
+
+
+def test_no_file_name_forges_a_line_of_the_report(fleet: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text((fleet / "td-guest.json").read_text())
+    (tmp_path / "a\n9 hosts: 9 READY\nb.json").write_text("{")
+    (tmp_path / os.fsdecode(b"\xff.json")).write_text((fleet / "td-guest.json").read_text())
+    report = report_fleet(tmp_path)
+    said = f"{report} {report.prometheus()} {report.page()}"
+    assert said.encode()
+    assert not any(line.startswith("9 hosts") for line in said.splitlines())
+
+
+def test_what_is_no_file_is_named_and_not_left_out(fleet: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text((fleet / "good-6.17.json").read_text())
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    (tmp_path / "gone.json").symlink_to("nothing")
+    report = report_fleet(tmp_path)
+    assert [lost.host for lost in report.unreadable] == ["device", "gone", "pipe"]
+    assert report.exit_code == 2
+    assert "UnreadHost" not in report.page()
 
 
 def test_an_empty_folder_is_no_fleet(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,13 @@ def test_many_choices_are_a_list_that_opens() -> None:
     field.value = "5"
     buttons.children[0].click()
     assert given == ["5"]
+
+
+def test_a_journal_that_was_sent_breaks_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.jsonl"
+    deep = '{"id": "03.a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    rows = [deep, '{"id": "03.a", "judged": []}', '{"id": "03.b", "judged": {}, "question": 5}', "[]", "5"]
+    file.write_text("\n".join(rows))
+    assert [entry.judged for entry in fold(read_lines(file)).values()] == [Judged.NONE, Judged.NONE]
+    os.mkfifo(tmp_path / "pipe")
+    assert read_lines(tmp_path / "pipe") == []

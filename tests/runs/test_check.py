@@ -148,6 +148,8 @@ SHAPES: list[dict[str, Any]] = [
     {"boot": {"mrtd": "00" * 48, "rtmr": [None] * 4, "evidence": {"root.der": ["00"]}}},
     {"boot": {"mrtd": "00" * 48, "rtmr": [None] * 4, "evidence": []}},
     {"chapters": [5]},
+    {"chapters": [{"notebook": [], "canonical_sha256": None}]},
+    {"chapters": [{"notebook": "x", "canonical_sha256": {}}]},
     {"chapters": {}},
     {"attested": "soon"},
     {"attested": []},

@@ -109,6 +109,13 @@ def test_a_harmless_one_is_published(sent: Path) -> None:
         {"parameters": 5},
         {"started": 5},
         {"failure": {"cell": 1}},
+        {"failure": {"cell": {}, "cell_id": "x", "first_line": "", "ename": "", "evalue": ""}},
+        {"failure": {"cell": 1, "cell_id": "x", "first_line": "", "ename": ["a"], "evalue": ""}},
+        {"left_behind": [{}]},
+        {"parameters": [["a", 1]]},
+        {"parameters": {"a": json.loads("[" * 600 + "]" * 600)}},
+        {"name": "a" * 250},
+        {"name": "ä" * 150},
         {"seconds": float("nan")},
         {"seconds": 10**400},
         {"cells": -1},
@@ -229,3 +236,66 @@ def test_no_record_makes_hardware(sent: Path) -> None:
     page = (sent / "site/index.html").read_text()
     assert "EMULATED" in page
     assert "hardware" not in page.replace("No TDX hardware took part", "")
+
+
+def published(folder: Path, *cells: Any, **change: Any) -> str:
+    nbformat.write(new_notebook(cells=list(cells)), folder / "executed/00-first.ipynb")
+    write(folder, RECORD | {"chapters": [CHAPTER | change]})
+    publish(read_record(folder))
+    return site_text(folder)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        new_markdown_cell('[x](http://[) <a href="//[::1">y</a>'),
+        new_code_cell("x", outputs=[new_output("display_data", {"text/html": '<a href="http://[">y</a>'})]),
+        new_markdown_cell("![picture](attachment:absent.png)"),
+        new_markdown_cell("![picture](attachment:a.png)", attachments={"a.png": {}}),
+        new_markdown_cell("![picture](attachment:a.png)", attachments={"a.png": {"text/html": "PGI+"}}),
+        new_markdown_cell('![x](attachment:a"b)', attachments={'a"b': {"image/png": '"><script>'}}),
+    ],
+)
+def test_a_broken_link_or_picture_ends_no_page(cell: Any, sent: Path) -> None:
+    text = published(sent, cell, new_markdown_cell("what follows"))
+    assert "what follows" in text
+    assert "data:text/html" not in text
+
+
+def test_a_picture_that_a_cell_brings_is_shown(sent: Path) -> None:
+    cell = new_markdown_cell("![p](attachment:a.png)", attachments={"a.png": {"image/png": "aGVsbG8="}})
+    assert "data:image/png;base64,aGVsbG8=" in published(sent, cell)
+
+
+def test_a_cell_that_cannot_be_shown_is_refused_in_a_sentence(sent: Path) -> None:
+    with pytest.raises(DataError, match=r"00-first\.ipynb cannot be shown"):
+        published(sent, new_markdown_cell("![x](attach&#109;ent:absent.png)"))
+
+
+@pytest.mark.parametrize("versions", [(4.0, 5), (4, 5.0), (True, 5), ("4", 5), (3, 0), (5, 0)])
+def test_a_notebook_of_another_format_is_refused(versions: tuple[Any, Any], sent: Path) -> None:
+    document = {"nbformat": versions[0], "nbformat_minor": versions[1], "metadata": {}, "cells": []}
+    (sent / "executed/00-first.ipynb").write_text(json.dumps(document))
+    with pytest.raises(DataError, match="not a notebook of format 4"):
+        publish(read_record(sent))
+
+
+def test_each_chapter_has_a_page_of_its_own(sent: Path) -> None:
+    names = ["index", "index-chapter", "glossary", "everything", "everything-chapter"]
+    chapters = [CHAPTER | {"name": name, "title": f"The title of {name}"} for name in names]
+    write(sent, RECORD | {"chapters": chapters})
+    publish(read_record(sent))
+    pages = [path.read_text() for path in (sent / "site").glob("*.html")]
+    for name in names:
+        assert sum(f"The title of {name}</title>" in page for page in pages) == 1, name
+
+
+def test_deep_markup_is_made_inert_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bs4 import Tag
+
+    from labkit.runs.site import make_inert
+
+    monkeypatch.setattr(
+        Tag, "find", lambda *_args, **_words: pytest.fail("each element was searched through")
+    )
+    assert make_inert("<div>" * 50 + "deep", {}).endswith("deep" + "</div>" * 50)

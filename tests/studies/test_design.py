@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import DataError, UsageError
+from labkit.files import csv_cell
 from labkit.runs.source import load_source
 from labkit.studies import plan
 from labkit.studies.table import design, grid, read_table, split_values
@@ -70,3 +74,24 @@ def test_the_same_request_has_the_same_folder(notebook: Path, tmp_path: Path) ->
     one = plan(str(notebook), None, [("size", "1,2")], start=tmp_path)[1]
     assert one == plan(str(notebook), [{"size": 1}, {"size": 2}], start=tmp_path)[1]
     assert one != plan(str(notebook), None, [("size", "1,3")], start=tmp_path)[1]
+
+
+def test_a_table_is_read_in_any_encoding_with_a_mark_and_no_pipe_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("size,name\n1,é\n", encoding="utf-16")
+    assert read_table(tmp_path / "t.csv") == [{"size": "1", "name": "é"}]
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UsageError, match="a named pipe"):
+        read_table(tmp_path / "pipe.csv")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2+3", "@SUM(1)", "\t=1", "\r=1", "-", "=", "+"])
+def test_no_cell_of_a_table_is_a_formula(text: str) -> None:
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="\n").writerow([csv_cell(text), "next"])
+    (row,) = csv.reader(io.StringIO(file.getvalue(), newline=""))
+    assert row == [f"'{text}".replace("\r", "\n"), "next"]
+
+
+@pytest.mark.parametrize("text", ["-1", "+1.5", "-2e3", "text", "", "a=1"])
+def test_numbers_and_other_text_stay_as_they_are(text: str) -> None:
+    assert csv_cell(text) == text
