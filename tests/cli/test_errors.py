@@ -87,6 +87,6 @@ def test_memory_that_is_short_is_a_sentence(
 
 
 def test_the_exit_code_stands_where_standard_error_cannot_be_written() -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "labkit", "no-such-verb"], stderr=full, timeout=60)
     assert done.returncode == 64
