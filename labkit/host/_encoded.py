@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import io
 import re
+import sys
 from collections.abc import Callable
 
 from labkit.host._packed import packed
@@ -41,6 +42,7 @@ _NOT_QUOTED = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n|.?\Z)")
 _TAG = re.compile(rb"</?[A-Za-z][^<>]{0,2000}>|<![^<>]{0,2000}>")
 _BREAK = re.compile(rb"(?i)<br\s*/?>[ \t]*\r?\n?|</(?:p|div|li|tr|pre|h\d)\s*>[ \t]*\r?\n?")
 _CELL = re.compile(rb"(?i)</t[dh]\s*>")
+_NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'", "nbsp": " "}
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9A-Fa-f]{1,5}|lt|gt|amp|quot|apos|nbsp);")
 
 
@@ -238,10 +240,13 @@ def _has_entities(head: bytes) -> bool:
 
 def _entities(data: bytes) -> bytes:
     """Characters that were written as entities; none of them ends a line."""
-    from html import unescape
 
     def character(found: re.Match[str]) -> str:
-        said = unescape(found[0])
+        name = found[0][1:-1]
+        if not name.startswith("#"):
+            return _NAMED[name]
+        number = int(name[2:], 16) if name[1] == "x" else int(name[1:])
+        said = chr(number) if number <= sys.maxunicode else " "
         return said if said.isprintable() else " "
 
     return _ENTITY.sub(character, data.decode("utf-8", "replace")).encode("utf-8", "replace")
