@@ -245,7 +245,7 @@ def _entities(data: bytes) -> bytes:
         name = found[0][1:-1]
         if not name.startswith("#"):
             return _NAMED[name]
-        number = int(name[2:], 16) if name[1] == "x" else int(name[1:])
+        number = int(f"0{name[1:]}", 16) if name[1] == "x" else int(name[1:])
         said = chr(number) if number <= sys.maxunicode else " "
         return said if said.isprintable() else " "
 
