@@ -11,11 +11,13 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 
 from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 from labkit.files import write_whole
+from labkit.show import one_line
 
 Progress = Callable[[str], None]
 
@@ -25,6 +27,8 @@ PART = 1 << 18
 _TRIES = 4
 _CONNECT, _SILENCE = 20.0, 60.0
 _TELL_SECONDS = 3.0
+_LATER = "Try again later: what has come is kept."
+_PROXY = "Look at http_proxy, https_proxy and no_proxy in the environment."
 _BY_HAND = "Download the file by other means, then run `labkit asterinas fetch --iso FILE`."
 
 
@@ -39,8 +43,7 @@ class RemoteFile(io.RawIOBase):
             MissingComponent: no network, no such file, or a server that hands out whole files only.
             StorageError: ``folder`` cannot be written.
         """
-        if not re.match(r"https?://[^/\s]+/\S+$", url):
-            raise UsageError(f"{url} is not a web address of a file.", "Give one that begins with https://.")
+        _check(url)
         self.url = url
         self.fetched = 0
         self._folder = folder
@@ -158,7 +161,13 @@ class RemoteFile(io.RawIOBase):
                 if attempt == _TRIES - 1 or not self._mark:
                     raise self._silent(error) from error
                 self._on_progress(f"  the connection broke off; trying again ({attempt + 1} of {_TRIES - 1})")
-            except requests.RequestException as error:
+            except requests.TooManyRedirects as error:
+                raise MissingComponent(
+                    f"The server of {self.url} sends from one address to the next.", _BY_HAND
+                ) from error
+            except (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema) as error:
+                raise self._unspoken(error) from error
+            except (requests.RequestException, ValueError) as error:
                 raise MissingComponent(
                     f"{self.url} cannot be fetched: the server's answer makes no sense.", _BY_HAND
                 ) from error
@@ -172,11 +181,17 @@ class RemoteFile(io.RawIOBase):
         with self._session.get(
             self.url, headers=headers, stream=True, timeout=(_CONNECT, _SILENCE)
         ) as answer:
-            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+            found = re.fullmatch(
+                r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", answer.headers.get("Content-Range", "")
+            )
             if answer.status_code == 200:
                 raise self._whole(answer.headers)
-            if answer.status_code != 206 or found is None:
+            if answer.status_code != 206:
                 raise self._refused(answer.status_code)
+            if found is None:
+                raise MissingComponent(
+                    f"The server of {self.url} does not say which part of the file it hands out.", _BY_HAND
+                )
             first, last, total = (int(word) for word in found.groups())
             mark = f"{total} {answer.headers.get('ETag') or answer.headers.get('Last-Modified') or ''}"
             if self._mark and mark != self._mark:
@@ -197,7 +212,7 @@ class RemoteFile(io.RawIOBase):
                 break
             self._tell(len(data))
         if len(data) < size:
-            raise requests.ConnectionError("cut off")
+            raise requests.exceptions.ChunkedEncodingError("cut off")
         return bytes(data[:size])
 
     def _whole(self, headers: Mapping[str, str]) -> MissingComponent:
@@ -213,7 +228,20 @@ class RemoteFile(io.RawIOBase):
                 f"There is no {self.url}.",
                 "Look up the file among the project's releases, then name it with --iso.",
             )
-        return MissingComponent(f"The server of {self.url} refuses it (HTTP status {status}).", _BY_HAND)
+        said, remedy = _STATUS.get(status, ("refuses it", _BY_HAND))
+        if status >= 500:
+            said, remedy = "cannot hand it out now", _LATER
+        return MissingComponent(f"The server of {self.url} {said} (HTTP status {status}).", remedy)
+
+    def _unspoken(self, error: Exception) -> MissingComponent:
+        """A proxy, or the address that the server sends on to, that is reached by other means than HTTP."""
+        if isinstance(error, requests.exceptions.InvalidProxyURL) or "SOCKS" in str(error):
+            return MissingComponent(
+                f"The proxy that this machine is set to use for {self.url} speaks no HTTP.", _PROXY
+            )
+        return MissingComponent(
+            f"The server of {self.url} sends on to an address that is not of the web.", _BY_HAND
+        )
 
     def _silent(self, error: Exception) -> MissingComponent:
         kept = f"{self.fetched / 1e6:.1f} MB are kept, and the same command goes on from there."
@@ -224,9 +252,47 @@ class RemoteFile(io.RawIOBase):
                 f"The server of {self.url} has a certificate that this machine does not accept.",
                 "Behind a proxy that opens TLS, set REQUESTS_CA_BUNDLE to its certificate.",
             )
+        if isinstance(error, requests.exceptions.ProxyError):
+            return MissingComponent(
+                f"The proxy that this machine is set to use does not reach {self.url}.",
+                f"{_PROXY} Or give a file: `labkit asterinas fetch --iso FILE`.",
+            )
+        if isinstance(error, requests.exceptions.ChunkedEncodingError):
+            return MissingComponent(f"The server of {self.url} hands out less than it says.", _BY_HAND)
         return MissingComponent(
             f"The server of {self.url} does not answer.",
             "Check the network connection, or give a file: `labkit asterinas fetch --iso FILE`.",
+        )
+
+
+_STATUS = {
+    401: ("asks for a name and a password", "Put them into ~/.netrc, or download the file by other means."),
+    403: ("does not let this machine have it", _BY_HAND),
+    407: ("is behind a proxy that asks for a password", _PROXY),
+    416: ("says that the file is empty or shorter than it was", "Run the command again."),
+    429: ("was asked too often", "Wait some minutes, then run the same command: what has come is kept."),
+}
+
+
+def _check(url: str) -> None:
+    """Refuse what is no address of a file on the web.
+
+    Raises:
+        UsageError: it is none, or it holds a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").encode("idna"), parts.port
+    except ValueError:  # UnicodeError too
+        host, parts = b"", urlsplit("")
+    if parts.password:
+        raise UsageError(
+            f"The address of a file on {parts.hostname} has a password in it, which labkit would keep.",
+            "Put name and password into ~/.netrc.",
+        )
+    if not host or not re.match(r"https?://[^/\s]+/\S+$", url):
+        raise UsageError(
+            f"{one_line(url, 200)} is not a web address of a file.", "Give one that begins with https://."
         )
 
 

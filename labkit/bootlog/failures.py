@@ -281,7 +281,212 @@ FAILURES: tuple[Failure, ...] = (
         "Use the file that OSDK names *.qemu_elf.",
         "QEMU hw/i386/multiboot.c",
     ),
-    # The build.
+    Failure(
+        "wrong-processor",
+        FailureKind.HOST,
+        r"(?i)\bexec format error\b",
+        "the image or a program in it is for another kind of processor",
+        "Take an image for linux/amd64 on an x86-64 machine.",
+        "Linux ENOEXEC",
+    ),
+    Failure(
+        "old-library",
+        FailureKind.HOST,
+        r"version [`']GLIBC(?:XX)?_[\d.]{1,12}' not found|error while loading shared libraries",
+        "a program needs libraries that the image does not have: it is of another system",
+        "Use the programs of the image, and build again: `make clean` first.",
+        "ld.so(8)",
+    ),
+    Failure(
+        "qemu-missing",
+        FailureKind.HOST,
+        r"qemu-system-x86_64: (?:command )?not found|qemu-system-x86_64: No such file or directory",
+        "there is no QEMU in the image, or not in its path",
+        "Use the image of the version: `labkit asterinas profiles` names it.",
+        "POSIX sh",
+    ),
+    Failure(
+        "qemu-option",
+        FailureKind.HOST,
+        r"^(?:\S{0,80}/)?qemu(?:-system-x86_64"
+        r"|-kvm)?: (?:(?:--?[a-z]\S*)(?: .{0,200})?: (?:invalid option"
+        r"|Property '[^']{1,80}' not found|Invalid parameter '|invalid accelerator"
+        r"|'[^']{1,80}' is not a valid (?:device model|object type)"
+        r"|Parameter '[^']{1,40}' does not accept value|drive with bus=)|unable to find CPU model '"
+        r"|.{0,120}is not compiled into this binary)",
+        "this QEMU does not know an option of the command line: it is of another version, or built "
+        "without that part",
+        "Use the QEMU of the image, and the source of the tag that belongs to it.",
+        "QEMU system/vl.c",
+        weight=1,
+    ),
+    Failure(
+        "qemu-screen",
+        FailureKind.HOST,
+        r"gtk initialization failed|Display '(?:gtk|sdl)' is not available|Could not initialize SDL",
+        "QEMU was to open a window, and there is no screen here",
+        "Give it none: --make VNC_PORT=42, or take the display out of QEMU's arguments.",
+        "QEMU ui/gtk.c",
+    ),
+    Failure(
+        "hugepages",
+        FailureKind.HOST,
+        r"can't open backing store /dev/hugepages|[Ii]nsufficient free host memory pages",
+        "QEMU was to take huge pages, and the host has none free",
+        "Reserve some (vm.nr_hugepages), or take them out of QEMU's arguments.",
+        "QEMU util/oslib-posix.c",
+    ),
+    Failure(
+        "vhost",
+        FailureKind.HOST,
+        r"(?:/dev/vhost-\w{1,12}|vhost-(?:net|vsock)).{0,80}(?:Permission denied|No such file"
+        r"|No such device|Operation not permitted|could not be initialized)",
+        "a device of the host for virtio (vhost-net, vhost-vsock) is not there or may not be opened",
+        "Run `sudo modprobe vhost_vsock vhost_net`, and hand the device to the container; "
+        "--as-documented does.",
+        "QEMU hw/virtio",
+    ),
+    Failure(
+        "tap",
+        FailureKind.HOST,
+        r"could not (?:configure|open) /dev/net/tun",
+        "QEMU was to make a network device of the host, which the container may not",
+        "Use QEMU's own network (user), as the documented flow does.",
+        "QEMU net/tap-linux.c",
+    ),
+    Failure(
+        "vsock-taken",
+        FailureKind.HOST,
+        r"unable to set guest cid: Address already in use",
+        "another guest has this one's number on the host's vsock",
+        "End the other guest, or give this one another guest-cid.",
+        "QEMU hw/virtio/vhost-vsock.c",
+    ),
+    Failure(
+        "processes",
+        FailureKind.HOST,
+        r"(?:[Rr]esource temporarily unavailable|os error 11\b).{0,40}$|Cannot fork|fork: retry",
+        "no more processes or threads may be started here",
+        "Raise the limit (`ulimit -u`, or the container's pids limit), or build with fewer at once: "
+        "CARGO_BUILD_JOBS=1.",
+        "Linux fork(2)",
+        weight=1,
+    ),
+    Failure(
+        "open-files",
+        FailureKind.HOST,
+        r"Too many open files",
+        "the limit of open files is reached",
+        "Raise it: `ulimit -n 4096` in the shell that starts the engine, or --ulimit nofile in its settings.",
+        "POSIX EMFILE",
+    ),
+    Failure(
+        "read-only",
+        FailureKind.HOST,
+        r"Read-only file system",
+        "a folder that the build writes to is mounted read-only",
+        "Give a source tree that can be written with --source.",
+        "POSIX EROFS",
+        weight=1,
+    ),
+    # The build; what keeps a download from coming is told before what could not be downloaded.
+    Failure(
+        "certificate-clock",
+        FailureKind.BUILD,
+        r"certificate (?:is not yet valid|has expired)|certificate is not yet (?:valid|activated)"
+        r"|not yet valid \(\d{4}",
+        "a certificate is not valid at the time that this machine's clock shows",
+        "Set the clock (`timedatectl`); if it is right, the server's certificate is old.",
+        "RFC 5280",
+    ),
+    Failure(
+        "certificate",
+        FailureKind.BUILD,
+        r"SSL certificate problem|server certificate verification failed"
+        r"|unable to get local issuer certificate|invalid peer certificate"
+        r"|self[- ]signed certificate in certificate chain",
+        "a server's certificate is not accepted in the container: a proxy opens TLS, or certificates "
+        "are missing",
+        "Put the proxy's certificate into the image (update-ca-certificates), or build where there is "
+        "no such proxy.",
+        "curl, git, cargo",
+        weight=1,
+    ),
+    Failure(
+        "proxy",
+        FailureKind.BUILD,
+        r"(?:CONNECT tunnel failed, response|Received HTTP code|from proxy after CONNECT"
+        r"|Proxy CONNECT aborted|proxyconnect tcp|Could not resolve proxy"
+        r"|[Ff]ailed to connect to proxy).{0,120}",
+        "the proxy of this machine does not let the build through",
+        "Look at http_proxy, https_proxy and no_proxy, in the container too.",
+        "curl, git, cargo",
+    ),
+    Failure(
+        "rate-limit",
+        FailureKind.BUILD,
+        r"(?:returned error: |HTTP error |status code |HTTP/\S{1,3} )429\b|[Rr]ate limit exceeded"
+        r"|toomanyrequests",
+        "a server was asked too often from this network",
+        "Wait an hour and run it again; the build goes on where it was.",
+        "HTTP 429",
+    ),
+    Failure(
+        "nix-sandbox",
+        FailureKind.BUILD,
+        r"cloning builder process: Operation not permitted"
+        r"|does not support the kernel namespaces that are required for sandboxing"
+        r"|unable to start build process.{0,60}Operation not permitted",
+        "Nix cannot make its sandbox in this container: user namespaces are not allowed",
+        "Set `sandbox = false` in /etc/nix/nix.conf of the container, or run --as-documented.",
+        "Nix, sandbox",
+    ),
+    Failure(
+        "nix-hash",
+        FailureKind.BUILD,
+        r"hash mismatch in fixed-output derivation",
+        "a file that Nix downloaded is another one than the source expects",
+        "Take a newer tag of the source: the file changed on its server.",
+        "Nix",
+    ),
+    Failure(
+        "toolchain",
+        FailureKind.BUILD,
+        r"error: toolchain '[^']{1,80}' is not installed|error: rustup could not choose a version"
+        r"|error: component '[^']{1,60}' (?:for target '[^']{1,60}' )?is unavailable"
+        r"|can't find crate for `core`",
+        "the Rust toolchain that the source names is not in the image",
+        "Check out the tag that belongs to the image: it names its own toolchain.",
+        "rustup",
+    ),
+    Failure(
+        "osdk-missing",
+        FailureKind.BUILD,
+        r"no such command: `osdk`",
+        "OSDK is not in the image: it is no development image of Asterinas, or of another version",
+        "Check out the tag that belongs to the image; `make install_osdk` builds OSDK from the source.",
+        "cargo",
+    ),
+    Failure(
+        "lock-file",
+        FailureKind.BUILD,
+        r"the lock file .{1,200} needs to be updated but --locked was passed",
+        "Cargo.lock does not fit the source: a file of another version lies in the tree",
+        "Check the tree out anew, at the tag that belongs to the image.",
+        "cargo",
+    ),
+    Failure(
+        "build-memory",
+        FailureKind.BUILD,
+        r"terminated with signal 9|LLVM ERROR: out of memory"
+        r"|^memory allocation of \d{1,20} bytes failed|virtual memory exhausted"
+        r"|Cannot allocate memory(?: \(os error 12\))?$",
+        "the build ran out of memory",
+        "Give the container more memory, or build with fewer at once: CARGO_BUILD_JOBS=1.",
+        "Linux mm/oom_kill.c",
+        weight=1,
+        before="ostd",
+    ),
     Failure(
         "no-target",
         FailureKind.BUILD,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from contextlib import suppress
 from io import TextIOWrapper
 
 import click
@@ -87,6 +88,8 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         _complain(error_of_system(error), debug)
+    except MemoryError:
+        _complain(StorageError("There is not enough memory for this.", _MEMORY), debug)
 
 
 def _let_every_character_pass() -> None:
@@ -97,11 +100,12 @@ def _let_every_character_pass() -> None:
 
 
 def _complain(error: LabkitError, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    click.echo(f"labkit: {error.message}", err=True)
-    if error.remedy:
-        click.echo(f"        {error.remedy}", err=True)
+    with suppress(OSError):  # where standard error cannot be written, the exit code alone tells
+        if debug:
+            traceback.print_exc()
+        click.echo(f"labkit: {error.message}", err=True)
+        if error.remedy:
+            click.echo(f"        {error.remedy}", err=True)
     sys.exit(error.exit_code)
 
 

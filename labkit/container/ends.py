@@ -22,6 +22,60 @@ UNTOLD = (
 )
 MEMORY = "the kernel killed the container because memory ran out"
 _KILLED_BY = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM"}
+# What keeps an engine from starting a container besides the causes that `start_refusal` tells apart.
+_REFUSALS = (
+    (
+        r"exec format error|does not match the (?:detected )?host platform|image operating system",
+        "The image is for another kind of processor or system than this machine.",
+        "Take an image for linux/amd64, on an x86-64 machine.",
+    ),
+    (
+        r"apparmor",
+        "AppArmor keeps the engine from starting the container.",
+        "`sudo aa-status` shows its profiles; `sudo systemctl restart apparmor docker` loads the engine's "
+        "again.",
+    ),
+    (
+        r"seccomp",
+        "The engine cannot set the container's seccomp filter on this kernel.",
+        "Update the engine and its libseccomp; --as-documented runs without the filter.",
+    ),
+    (
+        r"selinux|relabel",
+        "SELinux keeps the engine from the source tree.",
+        "Put the tree into your home with --source, and see `sudo ausearch -m avc -ts recent`.",
+    ),
+    (
+        r"newuidmap|newgidmap|subuid|subgid|user namespace|userns|potentially insufficient uids|lchown",
+        "The engine cannot make the container's users: its user namespace is not set up.",
+        "Give this user a range in /etc/subuid and /etc/subgid (`man subuid`), and allow user namespaces "
+        "(kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns).",
+    ),
+    (
+        r"cgroup",
+        "The engine cannot make a control group for the container.",
+        "Use an engine that fits the kernel's cgroup version (`docker info` shows it); in a container, give "
+        "it --cgroupns=host.",
+    ),
+    (
+        r"mounts denied|not shared from the host|bind source path does not exist"
+        r"|error while creating mount source|statfs .*no such file",
+        "The engine does not see the source tree: it runs in a virtual machine or in a snap of its own.",
+        "Share the tree's folder with it, name a tree in a shared folder with --source, or use an engine "
+        "that runs on this machine itself (a snap sees no hidden folders).",
+    ),
+    (
+        r"cannot allocate memory|out of memory|resource temporarily unavailable|too many open files",
+        "The machine, or a limit of the engine's, has no more memory, processes or files for the container.",
+        "End other containers, or raise the engine's limits.",
+    ),
+    (
+        r"iptables|failed to set up container networking|could not find an available.*address pool"
+        r"|failed to create endpoint",
+        "The engine cannot make the container's network.",
+        "Restart the engine: a firewall that was loaded anew takes its rules away.",
+    ),
+)
 _NO_MAKE = ("executable file not found", "stat make", "`make` not found", "executable file `make`")
 
 
@@ -106,6 +160,9 @@ def start_refusal(said: str) -> LabkitError:
             'Lower them in containers.conf, such as default_ulimits = ["nofile=1000:1000", '
             '"nproc=1000:1000"].',
         )
+    for pattern, sentence, remedy in _REFUSALS:
+        if re.search(pattern, words):
+            return MissingComponent(sentence, remedy)
     if "unable to apply caps" in words or "operation not permitted" in words:
         return MissingComponent(
             "The engine may not start a privileged container on this machine.",

@@ -69,7 +69,7 @@ class ImageStore:
                 for event in _events(stream):
                     progress.take(event)
         except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
-            raise _pull_refusal(reference, str(error)) from error
+            raise pull_refusal(reference, str(error)) from error
 
     def load(self, archive: Path) -> str:
         """Load an image from a file of ``docker save``; its reference.
@@ -274,10 +274,70 @@ def _storage(said: str) -> LabkitError | None:
     return None
 
 
-def _pull_refusal(reference: str, said: str) -> LabkitError:
+_BY_FILE = "Or load the image from a file with --image-file."
+# What keeps a pull from coming, besides that there is no such image.
+_REGISTRY = (
+    (
+        r"toomanyrequests|rate limit|\b429\b",
+        "The registry of {} was asked too often from this network.",
+        f"Wait an hour, or log in (`docker login`), which raises the limit. {_BY_FILE}",
+    ),
+    (
+        r"not yet valid|has expired",
+        "The certificate of the registry of {} is not valid at the time that this machine's clock shows.",
+        "Set the clock (`timedatectl`), then try again.",
+    ),
+    (
+        r"x509|certificate|tls: ",
+        "The engine does not accept the certificate of the registry of {}.",
+        f"Behind a proxy that opens TLS, give the engine the proxy's certificate. {_BY_FILE}",
+    ),
+    (
+        r"proxyconnect|proxy authentication|\b407\b",
+        "The engine's proxy does not let it reach the registry of {}.",
+        f"Look at the engine's own settings for a proxy (`docker info` shows them). {_BY_FILE}",
+    ),
+    (
+        r"no matching manifest|image operating system|does not match the specified platform",
+        "The image {} is not made for this machine's processor.",
+        "Take an image for linux/amd64, on an x86-64 machine.",
+    ),
+    (
+        r"no basic auth|authentication required|incorrect username|credential",
+        "The registry of {} asks for a login that the engine does not have, or that is wrong.",
+        f"Run `docker login`, or `docker logout` where an old one is in the way. {_BY_FILE}",
+    ),
+    (
+        r"invalid reference|must be lowercase|invalid repository name",
+        "{} is not the name of an image.",
+        "Write it as registry/name:tag, in small letters.",
+    ),
+    (
+        r"server gave http response",
+        "The registry of {} speaks plain HTTP, which the engine does not take.",
+        "Name it among insecure-registries in the engine's settings, or use one with TLS.",
+    ),
+    (
+        r"failed to register layer|lchown|insufficient uids|unpacking failed",
+        "The engine cannot unpack the image {}.",
+        "Give this user a range in /etc/subuid and /etc/subgid (`man subuid`), and look at the engine's log.",
+    ),
+    (
+        r"short-name|unqualified-search",
+        "The engine does not know in which registry {} lies.",
+        "Write the whole name, as in docker.io/asterinas/asterinas:TAG.",
+    ),
+)
+
+
+def pull_refusal(reference: str, said: str) -> LabkitError:
+    """What the engine's refusal to pull an image means."""
     if full := _storage(said):
         return full
     words = said.lower()
+    for pattern, sentence, remedy in _REGISTRY:
+        if re.search(pattern, words):
+            return MissingComponent(sentence.format(reference), remedy)
     if re.search(
         r"manifest unknown|not found|manifest for|access denied|unauthorized|no matching manifest", words
     ):

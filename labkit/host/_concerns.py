@@ -35,7 +35,7 @@ class Concern:
 
 def concerns(view: FactsView) -> tuple[Concern, ...]:
     """All of them, the most telling first."""
-    found = (*_module(view), *_calls(view), *_exits(view), *_memory(view), *_panic(view))
+    found = (*_module(view), *_calls(view), *_exits(view), *_memory(view), *_panic(view), *_later(view))
     return tuple(Concern(text, action, tuple(evidence)) for text, action, evidence in found)
 
 
@@ -100,4 +100,15 @@ def _panic(view: FactsView) -> _Found:
             f"The kernel panicked in this boot: {view.panic.rstrip('.')}.",
             _PANIC,
             view.evidence((), events[:1]),
+        )
+
+
+def _later(view: FactsView) -> _Found:
+    for event in view.said_later[:1]:
+        yield (
+            "After the module came up, the kernel's TDX code said what labkit does not know: "
+            f"`{event.line.text[:120]}`.",
+            "Read that line: it may say that the module was shut down or updated. "
+            "A cold boot starts TDX anew.",
+            view.evidence((), [event]),
         )

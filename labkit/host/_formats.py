@@ -8,28 +8,33 @@ import re
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from labkit.host._encoded import MAX_DOCUMENT, as_text, encoding
+from labkit.host._folded import is_folded, unfolded
 from labkit.host.wrapping import Unwrapped, of_entry, of_journal
 
 if TYPE_CHECKING:
     from types import UnionType  # not in Python 3.8, where the collector runs
 
-MAX_DOCUMENT = 64 << 20
-"""Bytes of a document that are read; one that is cut there is read as far as it goes."""
-
-_HEAD = 4096
+_HEAD = 1 << 15
 _MAX_DEPTH = 12
 _STAMP = re.compile(r"\[\s{0,12}\d+\.\d{6}\]")
 _VERBOSE = re.compile(r"^\S.{0,80} \[s=[0-9a-f]+;", re.MULTILINE)
 
 
 def as_lines(stream: IO[bytes]) -> IO[bytes]:
-    """The stream, or where it begins as such a document, its messages as lines of a kernel log."""
+    """The stream, or where it begins as such a document, its messages as lines of a kernel log.
+
+    Raises:
+        NotALogError: it is a document of a known kind that cannot be read as text.
+    """
     head = stream.read(_HEAD)
-    form = _form(head)
-    if form is None:
+    begin = head[:_HEAD]
+    if not (encoding(begin) or _form(begin) or is_folded(begin)):
         return _Rest(head, stream)  # type: ignore[return-value]
-    data = head + stream.read(MAX_DOCUMENT)
-    return io.BytesIO(form(data))
+    data = as_text(head + stream.read(MAX_DOCUMENT))
+    if form := _form(data[:_HEAD]):
+        return io.BytesIO(form(data))
+    return io.BytesIO(unfolded(data) if is_folded(data[:_HEAD]) else data)
 
 
 class _Rest(io.RawIOBase):

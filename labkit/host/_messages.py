@@ -30,6 +30,7 @@ MESSAGES: tuple[Message, ...] = (
         "the kernel runs inside a TD",
         scope="process: ",
     ),
+    row("guest-attributes", Role.GUEST, r"(?:Attributes|TD_CTLS):.*", "a TD's own attributes", scope="tdx: "),
     row(
         "guest-systemd",
         Role.GUEST,
@@ -372,6 +373,29 @@ MESSAGES: tuple[Message, ...] = (
         r"CPU0: (?P<name>.*?) \(family: (?P<family>0x[0-9a-f]{1,8}), model: (?P<model>0x[0-9a-f]{1,8}).*",
         "CPU model",
         scope="smpboot: ",
+    ),
+    row(
+        "hypervisor",
+        Role.CONTEXT,
+        r"(?P<name>.{1,60})",
+        "a hypervisor around it",
+        scope="Hypervisor detected: ",
+    ),
+    row("arm", Role.CONTEXT, r".*", "a kernel for ARM", scope="Booting Linux on physical CPU 0x"),
+    row(
+        "amd",
+        Role.CONTEXT,
+        r"(?:TSC scaling supported|Nested (?:Virtualization|Paging) enabled|LBR virtualization supported"
+        r"|SEV(?:-ES|-SNP)? (?:enabled|disabled|supported)|RMP table physical range|AMD SEV).*",
+        "a machine of AMD's",
+        scope=("kvm_amd: ", "SEV-SNP: ", "Memory Encryption Features active: "),
+    ),
+    row(
+        "kvm-other",
+        Role.CONTEXT,
+        r".*",
+        "another line of KVM's TDX code",
+        scope=("kvm_intel: tdx: ", "kvm: tdx: "),
     ),
     # Last: any other line of TDX's own code still shows that the sequence began.
     row("core-other", Role.PROGRESS, r".*", "another line of the kernel's TDX code"),

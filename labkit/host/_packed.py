@@ -15,6 +15,7 @@ MAGIC_BYTES = 12
 class PackedFile:
     """A kind of file: its name, and the command that makes a kernel log of it.
 
+    command: empty where nothing makes a log of it that can be trusted.
     module: the module of the standard library that opens it, empty where there is none.
     """
 
@@ -47,6 +48,11 @@ _KINDS = (
     (b"7z\xbc\xaf\x27\x1c", PackedFile("a 7z archive", "7z x -so {}")),
     (b"LPKSHHRH", PackedFile("a file of the journal", "journalctl --file {} -k")),
     (b"\x7fELF", PackedFile("an ELF file", "dmesg")),
+    (b"%PDF-", PackedFile("a PDF", "pdftotext -layout {} -")),
+    (b"{\\rtf", PackedFile("a rich-text document", "unrtf --text {}")),
+    (b"\x89PNG", PackedFile("a picture", "")),
+    (b"\xff\xd8\xff", PackedFile("a picture", "")),
+    (b"GIF8", PackedFile("a picture", "")),
     (b"KDUMP   ", PackedFile("a crash dump", "makedumpfile --dump-dmesg {} /dev/stdout")),
 )
 

@@ -19,10 +19,53 @@ _SAID = (*INITIALISATION, Role.GUEST, Role.MEMORY)
 _STAMP = re.compile(r"\[\s{0,12}\d+\.\d{6}\]\s+")
 # Another program that hands on the kernel's lines.
 _RELAYED = re.compile(r"[\w.-]{1,40}(?:\[\d+\])?:\s+")
-# How a success line begins that was cut.
-_CUT = re.compile(r"(?:virt/)?tdx: (?:TDX-M|M|m)odule(?: i[a-z]*)?")
+# How lines begin that decide: one that ends before its own end was cut.
+_BEGINNINGS = (
+    "module initialized",
+    "Module initialized",
+    "TDX module initialized",
+    "TDX-Module initialized",
+    "not enabled by BIOS",
+    "[Firmware Bug]: not enabled by BIOS",
+    "module not loaded",
+    "BIOS enabled: private KeyID range [",
+    "initialization failed: Hibernation support is enabled",
+    "initialization failed: too few private KeyIDs available",
+    "initialization failed: TDMR [",
+    "initialization failed: TDMRs exhausted",
+    "frame pointer (RBP) clobber bug present, upgrade TDX module",
+    "NO_RBP_MOD feature is not supported",
+    "SEAMCALL (0x",
+    "SEAMCALL failed: CPU ",
+    "module initialization failed (",
+    "tdx requires kvm.enable_virt_at_load=1",
+)
+_HEAD = re.compile(r"(?:(?:virt/)?tdx|seam|SEAM|kvm_intel: tdx):(?: |$)")
 _DECIDE = (Role.START, Role.SUCCESS, Role.FAILURE, Role.GUEST, Role.MEMORY)
 _GROUP = re.compile(r"\(\?P<\w+>")
+
+
+# What decides, as a picture's text or another hand may have it: spaces and letters that look alike are lost.
+_ALIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "!": "l", " ": None, "\t": None})
+_DECIDING = (
+    "module initialized",
+    "initialization failed",
+    "not enabled by bios",
+    "bios enabled: private",
+    "module not loaded",
+    "for tdx",
+    "tdx requires",
+)
+
+
+def resembles(message: str) -> bool:
+    """A line has the letters of a message that decides, but not as the kernel writes them."""
+    letters = _letters(message)
+    return "tdx" in letters and any(_letters(words) in letters for words in _DECIDING)
+
+
+def _letters(text: str) -> str:
+    return text.lower().translate(_ALIKE).replace("rn", "m")
 
 
 def sounds_like_tdx(entry: Unwrapped, kind: str) -> bool:
@@ -31,19 +74,34 @@ def sounds_like_tdx(entry: Unwrapped, kind: str) -> bool:
     ``kind`` is the id of the message that it was taken for, empty for none.
     """
     if not entry.foreign and (kind or entry.known):
-        if kind in ("", "core-other") and (_CUT.fullmatch(entry.message) or _followed(entry.message)):
-            return True
+        if kind in ("", "core-other", "kvm-other"):
+            if _cut(entry.message) or _followed(entry.message):
+                return True
+            if resembles(entry.message) and (kind or not holds_message(entry.message)):
+                return True
         return any(classify(_bare(part)) for part in _STAMP.split(entry.message)[1:])
     if entry.foreign and (name := _RELAYED.match(entry.message)):
         inner = unwrap(entry.message[name.end() :])
         return not inner.foreign and _tells(classify(inner.message))
     if entry.foreign:
         return False
-    places = [*(found.start() for found in _TELLING.finditer(entry.message))]
-    places += [found.end() for found in _STAMPED.finditer(entry.message)]
-    return any(
-        _tells(classify(_bare(entry.message[place:]))) or _followed(entry.message[place:]) for place in places
-    )
+    return holds_message(entry.message) or resembles(entry.message)
+
+
+def holds_message(text: str) -> bool:
+    """A message of the kernel's stands in the text, whatever stands around it."""
+    places = [found.start() for found in _TELLING.finditer(text)]
+    places += [found.end() for found in _STAMPED.finditer(text)]
+    return any(_tells(classify(_bare(text[place:]))) or _followed(text[place:]) for place in places)
+
+
+def _cut(message: str) -> bool:
+    """The beginning of a message that decides."""
+    head = _HEAD.match(message)
+    if head is None:
+        return False
+    said = message[head.end() :].rstrip(".…> ")
+    return any(whole.startswith(said) or said.startswith(whole) for whole in _BEGINNINGS)
 
 
 def decisive(message: str) -> bool:
@@ -56,7 +114,7 @@ def _bare(message: str) -> str:
 
 
 def _tells(found: tuple[Message, re.Match[str]] | None) -> bool:
-    if found is None or found[0].id in ("core-other", "cmdline"):
+    if found is None or found[0].id in ("core-other", "kvm-other", "cmdline"):
         return False
     return found[0].role in _SAID or found[0].id in ("linux", "cpu", "panic")
 

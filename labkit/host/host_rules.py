@@ -31,9 +31,11 @@ def not_td_guest(view: FactsView) -> Finding:
 
 
 def bare_metal(view: FactsView) -> Finding:
-    """The hypervisor flag of CPUID: a log alone cannot tell."""
-    flag = view.has_flag("hypervisor")
-    evidence = view.evidence(("cpu.flags", "dmi.vendor", "dmi.product"))
+    """The hypervisor flag of CPUID, or the hypervisor that the kernel met."""
+    flag, said = view.has_flag("hypervisor"), view.find("hypervisor")
+    evidence = view.evidence(("cpu.flags", "dmi.vendor", "dmi.product"), said)
+    if flag is None and said and not view.success:
+        return failed(evidence, f"Its kernel says: {said[-1].line.text}.")
     if flag is None:
         return unknown(evidence)
     if not flag:
@@ -47,7 +49,7 @@ def bare_metal(view: FactsView) -> Finding:
 def platform(view: FactsView) -> Finding:
     """Operating system, architecture, vendor, CPU model, and the kernel's own word."""
     facts = ("system.os", "system.machine", "cpu.vendor", "cpu.family", "cpu.model", "cpu.name")
-    system, machine = view.text("system.os"), view.text("system.machine")
+    system, machine = view.text("system.os"), view.machine
     said = view.reasons("PLATFORM_NOT_TDX")
     evidence = view.evidence(facts, [*said, *view.find("cpu")])
     if system not in (None, "Linux"):
@@ -339,9 +341,16 @@ def initialised(view: FactsView) -> Finding:
         )
     if began and _silence_is_normal(view):
         return unknown(evidence, "Nothing asked for the module yet: KVM starts it when kvm_intel loads.")
+    if began and not_understood(view):
+        return unknown(evidence)
     if began and not view.flag("kvm.param.tdx"):
         return failed(evidence, hint)
     return unknown(evidence)
+
+
+def not_understood(view: FactsView) -> bool:
+    """The log has words about TDX that may tell what nothing else in it tells."""
+    return bool(view.log.unread) and not view.roles(Role.FAILURE, Role.SUCCESS)
 
 
 def _silence_is_normal(view: FactsView) -> bool:
@@ -351,6 +360,8 @@ def _silence_is_normal(view: FactsView) -> bool:
 
 def _hint(view: FactsView) -> str:
     hints = []
+    if view.unknown_words:
+        hints.append(f"Its last word that labkit does not know: `{view.unknown_words[-1].line.text[:120]}`.")
     if view.typo and not view.requested:
         hints.append(f"The command line says `{view.typo}`, which nothing reads: write `kvm_intel.tdx=1`.")
     elif view.requested is False:
@@ -368,6 +379,7 @@ def _hint(view: FactsView) -> str:
 
 def log_reason(view: FactsView) -> str:
     """Which INDETERMINATE it is when nothing failed and nothing is proved."""
-    if view.log.state is LogState.UNREADABLE:
+    began = view.roles(Role.START, Role.PROGRESS)
+    if view.log.state is LogState.UNREADABLE or (began and not_understood(view)):
         return "LOG_UNREADABLE"
     return "EMPTY_LOG" if view.log.state is LogState.EMPTY else "NO_INIT_LINES"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from labkit.host._encoded import NotALogError
 from labkit.host._formats import as_lines
 from labkit.host._message import CORE_HEADS, INITIALISATION, Message, Role
 from labkit.host._messages import classify
@@ -40,6 +41,9 @@ _WORDS = (
     b"smpboot:",
     b"tdh",
     b"kernel panic",
+    b"hypervisor detected",
+    b"booting linux on",
+    b"sev",
     b"-- boot",
     b"-- reboot",
 )
@@ -51,6 +55,7 @@ _BUILDKIT = re.compile(BUILDKIT)
 # Colours whose escape character was lost in a paste, or written out by a log daemon.
 _LOST_COLOR = re.compile(r"(?:\^\[|\\e|\\033|\\x1b|\\u001b|#033|␛)\[[\d;]{0,16}m|\[\d{1,3}(?:;\d{1,3}){0,4}m")
 _MAX_UNREAD = 3
+_PICTURE = "it is a picture, and what a program reads from one proves nothing; copy the log as text"
 _MAX_MACHINES = 1000
 _FALLS = 3
 _GARBLED = 0.2  # share of characters that are none, in a file that is no text
@@ -150,7 +155,11 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
     Lines that begin with ``#`` are comments. In a log of several boots only the last one counts: a
     success line of an earlier boot proves nothing.
     """
-    reader, machines, commented, order = _Reader(as_lines(stream)), _Machines(), _Boot(), _Order()
+    try:
+        reader = _Reader(as_lines(stream))
+    except NotALogError as error:
+        return KernelLog(LogState.UNREADABLE, source, why=str(error))
+    machines, commented, order = _Machines(), _Boot(), _Order()
     for line in (part for raw in reader.lines() for part in _decoded(raw)):
         if line.startswith("#") and not _BUILDKIT.match(line):
             inner = unwrap(line.lstrip("# "))
@@ -288,7 +297,7 @@ def _unpacked(stream: IO[bytes], kind: PackedFile, path: Path, source: str) -> K
     """A log in a compressed file; one that cannot be unpacked here is unreadable, with the reason."""
     command = kind.command.format(shlex.quote(path.name))
     if (opener := kind.opener()) is None:
-        why = f"it is {kind.name}; `{command}` prints it as text"
+        why = f"it is {kind.name}; `{command}` prints it as text" if command else _PICTURE
         return KernelLog(LogState.UNREADABLE, source, why=why)
     try:
         with opener(stream) as text:

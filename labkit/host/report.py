@@ -10,6 +10,7 @@ from typing import Any
 from labkit.host import _render
 from labkit.host._concerns import Concern, concerns
 from labkit.host._contradictions import Contradiction, contradictions, remarks
+from labkit.host._telling import holds_message
 from labkit.host.checks import CHECKS, Check
 from labkit.host.host_rules import log_reason
 from labkit.host.model import CheckStatus, Facts, HostVerdict, LogState
@@ -175,13 +176,21 @@ def _unproved(
             f"nothing is proved about any of them.",
             f"Give the lines of one: `grep -wF -- {first} LOG | labkit verify --kernel-log -`.",
         )
-    if view.log.unread:
+    if view.log.unread and holds_message(view.log.unread[0].text):
         line = view.log.unread[0]
         return (
             "The kernel log has the kernel's words in a wrapping that labkit cannot read, or from a program "
             f"that is not the kernel, so nothing is proved: {line.text}",
             "Give the kernel's own log, or take away what stands before and behind its words: "
             r"`sed -E 's#^.*((virt/)?tdx: |Linux version )#\1#' LOG | labkit verify --kernel-log -`.",
+        )
+    if view.log.unread:
+        return (
+            "The kernel log has a line about TDX that is no whole message which labkit knows (cut off, "
+            "misread from a picture, or of a newer kernel), so nothing is "
+            f"proved: {view.log.unread[0].text[:200]}",
+            "Give the kernel's own log, not a picture or a part of its lines: "
+            "`sudo dmesg | labkit verify --kernel-log -`.",
         )
     if view.log.state is LogState.UNREADABLE and view.log.given:
         return (

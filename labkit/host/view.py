@@ -23,6 +23,10 @@ _CLIENT = re.compile(r"\b(?:Core|Celeron|Pentium|Atom|Processor N\d+)\b")
 # Distribution kernels without vendor patches; Canonical's TDX kernels end in -intel or -intel-opt.
 _VENDOR = re.compile(r"(?i)mvp|tdx|bkc")
 _PLAIN_RELEASE = re.compile(r"\d+\.\d+\.\d+\S*(?:-generic|-lowlatency|-amd64|\.fc\d+\S*|-arch\d+-\d+)$")
+# The name of a compiler for another architecture, in the kernel's first line.
+_COMPILER = re.compile(
+    r"\b(aarch64|arm|riscv64|s390x|powerpc64(?:le)?|ppc64le|loongarch64|mips\w*|i[3-6]86)-[\w-]*(?:linux|gcc)"
+)
 _OPTION = "kvm_intel.tdx"
 _HOST_ROLES = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
 _FIRST_HOST_CODE = (6, 8)
@@ -168,6 +172,19 @@ class FactsView:
         return any(event.message.id not in _FIRST_LINES for event in events)
 
     @cached_property
+    def unknown_words(self) -> list[LogMatch]:
+        """Lines of the kernel's TDX code that no other row of the table knows: newer, or cut off."""
+        return self.find("core-other", "kvm-other")
+
+    @cached_property
+    def said_later(self) -> list[LogMatch]:
+        """Such lines behind the success line."""
+        places = [number for number, event in enumerate(self.events) if event.message.role is Role.SUCCESS]
+        return (
+            [event for event in self.events[places[0] + 1 :] if event in self.unknown_words] if places else []
+        )
+
+    @cached_property
     def runtime_calls(self) -> list[tuple[LogMatch, Seamcall]]:
         """SEAMCALLs that failed after the initialisation, decoded."""
         events = self.find("run-seamcall", "run-tdh")
@@ -225,11 +242,20 @@ class FactsView:
         return None
 
     @cached_property
+    def machine(self) -> str | None:
+        """The architecture, from facts or else from the compiler that the log names; None when not known."""
+        if said := self.text("system.machine"):
+            return said
+        found = self.find("linux")
+        compiler = _COMPILER.search(found[-1].line.text) if found else None
+        return compiler[1] if compiler else "arm64" if self.find("arm") else None
+
+    @cached_property
     def vendor(self) -> str | None:
         """``Intel``, ``AMD`` or another vendor's own word; None when not known."""
         vendor = self.text("cpu.vendor") or self._context("cpu", "name")
         if vendor is None:
-            return None
+            return "AMD" if self.find("amd") else None
         for name, words in (("Intel", ("GenuineIntel", "Intel(R)")), ("AMD", ("AuthenticAMD", "AMD "))):
             if any(word in vendor for word in words):
                 return name

@@ -72,6 +72,7 @@ _LAYERS = (
     # `grep -n`, `cat -n`, a numbered list
     r"\s*L?(?!\d{1,2}:\d\d:\d\d|\d{4}-\d\d-\d\d)\d{1,7}"
     r"(?:[:|)│\t-]|\.(?=\s)|(?=\s+[\[<]|\s+\S.{0,30}\d\d:\d\d:\d\d))\s*(?=\S)",
+    r"\s*\d{1,7}\s{1,40}[|│]\s",  # a numbered table
     r"(?P<at>[\w.-]{1,64})\s{1,40}\|\s",  # docker compose
     r"\[(?P<at>(?=[a-z][\w.-]*/)[\w/.-]{1,200})\]\s",  # kubectl --prefix
     r"(?P<at>\S{1,80} \S{1,80}) › ",  # stern

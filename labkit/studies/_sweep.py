@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import MissingComponent, StorageError, UsageError
+from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError
 from labkit.runs.runner import CELL_TIMEOUT
 from labkit.settings import Settings
+from labkit.show import one_line
 from labkit.studies._pool import PATIENCE, Ended, Pool, local_cluster, scheduler_at
 from labkit.studies._results import Results, write_tables
 from labkit.studies.folder import check_folder, claim, locked, naming_full_disk
@@ -176,7 +177,7 @@ class _State:
         self.on_progress(f"[{done}/{len(self.rows)}] {row.label}: {entry['status']}{seconds}{why}{eta}")
         self.watch(results)
 
-    def again(self, number: int, why: str, attempts: int = _MOST_LOST) -> None:
+    def again(self, number: int, why: str, attempts: int = _MOST_LOST, reason: str = "WorkerLost") -> None:
         """Let a row that came to nothing wait for another worker; after ``attempts`` it counts as failed."""
         self.under_way.pop(number, None)
         self.attempts[number] = self.attempts.get(number, 0) + 1
@@ -189,13 +190,13 @@ class _State:
             "cell": None,
             "cell_id": None,
             "first_line": "",
-            "ename": "WorkerLost",
+            "ename": reason,
             "evalue": f"{attempts} workers did not bring it to an end; the last: {why}",
         }
         # Not written down: the next sweep tries it once more.
         self.finish(
             number,
-            {"key": row.key, "status": "failed", "reason": "WorkerLost", "failure": failure, "recorded": {}},
+            {"key": row.key, "status": "failed", "reason": reason, "failure": failure, "recorded": {}},
         )
 
     def results(self) -> Results:
@@ -267,8 +268,6 @@ def _take(state: _State, pool: Pool, ended: Ended) -> None:
             entry = ended.entry
             write_entry(folder, entry)
         state.finish(ended.row, entry)
-    elif isinstance(ended.error, StorageError):
-        raise ended.error
     elif ended.lost and not pool.connected:
         pass  # the loop sees that the scheduler is gone
     elif isinstance(ended.error, RowAborted) or ended.lost:
@@ -276,7 +275,22 @@ def _take(state: _State, pool: Pool, ended: Ended) -> None:
         state.again(ended.row, "its worker went away")
     else:
         pool.forget(ended.row)
-        state.again(ended.row, f"{type(ended.error).__name__}: {ended.error}", _MOST_ERRORS)
+        # A full disk is that of one worker; where it is the sweep's own, writing the tables says so.
+        reason = "DiskFull" if isinstance(ended.error, StorageError) else "WorkerLost"
+        state.again(ended.row, _words(ended.error), _MOST_ERRORS, reason)
+
+
+def _words(error: BaseException | None) -> str:
+    """Why a row came to nothing, in words of ours."""
+    if isinstance(error, LabkitError):
+        return error.message.rstrip(".")
+    if isinstance(error, ImportError):
+        return f"the package {error.name or one_line(str(error), 80)} is missing on its worker"
+    if isinstance(error, MemoryError):
+        return "its worker has not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"its worker's system refused {error.filename or 'a file'}: {error.strerror}"
+    return f"its worker could not run it ({one_line(str(error), 120)})"
 
 
 def _introduce(pool: Pool, told: set[str], state: _State) -> None:

@@ -89,8 +89,12 @@ def run_row(task: RowTask) -> tuple[dict[str, Any], bytes | None]:
             if entry is None:
                 entry = _finish(task, folder)
         return entry, None if task.base else pack(folder)
+    except StorageError:
+        _make_room(folder)
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _make_room(folder)
             raise StorageError(
                 f"The disk that holds {base} on {platform.node()} is full.",
                 "Free some space, and sweep again.",
@@ -222,6 +226,13 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _make_room(folder: Path) -> None:
+    """Leave to the other rows the space that a row without an end has taken."""
+    if read_entry(folder) is None:
+        with contextlib.suppress(OSError):
+            _clear(folder)
 
 
 def _registers(folder: Path, names: tuple[str, ...]) -> dict[str, str]:

@@ -370,12 +370,21 @@ class VirtualMachine:
         return True
 
 
+# What QEMU says where a limit of this login or of this machine stops it, and what raises that.
+_LIMITS = (
+    ("Cannot allocate memory", "Close other programs, or raise the shell's limit: `ulimit -v unlimited`."),
+    ("Resource temporarily unavailable", "Close other programs, or raise the shell's limit: `ulimit -u`."),
+    ("Too many open files", "Raise the shell's limit: `ulimit -n 1024`."),
+    ("File too large", "Raise the shell's limit: `ulimit -f unlimited`."),
+    ("No space left on device", "Free some space."),
+)
+
+
 def _why_not_started(run_dir: Path, error: VmError) -> tuple[str, str]:
     said = (run_dir / "qemu.log").read_text(errors="replace").strip().splitlines()
-    return (
-        f"QEMU did not start: {said[-1] if said else error.message}",
-        f"{run_dir}/qemu.log has all it said.",
-    )
+    why = said[-1] if said else error.message
+    remedy = next((remedy for words, remedy in _LIMITS if words in why), "")
+    return f"QEMU did not start: {why}", f"{remedy} {run_dir}/qemu.log has all it said.".lstrip()
 
 
 def _describe(machine: VirtualMachine) -> RunningVm:

@@ -271,6 +271,36 @@ SIGNS = {
     "linux-panic": "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs",
     "initrd-argument": "sh: can't open 'initrd=initrd': No such file or directory",
     "illegal-instruction": "Illegal instruction",
+    "wrong-processor": "exec /usr/bin/make: exec format error",
+    "old-library": "qemu-system-x86_64: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found "
+    "(required by x)",
+    "qemu-missing": "/bin/sh: 1: qemu-system-x86_64: not found",
+    "qemu-option": "qemu-system-x86_64: -device vhost-user-x,foo=1: Property 'x.foo' not found",
+    "qemu-screen": "qemu-system-x86_64: gtk initialization failed",
+    "hugepages": "qemu-system-x86_64: -object memory-backend-file: os_mem_prealloc: Insufficient free "
+    "host memory pages available",
+    "vhost": "qemu-system-x86_64: -device vhost-vsock-pci,guest-cid=3: vhost-vsock: failed to "
+    "open vhost device: /dev/vhost-vsock: No such file or directory",
+    "tap": "qemu-system-x86_64: could not configure /dev/net/tun (tap0): Operation not permitted",
+    "vsock-taken": "qemu-system-x86_64: -device vhost-vsock-pci,guest-cid=3: vhost-vsock: unable to set "
+    "guest cid: Address already in use",
+    "processes": "make: fork: Resource temporarily unavailable",
+    "open-files": "error: failed to open file: Too many open files (os error 24)",
+    "read-only": "cp: cannot create regular file 'x.iso': Read-only file system",
+    "certificate-clock": "fatal: unable to access 'https://github.com/x/': SSL certificate problem: "
+    "certificate is not yet valid",
+    "certificate": "fatal: unable to access 'https://github.com/x/': SSL certificate problem: unable to "
+    "get local issuer certificate",
+    "proxy": "fatal: unable to access 'https://github.com/x/': Received HTTP code 407 from proxy "
+    "after CONNECT",
+    "rate-limit": "error: unable to download 'https://api.github.com/x': HTTP error 429",
+    "nix-sandbox": "error: cloning builder process: Operation not permitted",
+    "nix-hash": "error: hash mismatch in fixed-output derivation '/nix/store/x.drv':",
+    "toolchain": "error: toolchain 'nightly-2025-12-06-x86_64-unknown-linux-gnu' is not installed",
+    "osdk-missing": "error: no such command: `osdk`",
+    "lock-file": "error: the lock file /root/asterinas/Cargo.lock needs to be updated but --locked "
+    "was passed to prevent this",
+    "build-memory": "collect2: fatal error: ld terminated with signal 9 [Killed]",
     "tsm-permission": "sh: can't create /sys/kernel/config/tsm/report/r/inblob: Operation not permitted",
 }
 

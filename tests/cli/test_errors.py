@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.cli import main
 from labkit.process import run
 
 
@@ -70,3 +71,22 @@ def test_a_limit_is_not_taken_for_a_wrong_path(code: int, word: str) -> None:
     error = error_of_system(OSError(code, os.strerror(code), "/somewhere"))
     assert word in (error.remedy or "")
     assert "permissions" not in (error.remedy or "")
+
+
+def test_memory_that_is_short_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short(**_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("labkit.cli.labkit.main", short)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 73
+    assert "not enough memory" in capsys.readouterr().err
+
+
+def test_the_exit_code_stands_where_standard_error_cannot_be_written() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "labkit", "no-such-verb"], stderr=full, timeout=60)
+    assert done.returncode == 64

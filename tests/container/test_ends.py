@@ -17,6 +17,7 @@ from labkit.container import plan as plans
 from labkit.container.attached import LogTail
 from labkit.container.ends import KILLED, MEMORY, REMOVED, STOPPED, UNTOLD, start_refusal, told
 from labkit.container.flow import keep_logs
+from labkit.container.image import pull_refusal
 from labkit.container.plan import profile_of
 from labkit.container.source import tree_version
 from labkit.container.tree import TreeLock, foreign_entries
@@ -80,6 +81,21 @@ def test_podman_writes_down_no_stop_and_that_is_said() -> None:
         ('exec: "make": executable file not found in $PATH', MissingComponent, "no `make`"),
         ("crun: executable file `make` not found in $PATH: No such file or "
             "directory", MissingComponent, "no `make`"),
+        ("exec /bin/sh: exec format error", MissingComponent, "processor"),
+        ("AppArmor enabled on system but the docker-default profile could not be "
+            "loaded", MissingComponent, "AppArmor"),
+        ("unable to init seccomp: error loading seccomp filter: Operation not "
+            "permitted", MissingComponent, "seccomp"),
+        ("newuidmap: write to uid_map failed: Operation not permitted", MissingComponent, "user namespace"),
+        ("cgroups: cgroup mountpoint does not exist: unknown", MissingComponent, "control group"),
+        ("Mounts denied: The path /root/x is not shared from the host", MissingComponent, "source tree"),
+        ("invalid mount config for type bind: bind source path does not exist: "
+            "/x", MissingComponent, "source tree"),
+        ("error while creating mount source path '/root/.cache/x': mkdir /root/.cache: read-only file "
+            "system", MissingComponent, "snap"),
+        ("fork/exec /proc/self/exe: resource temporarily unavailable", MissingComponent, "no more memory"),
+        ("driver failed programming external connectivity: iptables failed", MissingComponent, "network"),
+        ("SELinux relabeling of /x is not allowed", MissingComponent, "SELinux"),
         ('409 Client Error for http+docker://x/attach: Conflict ("container state '
             'improper")', VmError, "container state improper"),
     ],
@@ -90,6 +106,34 @@ def test_one_that_does_not_start_is_one_sentence(said: str, kind: type[LabkitErr
     assert words in error.message
     assert error.remedy
     assert "Client Error" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("toomanyrequests: You have reached your pull rate limit", "asked too often"),
+        ("x509: certificate has expired or is not yet valid: current time 1970-01-01", "clock"),
+        ("x509: certificate signed by unknown authority", "certificate"),
+        ("proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused", "proxy"),
+        ("no matching manifest for linux/arm64/v8 in the manifest list entries", "processor"),
+        ("no basic auth credentials", "login"),
+        ("unauthorized: incorrect username or password", "login"),
+        ("invalid reference format: repository name must be lowercase", "not the name"),
+        ("http: server gave HTTP response to HTTPS client", "plain HTTP"),
+        ("failed to register layer: lchown /etc/x: invalid argument", "unpack"),
+        ('short-name "a" did not resolve to an alias', "in which registry"),
+        ("manifest for a/b:c not found: manifest unknown: manifest unknown", "no image"),
+        ("pull access denied for a/b, repository does not exist or may require 'docker login'", "no image"),
+        ("dial tcp: lookup registry-1.docker.io: no such host", "does not answer"),
+        ("net/http: TLS handshake timeout", "does not answer"),
+        ("context deadline exceeded", "does not answer"),
+    ],
+)
+def test_a_pull_that_is_refused_is_named(said: str, words: str) -> None:
+    error = pull_refusal("docker.io/a/b:c", said)
+    assert words in error.message
+    assert error.remedy
+    assert said not in error.message
 
 
 # ---- logs -----------------------------------------------------------------------------------------

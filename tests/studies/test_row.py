@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from labkit.errors import DataError
+from labkit.errors import DataError, LabkitError, StorageError
 from labkit.settings import Settings
 from labkit.studies.row import NOTEBOOK, RowAborted, RowTask, abort, pack, read_entry, run_row, unpack
 from tests.runs.notebooks import code, parameters, write_notebook
@@ -150,3 +151,24 @@ def _processes_of(folder: Path) -> list[str]:
         if str(folder) in line:
             found.append(line)
     return found
+
+
+FULL = StorageError("The disk is full.", "Free some space.")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), FULL], ids=["system", "runner"]
+)
+def test_a_row_without_space_leaves_none_taken(
+    error: Exception, notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "study/rows/k1"
+
+    def fill(*_: object, **__: object) -> None:
+        (folder / "half").write_bytes(bytes(1000))
+        raise error
+
+    monkeypatch.setattr("labkit.studies.row.execute_guarded", fill)
+    with pytest.raises(LabkitError, match="is full"):
+        run_row(task(notebook, tmp_path / "study", size=3))
+    assert list(folder.iterdir()) == []
