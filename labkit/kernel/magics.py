@@ -143,7 +143,7 @@ def _predict(magic: MagicCall, context: Context) -> CellOutcome:
     head, *choices = [word.strip() for word in magic.argument.split("|")]
     name, _, text = head.partition(" ")
     question = context.predictions.question(name, text.strip(), choices)
-    view = context.predictions.pose(question)
+    view = context.predictions.pose(question, numbered=context.ask is not None)
     if context.ask is None:
         return _shown(view)
     context.publisher.add("display_data", {"data": _shown(view).data, "metadata": {}, "transient": {}})

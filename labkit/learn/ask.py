@@ -35,12 +35,12 @@ class Notebook:
 
     question = staticmethod(make_question)
 
-    def pose(self, question: PredictionQuestion) -> View:
-        """A question as it is asked, without an answer."""
+    def pose(self, question: PredictionQuestion, *, numbered: bool = False) -> View:
+        """A question as it is asked, without an answer; ``numbered``: a choice is answered by its number."""
         self._asked[question.id] = question
         self._judged[question.id] = Judged.NONE
         self._answers.pop(question.id, None)
-        return self._view(question)
+        return self._view(question, numbered=numbered)
 
     def record(self, question: PredictionQuestion, value: object) -> View:
         """Keep an answer; the question with it.
@@ -102,13 +102,13 @@ class Notebook:
 
         place.show(view, answer_form(question, journal.last_answer(self._file(), question), give))
 
-    def _view(self, question: PredictionQuestion, note: str = "") -> View:
+    def _view(self, question: PredictionQuestion, note: str = "", *, numbered: bool = False) -> View:
         answer = self._answers.get(question.id)
         said = question.words(answer) if answer is not None else None
         hint = _HINTS.get(question.kind, "")
         if question.kind is Kind.NUMBER and question.unit:
             hint = f"a number, in {question.unit}"
-        return question_view(question.text, question.offers, hint, said, note)
+        return question_view(question.text, question.offers, hint, said, note, numbered=numbered)
 
     def _file(self) -> Path:
         return journal.journal_file(Path.cwd(), self._settings or Settings.load())

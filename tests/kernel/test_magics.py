@@ -139,7 +139,8 @@ def test_a_prediction_is_asked_for_and_kept(said: str | None, kept: str | None, 
     assert desk.asked == [("Your prediction (1 to 2): ", False)]
     ((kind, content),) = desk.sent
     assert kind == "display_data"
-    assert "Does it hold?" in content["data"]["text/plain"]
+    assert "Does it hold?\n  1. yes\n  2. no" in content["data"]["text/plain"]
+    assert "<ol" in content["data"]["text/html"]
     assert (outcome.data is None) is (kept is None)
     desk.context.said = "it held"
     told = desk.run("%outcome 03.first | because it must")
