@@ -171,9 +171,7 @@ def test_what_an_older_version_gave_for_practice_is_gone(
 
 
 def test_a_check_that_is_not_passed_is_one_sentence_in_a_notebook(tmp_path: Path) -> None:
-    words = (
-        "from labkit.course import open_work; work = open_work('mrtd'); print(work); work.check('pages')"
-    )
+    words = "from labkit.course import open_work; work = open_work('mrtd'); print(work); work.check('pages')"
     state = {"LABKIT_STATE_DIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
     done = run([sys.executable, "-m", "IPython", "-c", words], env={**os.environ, **state})
     told, _, found = done.text.partition("Stuck? ")

@@ -58,6 +58,12 @@ def test_text_tells_the_facts(hostile: tdx.HostileVmm) -> None:
     assert "SYS" in views["frame"].text
 
 
+def test_a_ledger_without_pages_says_so() -> None:
+    view = show.tdx.pamt_map([])
+    assert "no page is in use" in view.html
+    assert view.text.endswith("no page is in use")
+
+
 def test_walk_that_ends_early(hostile: tdx.HostileVmm) -> None:
     rows = tdx.sept_walk(hostile.platform, hostile.td.tdr, 0x40000000)
     assert rows[-1]["state"] == "FREE"
