@@ -308,12 +308,14 @@ def policy(
 
     ``loader``: through the one that measures; by default where ``guest`` is measured by no other.
     """
-    from labkit.platforms import choose_platform
-    from labkit.platforms.attestation import emulated_policy
+    settings = Settings.load()
+    with waiting("Predicting the registers", f"predict, {guest}", settings):
+        from labkit.platforms import choose_platform
+        from labkit.platforms.attestation import emulated_policy
 
-    chosen = choose_platform(platform, Settings.load())
-    request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
-    return emulated_policy(chosen.predict(request), nonce)
+        chosen = choose_platform(platform, settings)
+        request = _request(memory, append, kernel, initrd, guest, loader, firmware, smp)
+        return emulated_policy(chosen.predict(request), nonce)
 
 
 def attest(

@@ -14,31 +14,32 @@ from labkit import __version__
 from labkit.cli._lazy import LazyGroup
 from labkit.errors import LabkitError, StorageError, UsageError
 
-# verb -> module that defines `command`. A new verb is a row here and a module beside this one.
+# verb -> module that defines `command`, in the order of the help.
+# A new verb is a row here and a module beside this one.
 _VERBS = {
-    "assignment": "labkit.cli._assignment",
-    "asterinas": "labkit.cli._asterinas",
-    "attest": "labkit.cli._attest",
+    "verify": "labkit.cli._verify",
+    "setup": "labkit.cli._setup",
     "boot": "labkit.cli._boot",
-    "check": "labkit.cli._check",
-    "course": "labkit.cli._course",
-    "eventlog": "labkit.cli._eventlog",
-    "grade": "labkit.cli._grade",
-    "kernel": "labkit.cli._kernel",
-    "measure": "labkit.cli._measure",
+    "attest": "labkit.cli._attest",
+    "run": "labkit.cli._run",
     "notebooks": "labkit.cli._notebooks",
     "progress": "labkit.cli._progress",
-    "ps": "labkit.cli._ps",
     "publish": "labkit.cli._publish",
-    "refresh": "labkit.cli._refresh",
-    "report": "labkit.cli._report",
-    "run": "labkit.cli._run",
-    "setup": "labkit.cli._setup",
-    "stop": "labkit.cli._stop",
-    "sweep": "labkit.cli._sweep",
-    "submit": "labkit.cli._submit",
-    "verify": "labkit.cli._verify",
+    "check": "labkit.cli._check",
+    "measure": "labkit.cli._measure",
+    "eventlog": "labkit.cli._eventlog",
     "quote": "labkit.cli._quote",
+    "kernel": "labkit.cli._kernel",
+    "asterinas": "labkit.cli._asterinas",
+    "sweep": "labkit.cli._sweep",
+    "course": "labkit.cli._course",
+    "assignment": "labkit.cli._assignment",
+    "submit": "labkit.cli._submit",
+    "grade": "labkit.cli._grade",
+    "ps": "labkit.cli._ps",
+    "stop": "labkit.cli._stop",
+    "report": "labkit.cli._report",
+    "refresh": "labkit.cli._refresh",
 }
 
 # What else a system refuses, besides for a path's sake.
@@ -56,14 +57,23 @@ _REMEDIES = {
 }
 
 
-@click.command(cls=LazyGroup, modules=_VERBS, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = """Confidential computing with Intel TDX and Asterinas, as a lab that runs anywhere.
+
+\b
+New here? One of these is a good start, and none needs TDX hardware:
+  labkit notebooks open my-lab      the course, in JupyterLab
+  labkit run                        the course, executed here, as pages to read
+  labkit boot --exec 'uname -a'     one TDVM, one command in it
+"""
+
+
+@click.command(
+    cls=LazyGroup, modules=_VERBS, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="labkit")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def labkit(debug: bool) -> None:
-    """Confidential computing with Intel TDX and Asterinas, as a lab that runs anywhere.
-
-    Example: labkit boot --exec 'uname -a'
-    """
+    """What `labkit` alone does: nothing but lead to its verbs."""
 
 
 def main() -> None:
@@ -76,6 +86,10 @@ def main() -> None:
         sys.exit(130)
     except KeyboardInterrupt:
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Who typed a group alone wants to know what there is, not what was wrong.
+        click.echo(error.format_message(), err=True)
+        sys.exit(UsageError.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "labkit"

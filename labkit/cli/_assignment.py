@@ -10,9 +10,10 @@ import click
 
 from labkit.cli._common import emit, json_option
 from labkit.cli._course import COURSE
+from labkit.cli._lazy import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Assignments: each student gets a variant of their own.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option
+from labkit.cli._lazy import Group
 
 COURSE = click.option(
     "--course",
@@ -17,7 +18,7 @@ COURSE = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """A course: a secret seed, from which every student's variant follows, and a roster.
 

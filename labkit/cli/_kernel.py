@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from labkit.cli._common import emit, json_option
+from labkit.cli._lazy import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The Jupyter kernel whose cells run in a TDVM.
 

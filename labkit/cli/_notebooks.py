@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option
+from labkit.cli._lazy import Group
 from labkit.learn import copy, reset
 from labkit.learn.copies import course_folder, sanitize_file
 from labkit.learn.journal import work_folder
 from labkit.learn.open import lab_words
 
 
-@click.group("notebooks", epilog="Example: labkit notebooks copy my-lab")
+@click.group("notebooks", cls=Group, epilog="Example: labkit notebooks copy my-lab")
 def command() -> None:
     """Copies of the notebooks to work in, without outputs."""
 
@@ -54,7 +55,8 @@ def _open(folder: Path, options: tuple[str, ...]) -> None:
     """
     folder = folder.expanduser().absolute()
     if work_folder(folder) is None:
-        click.echo(str(copy(folder)), err=True)
+        # Its other lines say how to open them.
+        click.echo(str(copy(folder)).splitlines()[0], err=True)
     words, environment = lab_words(folder, options, os.environ)
     os.execve(words[0], words, environment)
 

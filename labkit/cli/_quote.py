@@ -13,6 +13,7 @@ from labkit.attest.policy import TCB_STATUSES
 from labkit.attest.replies import collateral_of_replies
 from labkit.attest.wrapped import unwrap_quote
 from labkit.cli._common import emit, json_option, read_input
+from labkit.cli._lazy import Group
 from labkit.errors import DataError, UsageError
 from labkit.files import entries, read_below
 from labkit.measure.wrapping import plain_bytes
@@ -23,7 +24,7 @@ _MOST_REPLIES = 64
 _TDREPORT_SIZE = 1024
 
 
-@click.group("quote")
+@click.group("quote", cls=Group)
 def command() -> None:
     """Read and verify TDX quotes, offline.
 

@@ -38,6 +38,14 @@ PRACTICE = b"labkit practice: this seed is public"
 _PRACTICE_NAME = "practice"
 
 
+class NotYetRight(AssertionError):
+    """An answer that is missing, cannot be read or is known to be wrong; in a notebook it is one sentence."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: where labkit found it out helps no student."""
+        return [f"✘ {self}"]
+
+
 @dataclass
 class Work:
     """A student's work on one assignment, in a folder. Answers are kept in ``answers.json`` at once."""
@@ -106,7 +114,7 @@ class Work:
         """Print what can be said about an answer without the course's secret.
 
         Raises:
-            AssertionError: there is no answer, it cannot be read, or it is known to be wrong.
+            NotYetRight: there is no answer, it cannot be read, or it is known to be wrong.
         """
         print(f"{key}: {self.review(key)}")  # noqa: T201
 
@@ -114,15 +122,16 @@ class Work:
         """What can be said about an answer without the course's secret, in a sentence.
 
         Raises:
-            AssertionError: there is no answer, it cannot be read, or it is known to be wrong.
+            NotYetRight: there is no answer, it cannot be read, or it is known to be wrong.
         """
         question = self._question(key)
         given = self.answers.get(key)
-        assert not question.form.empty(given), f"{key}: not answered yet. Write {question.form.about}."
+        if question.form.empty(given):
+            raise NotYetRight(f"{key}: not answered yet. Write {question.form.about}.")
         try:
             question.form.read(given)
         except ValueError as error:
-            raise AssertionError(f"{key}: {error}.") from None
+            raise NotYetRight(f"{key}: {error}.") from None
         if self.practice:
             return self._require(key, self.exercise.task(PRACTICE, _PRACTICE_NAME, _PRACTICE_NAME)).why
         if key in self.exercise.public:
@@ -133,7 +142,7 @@ class Work:
         """AnswerMark an answer with the course's secret seed, on the teacher's machine.
 
         Raises:
-            AssertionError: it is not right.
+            NotYetRight: it is not right.
             UsageError: the course is not here.
         """
         if self.practice:
@@ -152,7 +161,8 @@ class Work:
     def _require(self, key: str, task: Task) -> AnswerMark:
         claims = Claims(self.answers, _files(self.folder))
         found = next(mark for mark in task.marks(claims) if mark.question == key)
-        assert found.full, f"{key}: {found.why}"
+        if not found.full:
+            raise NotYetRight(f"{key}: {found.why}")
         return found
 
     def _question(self, key: str) -> Question:
@@ -181,10 +191,16 @@ class Work:
         lines += [f"  {name}: {value}" for name, value in self.parameters.items()]
         lines += ["questions:"]
         lines += [
-            f"  {question.key} ({question.points}): {question.title} Write {question.form.about}."
+            f"  {question.key} ({question.points}): {_sentence(question.title)} Write {question.form.about}."
             for question in self.exercise.questions
         ]
+        key = self.exercise.questions[0].key
+        lines += [f'Stuck? work.hint("{key}") gives a hint. Done? work.check("{key}") looks at your answer.']
         return "\n".join(lines)
+
+
+def _sentence(title: str) -> str:
+    return title if title.endswith((".", "?", "!", ")")) else f"{title}."
 
 
 def open_work(name: str, folder: Path | str | None = None) -> Work:

@@ -239,11 +239,15 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
 
         def ask(prompt: str, hidden: bool) -> str | None:
             publisher.flush()
+            return self._input(prompt, hidden, parent, ident, context.interrupted)
+
+        def asked_by_the_guest(prompt: str, hidden: bool) -> str | None:
             if not allow_stdin:
+                publisher.flush()
                 publisher.text(_NO_INPUT, "stderr")
                 return None
             # A guest may ask for "Password for root@host:", and the person should know who asks.
-            return self._input(f"The TDVM asks: {prompt}", hidden, parent, ident, context.interrupted)
+            return ask(f"The TDVM asks: {prompt}", hidden)
 
         if magic is not None:
             context.ask = ask if allow_stdin else None
@@ -256,7 +260,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             else:
                 publisher.add("display_data", {"data": shown, "metadata": {}, "transient": {}})
 
-        listener = Listener(publisher.output, publisher.tick, ask, display)
+        listener = Listener(publisher.output, publisher.tick, asked_by_the_guest, display)
         result = self._guest.session.run(code, listener)
         if result.shell_ended:
             publisher.text(_NEW_SHELL.format(result.exit_status), "stderr")

@@ -85,7 +85,16 @@ def call(magic: MagicCall, context: Context) -> CellOutcome:
         LabkitError: whatever it runs into.
     """
     name = f"%{magic.name}" if f"%{magic.name}" in MAGICS else f"%%{magic.name}"
-    return MAGICS[name].run(magic, context)
+    found = MAGICS[name]
+    if not found.meanwhile or context.ask is None:
+        return found.run(magic, context)
+    # A person waits for some seconds. Nothing stays of the line: the cell keeps what it came to.
+    context.publisher.add("stream", {"name": "stdout", "text": f"{found.meanwhile} …\n"})
+    context.publisher.flush()
+    try:
+        return found.run(magic, context)
+    finally:
+        context.publisher.add("clear_output", {"wait": True})
 
 
 def _host(magic: MagicCall, context: Context) -> CellOutcome:
@@ -143,7 +152,7 @@ def _predict(magic: MagicCall, context: Context) -> CellOutcome:
     head, *choices = [word.strip() for word in magic.argument.split("|")]
     name, _, text = head.partition(" ")
     question = context.predictions.question(name, text.strip(), choices)
-    view = context.predictions.pose(question)
+    view = context.predictions.pose(question, numbered=context.ask is not None)
     if context.ask is None:
         return _shown(view)
     context.publisher.add("display_data", {"data": _shown(view).data, "metadata": {}, "transient": {}})
@@ -180,17 +189,22 @@ def _help(magic: MagicCall, context: Context) -> CellOutcome:
 
 @dataclass(frozen=True)
 class _Magic:
+    """meanwhile: what is said to a person who waits for it."""
+
     use: str
     help: str
     run: Callable[[MagicCall, Context], CellOutcome]
+    meanwhile: str = ""
 
 
 MAGICS = {
     "%%host": _Magic("%%host", "run the rest of the cell with bash on the host, not in the TDVM", _host),
     "%timeline": _Magic("%timeline", "the stages of this TDVM's boot", _timeline),
-    "%attest": _Magic("%attest [HEX]", "what this TDVM measured, quoted, verified and appraised", _attest),
-    "%snapshot": _Magic("%snapshot NAME", "save the TDVM's state under a name", _snapshot),
-    "%restore": _Magic("%restore NAME", "go back to a saved state", _restore),
+    "%attest": _Magic(
+        "%attest [HEX]", "what this TDVM measured, quoted, verified and appraised", _attest, "attesting"
+    ),
+    "%snapshot": _Magic("%snapshot NAME", "save the TDVM's state under a name", _snapshot, "saving the TDVM"),
+    "%restore": _Magic("%restore NAME", "go back to a saved state", _restore, "going back"),
     "%console": _Magic("%console", "the boot log, as the TDVM printed it", _console),
     "%predict": _Magic("%predict ID TEXT | A | B", "ask for a prediction, of A or B or in words", _predict),
     "%outcome": _Magic(

@@ -17,6 +17,8 @@ from labkit.show.learn import outcome_view, predictions_view, question_view
 _HINTS = {Kind.TEXT: "in your own words", Kind.NUMBER: "a number", Kind.ORDER: "put these in order"}
 _AGAIN = "Recorded. Go on to the next cell; to answer anew, run this cell again."
 
+_ORDER = "Click them in order; click again to take one out."
+
 _MOST_RADIOS = 7
 """What is offered beyond this is a list that opens: several such questions fill no screens."""
 
@@ -33,12 +35,12 @@ class Notebook:
 
     question = staticmethod(make_question)
 
-    def pose(self, question: PredictionQuestion) -> View:
-        """A question as it is asked, without an answer."""
+    def pose(self, question: PredictionQuestion, *, numbered: bool = False) -> View:
+        """A question as it is asked, without an answer; ``numbered``: a choice is answered by its number."""
         self._asked[question.id] = question
         self._judged[question.id] = Judged.NONE
         self._answers.pop(question.id, None)
-        return self._view(question)
+        return self._view(question, numbered=numbered)
 
     def record(self, question: PredictionQuestion, value: object) -> View:
         """Keep an answer; the question with it.
@@ -100,13 +102,13 @@ class Notebook:
 
         place.show(view, answer_form(question, journal.last_answer(self._file(), question), give))
 
-    def _view(self, question: PredictionQuestion, note: str = "") -> View:
+    def _view(self, question: PredictionQuestion, note: str = "", *, numbered: bool = False) -> View:
         answer = self._answers.get(question.id)
         said = question.words(answer) if answer is not None else None
         hint = _HINTS.get(question.kind, "")
         if question.kind is Kind.NUMBER and question.unit:
             hint = f"a number, in {question.unit}"
-        return question_view(question.text, question.offers, hint, said, note)
+        return question_view(question.text, question.offers, hint, said, note, numbered=numbered)
 
     def _file(self) -> Path:
         return journal.journal_file(Path.cwd(), self._settings or Settings.load())
@@ -145,10 +147,9 @@ def _field(
         chosen = earlier if earlier in question.offers else None
         if len(question.offers) > _MOST_RADIOS:
             options = [("choose one", ""), *((offer, offer) for offer in question.offers)]
-            field = widgets.Dropdown(options=options, value=chosen or "")
-        else:
-            field = widgets.RadioButtons(options=list(question.offers), value=chosen, layout=wide)
-        return field, lambda: field.value
+            field = widgets.Dropdown(options=options, value=chosen or "", description="answer")
+            return field, lambda: field.value
+        return _radio_field(widgets, question, chosen, wide)
     if question.kind is Kind.ORDER:
         return _order_field(widgets, question)
     if question.kind is Kind.NUMBER:
@@ -160,29 +161,44 @@ def _field(
     return text, lambda: text.value
 
 
+def _radio_field(
+    widgets: Any, question: PredictionQuestion, chosen: str | None, wide: Any
+) -> tuple[Any, Callable[[], object]]:
+    """A widget for each choice: in one for all, the arrow keys choose, and a notebook takes those keys."""
+    radios = [
+        widgets.RadioButtons(options=[offer], value=offer if offer == chosen else None, layout=wide)
+        for offer in question.offers
+    ]
+
+    def pick(change: Any) -> None:
+        if change["new"] is not None:
+            for radio in radios:
+                if radio is not change["owner"]:
+                    radio.value = None
+
+    for radio in radios:
+        radio.observe(pick, names="value")
+    return widgets.VBox(radios), lambda: next((radio.value for radio in radios if radio.value), None)
+
+
 def _order_field(widgets: Any, question: PredictionQuestion) -> tuple[Any, Callable[[], object]]:
-    """Buttons that are clicked one after the other, and a way to start over."""
+    """Buttons that are clicked one after the other; another click takes the answer out again."""
     picked: list[str] = []
-    line = widgets.Label("Click them in order.")
-    again = widgets.Button(description="start over")
+    line = widgets.Label(_ORDER)
     buttons = [
         widgets.Button(description=offer, layout=widgets.Layout(width="auto")) for offer in question.offers
     ]
 
     def draw() -> None:
-        line.value = " → ".join(picked) or "Click them in order."
+        line.value = " → ".join(picked) or _ORDER
         for button in buttons:
-            button.disabled = button.description in picked
+            button.button_style = "info" if button.description in picked else ""
 
     def pick(button: Any) -> None:
-        picked.append(button.description)
-        draw()
-
-    def clear(_: Any) -> None:
-        picked.clear()
+        # It stays enabled: a button that is disabled loses the keyboard, and with it the place on the page.
+        (picked.remove if button.description in picked else picked.append)(button.description)
         draw()
 
     for button in buttons:
         button.on_click(pick)
-    again.on_click(clear)
-    return widgets.VBox([widgets.HBox([*buttons, again]), line]), lambda: list(picked)
+    return widgets.VBox([widgets.HBox(buttons), line]), lambda: list(picked)

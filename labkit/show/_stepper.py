@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from labkit.settings import Ui
 from labkit.show._view import View
-from labkit.show.front_end import is_live
+from labkit.show.front_end import Place, is_live
 from labkit.show.markup import details, join
 
 
@@ -17,30 +17,37 @@ def storyboard(frames: Sequence[View]) -> View:
     return View(html, "\n".join(frame.text.splitlines()[0] for frame in frames))
 
 
-def stepper(frames: Sequence[View], ui: Ui = Ui.AUTO) -> Any:
-    """Step through views: an ipywidgets box where a person looks on, otherwise the storyboard.
+def stepper(frames: Sequence[View], ui: Ui = Ui.AUTO) -> View | None:
+    """Step through views: a form in the running cell where a person looks on, otherwise the storyboard.
 
-    The box ends, by its button, as the storyboard.
+    The form ends, by its button, as the storyboard.
     """
+    static = storyboard(frames)
     if not is_live(ui) or not frames:
-        return storyboard(frames)
+        return static
+    place = Place()
+    place.show(static, _form(frames, lambda: place.show(static)))
+    return None
+
+
+def _form(frames: Sequence[View], ended: Callable[[], None]) -> Any:
     # Imported here: outside of notebooks nothing needs the widget machinery.
     import ipywidgets as widgets
 
-    place = widgets.IntSlider(value=0, min=0, max=len(frames) - 1, description="step", continuous_update=True)
+    place = widgets.IntSlider(value=1, min=1, max=len(frames), description="step", continuous_update=True)
     back, forth, done = (widgets.Button(description=word) for word in ("back", "next", "done"))
     shown = widgets.HTML(str(frames[0].html))
     box = widgets.VBox([widgets.HBox([back, place, forth, done]), shown])
 
     def move(change: Any) -> None:
-        shown.value = str(frames[change["new"]].html)
+        shown.value = str(frames[change["new"] - 1].html)
 
     def finish(_: Any) -> None:
-        shown.value = str(storyboard(frames).html)
-        box.children = (shown,)
+        ended()
+        box.close()
 
     place.observe(move, names="value")
-    back.on_click(lambda _: setattr(place, "value", max(0, place.value - 1)))
+    back.on_click(lambda _: setattr(place, "value", max(place.min, place.value - 1)))
     forth.on_click(lambda _: setattr(place, "value", min(place.max, place.value + 1)))
     done.on_click(finish)
     return box

@@ -23,16 +23,20 @@ def _box(colour: str, *body: object) -> object:
     return element("div", *body, style=frame)
 
 
-def question_view(question: str, offers: Sequence[str], hint: str, answer: str | None, note: str) -> View:
+def question_view(
+    question: str, offers: Sequence[str], hint: str, answer: str | None, note: str, *, numbered: bool = False
+) -> View:
     """A question, what may be answered, and the answer if there is one.
 
     hint: how to answer where nothing is offered. note: what to do next, or where the answer is kept.
+    numbered: the offers have the numbers by which they are chosen.
     """
     body: list[object] = [element("b", "Predict: "), prose(question)]
     lines = [f"Predict: {question}"]
     if offers:
-        body.append(element("ul", *(element("li", prose(offer)) for offer in offers), style="margin:.2em 0"))
-        lines += [f"  - {offer}" for offer in offers]
+        items = (element("li", prose(offer)) for offer in offers)
+        body.append(element("ol" if numbered else "ul", *items, style="margin:.2em 0"))
+        lines += [f"  {f'{at}.' if numbered else '-'} {offer}" for at, offer in enumerate(offers, 1)]
     elif hint:
         body.append(element("div", element("small", hint)))
         lines.append(f"  ({hint})")

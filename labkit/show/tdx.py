@@ -88,7 +88,10 @@ def pamt_map(rows: Sequence[Mapping[str, Any]]) -> View:
     """Which physical pages are in use, as what, by whom; one row a run of equal pages."""
     title = "PAMT: physical pages in use"
     shown = rows[:_ROWS]
-    widest = max((row["pages"] for row in shown), default=1)
+    if not shown:
+        none = "no page is in use"
+        return View(_framed(title, element("div", none)), _titled(title, none))
+    widest = max(row["pages"] for row in shown)
     parts = []
     for place, row in enumerate(shown):
         y = 20 * place

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from labkit.cli import main
+from labkit.cli import labkit, main
 from labkit.process import run
 
 
@@ -29,6 +30,20 @@ def test_a_full_disk_is_named_with_a_remedy(tmp_path: Path, vm_environment: dict
     assert done.returncode == 73
     assert "The disk is full" in done.stderr
     assert "LABKIT_STATE_DIR" in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["notebooks"], ["quote"], ["asterinas"]])
+def test_a_group_alone_tells_what_there_is_in_whole_sentences(words: list[str]) -> None:
+    runner = CliRunner()
+    asked = runner.invoke(labkit, [*words, "--help"])
+    assert "Commands:" in asked.stdout
+    assert "..." not in asked.stdout.partition("Commands:")[2]
+    alone = subprocess.run(
+        [sys.executable, "-m", "labkit", *words], capture_output=True, text=True, timeout=60
+    )
+    assert (alone.returncode, alone.stdout) == (64, "")
+    assert alone.stderr.partition("Options:")[2].split() == asked.stdout.partition("Options:")[2].split()
+    assert not alone.stderr.startswith("labkit:"), "it is no error"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

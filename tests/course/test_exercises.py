@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from labkit.course.draw import Draw
 from labkit.course.model import Claims, Exercise, Task
 from labkit.course.notebooks import Returned, make_notebook, source_path
 from labkit.course.work import PRACTICE
+from labkit.process import run
 
 SEED = b"a seed for tests, 32 bytes long."
 STUDENTS = [f"student-{number}" for number in range(6)]
@@ -165,3 +168,15 @@ def test_what_an_older_version_gave_for_practice_is_gone(
     (given / "executed/of-an-older-version.ipynb").write_text("{}")
     open_work("run-dirs")
     assert sorted(path for path in given.rglob("*")) == before
+
+
+def test_a_check_that_is_not_passed_is_one_sentence_in_a_notebook(tmp_path: Path) -> None:
+    words = "from labkit.course import open_work; work = open_work('mrtd'); print(work); work.check('pages')"
+    state = {"LABKIT_STATE_DIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
+    done = run([sys.executable, "-m", "IPython", "-c", words], env={**os.environ, **state})
+    told, _, found = done.text.partition("Stuck? ")
+    assert "Write" in told
+    assert "work.hint(" in found
+    assert found.splitlines()[-1].startswith("✘ pages: not answered yet. Write ")
+    assert "Traceback" not in found
+    assert "work.py" not in found

@@ -156,6 +156,9 @@ def test_input_is_asked_for_where_somebody_can_answer(frontend: Frontend) -> Non
     # Who asks is said: a guest may ask for a password of the host's.
     assert asked == [("The TDVM asks: Name? ", False), ("The TDVM asks: ", True)]
     assert cell.text() == "<Ada $(x) 'é' \\n><Ada $(x) 'é' \\n>\n"
+    asked.clear()
+    frontend.run("%predict 99.who Who asks? | labkit | the guest", answer=answer)
+    assert asked == [("Your prediction (1 to 2): ", False)], "it is not the guest that asks"
 
 
 def test_read_reads_files_and_pipes_as_ever(frontend: Frontend) -> None:

@@ -139,7 +139,8 @@ def test_a_prediction_is_asked_for_and_kept(said: str | None, kept: str | None, 
     assert desk.asked == [("Your prediction (1 to 2): ", False)]
     ((kind, content),) = desk.sent
     assert kind == "display_data"
-    assert "Does it hold?" in content["data"]["text/plain"]
+    assert "Does it hold?\n  1. yes\n  2. no" in content["data"]["text/plain"]
+    assert "<ol" in content["data"]["text/html"]
     assert (outcome.data is None) is (kept is None)
     desk.context.said = "it held"
     told = desk.run("%outcome 03.first | because it must")
@@ -172,3 +173,16 @@ def test_an_outcome_is_that_of_a_cell() -> None:
         Desk().run("%outcome 03.first it held | why")
     with pytest.raises(UsageError, match="%predictions needs a name"):
         Desk().run("%predictions")
+
+
+def test_a_person_is_told_what_takes_some_seconds_and_nothing_of_it_stays() -> None:
+    order: list[str] = []
+    session = SimpleNamespace(save=lambda name: order.append(f"saved {name}"))
+    desk = Desk(session, answers=[])
+    desk.context.publisher.publish = lambda kind, content: order.append(content.get("text", kind))
+    desk.run("%snapshot a")
+    assert order == ["saving the TDVM …\n", "saved a", "clear_output"]
+    assert desk.context.publisher.last_line == "", "%outcome does not take it for a result"
+    nobody = Desk(session)
+    nobody.run("%snapshot b")
+    assert nobody.sent == []

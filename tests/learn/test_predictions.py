@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -177,15 +178,20 @@ def test_a_kernel_without_a_person_shows_the_same_cells(tmp_path: Path) -> None:
     assert "widget" not in json.dumps(outputs)
 
 
-def test_many_choices_are_a_list_that_opens() -> None:
-    few, many = (Notebook.question("03.x", "?", range(count)) for count in (7, 8))
-    assert "RadioButtons" in [type(part).__name__ for part in answer_form(few, None, str).children]
+def taken() -> tuple[list[object], Callable[[object], str]]:
+    """What a form gave, and what takes it."""
     given: list[object] = []
 
     def give(value: object) -> str:
         given.append(value)
         return ""
 
+    return given, give
+
+
+def test_many_choices_are_a_list_that_opens() -> None:
+    many = Notebook.question("03.x", "?", range(8))
+    given, give = taken()
     _, field, buttons = answer_form(many, "3", give).children
     assert (type(field).__name__, field.value) == ("Dropdown", "3")
     field.value = ""
@@ -204,3 +210,33 @@ def test_a_journal_that_was_sent_breaks_nothing(tmp_path: Path) -> None:
     assert [entry.judged for entry in fold(read_lines(file)).values()] == [Judged.NONE, Judged.NONE]
     os.mkfifo(tmp_path / "pipe")
     assert read_lines(tmp_path / "pipe") == []
+
+
+def test_each_choice_is_reached_without_arrow_keys_and_one_is_chosen() -> None:
+    given, give = taken()
+    question = Notebook.question("03.x", "?", ["a", "b", "c"])
+    _, field, buttons = answer_form(question, "b", give).children
+    radios = field.children
+    assert [(radio.options, radio.value) for radio in radios] == [
+        (("a",), None),
+        (("b",), "b"),
+        (("c",), None),
+    ]
+    radios[2].value = "c"
+    assert [radio.value for radio in radios] == [None, None, "c"]
+    buttons.children[0].click()
+    assert given == ["c"]
+
+
+def test_what_is_put_in_order_keeps_the_keyboard_and_can_be_taken_out() -> None:
+    given, give = taken()
+    question = Notebook.question("03.x", "?", order=["a", "b", "c"])
+    _, field, buttons = answer_form(question, None, give).children
+    row, line = field.children
+    a, b, c = row.children
+    for button in (b, a, c, b, b):
+        button.click()
+        assert not button.disabled
+    assert line.value == "a → c → b"
+    buttons.children[0].click()
+    assert given == [["a", "c", "b"]]

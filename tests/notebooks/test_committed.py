@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,20 @@ def test_the_guest_is_a_parameter_where_one_boots(name: str) -> None:
     assert "guest" in load_source(path).parameters
     code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert any("guest" in "".join(cell["source"]) for cell in code[1:]), "and reaches a boot"
+
+
+def outcomes(path: Path) -> list[ast.Call]:
+    """Where a chapter shows what a prediction came to."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    calls = [node for cell in cells for node in ast.walk(ast.parse("".join(cell["source"])))]
+    return [call for call in calls if isinstance(call, ast.Call) and ast.unparse(call.func) == "lab.outcome"]
+
+
+def test_every_outcome_says_why() -> None:
+    python = [path for path in notebooks() if load_source(path).kernel == "python3"]
+    told = {ast.unparse(call.args[0]): len(call.args) for path in python for call in outcomes(path)}
+    assert len(told) > 50
+    assert [name for name, words in told.items() if words < 3] == []
 
 
 def good(path: Path) -> dict[str, Any]:

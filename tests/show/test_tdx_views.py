@@ -10,6 +10,7 @@ import pytest
 from labkit import show, tdx
 from labkit.settings import Ui
 from labkit.show import View
+from labkit.show.front_end import Place
 from tests.show.pictures import drawn
 
 
@@ -57,6 +58,12 @@ def test_text_tells_the_facts(hostile: tdx.HostileVmm) -> None:
     assert "SYS" in views["frame"].text
 
 
+def test_a_ledger_without_pages_says_so() -> None:
+    view = show.tdx.pamt_map([])
+    assert "no page is in use" in view.html
+    assert view.text.endswith("no page is in use")
+
+
 def test_walk_that_ends_early(hostile: tdx.HostileVmm) -> None:
     rows = tdx.sept_walk(hostile.platform, hostile.td.tdr, 0x40000000)
     assert rows[-1]["state"] == "FREE"
@@ -91,27 +98,39 @@ def test_page_life_from_birth_to_reclaim() -> None:
     assert [row["becomes"] for row in tdx.page_life(trace, page)] == ["REG, PENDING", "NDA", ""]
 
 
-def test_stepper_static_and_live(hostile: tdx.HostileVmm) -> None:
+def test_a_stepper_without_a_person_is_the_storyboard(hostile: tdx.HostileVmm) -> None:
     frames = show.tdx.frames(tdx.storyboard(_trace(hostile)))
     static = show.stepper(frames, Ui.STATIC)
     assert isinstance(static, View)
     assert static.html.count("<details>") == len(frames)
     assert len(static.text.splitlines()) == len(frames)
-    assert show.stepper(frames).text == static.text
-    live = show.stepper(frames, Ui.LIVE)
-    controls, shown = live.children
+    assert str(show.stepper(frames)) == static.text
+
+
+def test_a_live_stepper_counts_as_its_frames_do_and_ends_as_the_storyboard(
+    hostile: tdx.HostileVmm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = show.tdx.frames(tdx.storyboard(_trace(hostile)))
+    places: list[tuple[View, Any]] = []
+    monkeypatch.setattr(Place, "show", lambda _, view, widget=None: places.append((view, widget)))
+    assert show.stepper(frames, Ui.LIVE) is None, "what a cell shows and what it returns would be two forms"
+    static, box = places[0]
+    assert str(static) == str(show.stepper(frames, Ui.STATIC)), (
+        "what a saved notebook holds before the form has ended"
+    )
+    controls, shown = box.children
     back, place, forth, done = controls.children
-    assert shown.value == str(frames[0].html)
+    assert (place.value, place.max) == (1, len(frames))
+    assert f"step 1 of {len(frames)}" in shown.value
     forth.click()
-    assert (place.value, shown.value) == (1, str(frames[1].html))
-    place.value = 3
+    assert (place.value, shown.value) == (2, str(frames[1].html))
+    place.value = 4
     assert shown.value == str(frames[3].html)
     back.click()
-    assert place.value == 2
+    assert place.value == 3
     done.click()
-    assert live.children == (shown,)
-    assert shown.value == str(static.html)
+    assert [widget for _, widget in places] == [box, None]
 
 
 def test_stepper_of_nothing() -> None:
-    assert show.stepper([], Ui.LIVE).text == ""
+    assert str(show.stepper([], Ui.LIVE)) == ""
