@@ -34,9 +34,10 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         # It loads what the workers need, once for all of them, while this process loads Dask.
         set_forkserver_preload(["distributed", *modules])
         forkserver.ensure_running()
-    _quiet()
     import dask
     from distributed import LocalCluster
+
+    _quiet()
 
     settings = {
         "distributed.worker.multiprocessing-method": method,
@@ -73,9 +74,9 @@ def connect(address: str, patience: float) -> Client:
     Raises:
         MissingComponent: nobody answers there within ``patience`` seconds.
     """
-    _quiet()
     from distributed import Client
 
+    _quiet()
     try:
         # In a thread, since a notebook has a loop of its own in this one.
         with ThreadPoolExecutor(1) as alone:
@@ -107,9 +108,13 @@ async def _ask_kind(address: str, patience: float) -> str:
 
 
 def _quiet() -> None:
-    """Let Dask say nothing of lost connections; what matters of them is said by who uses it."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    """Let Dask say nothing of lost connections; what matters of them is said by who uses it.
+
+    Dask gives levels to some of its loggers when it is imported, so this comes after.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _start_method() -> str:

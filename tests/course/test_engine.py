@@ -140,19 +140,44 @@ def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Pa
     assert "copied:s03" in expected
 
 
-def test_a_scheduler_that_exists_is_used(place: Path) -> None:
+def test_a_scheduler_that_exists(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without workers, with one of another labkit, with a good one, and gone while it is used."""
     from distributed import LocalCluster
 
     for path in results(place):
         path.unlink()
+    course = open_course(place / "course")
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
+        n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
     ) as cluster:
-        course = open_course(place / "course")
-        done = grade_class(
-            course, exercise("refusals"), place / "solutions", 1, cluster.scheduler_address, rerun=False
-        )
-    assert done.csv() == marks(place)
+        address = cluster.scheduler_address
+
+        def graded() -> str:
+            work = place / "solutions"
+            return grade_class(course, exercise("refusals"), work, 1, address, rerun=False).csv()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("labkit.course.engine._PATIENCE", 1.0)
+            with pytest.raises(MissingComponent, match="has no worker"):
+                graded()
+        cluster.scale(1)
+        cluster.wait_for_workers(1, DEADLINE)
+        with monkeypatch.context() as patch:
+            patch.setattr("labkit.course.grading.VERSION", 999)
+            with pytest.raises(MissingComponent, match=r"has another labkit: .*, and this is .* 999"):
+                graded()
+        assert results(place) == []
+        assert graded() == marks(place)
+        for path in results(place):
+            path.unlink()
+        words = command(place, tmp_path / "marks.csv", "--scheduler", address)
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+            wait_for(graded_or_over, place, 1, process)
+            cluster.close()
+            said = process.communicate(timeout=DEADLINE)[1]
+    assert process.returncode == 69, said
+    assert "The scheduler went away" in said
+    assert "Traceback" not in said
 
 
 def test_a_scheduler_that_does_not_answer_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
