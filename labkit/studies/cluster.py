@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver, set_forkserver_preload
@@ -33,7 +35,8 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
     if method == "forkserver":
         # It loads what the workers need, once for all of them, while this process loads Dask.
         set_forkserver_preload(["distributed", *modules])
-        forkserver.ensure_running()
+        with _deaf():
+            forkserver.ensure_running()
     import dask
     from distributed import LocalCluster
 
@@ -89,6 +92,19 @@ def connect(address: str, patience: float) -> Client:
             f"No Dask scheduler answers at {address}: {str(error) or 'what is there is something else'}.",
             "Start one with `dask scheduler`, and workers with `dask worker ADDRESS`.",
         ) from error
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started here does not hear Ctrl-C, not even before its first line; it ends with its owner."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _ask_kind(address: str, patience: float) -> str:

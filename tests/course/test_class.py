@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import shutil
+import sqlite3
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from labkit.course.course import Course
 from labkit.course.gradebook import merge
 from labkit.course.sandbox import Limits, bubblewrap
 from labkit.course.submissions import assignment_in, pack
-from labkit.errors import DataError, StorageError, UsageError
+from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 
 from .serial import grade_serially
 
@@ -285,6 +287,33 @@ def test_marks_are_merged_into_nbgraders_gradebook(place: Path) -> None:
         found = {entry.student.id: entry.score for entry in book.assignment_submissions("mrtd")}
         assert book.find_assignment("mrtd").max_score == 6
     assert found == {student: 0.0 if student == "eve" else 6.0 for student in STUDENTS}
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("locked", "Close formgrader"),
+        ("older", "nbgrader db upgrade"),
+        ("text", "sqlite:///gradebook.db"),
+        ("postgresql://me:secret@localhost/x", "pip install psycopg"),
+    ],
+)
+def test_a_gradebook_that_cannot_be_written_says_what_helps(place: Path, name: str, word: str) -> None:
+    path = place / "gradebook.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as book:
+        if name == "text":
+            path.write_text("marks " * 200)
+        else:
+            book.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+            book.execute("CREATE TABLE assignment (id VARCHAR(32) NOT NULL, name VARCHAR(128))")
+        if name == "locked":
+            book.execute("BEGIN EXCLUSIVE")
+        url = name if "://" in name else f"sqlite:///{path}?timeout=0.1"
+        grades = graded(place)
+        with pytest.raises((StorageError, MissingComponent)) as caught:
+            merge(open_course(place / "course"), exercise("mrtd"), grades, url)
+    assert word in caught.value.remedy
+    assert "secret" not in str(caught.value)
 
 
 def test_a_release_leaves_a_students_work_alone(place: Path) -> None:
