@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver, set_forkserver_preload
 from tempfile import gettempdir
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.errors import MissingComponent
 from labkit.process import scratch_folder
@@ -35,7 +35,8 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
     if method == "forkserver":
         # It loads what the workers need, once for all of them, while this process loads Dask.
         set_forkserver_preload(["distributed", *modules])
-        with _deaf():
+        # It does not hear Ctrl-C, not even before its first line; it ends with its owner.
+        with _on_ctrl_c(signal.SIG_IGN):
             forkserver.ensure_running()
     import dask
     from distributed import LocalCluster
@@ -50,21 +51,26 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         "distributed.admin.system-monitor.interval": "5s",
     }
     with scratch_folder("labkit-workers-") as scratch, dask.config.set(settings):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any port: a second cluster has one of its own
-            security=True,
-            silence_logs=logging.CRITICAL,
-            local_directory=str(scratch),
-            memory_limit=0,  # what needs memory is bounded where it runs
-            preload=["labkit.studies._preload"],
-            # Workers are forks of a process that may be older than what was set here since.
-            env=dict(os.environ),
-        )
+        # Ctrl-C waits for the cluster: one that is half there cannot be ended.
+        pressed: list[int] = []
+        with _on_ctrl_c(lambda number, _frame: pressed.append(number)):
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",  # any port: a second cluster has one of its own
+                security=True,
+                silence_logs=logging.CRITICAL,
+                local_directory=str(scratch),
+                memory_limit=0,  # what needs memory is bounded where it runs
+                preload=["labkit.studies._preload"],
+                # Workers are forks of a process that may be older than what was set here since.
+                env=dict(os.environ),
+            )
         try:
+            if pressed:
+                raise KeyboardInterrupt
             yield cluster
         finally:
             with contextlib.suppress(Exception):
@@ -95,12 +101,12 @@ def connect(address: str, patience: float) -> Client:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started here does not hear Ctrl-C, not even before its first line; it ends with its owner."""
+def _on_ctrl_c(handler: Any) -> Iterator[None]:
+    """Another handler for a while; only the main thread is told of Ctrl-C, and may say what it does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:

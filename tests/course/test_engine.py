@@ -62,6 +62,10 @@ def over(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
+def fork_server_of(pid: int) -> bool:
+    return any(parent == pid and "forkserver" in line for parent, line in everything().values())
+
+
 def nobody_left(family: list[int]) -> bool:
     return everything().keys().isdisjoint(family)
 
@@ -138,6 +142,20 @@ def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Pa
     assert csv.read_text() == expected
     assert "copied:s02" in expected
     assert "copied:s03" in expected
+
+
+def test_ctrl_c_while_workers_start_is_one_word(place: Path, tmp_path: Path) -> None:
+    """To all of its processes, as a terminal sends it, and twice: none of them says anything."""
+    for path in results(place):
+        path.unlink()
+    words = command(place, tmp_path / "marks.csv", "-j", "2")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        wait_for(fork_server_of, process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        wait_for(lambda: bool(workers_of(process.pid)) or over(process))
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=DEADLINE)[1]
+    assert (process.returncode, said.strip()) == (130, "")
 
 
 def test_a_scheduler_that_exists(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
