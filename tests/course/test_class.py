@@ -6,10 +6,11 @@ import contextlib
 import csv
 import io
 import json
+import resource
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -326,6 +327,29 @@ def test_a_release_leaves_a_students_work_alone(place: Path) -> None:
     assert (place / "released" / "bob" / "mrtd" / "challenge.json").is_file()
     with pytest.raises(StorageError, match="not from this release"):
         release(course, exercise("mrtd"), place / "released", solutions=True)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As a full disk does it: what is larger ends in the middle."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def test_what_a_full_disk_cut_short_can_be_done_again(place: Path) -> None:
+    """Nothing half-written is left that the next command would take for a damaged course or for another's."""
+    with files_of_at_most(0), pytest.raises(StorageError):
+        init_course(place / "roster.csv", place / "new")
+    course = init_course(place / "roster.csv", place / "new")
+    with files_of_at_most(12 << 10), pytest.raises(StorageError):
+        release(course, exercise("mrtd"), place / "out")
+    assert release(course, exercise("mrtd"), place / "out").students == len(STUDENTS)
+    assert sorted(path.name for path in (place / "out" / "ada").iterdir()) == ["mrtd"]
+    assert (place / "new" / "seed").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_new_roster_keeps_the_seed(place: Path) -> None:
