@@ -201,6 +201,17 @@ def test_edited_cells_are_flagged_and_change_no_mark(place: Path) -> None:
     assert scores(done)["dan"] == 0
 
 
+def test_a_notebook_of_an_earlier_labkit_is_not_edited(place: Path) -> None:
+    """The course was released before an upgrade changed a cell with points."""
+    (today,) = (place / "course" / "assignments").glob("mrtd-????????????????.ipynb")
+    earlier = today.read_text().replace('work.check(\\"pages\\")', 'work.check(\\"pages\\")  # of earlier')
+    assert earlier != today.read_text()
+    (place / "released" / "dan" / "mrtd" / "mrtd.ipynb").write_text(earlier)
+    assert flags(graded(place, "mrtd", "released")) == {"dan": ("edited",)}
+    today.with_name(f"mrtd-{'0' * 16}.ipynb").write_text(earlier)
+    assert flags(graded(place, "mrtd", "released")) == {}
+
+
 def test_late_is_flagged_by_the_time_of_the_submission(place: Path) -> None:
     open_course(place / "course").set_due("mrtd", 1000.0)
     for student, moment in (("ada", "900"), ("bob", "1100")):
