@@ -239,6 +239,27 @@ def test_zip_files_are_graded_like_folders(place: Path) -> None:
     assert {row.student for row in done.failed} == {"eve", "fay"}
 
 
+@pytest.mark.parametrize("name", ["mrtd-ada (1).zip", "mrtd-ada(2).zip", "ada (1).zip"])
+def test_a_second_hand_in_counts_under_the_name_that_a_browser_gives_it(place: Path, name: str) -> None:
+    inbox = place / "inbox"
+    inbox.mkdir()
+    pack(place / "released" / "ada" / "mrtd", "mrtd", inbox / "mrtd-ada.zip", now=1000.0)
+    pack(place / "solutions" / "ada" / "mrtd", "mrtd", inbox / name, now=2000.0)
+    assert scores(graded(place, "mrtd", "inbox"))["ada"] == 6
+
+
+def test_a_student_renamed_or_taken_off_the_roster_is_said(place: Path) -> None:
+    """Another id is another variant; who left keeps no mark, and nobody else's changes."""
+    (place / "roster.csv").write_text("id\nada2\n" + "".join(f"{name}\n" for name in STUDENTS[2:]))
+    init_course(place / "roster.csv", place / "course")
+    shutil.copytree(place / "solutions" / "ada", place / "solutions" / "ada2")
+    done = graded(place)
+    assert flags(done) == dict.fromkeys(("ada", "bob"), ("unknown-student",)) | {"ada2": ("forged",)}
+    renamed = next(row for row in done.rows if row.student == "ada2")
+    assert {entry.why for entry in renamed.marks} == {"The challenge in it is that of ada."}
+    assert [row.score for row in done.rows if row.student in STUDENTS[2:]] == [6] * 4
+
+
 def test_an_unknown_student_is_named_and_could_not_be_graded(place: Path) -> None:
     shutil.copytree(place / "solutions" / "ada", place / "solutions" / "mallory")
     done = graded(place)
