@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from labkit.course.course import Course, refusing
 from labkit.course.model import ANSWERS, CHALLENGE, Exercise, Task, answers_file
 from labkit.course.notebooks import student_notebook
 from labkit.errors import StorageError
+from labkit.files import write_whole
 
 _README = "README.txt"
 
@@ -111,8 +113,18 @@ def _refuse_other(place: Path, name: str, data: bytes) -> None:
 
 
 def _write(place: Path, files: dict[str, bytes]) -> None:
-    """The challenge last: with it, the folder is complete."""
-    for name in sorted(files, key=lambda name: (name == CHALLENGE, name)):
-        path = place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(files[name])
+    """Write a folder as a whole; in one that is there, each file as a whole."""
+    if place.exists():
+        for name, data in files.items():
+            write_whole(place / name, data)
+        return
+    draft = place.with_name(f".{place.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        for name, data in files.items():
+            path = draft / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        draft.rename(place)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

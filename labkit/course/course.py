@@ -103,8 +103,7 @@ def init_course(roster: Path, folder: Path) -> Course:
         if not (folder / _FILE).exists():
             name = folder.absolute().name or "course"
             if not (folder / _SEED).exists():
-                (folder / _SEED).touch(mode=0o600)
-                (folder / _SEED).write_text(secrets.token_hex(32) + "\n")
+                write_whole(folder / _SEED, f"{secrets.token_hex(32)}\n".encode(), mode=0o600)
             document = {"format": "labkit-course/1", "name": name, "id": secrets.token_hex(8)}
             write_whole(folder / _FILE, canonical(document, indent=1))
         if not (folder / "nbgrader_config.py").exists():

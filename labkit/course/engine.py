@@ -6,26 +6,23 @@ nothing is graded twice.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from labkit.course.grading import Graded, GradingJob, grade
+from labkit.course.grading import Graded, GradingJob, grade, grader
 from labkit.errors import MissingComponent, StorageError
 from labkit.files import write_whole
-from labkit.process import scratch_folder
+from labkit.studies.cluster import connect, local_cluster
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _RETRIES = 3
-_PATIENCE = 15  # seconds until a scheduler must have answered
-# Behind it stand two names that multiprocessing makes, and a socket's path has at most 107 bytes (unix(7)).
-_LONGEST_FOLDER = 70
+_MODULES = ("labkit.course.exercises", "labkit.course.grading", "labkit.course._evidence")
+_PATIENCE = 15.0  # seconds until a scheduler must have answered, and have a worker
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def grade_jobs(
     the worker died of it again and again, comes back with its problem and is tried again next time.
 
     Raises:
-        MissingComponent: the scheduler does not answer.
+        MissingComponent: the scheduler does not answer or goes away, or a worker has another labkit.
         StorageError: a result cannot be kept.
     """
     results: dict[str, Graded] = {}
@@ -100,16 +97,22 @@ def _run(client: Client, jobs: Sequence[GradingJob]) -> Iterator[tuple[GradingJo
     from distributed import as_completed
 
     futures = {client.submit(grade, job, key=f"grade-{job.key}", retries=_RETRIES): job for job in jobs}
-    for future in as_completed(futures, loop=client.loop):
+    ended = as_completed(futures, loop=client.loop, with_results=True, raise_errors=False)
+    for future, result in ended:
         job = futures.pop(future)
         if future.status == "finished":
-            yield job, future.result()
+            yield job, result
+        elif future.status == "error":
+            yield job, _failed(job, result[1])
         else:
-            yield job, _failed(job, future.exception())
+            raise MissingComponent(
+                f"The scheduler went away; {len(futures) + 1} of {len(jobs)} submissions are left to grade.",
+                "Nothing is lost: give the same command again to go on.",
+            )
         future.release()
 
 
-def _failed(job: GradingJob, error: BaseException | None) -> Graded:
+def _failed(job: GradingJob, error: BaseException) -> Graded:
     from labkit.course.grading import Prints, known
     from labkit.course.model import mark
 
@@ -118,47 +121,37 @@ def _failed(job: GradingJob, error: BaseException | None) -> Graded:
     return Graded(job.student, job.exercise, job.key, marks, ("not-graded",), Prints(), (), why)
 
 
-def _start_method() -> str:
-    """How workers start: as forks of one process that imports Dask, where the path of its socket fits."""
-    return "forkserver" if len(os.fsencode(gettempdir())) <= _LONGEST_FOLDER else "spawn"
-
-
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise MissingComponent("dask.distributed is not installed.", "Run: pip install labkit") from error
+def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
     if scheduler:
-        try:
-            client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise MissingComponent(
-                f"No Dask scheduler answers at {scheduler}.",
-                "Start one with `dask scheduler`, or leave it out.",
-            ) from error
-        with client:
+        with connect(scheduler, _PATIENCE) as client:
+            _ask_workers(client, scheduler)
             yield client
         return
-    with (
-        scratch_folder("labkit-grade-") as scratch,
-        dask.config.set(
-            {
-                # A submission's memory is bounded in its sandbox; a worker need not be ended for it.
-                "distributed.worker.memory.terminate": False,
-                "distributed.worker.multiprocessing-method": _start_method(),
-                "temporary-directory": str(scratch),
-            }
-        ),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(scratch),
-            silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    from distributed import Client
+
+    with local_cluster(workers, _MODULES) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+def _ask_workers(client: Client, scheduler: str) -> None:
+    """Have each worker of a cluster that exists say which labkit it has.
+
+    Raises:
+        MissingComponent: there is no worker, or one that would grade otherwise than this labkit.
+    """
+    with suppress(TimeoutError):
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    answers = client.run(grader, on_error="return")
+    if not answers:
+        raise MissingComponent(
+            f"The scheduler at {scheduler} has no worker.",
+            f"Start one: dask worker {scheduler} --nthreads 1",
+        )
+    for address, answer in answers.items():
+        if answer != grader():
+            what = answer if isinstance(answer, str) else f"none that works ({answer})"[:200]
+            raise MissingComponent(
+                f"The worker at {address} has another labkit: {what}, and this is {grader()}.",
+                "Install the same labkit on all workers, then start them again.",
+            )

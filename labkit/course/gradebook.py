@@ -17,6 +17,14 @@ from labkit.errors import MissingComponent, StorageError
 
 _FILE = "gradebook.db"
 _NONE = "none"
+# What databases say, and what helps; the first that fits.
+_REMEDIES = (
+    ("locked", "Close formgrader, then give the same command again: nothing is graded twice."),
+    ("no such", "It is of another nbgrader: run `nbgrader db upgrade` in its folder."),
+    ("full", "Free some space, then give the same command again: nothing is graded twice."),
+    ("readonly", "Make it writable, or name another one with --gradebook."),
+    ("", "Name one as sqlite:///gradebook.db with --gradebook, or leave it out with `--gradebook none`."),
+)
 
 
 def merge(course: Course, exercise: Exercise, grades: ClassGrades, url: str | None = None) -> str:
@@ -26,7 +34,7 @@ def merge(course: Course, exercise: Exercise, grades: ClassGrades, url: str | No
     it alone. Marks that a teacher gave by hand stay.
 
     Raises:
-        MissingComponent: nbgrader is not installed.
+        MissingComponent: nbgrader or the driver of a database is not installed.
         StorageError: the gradebook cannot be opened or written.
     """
     own = course.folder / _FILE
@@ -47,11 +55,28 @@ def merge(course: Course, exercise: Exercise, grades: ClassGrades, url: str | No
             for row in rows:
                 _merge_row(book, exercise, row)
     except SQLAlchemyError as error:
+        why = str(error).splitlines()[0]
         raise StorageError(
-            f"The gradebook {address} cannot be written: {str(error).splitlines()[0]}.",
-            "Close formgrader, or name another one with --gradebook.",
+            f"The gradebook {_shown(address)} cannot be written: {why}.",
+            next(remedy for words, remedy in _REMEDIES if words in why),
         ) from error
-    return f"{len(rows)} marks are in nbgrader's gradebook {address}."
+    except ModuleNotFoundError as error:  # SQLAlchemy loads the driver of a database when it is named
+        raise MissingComponent(
+            f"The gradebook {_shown(address)} needs the package {error.name}, which is not installed.",
+            f"Run: pip install {error.name}",
+        ) from error
+    return f"{len(rows)} marks are in nbgrader's gradebook {_shown(address)}."
+
+
+def _shown(address: str) -> str:
+    """An address without its password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(address).render_as_string()
+    except ArgumentError:
+        return address
 
 
 def cell_name(question: str) -> str:

@@ -48,6 +48,22 @@ def student_notebook(name: str, folder: Path, solutions: bool = False) -> bytes:
     return kept.read_bytes()
 
 
+def released_as(name: str, folder: Path, returned: bytes | None) -> bytes:
+    """The released notebook that a returned one was made from, of all versions that ``folder`` keeps.
+
+    A course goes on when labkit is upgraded, and students keep the notebooks that they were given. Where
+    none fits, it is today's.
+
+    Raises:
+        As ``student_notebook``.
+    """
+    today = student_notebook(name, folder)
+    kept = folder.glob(f"{name}-{'[0-9a-f]' * 16}.ipynb")
+    found = Returned(returned or today)
+    versions = [today, *(path.read_bytes() for path in sorted(kept))]
+    return next((version for version in versions if not found.edited(Returned(version))), today)
+
+
 def make_notebook(name: str, solutions: bool = False) -> bytes:
     """The notebook as nbgrader would release it: no solutions, no hidden tests, no outputs, cells locked.
 

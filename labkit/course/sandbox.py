@@ -32,7 +32,6 @@ import labkit
 from labkit.course._given import given_json
 from labkit.course._seccomp import seccomp_filter
 from labkit.errors import MissingComponent
-from labkit.vm.memory import taken_by
 
 _LONGEST_LINE = 4 << 20
 _FIRST_UID, _UIDS = 230_000, 480_000
@@ -281,6 +280,8 @@ def _larger(pid: int, most: int) -> bool:
         family += _children(member)
     if sum(map(_resident, family)) <= most:
         return False
+    from labkit.vm.memory import taken_by  # a package that takes a while, for what is rare
+
     return sum(map(taken_by, family)) > most
 
 

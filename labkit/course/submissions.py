@@ -8,6 +8,7 @@ import json
 import lzma
 import math
 import os
+import re
 import time
 import unicodedata
 import zipfile
@@ -181,7 +182,8 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 
 def _from_zip(path: Path, assignment: str, roster: Mapping[str, str], student: str | None) -> Submission:
     """A zip's owner is whose folder it lies in, else whom its name or its content names."""
-    stem = path.stem.removeprefix(f"{assignment}-")
+    # A browser that saves a second file of a name puts a number behind it; no id has parentheses.
+    stem = re.sub(r" ?\([0-9]+\)$", "", path.stem).removeprefix(f"{assignment}-")
     owner = student or roster.get(_same(stem))
     placed = owner is not None
     try:

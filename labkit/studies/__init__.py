@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labkit.later import later
-from labkit.studies._plan import plan
 
 if TYPE_CHECKING:
     from labkit.studies._page import publish_sweep, read_sweep, sweep_live
+    from labkit.studies._plan import plan
     from labkit.studies._sweep import SweepOptions, sweep
 
 __all__ = [
@@ -25,6 +25,7 @@ __getattr__ = later(
     __name__,
     {
         "SweepOptions": "_sweep",
+        "plan": "_plan",
         "publish_sweep": "_page",
         "read_sweep": "_page",
         "sweep": "_sweep",

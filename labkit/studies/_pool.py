@@ -8,7 +8,6 @@ under the same address.
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import sys
 import uuid
@@ -17,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import LabkitError, MissingComponent
-from labkit.process import scratch_folder
+from labkit.errors import LabkitError
 from labkit.studies import probe
+from labkit.studies.cluster import connect, local_cluster
 from labkit.studies.row import RowTask, abort, run_row
 from labkit.studies.workers import Worker, judge
 
@@ -199,55 +198,15 @@ class Pool:
                 client.close(timeout=2)
 
 
-@contextlib.contextmanager
-def local_cluster(workers: int) -> Iterator[Callable[[], Any]]:
-    """A cluster of ``workers`` processes on this machine, reachable by nobody else: TLS with its own keys."""
-    _quiet()
-    from distributed import Client, LocalCluster
-
-    with scratch_folder("labkit-sweep-") as scratch:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any port: a second sweep has one of its own
-            security=True,
-            silence_logs=logging.CRITICAL,
-            local_directory=str(scratch),
-            memory_limit=0,
-            preload=["labkit.studies._preload"],
-        )
-        try:
-            yield lambda: Client(cluster, timeout=_CONNECT)
-        finally:
-            with contextlib.suppress(Exception):
-                cluster.close(timeout=10)
+def workers_at(address: str) -> contextlib.AbstractContextManager[Callable[[], Any]]:
+    """The workers of a cluster that exists, and how to reach them."""
+    return contextlib.nullcontext(lambda: connect(address, _CONNECT))
 
 
 @contextlib.contextmanager
-def scheduler_at(address: str) -> Iterator[Callable[[], Any]]:
-    """A cluster that exists; its TLS settings are those of Dask's own configuration.
-
-    Raises:
-        MissingComponent: nobody answers at the address.
-    """
-    _quiet()
+def own_workers(count: int) -> Iterator[Callable[[], Any]]:
+    """``count`` workers on this machine, and how to reach them."""
     from distributed import Client
 
-    def connect() -> Any:
-        try:
-            return Client(address, timeout=_CONNECT, set_as_default=False)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise MissingComponent(
-                f"No Dask scheduler answers at {address}: {error}.",
-                "Start one with `dask scheduler`, and workers with `dask worker ADDRESS`.",
-            ) from error
-
-    yield connect
-
-
-def _quiet() -> None:
-    """Dask writes of every lost connection; what matters of it is said by the sweep itself."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with local_cluster(count, ["labkit.studies.row", "labkit.studies._preload"]) as cluster:
+        yield lambda: Client(cluster, timeout=_CONNECT)

@@ -16,7 +16,7 @@ from labkit.errors import LabkitError, MissingComponent, StorageError, UsageErro
 from labkit.runs.runner import CELL_TIMEOUT
 from labkit.settings import Settings
 from labkit.show import one_line
-from labkit.studies._pool import PATIENCE, Ended, Pool, local_cluster, scheduler_at
+from labkit.studies._pool import PATIENCE, Ended, Pool, own_workers, workers_at
 from labkit.studies._results import Results, write_tables
 from labkit.studies.folder import check_folder, claim, locked, naming_full_disk
 from labkit.studies.row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
@@ -95,9 +95,9 @@ def _pool(state: _State, options: SweepOptions) -> contextlib.AbstractContextMan
     @contextlib.contextmanager
     def opened() -> Iterator[Pool]:
         cluster = (
-            scheduler_at(options.scheduler)
+            workers_at(options.scheduler)
             if options.scheduler
-            else local_cluster(min(options.jobs or state.default_jobs(), len(state.waiting)))
+            else own_workers(min(options.jobs or state.default_jobs(), len(state.waiting)))
         )
         with cluster as connect, Pool(state.design.source.kernel, state.output, state.name, connect) as pool:
             yield pool

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
+import resource
 import shutil
+import sqlite3
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,7 +23,7 @@ from labkit.course.course import Course, read_roster
 from labkit.course.gradebook import merge
 from labkit.course.sandbox import Limits, bubblewrap
 from labkit.course.submissions import assignment_in, pack
-from labkit.errors import DataError, StorageError, UsageError
+from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 
 from .serial import grade_serially
 
@@ -199,6 +202,17 @@ def test_edited_cells_are_flagged_and_change_no_mark(place: Path) -> None:
     assert scores(done)["dan"] == 0
 
 
+def test_a_notebook_of_an_earlier_labkit_is_not_edited(place: Path) -> None:
+    """The course was released before an upgrade changed a cell with points."""
+    (today,) = (place / "course" / "assignments").glob("mrtd-????????????????.ipynb")
+    earlier = today.read_text().replace('work.check(\\"pages\\")', 'work.check(\\"pages\\")  # of earlier')
+    assert earlier != today.read_text()
+    (place / "released" / "dan" / "mrtd" / "mrtd.ipynb").write_text(earlier)
+    assert flags(graded(place, "mrtd", "released")) == {"dan": ("edited",)}
+    today.with_name(f"mrtd-{'0' * 16}.ipynb").write_text(earlier)
+    assert flags(graded(place, "mrtd", "released")) == {}
+
+
 def test_late_is_flagged_by_the_time_of_the_submission(place: Path) -> None:
     open_course(place / "course").set_due("mrtd", 1000.0)
     for student, moment in (("ada", "900"), ("bob", "1100")):
@@ -224,6 +238,27 @@ def test_zip_files_are_graded_like_folders(place: Path) -> None:
     assert flags(done)["dan"] == ("copied:ada",)
     assert flags(done)["eve"] == flags(done)["fay"] == ("unreadable",)
     assert {row.student for row in done.failed} == {"eve", "fay"}
+
+
+@pytest.mark.parametrize("name", ["mrtd-ada (1).zip", "mrtd-ada(2).zip", "ada (1).zip"])
+def test_a_second_hand_in_counts_under_the_name_that_a_browser_gives_it(place: Path, name: str) -> None:
+    inbox = place / "inbox"
+    inbox.mkdir()
+    pack(place / "released" / "ada" / "mrtd", "mrtd", inbox / "mrtd-ada.zip", now=1000.0)
+    pack(place / "solutions" / "ada" / "mrtd", "mrtd", inbox / name, now=2000.0)
+    assert scores(graded(place, "mrtd", "inbox"))["ada"] == 6
+
+
+def test_a_student_renamed_or_taken_off_the_roster_is_said(place: Path) -> None:
+    """Another id is another variant; who left keeps no mark, and nobody else's changes."""
+    (place / "roster.csv").write_text("id\nada2\n" + "".join(f"{name}\n" for name in STUDENTS[2:]))
+    init_course(place / "roster.csv", place / "course")
+    shutil.copytree(place / "solutions" / "ada", place / "solutions" / "ada2")
+    done = graded(place)
+    assert flags(done) == dict.fromkeys(("ada", "bob"), ("unknown-student",)) | {"ada2": ("forged",)}
+    renamed = next(row for row in done.rows if row.student == "ada2")
+    assert {entry.why for entry in renamed.marks} == {"The challenge in it is that of ada."}
+    assert [row.score for row in done.rows if row.student in STUDENTS[2:]] == [6] * 4
 
 
 def test_an_unknown_student_is_named_and_could_not_be_graded(place: Path) -> None:
@@ -288,6 +323,33 @@ def test_marks_are_merged_into_nbgraders_gradebook(place: Path) -> None:
     assert found == {student: 0.0 if student == "eve" else 6.0 for student in STUDENTS}
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("locked", "Close formgrader"),
+        ("older", "nbgrader db upgrade"),
+        ("text", "sqlite:///gradebook.db"),
+        ("postgresql://me:secret@localhost/x", "pip install psycopg"),
+    ],
+)
+def test_a_gradebook_that_cannot_be_written_says_what_helps(place: Path, name: str, word: str) -> None:
+    path = place / "gradebook.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as book:
+        if name == "text":
+            path.write_text("marks " * 200)
+        else:
+            book.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+            book.execute("CREATE TABLE assignment (id VARCHAR(32) NOT NULL, name VARCHAR(128))")
+        if name == "locked":
+            book.execute("BEGIN EXCLUSIVE")
+        url = name if "://" in name else f"sqlite:///{path}?timeout=0.1"
+        grades = graded(place)
+        with pytest.raises((StorageError, MissingComponent)) as caught:
+            merge(open_course(place / "course"), exercise("mrtd"), grades, url)
+    assert word in caught.value.remedy
+    assert "secret" not in str(caught.value)
+
+
 def test_a_release_leaves_a_students_work_alone(place: Path) -> None:
     course = open_course(place / "course")
     notebook = place / "released" / "ada" / "mrtd" / "mrtd.ipynb"
@@ -298,6 +360,29 @@ def test_a_release_leaves_a_students_work_alone(place: Path) -> None:
     assert (place / "released" / "bob" / "mrtd" / "challenge.json").is_file()
     with pytest.raises(StorageError, match="not from this release"):
         release(course, exercise("mrtd"), place / "released", solutions=True)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As a full disk does it: what is larger ends in the middle."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def test_what_a_full_disk_cut_short_can_be_done_again(place: Path) -> None:
+    """Nothing half-written is left that the next command would take for a damaged course or for another's."""
+    with files_of_at_most(0), pytest.raises(StorageError):
+        init_course(place / "roster.csv", place / "new")
+    course = init_course(place / "roster.csv", place / "new")
+    with files_of_at_most(12 << 10), pytest.raises(StorageError):
+        release(course, exercise("mrtd"), place / "out")
+    assert release(course, exercise("mrtd"), place / "out").students == len(STUDENTS)
+    assert sorted(path.name for path in (place / "out" / "ada").iterdir()) == ["mrtd"]
+    assert (place / "new" / "seed").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_new_roster_keeps_the_seed(place: Path) -> None:

@@ -18,6 +18,7 @@ from labkit.course import exercise, grade_class, init_course, open_course, relea
 from labkit.course.engine import ResultStore
 from labkit.course.grading import GradingJob, grade
 from labkit.errors import MissingComponent
+from tests.workers import everything, workers_of
 
 KILLS = int(os.environ.get("LABKIT_KILLS", "6"))
 STUDENTS = tuple(f"s{number:02d}" for number in range(24))
@@ -46,27 +47,6 @@ def results(place: Path) -> list[Path]:
     return list((place / "course" / "grades" / "refusals").glob("*.json"))
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process started, and theirs."""
-    found: list[int] = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except OSError:
-            continue
-        if int(text.rpartition(")")[2].split()[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
-def cmdline(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""
-
-
 def wait_for(what: Callable[..., bool], *arguments: object) -> None:
     end = time.monotonic() + DEADLINE
     while not what(*arguments):
@@ -82,8 +62,12 @@ def over(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
+def fork_server_of(pid: int) -> bool:
+    return any(parent == pid and "forkserver" in line for parent, line in everything().values())
+
+
 def nobody_left(family: list[int]) -> bool:
-    return not any("spawn_main" in cmdline(pid) for pid in family)
+    return everything().keys().isdisjoint(family)
 
 
 @contextmanager
@@ -125,7 +109,9 @@ def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Pa
     chance = random.Random(15)
     csv = tmp_path / "marks.csv"
     kills = 0
-    while kills < KILLS:
+    for _ in range(4 * KILLS):
+        if kills == KILLS:
+            break
         with grading(place, csv) as process:
             before = len(results(place))
             target = min(before + chance.randrange(1, 4), len(STUDENTS))
@@ -134,8 +120,10 @@ def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Pa
                 for path in results(place)[: chance.randrange(4, 12)]:
                     path.unlink()
                 continue
-            workers = [pid for pid in children(process.pid) if "spawn_main" in cmdline(pid)]
-            if kills % 2 and workers:
+            workers = workers_of(process.pid)
+            if not workers:  # it is ending
+                continue
+            if kills % 2:
                 os.kill(chance.choice(workers), signal.SIGKILL)
                 kills += 1
                 wait_for(over, process)
@@ -144,11 +132,11 @@ def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Pa
                 for path in results(place):
                     path.unlink()
             else:
-                family = children(process.pid)
                 process.kill()
                 process.wait()
                 kills += 1
-                wait_for(nobody_left, family)
+                wait_for(nobody_left, workers)
+    assert kills == KILLS
     done = subprocess.run(command(place, csv), capture_output=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
     assert csv.read_text() == expected
@@ -156,19 +144,58 @@ def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Pa
     assert "copied:s03" in expected
 
 
-def test_a_scheduler_that_exists_is_used(place: Path) -> None:
+def test_ctrl_c_while_workers_start_is_one_word(place: Path, tmp_path: Path) -> None:
+    """To all of its processes, as a terminal sends it, and twice: none of them says anything."""
+    for path in results(place):
+        path.unlink()
+    words = command(place, tmp_path / "marks.csv", "-j", "2")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        wait_for(fork_server_of, process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        wait_for(lambda: bool(workers_of(process.pid)) or over(process))
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=DEADLINE)[1]
+    assert (process.returncode, said.strip()) == (130, "")
+
+
+def test_a_scheduler_that_exists(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without workers, with one of another labkit, with a good one, and gone while it is used."""
     from distributed import LocalCluster
 
     for path in results(place):
         path.unlink()
+    course = open_course(place / "course")
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
+        n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
     ) as cluster:
-        course = open_course(place / "course")
-        done = grade_class(
-            course, exercise("refusals"), place / "solutions", 1, cluster.scheduler_address, rerun=False
-        )
-    assert done.csv() == marks(place)
+        address = cluster.scheduler_address
+
+        def graded() -> str:
+            work = place / "solutions"
+            return grade_class(course, exercise("refusals"), work, 1, address, rerun=False).csv()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("labkit.course.engine._PATIENCE", 1.0)
+            with pytest.raises(MissingComponent, match="has no worker"):
+                graded()
+        cluster.scale(1)
+        cluster.wait_for_workers(1, DEADLINE)
+        with monkeypatch.context() as patch:
+            patch.setattr("labkit.course.grading.VERSION", 999)
+            with pytest.raises(MissingComponent, match=r"has another labkit: .*, and this is .* 999"):
+                graded()
+        assert results(place) == []
+        assert graded() == marks(place)
+        for path in results(place):
+            path.unlink()
+        words = command(place, tmp_path / "marks.csv", "--scheduler", address)
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+            wait_for(graded_or_over, place, 1, process)
+            cluster.close()
+            said = process.communicate(timeout=DEADLINE)[1]
+    assert process.returncode == 69, said
+    assert "The scheduler went away" in said
+    assert "Traceback" not in said
 
 
 def test_a_scheduler_that_does_not_answer_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

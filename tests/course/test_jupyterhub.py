@@ -57,7 +57,10 @@ from labkit.errors import LabkitError
 print("sockets encrypted", "curve_publickey" in ipykernel.get_connection_info())
 home, me = Path.home(), os.environ["USER"]
 hub = home.parents[1]
-print("accounts", os.getuid() != 0, all(path.stat().st_uid == os.getuid() for path in home.rglob("*")))
+shared = [home / ".cache" / "labkit" / part for part in ("firmware", "guest", "packages")]
+strange = [path for path in home.rglob("*") if path.stat().st_uid != os.getuid()]
+strange = [path for path in strange if not any(map(path.is_relative_to, shared))]
+print("accounts", os.getuid() != 0, strange, [path for path in shared if os.access(path, os.W_OK)])
 BOOT
 os.chdir(home / "mrtd")
 from labkit.course import open_work
@@ -269,5 +272,5 @@ def test_servers_run_as_the_accounts_of_their_students() -> None:
         code = WORK.replace("BOOT", boot)
         said = work_of_both(folder, code, python, LABKIT_HUB_ACCOUNTS="1", LABKIT_CACHE_DIR=str(cache))
         for text in said:
-            assert "accounts True True" in text, text
+            assert "accounts True [] []" in text, text
             assert not boot or "inside 42" in text, text

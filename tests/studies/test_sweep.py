@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from labkit.cli import labkit
 from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 from labkit.studies import SweepOptions, plan, publish_sweep, read_sweep, sweep
+from tests.workers import everything, workers_of
 
 LABKIT = Path(sys.executable).with_name("labkit")
 
@@ -97,10 +98,10 @@ def test_a_killed_client_a_killed_worker_and_a_second_sweep_change_nothing(
     client.wait()
     _until(lambda: not _processes_of(out, but=client.pid))
     second = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    _until(lambda: bool(_workers_of(second.pid)))
+    _until(lambda: bool(workers_of(second.pid)))
     _until(lambda: bool(_guards_of(out)))
     third = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    os.kill(_workers_of(second.pid)[0], signal.SIGKILL)
+    os.kill(workers_of(second.pid)[0], signal.SIGKILL)
     wait.unlink()
     assert second.communicate(timeout=300)[1]
     assert "waiting" in third.communicate(timeout=300)[1]
@@ -181,36 +182,11 @@ def _claim_hardware(folder: Path) -> None:
         place.write_text(place.read_text().replace('"none"', '"hardware"'))
 
 
-def _stat(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _everything() -> list[tuple[int, str]]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(
-                (int(path.parent.name), path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            )
-        except OSError:
-            continue
-    return found
-
-
 def _processes_of(folder: Path, but: int = 0) -> list[int]:
-    return [pid for pid, line in _everything() if str(folder) in line and pid not in (but, os.getpid())]
+    found = [pid for pid, (_, line) in everything().items() if str(folder) in line]
+    return [pid for pid in found if pid not in (but, os.getpid())]
 
 
 def _guards_of(folder: Path) -> list[int]:
-    return [pid for pid, line in _everything() if "labkit.runs._guard" in line and str(folder) in line]
-
-
-def _workers_of(pid: int) -> list[int]:
-    found = []
-    for number, line in _everything():
-        try:
-            if "spawn_main" in line and int(_stat(number)[1]) == pid:
-                found.append(number)
-        except OSError:
-            continue
-    return found
+    every = everything().items()
+    return [pid for pid, (_, line) in every if "labkit.runs._guard" in line and str(folder) in line]
