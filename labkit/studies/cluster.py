@@ -50,7 +50,10 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "5s",
     }
-    with scratch_folder("labkit-workers-") as scratch, dask.config.set(settings):
+    with (
+        scratch_folder("labkit-workers-") as scratch,
+        dask.config.set({**settings, "temporary-directory": str(scratch)}),
+    ):
         # Ctrl-C waits for the cluster: one that is half there cannot be ended.
         pressed: list[int] = []
         with _on_ctrl_c(lambda number, _frame: pressed.append(number)):
@@ -115,7 +118,7 @@ def _on_ctrl_c(handler: Any) -> Iterator[None]:
 
 async def _ask_kind(address: str, patience: float) -> str:
     """What kind of Dask's servers is there; Dask's own client would wait for ever for a web server."""
-    from distributed.core import connect as call
+    from distributed.comm import connect as call
     from distributed.security import Security
 
     async def asked() -> str:

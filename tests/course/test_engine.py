@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def graded_or_over(place: Path, count: int, process: subprocess.Popen[bytes]) ->
     return len(results(place)) >= count or process.poll() is not None
 
 
-def over(process: subprocess.Popen[bytes]) -> bool:
+def over(process: subprocess.Popen[Any]) -> bool:
     return process.poll() is not None
 
 
