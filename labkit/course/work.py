@@ -118,7 +118,7 @@ class Work:
         """
         question = self._question(key)
         given = self.answers.get(key)
-        assert not question.form.empty(given), f"{key}: not answered yet. Write {question.form.about}."
+        assert not question.form.empty(given), f"{key}: not answered yet. {question.how}"
         try:
             question.form.read(given)
         except ValueError as error:
@@ -181,7 +181,7 @@ class Work:
         lines += [f"  {name}: {value}" for name, value in self.parameters.items()]
         lines += ["questions:"]
         lines += [
-            f"  {question.key} ({question.points}): {question.title} Write {question.form.about}."
+            f"  {question.key} ({question.points}): {question.title}\n      {question.how}"
             for question in self.exercise.questions
         ]
         return "\n".join(lines)

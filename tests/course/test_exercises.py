@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,17 @@ def test_what_an_older_version_gave_for_practice_is_gone(
     (given / "executed/of-an-older-version.ipynb").write_text("{}")
     open_work("run-dirs")
     assert sorted(path for path in given.rglob("*")) == before
+
+
+@each
+def test_how_to_answer_is_a_sentence(found: Exercise) -> None:
+    for question in found.questions:
+        assert re.fullmatch(r"(?:Write (?!by )|It is shown by ).+[^.]\.", question.how), question.how
+
+
+def test_a_question_is_told_with_how_to_answer_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    told = str(open_work("td-state"))
+    assert "a TD with your KeyID\n      Write a list of calls" in told
+    assert "it is RUNNABLE\n      It is shown by your calls." in told
