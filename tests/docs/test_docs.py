@@ -45,6 +45,21 @@ def test_contributing_names_files_that_exist() -> None:
     assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
 
 
+def test_modules_that_the_documents_name_exist() -> None:
+    gone = []
+    package = REPOSITORY / "labkit"
+    for page in (REPOSITORY / "docs").rglob("*.md"):
+        for name in re.findall(r"`(?:labkit/)?(\w+/[\w/]+\.py)`", page.read_text()):
+            top = name.partition("/")[0]
+            if (
+                (package / top).is_dir()
+                and not (package / name).exists()
+                and not (REPOSITORY / name).exists()
+            ):
+                gone.append(f"{page.name}: {name}")
+    assert gone == []
+
+
 def test_contributing_answers_twelve_questions_and_more() -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| (\d+)\. .*? \| (.*) \|$", text, re.MULTILINE)
