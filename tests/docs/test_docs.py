@@ -85,11 +85,19 @@ def test_every_option_of_the_contract_exists() -> None:
         while name and name not in VERBS:
             name = name.rpartition(" ")[0]
         assert name, f"no verb for {line}"
-        options = {option for parameter in VERBS[name].params for option in parameter.opts}
+        options = {option for it in VERBS[name].params for option in (*it.opts, *it.secondary_opts)}
         missing += [
             f"{name} {option}" for option in re.findall(r"--[a-z][a-z0-9-]+", line) if option not in options
         ]
     assert missing == []
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - HIDDEN))
+def test_every_option_is_in_the_contract(verb: str) -> None:
+    rows = re.findall(rf"^\| .*`labkit {verb}\b.*$", (REPOSITORY / "docs/cli.md").read_text(), re.MULTILINE)
+    known = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", " ".join(rows))) | {"--json"}
+    options = [parameter for parameter in VERBS[verb].params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.hidden and not known & {*option.opts}] == []
 
 
 def test_every_exit_code_of_the_errors_is_in_the_contract() -> None:
