@@ -138,7 +138,7 @@ def appraise(
 
 def _about_quote(policy: Policy, verdict: QuoteVerdict) -> Iterator[RegisterFinding]:
     if verdict.reason is not None:
-        why = f"The quote is refused: {verdict.message}. {verdict.remedy}".rstrip()
+        why = f"The quote is refused: {verdict.because}"
         yield RegisterFinding("quote", "VERIFIED", f"REFUSED {verdict.reason.value}", why)
     elif verdict.tcb_status not in policy.tcb_statuses:
         why = f"The platform's TCB is {verdict.tcb_status}: its firmware has to be updated or configured."

@@ -1,4 +1,4 @@
-"""Why a quote is refused: the library's texts as stable codes, each with what to do."""
+"""Why a quote is refused: the library's texts as stable codes, each with what it means and what to do."""
 
 from __future__ import annotations
 
@@ -67,6 +67,32 @@ _TEXTS: tuple[tuple[str, Refusal], ...] = (
     ("TCB", Refusal.COLLATERAL_INVALID),
 )
 
+_MEANINGS = {
+    Refusal.DEBUG_TD: "the TD is a debug TD",
+    Refusal.SEPT_VE_DISABLE_OFF: "the TD runs without SEPT_VE_DISABLE: its host can make a page a #VE",
+    Refusal.TD_ATTRIBUTES: "the TD has attributes that weaken it",
+    Refusal.SERVICE_TD: "a service TD is bound to the TD",
+    Refusal.LAB_QUOTE: "a lab authority signed this quote, not Intel",
+    Refusal.WRONG_ROOT: "the chain of the quote or of its collateral ends in another root certificate",
+    Refusal.CERTIFICATE_EXPIRED: "a certificate has expired at that time",
+    Refusal.CERTIFICATE_NOT_YET_VALID: "a certificate is not yet valid at that time",
+    Refusal.CERTIFICATE_REVOKED: "a certificate of the chain is revoked",
+    Refusal.CERTIFICATE_CHAIN: "the certificates do not form a valid chain",
+    Refusal.CRL_EXPIRED: "a list of revoked certificates (CRL) has expired at that time",
+    Refusal.COLLATERAL_EXPIRED: "the TCB info or the QE identity has expired at that time",
+    Refusal.COLLATERAL_NOT_YET_VALID: "the TCB info or the QE identity was issued after that time",
+    Refusal.COLLATERAL_INVALID: "the collateral is damaged, or its signature does not fit",
+    Refusal.FMSPC_MISMATCH: "the collateral is that of another kind of platform (FMSPC)",
+    Refusal.NO_TCB_LEVEL: "the platform is below every TCB level of the collateral",
+    Refusal.TCB_REVOKED: "the TCB level is revoked",
+    Refusal.QUOTE_SIGNATURE: "the signature over header and TD body does not fit",
+    Refusal.QE_SIGNATURE: "the signature over the quoting enclave's report does not fit",
+    Refusal.QE_KEY_BINDING: "the quoting enclave's report does not name the key that signed the quote",
+    Refusal.QE_IDENTITY: "the quoting enclave is not the one of the QE identity",
+    Refusal.TDX_MODULE: "the TDX module is not one of the collateral",
+    Refusal.OTHER: "the verifier does not accept it",
+}
+
 _REMEDIES = {
     Refusal.DEBUG_TD: "Start the TD without the debug attribute; nothing a debug TD says can be trusted.",
     Refusal.SEPT_VE_DISABLE_OFF: "Start the TD with SEPT_VE_DISABLE (QEMU: sept-ve-disable=on).",
@@ -98,6 +124,11 @@ def reason_of(message: str) -> Refusal:
     """The code for an error text of the library; ``OTHER`` where none is known."""
     folded = message.casefold()
     return next((reason for text, reason in _TEXTS if text.casefold() in folded), Refusal.OTHER)
+
+
+def meaning_of(reason: Refusal) -> str:
+    """What a refusal means: a clause without a full stop."""
+    return _MEANINGS[reason]
 
 
 def remedy_of(reason: Refusal) -> str:

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from labkit.attest._collateral import Collateral
 from labkit.attest._quote import Quote, parse_quote
 from labkit.attest.chain import INTEL_ROOT_SHA256, load_certificate
-from labkit.attest.reasons import Refusal, reason_of, remedy_of
+from labkit.attest.reasons import Refusal, meaning_of, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
 from labkit.settings import Trust
 from labkit.show import columns, one_line, stamp
@@ -118,7 +118,7 @@ class QuoteVerdict:
         return f"QuoteVerdict({self.word}, tcb_status={self.tcb_status!r}, anchor={self.anchor.value})"
 
     def _repr_html_(self) -> str:
-        return verdict_view(self.word, self.accepted, self.shown_trust, self._because(), self._rows())
+        return verdict_view(self.word, self.accepted, self.shown_trust, self.because, self._rows())
 
     @property
     def word(self) -> str:
@@ -128,11 +128,13 @@ class QuoteVerdict:
         return "VERIFIED" if self.accepted else f"NOT ACCEPTED {self.tcb_status}"
 
     def _headline(self) -> str:
-        return f"{stamp(self.shown_trust)}{self.word}: {self._because()}"
+        return f"{stamp(self.shown_trust)}{self.word}: {self.because}"
 
-    def _because(self) -> str:
-        if not self.verified:
-            return f"{one_line(self.message)}. {self.remedy}".replace("..", ".").rstrip()
+    @property
+    def because(self) -> str:
+        """Why the verdict is what it is, in sentences; the verifier's own words stand last."""
+        if self.reason is not None:
+            return self._refusal(self.reason)
         if self.anchor is Anchor.INTEL:
             root = "under Intel's root"
         else:
@@ -142,6 +144,11 @@ class QuoteVerdict:
             return f"{root}."
         good = " or ".join(self.accept)
         return f"verified {root}, but the TCB status is {self.tcb_status}, not {good}."
+
+    def _refusal(self, reason: Refusal) -> str:
+        meaning = meaning_of(reason)
+        told = "" if self.message == meaning else f" (The verifier's words: {one_line(self.message)}.)"
+        return f"{meaning}. {self.remedy}{told}"
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [
@@ -183,12 +190,10 @@ def _verify(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | None)
     native = collateral.native
     quote = parse_quote(raw)
     if quote.lab and root_ca is None:
-        return _verdict(quote, root_ca, Refusal.LAB_QUOTE, "a lab authority signed this quote, not Intel")
+        return _verdict(quote, root_ca, Refusal.LAB_QUOTE, meaning_of(Refusal.LAB_QUOTE))
     # Before the library is asked: it aborts the process for a root whose name is not the chain's issuer.
     if quote.chain.root_sha256 != (INTEL_ROOT_SHA256 if root_ca is None else _root_sha256(root_ca)):
-        return _verdict(
-            quote, root_ca, Refusal.WRONG_ROOT, "the quote's chain ends in another root certificate"
-        )
+        return _verdict(quote, root_ca, Refusal.WRONG_ROOT, meaning_of(Refusal.WRONG_ROOT))
     try:
         if root_ca is None:
             report = dcap_qvl.verify(raw, native, now)
@@ -197,9 +202,9 @@ def _verify(raw: bytes, collateral: Collateral, now: int, root_ca: bytes | None)
     except ValueError as error:
         return _verdict(quote, root_ca, reason_of(str(error)), str(error))
     if quote.debug:
-        return _verdict(quote, root_ca, Refusal.DEBUG_TD, "the TD is a debug TD")
+        return _verdict(quote, root_ca, Refusal.DEBUG_TD, meaning_of(Refusal.DEBUG_TD))
     if report.status == "Revoked":
-        return _verdict(quote, root_ca, Refusal.TCB_REVOKED, "the TCB level is revoked")
+        return _verdict(quote, root_ca, Refusal.TCB_REVOKED, meaning_of(Refusal.TCB_REVOKED))
     return _verdict(quote, root_ca, None, "", report.status, tuple(report.advisory_ids))
 
 

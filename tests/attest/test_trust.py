@@ -19,7 +19,7 @@ from labkit.attest import (
     pki,
     verify_quote,
 )
-from labkit.attest.reasons import Refusal, remedy_of
+from labkit.attest.reasons import Refusal, meaning_of, remedy_of
 from labkit.attest.verify import Anchor
 from labkit.platforms.evidence import evidence_of
 from labkit.settings import Trust
@@ -121,5 +121,22 @@ def test_a_lab_quote_that_names_intels_root_is_not_believed(authority: LabAuthor
 
 
 @pytest.mark.parametrize("reason", Refusal)
-def test_every_refusal_has_a_remedy(reason: Refusal) -> None:
+def test_every_refusal_has_a_meaning_and_a_remedy(reason: Refusal) -> None:
+    assert meaning_of(reason)[-1] not in ".!"
     assert remedy_of(reason).endswith(".")
+
+
+def test_a_refusal_begins_with_a_sentence_of_ours_and_keeps_the_verifiers_words(
+    authority: LabAuthority,
+) -> None:
+    late = verify_quote(
+        authority.quote(report()), authority.collateral(NOW), 1_884_000_000, authority.root_der
+    )
+    headline = str(late).splitlines()[0]
+    meaning = meaning_of(Refusal.CRL_EXPIRED)
+    assert headline.startswith(
+        f"[EMULATED] REFUSED CRL_EXPIRED: {meaning}. {remedy_of(Refusal.CRL_EXPIRED)} ("
+    )
+    assert headline.endswith(f"{late.message}.)")
+    ours = str(verify_quote(authority.quote(report()), authority.collateral(NOW), NOW)).splitlines()[0]
+    assert ours.endswith(remedy_of(Refusal.LAB_QUOTE))
