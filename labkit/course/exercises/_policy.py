@@ -13,8 +13,6 @@ from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Va
 from labkit.errors import LabkitError
 from labkit.measure import EventLog
 
-_ATTACKERS = 6
-
 
 def _attackers(own: MadeUp, draw: Draw) -> list[MadeUp]:
     """One for each part of the evidence that a policy can look at."""
