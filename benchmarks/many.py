@@ -46,7 +46,9 @@ def main() -> None:
 def _spec(toolchain: Toolchain, settings: Settings, bash: Path | None, modules: Path | None) -> BootSpec:
     initrd = build_initramfs(toolchain.busybox, settings.cache_dir, bash, modules)
     board = MachineConfig(shell=Port(shell_port(initrd.read_bytes()) or ""))
-    return BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, board=board)
+    return BootSpec(
+        toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, memory=512, board=board
+    )
 
 
 def _memory(spec: BootSpec, hypervisor: Hypervisor) -> list[dict[str, Any]]:

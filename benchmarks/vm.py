@@ -78,7 +78,9 @@ def main() -> None:
         settings = Settings(cache_dir=Path(folder) / "cache", state_dir=Path(folder) / "state")
         initrd = build_initramfs(toolchain.busybox, settings.cache_dir, toolchain.bash, toolchain.modules)
         board = MachineConfig(shell=Port(shell_port(initrd.read_bytes()) or ""))
-        spec = BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, board=board)
+        spec = BootSpec(
+            toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, memory=512, board=board
+        )
         rows = [_cold(spec, toolchain, settings), _resume(spec, toolchain, settings)]
         rows.append(_console(spec, toolchain, settings))
     report("vm", rows)

@@ -212,7 +212,7 @@ def lies(guest: str = "linux", device: str = "") -> Findings:
 
     ``guest`` is ``linux``, ``asterinas``, or ``linux-6.1.176`` and ``linux-6.1.192``, which are fetched from
     the Debian archive; ``device`` is ``entropy`` or ``disk``, and both where it is empty. Where the kernel
-    cannot be had, the findings are those of a record, and say so.
+    cannot be fetched, the findings are those of a record, and say so.
     """
     settings = Settings.load()
     with waiting("Booting a guest and lying to it", f"lies, {guest}", settings) as step:
@@ -357,7 +357,7 @@ def asterinas_images() -> ImageTable:
 
 
 def guest_here(guest: str) -> GuestHere:
-    """Whether a guest can boot on this machine, and which kernel it is, or what would bring one."""
+    """Whether a guest can boot on this machine, and which kernel it is, or how to get one."""
     from labkit.asterinas import KernelCache
 
     return KernelCache(Settings.load()).guest(guest)

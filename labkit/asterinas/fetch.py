@@ -56,7 +56,7 @@ def fetch_image(
     iso: str | None = None,
     sha256: str | None = None,
 ) -> KeptImage:
-    """Bring the kernel of a version into the cache: from the project's release, or from ``iso``, file or URL.
+    """Put the kernel of a version into the cache: from the project's release, or from ``iso``, file or URL.
 
     sha256: what the kernel's hash must be. That another kernel came from the same place before is said.
 

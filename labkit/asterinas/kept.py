@@ -187,7 +187,7 @@ class KernelCache:
         """
         kind, version = parse_guest(name)
         if kind == "linux":
-            return GuestHere(True, "Linux, which labkit brings")
+            return GuestHere(True, "Linux, labkit's own")
         try:
             image = self.find(version)
         except MissingComponent as error:

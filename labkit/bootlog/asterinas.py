@@ -9,7 +9,7 @@ panic may end with the code of success.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -421,7 +421,6 @@ def classify(
     goal: Goal = Goal.ANY,
     *,
     hung: bool = False,
-    clock: Callable[[], float] = lambda: 0.0,
 ) -> BootReport:
     """Judge whole logs by name of stream; ``hung``: the run was ended because it stood still.
 
@@ -429,8 +428,8 @@ def classify(
     """
     reader = BootLogReader(goal)
     for name, data in streams.items():
-        reader.feed(name, _unwrapped(data), clock())
-    return reader.finish(clock(), exit_code, layer, hung=hung)
+        reader.feed(name, _unwrapped(data), 0.0)
+    return reader.finish(0.0, exit_code, layer, hung=hung)
 
 
 def _unwrapped(data: bytes) -> bytes:

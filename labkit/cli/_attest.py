@@ -94,7 +94,7 @@ def command(
             raise UsageError("Nothing is booted here.", "Leave out what describes a boot.")
         outcome = _shown(evidence, collateral, nonce, partial(_policy, demanded, platform, expected, nonce))
     elif collateral:
-        raise UsageError("The emulated platform brings its collateral itself.", "Leave out --collateral.")
+        raise UsageError("The emulated platform makes its collateral itself.", "Leave out --collateral.")
     else:
         policy = _policy(demanded, platform, expected, nonce, Trust.NONE)
         outcome = _booted(platform, request, nonce, policy, debug_td)

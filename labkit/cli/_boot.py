@@ -58,7 +58,19 @@ def command(
     """
     from labkit.platforms import BootRequest, choose_platform
 
-    request = BootRequest(memory, append, kernel, initrd, firmware, cold, iso, profile, smp, guest, loader)
+    request = BootRequest(
+        memory=memory,
+        append=append,
+        kernel=kernel,
+        initrd=initrd,
+        firmware=firmware,
+        cold=cold,
+        iso=iso,
+        profile=profile,
+        smp=smp,
+        guest=guest,
+        loader=loader,
+    )
     chosen = choose_platform(platform, Settings.load())
     if count is not None:
         raise SystemExit(_many(chosen, request, count, commands, as_json=as_json))

@@ -144,7 +144,7 @@ def open_course(folder: Path) -> Course:
     except ValueError:
         seed = b""
     if len(seed) < 16:
-        raise DataError(f"The seed {seed_file} is damaged.", "Bring it back from your copy.")
+        raise DataError(f"The seed {seed_file} is damaged.", "Restore it from your copy.")
     due = {str(name): float(when) for name, when in document.get("due", {}).items()}
     return Course(
         folder, str(document["name"]), str(document["id"]), seed, read_roster(folder / _ROSTER), due
@@ -245,12 +245,10 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         document = strict_json(path.read_bytes())
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}.", "Bring it back from your copy."
-        ) from error
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Restore it from your copy.") from error
     except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}.", "Bring it back from your copy.") from error
+        raise DataError(f"{path} is damaged: {error}.", "Restore it from your copy.") from error
     whole = isinstance(document, dict) and document.get("format") == "labkit-course/1"
     if not whole or not document.keys() >= {"name", "id"}:
-        raise DataError(f"{path} is not what labkit wrote.", "Bring it back from your copy.")
+        raise DataError(f"{path} is not what labkit wrote.", "Restore it from your copy.")
     return dict(document)

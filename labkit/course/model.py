@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.course._forms import Form
+from labkit.course._forms import Form, ShownForm
 from labkit.course.draw import Draw
 
 CHALLENGE = "challenge.json"
@@ -35,6 +35,12 @@ class Question:
     form: Form
     hints: tuple[str, ...] = ()
     unique: bool = False
+
+    @property
+    def how(self) -> str:
+        """How to answer, as a sentence."""
+        shown = isinstance(self.form, ShownForm)
+        return f"It is shown by {self.form.about}." if shown else f"Write {self.form.about}."
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Work:
         question = self._question(key)
         given = self.answers.get(key)
         if question.form.empty(given):
-            raise NotYetRight(f"{key}: not answered yet. Write {question.form.about}.")
+            raise NotYetRight(f"{key}: not answered yet. {question.how}")
         try:
             question.form.read(given)
         except ValueError as error:
@@ -191,16 +191,12 @@ class Work:
         lines += [f"  {name}: {value}" for name, value in self.parameters.items()]
         lines += ["questions:"]
         lines += [
-            f"  {question.key} ({question.points}): {_sentence(question.title)} Write {question.form.about}."
+            f"  {question.key} ({question.points}): {question.title}\n      {question.how}"
             for question in self.exercise.questions
         ]
         key = self.exercise.questions[0].key
         lines += [f'Stuck? work.hint("{key}") gives a hint. Done? work.check("{key}") looks at your answer.']
         return "\n".join(lines)
-
-
-def _sentence(title: str) -> str:
-    return title if title.endswith((".", "?", "!", ")")) else f"{title}."
 
 
 def open_work(name: str, folder: Path | str | None = None) -> Work:

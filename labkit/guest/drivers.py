@@ -26,7 +26,7 @@ def driver_archive(modules: Path, drivers: Iterable[str]) -> bytes:
         if not order or order[-1][0] != plain(driver):
             raise MissingComponent(
                 f"The package of Linux {modules.name} has no module {driver}.",
-                "Boot the kernel that labkit brings.",
+                "Boot labkit's own kernel.",
             )
         found |= dict(order)
         needs[plain(driver)] = [name for name, _ in reversed(order[:-1])]

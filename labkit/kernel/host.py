@@ -61,7 +61,7 @@ class HostPermission:
 
 @lru_cache(maxsize=1)
 def own_cells() -> frozenset[str]:
-    """The ``%%host`` cells of the notebooks that labkit's own repository brings; who runs it trusts them."""
+    """The ``%%host`` cells of the notebooks of labkit's own repository; who runs it trusts them."""
     folder = Path(__file__).resolve().parents[2] / "notebooks"
     found: set[str] = set()
     for path in sorted(folder.glob("*.ipynb")) if folder.is_dir() else ():

@@ -131,7 +131,7 @@ def licences() -> str:
             "CPython, in pyodide: PSF-2.0, see python-licence.txt. Source: https://github.com/python/cpython",
             "Python packages in python.zip: their licences are in its folder licences/.",
             "",
-            "Licences that a package brings stand in its folder. The text of MPL-2.0: https://mozilla.org/MPL/2.0/",
+            "Licences that come with a package stand in its folder. The text of MPL-2.0: https://mozilla.org/MPL/2.0/",
             "",
         ]
     )

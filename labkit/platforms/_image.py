@@ -78,7 +78,7 @@ def _given(request: BootRequest, known: Profile | None) -> BootImage:
     """
     if request.iso and (request.kernel or request.initrd or request.append):
         raise UsageError(
-            "An ISO brings its own kernel, initrd and command line.",
+            "An ISO has its own kernel, initrd and command line.",
             "Leave out --kernel, --initrd and --append.",
         )
     path = request.iso or request.kernel

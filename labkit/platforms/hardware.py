@@ -51,7 +51,7 @@ class HardwarePlatform(TdvmPlatform):
             known = generation.where if generation else "a kernel whose generation cannot be told"
             raise MissingComponent(
                 f"labkit's command line is for {Generation.UPSTREAM.where}, and this host has {known}.",
-                "Use `labkit asterinas run`, whose image brings the QEMU for it.",
+                "Use `labkit asterinas run`, whose image contains the QEMU for it.",
             )
         images = report.facts.get("tdvf").value
         self._images = tuple(Path(image) for image in images) if isinstance(images, tuple) else ()

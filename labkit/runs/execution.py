@@ -76,9 +76,13 @@ class Execution:
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run: files, values, and the longest a cell may take in seconds."""
+    """One notebook to run: files, values, and the longest a cell may take in seconds.
+
+    kernel: also for a notebook that names none.
+    """
 
     source: str
+    kernel: str
     output: str
     outcome: str
     log: str
@@ -101,6 +105,7 @@ def execute(job: Job) -> Execution:
             job.source,
             job.output,
             job.parameters,
+            kernel_name=job.kernel,
             cwd=str(Path(job.source).parent),
             progress_bar=False,
             execution_timeout=job.timeout,

@@ -62,7 +62,8 @@ def refresh(path: Path, patterns: Patterns = (), *, timeout: float = CELL_TIMEOU
         outcome, _ = execute_guarded(source, {}, output, log=folder / "log", scratch=folder, timeout=timeout)
         if outcome.failure is not None:
             raise ChapterFailed(
-                f"{path} failed: {outcome.failure}.", "The file is as it was; repair the cell and try again."
+                f"{path} failed: {str(outcome.failure).rstrip('.')}.",
+                "The file is as it was; repair the cell and try again.",
             )
         executed = read_notebook(output)
     before = path.read_text(encoding="utf-8")

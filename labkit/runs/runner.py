@@ -218,6 +218,7 @@ def execute_guarded(
     with process.scratch_folder(".scratch-", scratch) as folder, _sockets(folder) as sockets:
         job = Job(
             source=str(source.path),
+            kernel=source.kernel,
             output=str(output),
             outcome=str(folder / "outcome.json"),
             log=str(log),
@@ -277,7 +278,7 @@ def complete(source: NotebookSource, output: Path) -> Execution | None:
     ]
     if not states or any(state != "completed" for state in states):
         return None
-    outcome = judge(Job(str(source.path), str(output), "", "", {}, 0.0), None)
+    outcome = judge(Job(str(source.path), source.kernel, str(output), "", "", {}, 0.0), None)
     return outcome if outcome.failure is None and outcome.cells_run == outcome.cells else None
 
 

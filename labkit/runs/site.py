@@ -21,7 +21,7 @@ from labkit.learn.copies import course_folder
 from labkit.process import scratch_folder
 from labkit.runs.course_pages import GLOSSARY, described, others, words
 from labkit.runs.record import RECORD, Chapter, Run, record_bytes, write_record
-from labkit.runs.source import parse_notebook
+from labkit.runs.source import LARGEST_NOTEBOOK, parse_notebook
 from labkit.settings import Trust
 from labkit.show.sanitize import sanitize
 from labkit.show.site import SEARCH, Link, chapter_page, run_index
@@ -60,7 +60,6 @@ _IMAGES = frozenset(["image/png", "image/jpeg", "image/gif", "image/webp", "imag
 _ATTACHED = re.compile(r"(?<=[(\"'\s:=<])attachment:([^\s)\"'>]+)")
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 _MARKUP = ("text/html", "image/svg+xml")
-_LARGEST = 128 << 20
 _TAKEN = re.compile("(?:index|glossary|everything)(?:-chapter)*")
 
 
@@ -131,7 +130,7 @@ def _write_pages(run: Run, folder: Path) -> None:
 def _cells(run: Run, chapter: Chapter) -> list[Any]:
     if not chapter.output:
         return []
-    data = read_below(run.directory, chapter.output, _LARGEST)
+    data = read_below(run.directory, chapter.output, LARGEST_NOTEBOOK)
     return list(parse_notebook(run.directory / chapter.output, data).cells)
 
 
@@ -166,7 +165,8 @@ def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> st
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    notebook = parse_notebook(directory / chapter.output, read_below(directory, chapter.output, _LARGEST))
+    data = read_below(directory, chapter.output, LARGEST_NOTEBOOK)
+    notebook = parse_notebook(directory / chapter.output, data)
     # The state of widgets would be written as a script.
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
@@ -277,7 +277,7 @@ def _download(run: Run, chapter: Chapter, site: Path) -> Link | None:
     trust = chapter.reported.trust
     stamp = f".{trust.stamp}" if trust is not None and trust.stamp else ""
     name = f"{chapter.name}{stamp}.ipynb"
-    (site / "notebooks" / name).write_bytes(read_below(run.directory, chapter.output, _LARGEST))
+    (site / "notebooks" / name).write_bytes(read_below(run.directory, chapter.output, LARGEST_NOTEBOOK))
     return Link(f"notebooks/{quote(name)}", name)
 
 

@@ -19,7 +19,9 @@ from labkit.learn.copies import course_folder
 from labkit.learn.journal import work_folder
 from labkit.runs.execution import spare_iri_grammar
 
-_LARGEST = 128 << 20
+LARGEST_NOTEBOOK = 128 << 20
+"""Bytes."""
+
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 
@@ -141,7 +143,7 @@ def _find(word: str, start: Path) -> Path:
 def _read(path: Path) -> bytes:
     if path.is_dir() or not path.exists():
         raise UsageError(f"There is no notebook {path}.", "Check the path.")
-    return read_named(path, _LARGEST)
+    return read_named(path, LARGEST_NOTEBOOK)
 
 
 def parse_notebook(path: Path, data: bytes) -> Any:

@@ -21,8 +21,6 @@ FOLDER = "attestation"
 
 STATEMENT = f"{FOLDER}/statement.json"
 TAG = b"labkit attested run, version 1\0"
-LARGEST = 256 << 20
-"""Bytes of the largest file of a run that is looked at; notebooks, logs and evidence are far smaller."""
 
 _REMEDY = "Take an untouched copy of the run."
 _TIMES = ("papermill", "execution")
@@ -123,7 +121,7 @@ def read_file(directory: Path, relative: str) -> bytes:
     Raises:
         DataError: it is missing, no regular file, or not to be read.
     """
-    return read_below(directory, relative, LARGEST)
+    return read_below(directory, relative)
 
 
 def _lasting(metadata: Mapping[str, Any]) -> dict[str, Any]:

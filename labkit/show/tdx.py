@@ -25,7 +25,6 @@ _COLOURS = {
 }
 _FONT = "12px ui-monospace, monospace"
 _ROWS = 60
-_YES = {True: "yes", False: "no"}
 
 
 def _text(x: float, y: float, words: object, colour: str = "currentColor", anchor: str = "start") -> Markup:

@@ -1,4 +1,4 @@
-"""Bring what the emulated platform needs: installed as packages, or unpacked in the cache.
+"""Install what the emulated platform needs: as packages of the system, or unpacked in the cache.
 
 The guest's kernel, busybox and bash are only ever unpacked: a kernel installed on the system would become its
 next boot, and busybox-static would replace the system's busybox.
@@ -42,14 +42,14 @@ _ROOM_LOADER = 60_000_000
 
 
 def install(settings: Settings, on_progress: Progress, *, system: bool | None = None) -> Inventory:
-    """Bring what is missing and say each step; safe to run twice at once, and again after an interruption.
+    """Install what is missing and say each step; safe to run twice at once, and again after an interruption.
 
     With ``system`` programs and firmware are installed as packages of the system (the default for root),
     otherwise they are unpacked in the cache. What is for the guest is always unpacked, and so is the boot
-    loader that measures; where only that one cannot be had, it is said.
+    loader that measures; where only the loader cannot be installed, that is said.
 
     Raises:
-        MissingComponent: no network, no apt-get, or a package that is not to be had or does not run.
+        MissingComponent: no network, no apt-get, or a package that is not offered or does not run.
         StorageError: the cache cannot be written, or lacks the space.
     """
     found = inventory(settings)
@@ -90,7 +90,7 @@ def install(settings: Settings, on_progress: Progress, *, system: bool | None = 
         if not found.complete:
             lacking = ", ".join(part.name for part in found.missing)
             raise MissingComponent(
-                f"The packages of this system do not bring what labkit needs: {lacking}.",
+                f"The packages of this system do not contain what labkit needs: {lacking}.",
                 "Debian 12 or 13, or Ubuntu 24.04, has it.",
             )
         if wanted:

@@ -12,20 +12,22 @@ from labkit.console import SocketStream
 from labkit.console.stream import readable
 from labkit.errors import VmError
 
+_ANSWER = 30.0
+"""Seconds that QEMU may take to answer."""
+
 _GONE = VmError("QEMU closed its control connection.", "Look at qemu.log in the run directory.")
 
 
 class Qmp:
     """A client for one QEMU; commands are answered in order."""
 
-    def __init__(self, end: socket.socket, beside: SocketStream | None = None, timeout: float = 30.0) -> None:
-        """Speak over ``end``; each answer may take ``timeout`` seconds.
+    def __init__(self, end: socket.socket, beside: SocketStream | None = None) -> None:
+        """Speak over ``end``.
 
         beside: a port of the guest that is read meanwhile, since QEMU may be waiting for that.
         """
         self._socket = end
         self._beside = beside
-        self._timeout = timeout
         self._buffer = b""
         self._events: deque[dict[str, Any]] = deque(maxlen=256)
         self.version = (0, 0)
@@ -36,7 +38,7 @@ class Qmp:
         Raises:
             VmError: QEMU is gone, or did not answer in time.
         """
-        greeting = self._message(time.monotonic() + self._timeout)
+        greeting = self._message(time.monotonic() + _ANSWER)
         version = greeting["QMP"]["version"]["qemu"]
         self.version = (version["major"], version["minor"])
         self.execute("qmp_capabilities")
@@ -54,7 +56,7 @@ class Qmp:
             socket.send_fds(self._socket, [data], [fd] if fd is not None else [])
         except OSError as error:
             raise _GONE from error
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + _ANSWER
         while True:
             message = self._message(deadline)
             if "event" in message:

@@ -156,19 +156,19 @@ def launch(
         os.close(memory)
         memory = None
     return Launched(
-        argv,
-        qemu,
-        swtpm,
-        boot_log[0],
-        shell[0],
-        control[0],
-        variables,
-        window,
-        tpm_control,
-        memory,
-        server,
-        devices,
-        console,
+        argv=argv,
+        qemu=qemu,
+        swtpm=swtpm,
+        boot_log=boot_log[0],
+        shell=shell[0],
+        control=control[0],
+        variables=variables,
+        window=window,
+        tpm_control=tpm_control,
+        memory=memory,
+        server=server,
+        devices=devices,
+        console=console,
     )
 
 

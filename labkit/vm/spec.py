@@ -87,7 +87,7 @@ class BootSpec:
     initrd: Path | None
     command_line: str
     profile: Guest
-    memory: int = 512
+    memory: int
     cpus: int = 1
     tpm: bool = True
     iso: Path | None = None

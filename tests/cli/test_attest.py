@@ -178,7 +178,7 @@ def test_hardware_that_is_not_here_is_honestly_refused(vm_environment: dict[str,
         (["--policy", "/no/such/policy"], "is not a policy"),
         (["--evidence", "/no/such/folder"], "no evidence in"),
         (["--evidence", "/", "--append", "a"], "Nothing is booted here"),
-        (["--collateral", "x"], "brings its collateral itself"),
+        (["--collateral", "x"], "makes its collateral itself"),
     ],
 )
 def test_what_makes_no_sense_is_64_and_one_sentence(

@@ -54,6 +54,7 @@ def td(board: MachineConfig) -> list[str]:
         Path("/etc/hostname"),
         "",
         LINUX,
+        memory=512,
         tpm=False,
         board=board,
         td=TrustDomain(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,17 @@ def test_a_check_that_is_not_passed_is_one_sentence_in_a_notebook(tmp_path: Path
     assert found.splitlines()[-1].startswith("✘ pages: not answered yet. Write ")
     assert "Traceback" not in found
     assert "work.py" not in found
+
+
+@each
+def test_how_to_answer_is_a_sentence(found: Exercise) -> None:
+    for question in found.questions:
+        assert re.fullmatch(r"(?:Write (?!by )|It is shown by ).+[^.]\.", question.how), question.how
+
+
+def test_a_question_is_told_with_how_to_answer_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    told = str(open_work("td-state"))
+    assert "a TD with your KeyID\n      Write a list of calls" in told
+    assert "it is RUNNABLE\n      It is shown by your calls." in told

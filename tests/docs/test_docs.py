@@ -45,12 +45,27 @@ def test_contributing_names_files_that_exist() -> None:
     assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
 
 
+def test_modules_that_the_documents_name_exist() -> None:
+    gone = []
+    package = REPOSITORY / "labkit"
+    for page in (REPOSITORY / "docs").rglob("*.md"):
+        for name in re.findall(r"`(?:labkit/)?(\w+/[\w/]+\.py)`", page.read_text()):
+            top = name.partition("/")[0]
+            if (
+                (package / top).is_dir()
+                and not (package / name).exists()
+                and not (REPOSITORY / name).exists()
+            ):
+                gone.append(f"{page.name}: {name}")
+    assert gone == []
+
+
 def test_contributing_answers_twelve_questions_and_more() -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| (\d+)\. .*? \| (.*) \|$", text, re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
     assert len(rows) >= 12
-    assert all(re.search(r"`labkit/\w+/\w+\.py`", answer) for _, answer in rows)
+    assert all(re.search(r"`labkit/(?:\w+/)?\w+\.py`", answer) for _, answer in rows)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
@@ -70,11 +85,19 @@ def test_every_option_of_the_contract_exists() -> None:
         while name and name not in VERBS:
             name = name.rpartition(" ")[0]
         assert name, f"no verb for {line}"
-        options = {option for parameter in VERBS[name].params for option in parameter.opts}
+        options = {option for it in VERBS[name].params for option in (*it.opts, *it.secondary_opts)}
         missing += [
             f"{name} {option}" for option in re.findall(r"--[a-z][a-z0-9-]+", line) if option not in options
         ]
     assert missing == []
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - HIDDEN))
+def test_every_option_is_in_the_contract(verb: str) -> None:
+    rows = re.findall(rf"^\| .*`labkit {verb}\b.*$", (REPOSITORY / "docs/cli.md").read_text(), re.MULTILINE)
+    known = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", " ".join(rows))) | {"--json"}
+    options = [parameter for parameter in VERBS[verb].params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.hidden and not known & {*option.opts}] == []
 
 
 def test_every_exit_code_of_the_errors_is_in_the_contract() -> None:

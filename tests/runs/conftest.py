@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -67,9 +68,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "notebooks/02-hangs.ipynb", code("import time\ntime.sleep(1000)", "raises-exception")
     )
     write_notebook(root / "notebooks/03-dies.ipynb", code("import os"), code("os._exit(3)"))
-    write_notebook(
+    expects = write_notebook(
         root / "notebooks/04-expects.ipynb", code("1 / 0", "raises-exception"), code("print('after')")
     )
+    # As other programs than Jupyter write it: without the name of a kernel.
+    expects.write_text(json.dumps(json.loads(expects.read_text()) | {"metadata": {}}))
     return root
 
 

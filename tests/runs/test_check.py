@@ -15,10 +15,10 @@ import pytest
 
 from labkit.attest import LabAuthority
 from labkit.cli import main
+from labkit.files import LARGEST
 from labkit.process import run
 from labkit.runs import check_run
 from labkit.runs.checking import RunCheck
-from labkit.runs.statement import LARGEST
 from labkit.settings import Trust
 from tests.runs.attested import NOW, attested
 

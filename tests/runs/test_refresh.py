@@ -33,9 +33,11 @@ def test_a_second_refresh_changes_nothing_and_the_result_may_be_committed(tmp_pa
 
 
 def test_a_cell_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    path = write_notebook(tmp_path / "a.ipynb", parameters("n = 0"), code("1 / n"))
+    path = write_notebook(tmp_path / "a.ipynb", parameters("n = 0"), code("assert n, 'None.'"))
     before = path.read_bytes()
-    with pytest.raises(ChapterFailed, match=r"a\.ipynb failed: cell 2, `1 / n`: ZeroDivisionError"):
+    with pytest.raises(
+        ChapterFailed, match=r"a\.ipynb failed: cell 2, `assert n, 'None\.'`: AssertionError: None\. The"
+    ):
         refresh(path)
     assert path.read_bytes() == before
     assert [item.name for item in tmp_path.iterdir()] == ["a.ipynb"]

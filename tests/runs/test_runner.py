@@ -46,6 +46,10 @@ def test_every_chapter_runs_also_after_one_failed(run: Run) -> None:
     assert run.status == "failed"
 
 
+def test_a_notebook_that_names_no_kernel_is_pythons(run: Run) -> None:
+    assert "".join(executed(run, "04-expects")[1]["outputs"][0]["text"]) == "after\n"
+
+
 def test_parameters_run_directory_folder_and_static_views_reach_the_cells(run: Run) -> None:
     output = executed(run, "00-first")[3]["outputs"]
     assert len(output) == 1, "streams are coalesced"

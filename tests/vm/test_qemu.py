@@ -20,6 +20,7 @@ SPEC = BootSpec(
     Path("/k/initrd"),
     "console=ttyS0 a=b",
     LINUX,
+    memory=512,
 )
 WIRES = Sockets(boot_log=3, shell=4, control=5, tpm=6)
 

@@ -245,7 +245,7 @@ EXERCISE = Exercise(
             "honest",
             "It takes every honest answer",
             2,
-            ShownForm("by your driver"),
+            ShownForm("your driver"),
             (
                 "The largest honest record fills the whole buffer; the last slot is SLOTS - 1.",
                 'It says "took" once it has stored the record.',
@@ -255,7 +255,7 @@ EXERCISE = Exercise(
             "lying",
             "No lie corrupts the guest",
             4,
-            ShownForm("by your driver"),
+            ShownForm("your driver"),
             (
                 "Check every register of the answer before you use it.",
                 "A length can be too large, and a slot can be negative, too large, or absurdly large.",

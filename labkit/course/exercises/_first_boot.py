@@ -95,10 +95,10 @@ EXERCISE = Exercise(
         ),
         Question(
             "trust",
-            "What may you trust this machine for?",
+            "How far may you trust this machine?",
             1,
             LineOfText(("hardware", "none")),
-            ("The headline says it, and so does tdvm.trust.", "No TDX hardware stands behind it."),
+            ("The headline says it, and so does tdvm.trust.", "It does not run on TDX hardware."),
         ),
         Question(
             "evidence",

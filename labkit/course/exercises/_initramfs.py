@@ -68,7 +68,7 @@ EXERCISE = Exercise(
         *(
             Question(
                 key,
-                f"Which file has another {what} in two.cpio?",
+                f"Which file has {what} in two.cpio?",
                 1,
                 LineOfText(),
                 (
@@ -79,14 +79,18 @@ EXERCISE = Exercise(
                 ),
                 unique=True,
             )
-            for key, what in (("owner", "owner"), ("time", "time"), ("content", "content"))
+            for key, what in (
+                ("owner", "a different owner"),
+                ("time", "a different time"),
+                ("content", "different content"),
+            )
         ),
         Question(
             "harmless",
             "Which differences change the measurement, although the guest runs the same programs?",
             1,
             Many(LineOfText(_CAUSES), ordered=False),
-            ("Every byte of the archive is measured. Which differences does no program notice?",),
+            ("Every byte of the archive is measured. Which differences change nothing for the programs?",),
         ),
         Question(
             "measured",

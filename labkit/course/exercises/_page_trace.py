@@ -75,7 +75,7 @@ EXERCISE = Exercise(
             3,
             Hex(_SIZE),
             (
-                "Leave out every page that stands for no bit.",
+                "Leave out every page that stands for neither 0 nor 1.",
                 "Write the bits in the order of the trace; the parameters say which end comes first.",
                 "int(text, 2).to_bytes(5, 'big') makes bytes of 40 bits, most significant first.",
             ),

@@ -13,8 +13,6 @@ from labkit.course.model import AnswerMark, Claims, Exercise, Question, Task, Va
 from labkit.errors import LabkitError
 from labkit.measure import EventLog
 
-_ATTACKERS = 6
-
 
 def _attackers(own: MadeUp, draw: Draw) -> list[MadeUp]:
     """One for each part of the evidence that a policy can look at."""
@@ -107,7 +105,7 @@ def _solve(task: Task) -> Claims:
 
 EXERCISE = Exercise(
     name="policy",
-    title="Write a policy that lets nobody in but your TDVM",
+    title="Write a policy that accepts only your TDVM",
     chapter="04-attest",
     questions=(
         Question(
@@ -125,7 +123,7 @@ EXERCISE = Exercise(
             "rejects",
             "It rejects the six attackers",
             3,
-            ShownForm("by your policy"),
+            ShownForm("your policy"),
             (
                 "Every attacker differs from you in one part of the evidence. Which?",
                 "What a policy leaves out is not checked: `appraise(…).unchecked` names it.",
@@ -136,7 +134,7 @@ EXERCISE = Exercise(
             "unseen",
             "It rejects attackers that you have not seen",
             1,
-            ShownForm("by your policy"),
+            ShownForm("your policy"),
             ("Do not list what is bad. Say what is good.",),
         ),
     ),

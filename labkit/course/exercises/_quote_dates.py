@@ -89,7 +89,7 @@ EXERCISE = Exercise(
         ),
         Question(
             "seconds",
-            "How many seconds after the moment of case a is that? (negative if before)",
+            "How many seconds after the moment of case a does it expire? (negative if before)",
             1,
             Number(-(1 << 40), 1 << 40),
             ("Both are seconds since 1970: int(window[1].timestamp()) - now.",),

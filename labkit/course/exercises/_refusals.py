@@ -146,7 +146,7 @@ EXERCISE = Exercise(
             (
                 'Section 15 of chapter 05 runs attacks; `print(tdx.attack("alias"))` shows the calls of one.',
                 "The name of the status says what the module looked at: a page's owner, a state, an epoch.",
-                "`for name in tdx.ATTACKS: print(tdx.attack(name))` has every refusal that is asked for.",
+                "`for name in tdx.ATTACKS: print(tdx.attack(name))` shows every refusal that you may get.",
             ),
         )
         for key in _KEYS

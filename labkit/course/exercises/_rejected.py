@@ -107,7 +107,7 @@ EXERCISE = Exercise(
         ),
         Question(
             "cause",
-            "What was done?",
+            "What is the cause?",
             1,
             LineOfText(_CAUSES),
             (

@@ -174,7 +174,7 @@ EXERCISE = Exercise(
             1,
             LineOfText((*_RUNS, _INTACT)),
             (
-                "There every file fits the statement, and all the same something is wrong.",
+                "In that run every file fits the statement, and still `labkit check` finds a fault.",
                 "REPORTDATA in the quote is the digest of the statement.",
             ),
         ),
