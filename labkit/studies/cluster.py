@@ -118,7 +118,7 @@ def _on_ctrl_c(handler: Any) -> Iterator[None]:
 
 async def _ask_kind(address: str, patience: float) -> str:
     """What kind of Dask's servers is there; Dask's own client would wait for ever for a web server."""
-    from distributed.comm import connect as call
+    from distributed.comm.core import connect as call
     from distributed.security import Security
 
     async def asked() -> str:
