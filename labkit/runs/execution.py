@@ -200,7 +200,7 @@ def judge(job: Job, stopped: tuple[str, str] | None) -> Execution:
 def coalesced(outputs: list[Any]) -> list[Any]:
     """The outputs of a cell with one stream of a name, as a terminal shows it: standard output comes first.
 
-    nbclient does the same, in a time that grows with the square of a line's length.
+    The time that it takes grows with the size of the output alone.
     """
     kept: list[Any] = []
     texts: dict[str, list[str]] = {}
