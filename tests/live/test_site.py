@@ -10,17 +10,25 @@ import re
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
 from labkit import lab
+from labkit.attest import LabAuthority, make_tdreport, parse_quote
 from labkit.errors import DataError, MissingComponent
 from labkit.live import make_live
 from labkit.live.bundle import DISTRIBUTIONS, write_bundle
@@ -65,6 +73,54 @@ def test_xts_is_that_of_cryptography(key: bytes, tweak: bytes, data: bytes) -> N
     sealed = SHIMS.xts(key, tweak, data, True)
     assert sealed == peer.encryptor().update(data)
     assert SHIMS.xts(key, tweak, sealed, False) == data
+
+
+@given(st.integers(1, 2**255), st.binary(max_size=200), st.integers(0, 511))
+def test_a_signature_is_judged_as_cryptography_judges_it(secret: int, data: bytes, flipped: int) -> None:
+    key = ec.derive_private_key(secret, ec.SECP256R1())
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    ours = SHIMS.EllipticCurvePublicKey.from_encoded_point(None, point)
+    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
+    assert SHIMS.encode_dss_signature(r, s) == encode_dss_signature(r, s)
+    ours.verify(SHIMS.encode_dss_signature(r, s), data, None)
+    wrong = (r ^ 1 << flipped, s) if flipped < 256 else (r, s ^ 1 << flipped - 256)
+    for signature, signed in (
+        (encode_dss_signature(r, s), data + b"x"),
+        (encode_dss_signature(*wrong), data),
+    ):
+        with pytest.raises(SHIMS.InvalidSignature):
+            ours.verify(signature, signed, None)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [b"", b"\x30\x00", encode_dss_signature(0, 1), encode_dss_signature(1, 0), encode_dss_signature(1, 1)],
+)
+def test_what_is_not_a_signature_is_none(signature: bytes) -> None:
+    key = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+    point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    with pytest.raises(SHIMS.InvalidSignature):
+        SHIMS.EllipticCurvePublicKey.from_encoded_point(None, point).verify(signature, b"", None)
+    with pytest.raises(ValueError, match="not a point"):
+        SHIMS.EllipticCurvePublicKey.from_encoded_point(None, point[:-1] + bytes([point[-1] ^ 1]))
+
+
+def test_who_issued_a_certificate_is_known_as_cryptography_knows_it() -> None:
+    made = make_tdreport(mrtd=bytes(48), rtmr=(bytes(48),) * 4, report_data=bytes(64), td_attributes=1 << 28)
+    chain = parse_quote(LabAuthority.create(1_795_348_800).quote(made)).chain
+    ders = (chain.leaf, chain.intermediate, chain.root)
+    for one in ders:
+        for other in ders:
+            for load, refused in (
+                (x509.load_der_x509_certificate, InvalidSignature),
+                (SHIMS.Certificate, SHIMS.InvalidSignature),
+            ):
+                try:
+                    load(one).verify_directly_issued_by(load(other))
+                    issued = True
+                except (refused, ValueError):
+                    issued = False
+                assert issued == ((one, other) in [*pairwise(ders), (ders[2], ders[2])])
 
 
 def test_byte_code_of_what_is_loaded_takes_the_library_s_place(
