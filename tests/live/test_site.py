@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import labkit
@@ -75,6 +76,7 @@ def test_xts_is_that_of_cryptography(key: bytes, tweak: bytes, data: bytes) -> N
     assert SHIMS.xts(key, tweak, sealed, False) == data
 
 
+@hypothesis_settings(max_examples=20)
 @given(st.integers(1, 2**255), st.binary(max_size=200), st.integers(0, 511))
 def test_a_signature_is_judged_as_cryptography_judges_it(secret: int, data: bytes, flipped: int) -> None:
     key = ec.derive_private_key(secret, ec.SECP256R1())
