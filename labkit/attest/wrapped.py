@@ -18,6 +18,7 @@ _JWT = re.compile(rb"\s*eyJ[\w-]+\.[\w-]+\.[\w-]*\s*")
 _TDREPORT_SIZE, _SGX_REPORT_SIZE, _SNP_REPORT_SIZE = 1024, 432, 1184
 _STARTS = tuple(struct.pack("<HHI", version, key, 0x81) for version in (4, 5) for key in (2, 3))
 _DEEPEST_FRAME = 64
+_MOST_QUOTES = 16
 _ANOTHER = "Give the quote itself, as configfs-tsm's outblob or the quoting service gave it."
 
 
@@ -32,8 +33,9 @@ def unwrap_quote(data: bytes) -> bytes:
         return data
     quotes = list(dict.fromkeys(quote for found in embedded(data, _STARTS) for quote in _apart(found)))
     if len(quotes) > 1:
+        many = f"{_MOST_QUOTES} or more" if len(quotes) >= _MOST_QUOTES else len(quotes)
         raise MalformedEvidence(
-            f"There are {len(quotes)} different quotes in it, and nothing says which is meant.",
+            f"There are {many} different quotes in it, and nothing says which is meant.",
             "Give one of them in a file of its own.",
         )
     if quotes:
@@ -56,15 +58,15 @@ def unwrap_quote(data: bytes) -> bytes:
 
 
 def _apart(data: bytes) -> Iterator[bytes]:
-    """The quote that the bytes begin with, and those that follow it."""
+    """The quote that the bytes begin with, and some of those that follow it."""
     vendor = data[12:28]
-    while data:
+    for _ in range(_MOST_QUOTES):
         quote = _whole(data)
         yield quote
         rest = data[len(quote) :]
         places = [at for start in _STARTS if (at := rest.find(start)) >= 0]
         data = rest[min(places) :] if places else b""
-        if data[12:28] != vendor:
+        if not data or data[12:28] != vendor:
             return
 
 

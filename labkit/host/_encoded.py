@@ -161,8 +161,9 @@ def _dump(data: bytes) -> bytes:
             if (row := pattern.match(line)) is None:
                 continue
             offset = int(row[1], base if pattern is _OCTAL else 16)
-            while text and len(text) < offset <= len(text) + (1 << 20):
-                text += text[-16:]
+            if text and len(text) < offset <= min(len(text) + (1 << 20), MAX_DOCUMENT):
+                last, missing = text[-16:], offset - len(text)
+                text += (last * (missing // len(last) + 1))[:missing]
             if words:
                 text += b"".join(
                     int(word, base).to_bytes(2, "little")
@@ -190,9 +191,12 @@ def _mail(data: bytes) -> bytes:
 
     parts: list[tuple[str, object]] = []
     found = []
-    for part in message_from_bytes(data.lstrip()).walk():
-        if not part.is_multipart() and len(parts) < _MAX_PARTS:
-            parts.append((part.get_content_type(), part.get_payload(decode=True)))
+    try:
+        for part in message_from_bytes(data.lstrip()).walk():
+            if not part.is_multipart() and len(parts) < _MAX_PARTS:
+                parts.append((part.get_content_type(), part.get_payload(decode=True)))
+    except RecursionError as error:
+        raise NotALogError("it is a mail whose parts are nested too deeply") from error
     plain = any(kind == "text/plain" for kind, _ in parts)
     for kind, body in parts:
         if isinstance(body, bytes) and not (plain and kind == "text/html"):

@@ -20,6 +20,7 @@ _DEEPEST = 5
 _LARGEST = 16 << 20
 _SHORTEST = 64  # bytes of the smallest thing that is looked for
 _MOST_VALUES = 10_000
+_MOST_MEMBERS = 64
 _GZIP = b"\x1f\x8b"
 _GAP = rb"(?:[\s:,;'\"+]*(?:0[xX]|\\x)?)"
 _DUMP = re.compile(
@@ -67,16 +68,19 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
 def _gunzipped(data: bytes) -> bytes:
     """What was compressed, all of it: a piece that is cut may be taken for the whole."""
     whole = b""
-    while data[:2] == _GZIP:
+    for _ in range(_MOST_MEMBERS):
         member = zlib.decompressobj(wbits=31)
         try:
-            whole += member.decompress(data, _LARGEST - len(whole))
+            # One byte more than may be: none would mean that there is no limit.
+            whole += member.decompress(data, _LARGEST + 1 - len(whole))
         except zlib.error:
             return b""
-        if not member.eof:
+        if not member.eof or len(whole) > _LARGEST:
             return b""
         data = member.unused_data
-    return whole
+        if data[:2] != _GZIP:
+            return whole
+    return b""
 
 
 def _literal(text: bytes) -> bytes:

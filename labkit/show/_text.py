@@ -24,8 +24,9 @@ def clean(text: str, limit: int | None = None) -> str:
     With ``limit`` (characters), the middle of a longer text is replaced by a note of what was cut.
     """
     text = _ESCAPES.sub("", text)
-    text = re.sub(r"\r+\n", "\n", text)
-    text = re.sub(r"[^\n]*\r(?!\n)", "", text) if "\r" in text else text
+    # Each begins where nothing of its kind stands before it: a search from every place in a line is too slow.
+    text = re.sub(r"(?<!\r)\r+\n", "\n", text)
+    text = re.sub(r"(?m)^[^\n]*\r", "", text) if "\r" in text else text
     text = _CONTROLS.sub("", text)
     if limit is not None and len(text) > limit:
         head, tail = text[: limit // 2], text[len(text) - (limit - limit // 2) :]

@@ -26,6 +26,7 @@ from labkit.attest import (
 )
 from labkit.attest.wrapped import unwrap_quote
 from labkit.errors import LabkitError, MalformedEventLog, MalformedEvidence
+from labkit.measure import embedded as embedded_module
 from labkit.measure import parse_log, report_log
 from tests.attest.conftest import NOW, report
 from tests.measure.logs import ccel
@@ -136,6 +137,13 @@ def test_of_two_quotes_none_is_chosen() -> None:
             unwrap_quote(text.encode())
 
 
+def test_a_file_full_of_quotes_is_refused_after_some_of_them() -> None:
+    start = struct.pack("<HHI", 4, 2, 0x81) + bytes(8 + 16)
+    quotes = b"".join(start + struct.pack("<I", number) + bytes(700) for number in range(2_000))
+    with pytest.raises(MalformedEvidence, match="16 or more different quotes"):
+        unwrap_quote(base64.b64encode(quotes))
+
+
 def test_of_two_logs_none_is_chosen() -> None:
     other = ccel(b"\xff" * 64).encode()
     for text in (
@@ -151,6 +159,18 @@ def test_a_cut_archive_is_not_taken_for_the_whole() -> None:
     behind = len(gzip.compress(first)) - 12
     with pytest.raises(MalformedEventLog):
         parse_log(gzip.compress(first)[:behind])
+
+
+@pytest.mark.parametrize(
+    "members", [[LOG.ljust(1 << 14, b"\0"), LOG], [LOG, *[b""] * 64], [LOG.ljust(1 << 15, b"\0")]]
+)
+def test_an_archive_that_holds_too_much_is_not_read(
+    members: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_module, "_LARGEST", 1 << 14)
+    packed = b"".join(map(gzip.compress, members))
+    assert list(embedded_module.embedded(packed, (LOG[:8],))) == []
+    assert next(embedded_module.embedded(gzip.compress(LOG), (LOG[:8],))) == LOG
 
 
 def header(version: int, key: int, tee: int) -> bytes:

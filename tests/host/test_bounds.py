@@ -67,6 +67,19 @@ def test_a_log_of_50_mb_is_read_to_its_end_in_bounded_memory(kind: str) -> None:
     assert diagnose(Facts(log=log)).verdict == "READY"
 
 
+def test_a_dump_whose_offsets_leap_takes_no_more_memory_than_a_document_may() -> None:
+    said = b"[    1.0] usb 1-"
+    pairs = " ".join(said[at : at + 2].hex() for at in range(0, 16, 2))
+    dump = "".join(f"{number << 20:08x}: {pairs}  {said.decode()}\n" for number in range(600)).encode()
+    tracemalloc.start()
+    try:
+        assert read_log(io.BytesIO(dump), "log").total_lines == 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 320 << 20, f"{peak >> 20} MB"
+
+
 def test_only_so_many_lines_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
     examined: list[str] = []
 

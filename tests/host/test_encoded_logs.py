@@ -261,3 +261,10 @@ def test_what_cannot_be_read_is_named(data: bytes, said: str) -> None:
 def test_what_follows_a_log_is_not_the_rest_of_a_line(behind: str) -> None:
     assert judged(f"{dmesg(LOGS['READY'])}{behind}\n").verdict == "READY"
     assert judged(f"[    8.084186] {UP}\n{behind}\n").verdict == "READY"
+
+
+def test_a_mail_of_nothing_but_parts_is_named() -> None:
+    parts = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(5_000))
+    report = judged(f"MIME-Version: 1.0\n{parts}Content-Type: text/plain\n\n{UP}\n")
+    assert (report.verdict, report.reason) == ("INDETERMINATE", "LOG_UNREADABLE")
+    assert "nested too deeply" in report.summary
