@@ -18,7 +18,9 @@ def given_json(data: bytes, strict: bool = True) -> Any:
         ValueError: it is none, or is nested more than 100 deep.
     """
     try:
-        document = strict_json(data) if strict else json.loads(data)
+        if strict:
+            return strict_json(data)
+        document = json.loads(data)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
     require_shallow(document)

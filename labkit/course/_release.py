@@ -115,8 +115,9 @@ def _refuse_other(place: Path, name: str, data: bytes) -> None:
 def _write(place: Path, files: dict[str, bytes]) -> None:
     """Write a folder as a whole; in one that is there, each file as a whole."""
     if place.exists():
-        for name, data in files.items():
-            write_whole(place / name, data)
+        # The challenge last: with it, the folder is complete.
+        for name in sorted(files, key=lambda name: (name == CHALLENGE, name)):
+            write_whole(place / name, files[name])
         return
     draft = place.with_name(f".{place.name}.part")
     shutil.rmtree(draft, ignore_errors=True)

@@ -15,7 +15,7 @@ from labkit.course.course import Course, refusing
 from labkit.course.engine import ResultStore, grade_jobs
 from labkit.course.grading import Graded, GradingJob
 from labkit.course.model import AnswerMark, Exercise
-from labkit.course.notebooks import released_as
+from labkit.course.notebooks import released_as, released_versions
 from labkit.course.sandbox import Limits, require_bubblewrap
 from labkit.course.submissions import Submission, find_submissions
 from labkit.files import csv_cell, printable
@@ -180,11 +180,12 @@ def grade_class(
     if exercise.code:
         require_bubblewrap()
     found = {entry.student: entry for entry in find_submissions(place, exercise.name, course.students)}
+    with refusing(course.folder):
+        versions = released_versions(exercise.name, course.notebooks)
 
     def job(student: str) -> GradingJob:
         handed_in = found[student].files.get(f"{exercise.name}.ipynb") if student in found else None
-        with refusing(course.folder):
-            released = released_as(exercise.name, course.notebooks, handed_in)
+        released = released_as(versions, handed_in)
         return GradingJob(
             exercise.name,
             course.seed,

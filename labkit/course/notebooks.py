@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,20 +49,23 @@ def student_notebook(name: str, folder: Path, solutions: bool = False) -> bytes:
     return kept.read_bytes()
 
 
-def released_as(name: str, folder: Path, returned: bytes | None) -> bytes:
-    """The released notebook that a returned one was made from, of all versions that ``folder`` keeps.
+def released_versions(name: str, folder: Path) -> tuple[Returned, ...]:
+    """The released notebooks that ``folder`` keeps, today's first.
 
-    A course goes on when labkit is upgraded, and students keep the notebooks that they were given. Where
-    none fits, it is today's.
+    A course goes on when labkit is upgraded, and students keep the notebooks that they were given.
 
     Raises:
         As ``student_notebook``.
     """
     today = student_notebook(name, folder)
-    kept = folder.glob(f"{name}-{'[0-9a-f]' * 16}.ipynb")
-    found = Returned(returned or today)
-    versions = [today, *(path.read_bytes() for path in sorted(kept))]
-    return next((version for version in versions if not found.edited(Returned(version))), today)
+    kept = sorted(folder.glob(f"{name}-{'[0-9a-f]' * 16}.ipynb"))
+    return tuple(map(Returned, dict.fromkeys([today, *(path.read_bytes() for path in kept)])))
+
+
+def released_as(versions: Sequence[Returned], returned: bytes | None) -> bytes:
+    """The version that a returned notebook was made from; today's where none fits."""
+    found = Returned(returned) if returned else versions[0]
+    return next((version for version in versions if not found.edited(version)), versions[0]).data
 
 
 def make_notebook(name: str, solutions: bool = False) -> bytes:
@@ -123,7 +127,7 @@ class Returned:
         """The sources of its code cells."""
         return [_source(cell) for cell in self.cells if cell.get("cell_type") == "code"]
 
-    @property
+    @cached_property
     def grade_cells(self) -> dict[str, str]:
         """Of every cell with points, by its id: points and source as one digest."""
         found = {}
