@@ -18,11 +18,11 @@ from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 from labkit import errors
-from labkit.asterinas import PROFILES
+from labkit.asterinas.versions import PROFILES
 from labkit.bootlog.failures import FAILURES, HANGS
 from labkit.cli import labkit as command_line
 from labkit.host import CHECKS, REASONS
-from labkit.tdx import LEAVES
+from labkit.tdx.leaves import LEAVES
 
 # Section, then its pages in order; what is not named here follows in the order of its file names.
 SECTIONS = {

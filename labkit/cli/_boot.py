@@ -12,7 +12,8 @@ from labkit.cli._common import boot_options, json_option, note
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
-    from labkit.platforms import BootRequest, TdvmPlatform
+    from labkit.platforms import TdvmPlatform
+    from labkit.platforms.request import BootRequest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -56,7 +57,8 @@ def command(
 
     Example: labkit boot --exec 'uname -a'
     """
-    from labkit.platforms import BootRequest, choose_platform
+    from labkit.platforms import choose_platform
+    from labkit.platforms.request import BootRequest
 
     request = BootRequest(
         memory=memory,
@@ -96,7 +98,7 @@ def _many(
     platform: TdvmPlatform, request: BootRequest, count: int, commands: tuple[str, ...], *, as_json: bool
 ) -> int:
     """Boot ``count`` TDVMs and run every command in each; the first status of the last one that is not 0."""
-    from labkit.platforms import boot_many
+    from labkit.platforms.many import boot_many
 
     with boot_many(platform, request, count, note) as tdvms:
         if not as_json:
