@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.learn.ask import Notebook
 from labkit.learn.wait import waiting
 from labkit.settings import Settings
-from labkit.show import View
 from labkit.show.front_end import show_view
 from labkit.show.recorded import record as record_value
 
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from labkit.platforms.many import Tdvms
     from labkit.platforms.measurements import Comparison
     from labkit.platforms.request import BootRequest
+    from labkit.studies.results import Results
     from labkit.toolchain.toolchain import Inventory
     from labkit.virtio.devices import Device
 
@@ -396,19 +395,18 @@ def sweep(
     scheduler: str | None = None,
     retry: bool = False,
     **axes: Sequence[Any],
-) -> View:
+) -> Results:
     """Run a notebook once for each row of ``over``, and show a table that grows meanwhile.
 
     over: rows of parameters, or a CSV file. axes: values of a parameter each; every combination is run.
     The rest as in `labkit sweep`; what was finished in ``output`` before is not run again.
     """
-    # The one verb that stands on packages above this one: looked up when it is called.
-    studies = import_module("labkit.studies")
+    from labkit import studies
+
     table = Path(over) if isinstance(over, str | Path) else over
     design, folder = studies.plan(str(notebook), table, axes, Path(output) if output else None)
     options = studies.SweepOptions(jobs=jobs, scheduler=scheduler, retry=retry)
-    results: View = studies.sweep_live(design, folder, options)
-    return results
+    return studies.sweep_live(design, folder, options)
 
 
 def _request(

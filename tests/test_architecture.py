@@ -213,7 +213,7 @@ def _named_outside() -> set[tuple[str, str]]:
     named = set()
     for path in SOURCES:
         own, tree = path.relative_to(REPOSITORY / "labkit").parts[0], ast.parse(path.read_text())
-        packages = {"studies": "studies"} if own == "lab.py" else {}
+        packages: dict[str, str] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "labkit":
                 packages |= {alias.asname or alias.name: alias.name for alias in node.names}

@@ -21,9 +21,9 @@ from labkit.show import View
 from labkit.show.markup import join
 from labkit.show.site import Link
 from labkit.show.study import study_page
-from labkit.studies._results import CSV, JSON, PARQUET, Results
 from labkit.studies._sweep import SweepOptions, sweep
 from labkit.studies.folder import RECORD
+from labkit.studies.results import CSV, JSON, PARQUET, Results
 from labkit.studies.row import ROWS, read_entry
 from labkit.studies.table import Design, SweepRow
 
