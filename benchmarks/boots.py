@@ -29,8 +29,7 @@ WHOLE = 9
 
 def boots(runs: int) -> dict[str, Any]:
     """Boot that often in this process; the seconds of each, and what is left of all of them."""
-    from labkit.platforms import choose_platform
-    from labkit.platforms.request import BootRequest
+    from labkit.platforms import BootRequest, choose_platform
     from labkit.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:

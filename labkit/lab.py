@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from labkit.host import HostReport
     from labkit.lies.findings import Findings
     from labkit.measure import FirmwareMeasurement, LogReport
-    from labkit.platforms import Attestation, Tdvm
+    from labkit.platforms import Attestation, BootRequest, Tdvm
     from labkit.platforms.many import Tdvms
     from labkit.platforms.measurements import Comparison
-    from labkit.platforms.request import BootRequest
     from labkit.studies.results import Results
     from labkit.toolchain.toolchain import Inventory
     from labkit.virtio.devices import Device

@@ -18,8 +18,7 @@ from labkit.show import stamp
 
 if TYPE_CHECKING:
     from labkit.attest import Policy
-    from labkit.platforms import Attestation
-    from labkit.platforms.request import BootRequest
+    from labkit.platforms import Attestation, BootRequest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -12,8 +12,7 @@ from labkit.cli._common import boot_options, json_option, note
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
-    from labkit.platforms import TdvmPlatform
-    from labkit.platforms.request import BootRequest
+    from labkit.platforms import BootRequest, TdvmPlatform
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -57,8 +56,7 @@ def command(
 
     Example: labkit boot --exec 'uname -a'
     """
-    from labkit.platforms import choose_platform
-    from labkit.platforms.request import BootRequest
+    from labkit.platforms import BootRequest, choose_platform
 
     request = BootRequest(
         memory=memory,

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from labkit.console import CommandResult, Listener
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.kernel._prelude import PRELUDE, STDIN
-from labkit.platforms import Tdvm, TdvmPlatform, choose_platform
+from labkit.platforms import BootRequest, Tdvm, TdvmPlatform, choose_platform
 from labkit.platforms.measurements import Measurements
-from labkit.platforms.request import BootRequest
 from labkit.settings import Settings
 from labkit.vm.launch import Snapshot
 

@@ -13,8 +13,7 @@ from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
 from labkit.lies._guest import LiedTo
 from labkit.lies.findings import Findings, LieFinding, recorded
-from labkit.platforms import choose_platform
-from labkit.platforms.request import BootRequest
+from labkit.platforms import BootRequest, choose_platform
 from labkit.settings import Settings
 from labkit.toolchain.archive import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, fetch_kernel
 from labkit.toolchain.toolchain import Toolchain

@@ -8,12 +8,14 @@ from labkit.later import later
 from labkit.platforms._choose import choose_platform
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
+from labkit.platforms.request import BootRequest
 
 if TYPE_CHECKING:
     from labkit.platforms.attestation import Attestation, fresh_nonce
 
 __all__ = [
     "Attestation",
+    "BootRequest",
     "Tdvm",
     "TdvmPlatform",
     "choose_platform",

@@ -15,9 +15,8 @@ from typing import Any
 
 from labkit.attest import LabAuthority
 from labkit.measure import PageOrder, Prediction
-from labkit.platforms import Tdvm, TdvmPlatform
+from labkit.platforms import BootRequest, Tdvm, TdvmPlatform
 from labkit.platforms.evidence import Quoting
-from labkit.platforms.request import BootRequest
 from labkit.runs._crate import write_crate
 from labkit.runs.record import Run
 from labkit.runs.site import publish

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from labkit.measure.rules import KernelHeader
-from labkit.platforms import TdvmPlatform, choose_platform
-from labkit.platforms.request import BootRequest
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
 from labkit.settings import Settings
 from tests.cli.test_boot import labkit
 from tests.schemas import validate

@@ -15,8 +15,7 @@ import pytest
 from labkit.asterinas.machine import AsterinasGuest
 from labkit.asterinas.rootfs import build_asterinas_initramfs
 from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
-from labkit.platforms import Tdvm, TdvmPlatform, choose_platform
-from labkit.platforms.request import BootRequest
+from labkit.platforms import BootRequest, Tdvm, TdvmPlatform, choose_platform
 from labkit.settings import Settings
 from labkit.toolchain.toolchain import Toolchain
 from labkit.vm import Hypervisor, VirtualMachine

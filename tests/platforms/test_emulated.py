@@ -9,9 +9,8 @@ import pytest
 
 from labkit.errors import MissingComponent, NotAKernel, NotATdvf, UsageError
 from labkit.host import verify
-from labkit.platforms import TdvmPlatform, choose_platform
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
 from labkit.platforms.measurements import compare
-from labkit.platforms.request import BootRequest
 from labkit.settings import Settings, Trust
 
 MIB = 256

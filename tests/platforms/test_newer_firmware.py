@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from labkit.platforms import choose_platform
-from labkit.platforms.request import BootRequest
+from labkit.platforms import BootRequest, choose_platform
 from labkit.settings import Settings
 from tests import bring
 

@@ -14,11 +14,10 @@ from labkit.guest import cpio_archive
 from labkit.guest.cpio import directory as cpio_directory
 from labkit.guest.cpio import file as cpio_file
 from labkit.guest.initramfs import build_initramfs
-from labkit.platforms import TdvmPlatform, choose_platform
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.platforms.evidence import Quoting
 from labkit.platforms.measurements import Measurements
-from labkit.platforms.request import BootRequest
 from labkit.settings import Settings
 
 pytestmark = pytest.mark.vm

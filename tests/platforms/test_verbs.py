@@ -12,7 +12,7 @@ import pytest
 
 from labkit import lab
 from labkit.errors import UsageError
-from labkit.platforms.request import BootRequest
+from labkit.platforms import BootRequest
 
 
 class Recording:
