@@ -21,7 +21,7 @@ from labkit.studies.folder import check_folder, claim, locked, naming_full_disk
 from labkit.studies.results import Results, write_tables
 from labkit.studies.row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
 from labkit.studies.table import Design, SweepRow
-from labkit.studies.workers import NOTEBOOK_MEMORY, Worker, assign
+from labkit.studies.workers import NOTEBOOK_MEMORY, Worker, assign, rows_that_fit
 from labkit.vm.memory import LINUX_MEMORY, free_memory
 from labkit.vm.rundir import running
 
@@ -300,7 +300,7 @@ def _introduce(pool: Pool, told: set[str], state: _State) -> None:
             f"The worker on {worker.node} gets no row: {worker.unfit}."
             if worker.unfit
             else f"A worker on {worker.node}: {worker.platform or 'no TDVM can boot there'}; "
-            f"memory for {max(1, worker.memory // state.need)} rows."
+            f"memory for {rows_that_fit(worker, state.need)} rows."
         )
         if words not in told:
             told.add(words)

@@ -11,6 +11,7 @@ from labkit.errors import MissingComponent, UsageError
 from labkit.lies.findings import Findings, LieFinding, record_of, recorded
 from labkit.lies.meeting import GUESTS, meet, meet_each
 from labkit.settings import Settings
+from labkit.virtio.lies import LieName
 
 ARCHIVED = ("linux-6.1.176", "linux-6.1.192")
 
@@ -52,6 +53,13 @@ def test_the_records_differ_in_the_entropy_device_alone() -> None:
     assert before.of("disk").findings == after.of("disk").findings
     assert "a pointer among them equals a symbol: True" in before.outcome("entropy", "length 65536")
     assert after.outcome("entropy", "length 65536").startswith("clamped: 0 of 64,000 bytes")
+
+
+@pytest.mark.parametrize("guest", ARCHIVED)
+def test_every_lie_that_has_a_name_was_told(guest: str) -> None:
+    record = recorded(guest, "a test")
+    assert record is not None
+    assert {finding.lie.split()[0] for finding in record.findings} == {name.value for name in LieName}
 
 
 def test_a_series_whose_runs_differ_is_no_record() -> None:
