@@ -9,6 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -30,7 +31,8 @@ def test_workers_are_nobody_elses_and_have_the_environment_of_now(monkeypatch: p
             assert client.submit(os.getenv, "LABKIT_TEST_WORD").result(timeout=60) == "later"
             loaded = client.submit(lambda: list(sys.modules)).result(timeout=60)
         assert "prometheus_client" not in loaded  # half of what a worker loaded after its fork
-        pages = f"http://127.0.0.1:{cluster.scheduler.http_server.port}"
+        server: Any = cluster.scheduler
+        pages = f"http://127.0.0.1:{server.http_server.port}"
         for page in ("health", "metrics", "json/identity.json", "info/main/workers.html"):
             with pytest.raises(HTTPError, match="404"):
                 urlopen(f"{pages}/{page}", timeout=30)
