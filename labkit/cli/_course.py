@@ -38,7 +38,6 @@ def init(roster: Path, course_dir: Path | None, column: str, as_json: bool) -> N
 
     Example: labkit course init roster.csv --course mycourse
     """
-    from labkit.course import init_course
-    from labkit.course.course import course_folder
+    from labkit.course.course import course_folder, init_course
 
     emit(init_course(roster, course_folder(course_dir), column), as_json)
