@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from labkit.course import init_course
+from labkit.course.course import init_course
 from labkit.errors import MissingComponent
 from labkit.studies.cluster import connect, local_cluster
 
