@@ -26,6 +26,9 @@ PACKAGES = sorted(path.parent.name for path in (REPOSITORY / "labkit").glob("*/_
 # The packages that may start processes; everybody else goes through labkit.process.
 PROCESS_STARTERS = {"labkit.process", "labkit.vm", "labkit.course"}
 
+# What loads jsonschema, which reads a grammar for seconds.
+LOAD_JSONSCHEMA = {"nbformat", "nbconvert", "nbclient", "nbgrader", "papermill", "jsonschema"}
+
 
 @cache
 def _graph() -> grimp.ImportGraph:
@@ -261,3 +264,32 @@ def test_the_verbs_of_notebooks_load_no_network_and_no_engine() -> None:
     loaded = set(run([sys.executable, "-c", script]).text.split())
     assert "labkit.lab" in loaded
     assert loaded & {"docker", "requests", "pycdlib", "dask", "papermill", "nbgrader"} == set()
+
+
+def _loads_jsonschema(node: ast.Import | ast.ImportFrom) -> bool:
+    names = [name.name for name in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    return any(name.partition(".")[0] in LOAD_JSONSCHEMA for name in names)
+
+
+def test_nobody_waits_for_a_grammar_that_no_notebook_needs() -> None:
+    """Before a function loads nbformat, or whatever loads that, it spares the grammar of IRIs."""
+    slow, found = [], 0
+    for path in SOURCES:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            lines = [
+                node.lineno
+                for node in ast.walk(function)
+                if isinstance(node, ast.Import | ast.ImportFrom) and _loads_jsonschema(node)
+            ]
+            spared = [
+                node.lineno
+                for node in ast.walk(function)
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "spare_iri_grammar"
+            ]
+            found += bool(lines)
+            if lines and not (spared and min(spared) < min(lines)):
+                slow.append(f"{path.relative_to(REPOSITORY)}:{function.name}")
+    assert found > 5
+    assert not slow

@@ -29,12 +29,15 @@ def command() -> None:
 @command.command()
 @click.argument("roster", type=click.Path(dir_okay=False, path_type=Path))
 @COURSE
+@click.option(
+    "--column", default="id", show_default=True, metavar="NAME", help="The column that holds the ids."
+)
 @json_option
-def init(roster: Path, course_dir: Path | None, as_json: bool) -> None:
-    """Make a course from ROSTER, a CSV file with a column `id`; done again, the roster is replaced.
+def init(roster: Path, course_dir: Path | None, column: str, as_json: bool) -> None:
+    """Make a course from ROSTER, a CSV file with a column of ids; done again, the roster is replaced.
 
     Example: labkit course init roster.csv --course mycourse
     """
     from labkit.course.course import course_folder, init_course
 
-    emit(init_course(roster, course_folder(course_dir)), as_json)
+    emit(init_course(roster, course_folder(course_dir), column), as_json)

@@ -17,14 +17,15 @@ from typing import Any
 
 from labkit.course.model import canonical
 from labkit.errors import DataError, StorageError, UsageError
-from labkit.files import read_named, strict_json, write_whole
+from labkit.files import printable, read_named, strict_json, write_whole
 from labkit.measure.wrapping import plain_text
 
 COURSE_VARIABLE = "LABKIT_COURSE"
 """The environment variable that names the course of this shell."""
 
 _FILE, _SEED, _ROSTER = "course.json", "seed", "roster.csv"
-_ID = re.compile(r"\w[\w.@+-]{0,63}")
+_ID = re.compile(r"\w[\w.@+-]*")
+_LONGEST_ID = 64
 _LARGEST = 4 << 20
 _ALIKE = str.maketrans("аеорсухіјѕһԁԛԝвкмнтαικνορτυχ", "aeopcyxijshdqwbkmhtaikvoptux")
 _DELIMITERS = ",;\t"
@@ -89,15 +90,17 @@ def course_folder(given: Path | None) -> Path:
     return given or Path(os.environ.get(COURSE_VARIABLE) or ".")
 
 
-def init_course(roster: Path, folder: Path) -> Course:
+def init_course(roster: Path, folder: Path, column: str = "id") -> Course:
     """Make a course in ``folder``, or give an existing one another roster; its seed stays.
+
+    column: the one of the roster that holds the ids.
 
     Raises:
         UsageError: the roster cannot be read.
-        DataError: it has no column ``id``, an id twice, or one that is not a name for a folder.
+        DataError: it has no such column, an id twice, or one that is not a name for a folder.
         StorageError: the folder cannot be written.
     """
-    students = read_roster(roster)
+    students = read_roster(roster, column)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / _FILE).exists():
@@ -151,23 +154,24 @@ def open_course(folder: Path) -> Course:
     )
 
 
-def read_roster(path: Path) -> tuple[str, ...]:
-    """The ids of a roster, in its order.
+def read_roster(path: Path, column: str = "id") -> tuple[str, ...]:
+    """The ids of a roster, in its order; what stands in its other columns may be in any encoding.
 
     Raises:
         UsageError: the file cannot be read.
-        DataError: it has no column ``id``, an id twice, or one that is not a name for a folder.
+        DataError: it has no such column, an id twice, or one that is not a name for a folder.
     """
-    try:
-        text = plain_text(read_named(path, _LARGEST)).decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8.", "Save it as CSV (UTF-8).") from error
-    ids = _ids(path, text)
+    text = plain_text(read_named(path, _LARGEST)).decode(errors="surrogateescape")
+    ids = _ids(path, text, column)
+    if any("\udc80" <= char <= "\udcff" for student in ids for char in student):
+        raise DataError(f"The ids in {path} are not text in UTF-8.", "Save it as CSV (UTF-8).")
     if not ids:
         raise DataError(f"{path} names no student.", "Write one id on each line.")
     seen: dict[str, str] = {}
     for student in ids:
-        if not _ID.fullmatch(student):
+        # Many scripts write vowels and accents as marks of their own.
+        letters = "".join(char for char in student if unicodedata.category(char) not in ("Mn", "Mc"))
+        if not _ID.fullmatch(letters) or len(student) > _LONGEST_ID:
             raise DataError(
                 f"The id {student[:80]!r} in {path} cannot be the name of a folder.",
                 "Use letters, digits and . _ @ + - (at most 64).",
@@ -180,34 +184,44 @@ def read_roster(path: Path) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _ids(path: Path, text: str) -> list[str]:
-    """What stands in the column ``id``, whatever separates the columns and ends the lines.
+def _ids(path: Path, text: str, column: str) -> list[str]:
+    """What stands in a column, whatever separates the columns and ends the lines; its letters composed (NFC).
 
     Raises:
         DataError: there is none, there are two, or a quote was not closed, behind which lines are lost.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = re.sub(r"\Asep=.\n", "", text)  # Excel's own first line
+    wanted = _heading(column)
     tables = []
     for delimiter in _DELIMITERS:
         # A line's quotes are read as they are by a delimiter that is not the table's.
         with suppress(csv.Error):
             tables.append(list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)))
-    heads = [[name.strip().lower() for name in table[0]] if table else [] for table in tables]
-    found = [(head, table[1:]) for head, table in zip(heads, tables, strict=True) if "id" in head]
+    heads = [list(map(_heading, table[0])) if table else [] for table in tables]
+    found = [(head, table[1:]) for head, table in zip(heads, tables, strict=True) if wanted in head]
     if not found and len(tables) < len(_DELIMITERS):
         raise DataError(
             f"{path} is not a CSV file: a quote in it is not closed, or a cell has no end.",
             "Save it as CSV (UTF-8).",
         )
     if not found:
+        names = max((table[0] for table in tables if table), key=len, default=[])
+        there = ", ".join(printable(name.strip())[:40] for name in names[:12])
         raise DataError(
-            f"{path} has no column `id`.", "Its first line must name the columns, one of them id."
+            f"{path} has no column `{column}`; its first line names: {there}.",
+            "Say which column holds the ids: --column NAME.",
         )
     head, rows = max(found, key=lambda pair: len(pair[0]))
-    if head.count("id") > 1:
-        raise DataError(f"{path} has two columns `id`.", "Leave one of them.")
-    at = head.index("id")
-    return [student for row in rows if len(row) > at and (student := row[at].strip())]
+    if head.count(wanted) > 1:
+        raise DataError(f"{path} has two columns `{column}`.", "Leave one of them.")
+    at = head.index(wanted)
+    ids = [row[at].strip() for row in rows if len(row) > at]
+    return [unicodedata.normalize("NFC", student) for student in ids if student]
+
+
+def _heading(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def _looks(name: str) -> str:

@@ -128,10 +128,11 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
             _ask_workers(client, scheduler)
             yield client
         return
-    from distributed import Client
+    with local_cluster(workers, _MODULES) as cluster:
+        from distributed import Client
 
-    with local_cluster(workers, _MODULES) as cluster, Client(cluster, set_as_default=False) as client:
-        yield client
+        with Client(cluster, set_as_default=False) as client:
+            yield client
 
 
 def _ask_workers(client: Client, scheduler: str) -> None:

@@ -14,6 +14,7 @@ from labkit.course.classes import ClassGrades, StudentRow
 from labkit.course.course import Course
 from labkit.course.model import Exercise
 from labkit.errors import MissingComponent, StorageError
+from labkit.later import spare_iri_grammar
 
 _FILE = "gradebook.db"
 _NONE = "none"
@@ -41,6 +42,7 @@ def merge(course: Course, exercise: Exercise, grades: ClassGrades, url: str | No
     if url == _NONE or (url is None and not own.exists()):
         return ""
     address = url or f"sqlite:///{own.absolute()}"
+    spare_iri_grammar()
     try:
         from nbgrader.api import Gradebook
         from sqlalchemy.exc import SAWarning, SQLAlchemyError

@@ -14,6 +14,7 @@ import labkit
 from labkit.course._given import given_json
 from labkit.errors import DataError, MissingComponent
 from labkit.files import write_whole
+from labkit.later import spare_iri_grammar
 
 _STUB = {"python": "# YOUR CODE HERE", "bash": "# YOUR CODE HERE"}
 _LARGEST = 4 << 20
@@ -77,6 +78,7 @@ def make_notebook(name: str, solutions: bool = False) -> bytes:
         MissingComponent: nbgrader or the notebook is not installed.
         DataError: the notebook is not nbgrader's.
     """
+    spare_iri_grammar()
     try:
         import nbformat
         from nbconvert.exporters.exporter import ResourcesDict

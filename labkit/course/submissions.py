@@ -14,7 +14,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -49,7 +49,8 @@ class Submission:
     """What one student handed in. problem: why it cannot be read, in a sentence; empty where it can.
 
     submitted: seconds since 1970, as the submission says; None where it does not. placed: where it lies says
-    whose it is; otherwise only its own content does, which anybody may write.
+    whose it is; otherwise only its own content does, which anybody may write. folder: the name of a folder
+    around it that is no student's: learning platforms name them after people, in their own way.
     """
 
     student: str
@@ -57,6 +58,7 @@ class Submission:
     submitted: float | None = None
     problem: str = ""
     placed: bool = True
+    folder: str = ""
 
     @property
     def digest(self) -> str:
@@ -72,9 +74,9 @@ class Unreadable(Exception):
 def find_submissions(place: Path, assignment: str, students: Iterable[str]) -> list[Submission]:
     """The submissions for an assignment below ``place``, one for each student, in the order of names.
 
-    ``ID/NAME/``, ``ID/NAME.zip``, ``ID/*.zip`` and ``*.zip`` are looked at; of several by one student the
-    latest counts. One that is a student's only by what it says itself does not count beside one that lies
-    where that student's work lies.
+    ``ID/NAME/``, ``ID/NAME.zip``, ``ID/*.zip``, ``*.zip`` and ``SOMEBODY/*.zip`` are looked at; of several by
+    one student the latest counts. One that is a student's only by what it says itself does not count beside
+    one that lies where that student's work lies; where two people say that they are one student, nobody is.
 
     Raises:
         UsageError: there is no such place.
@@ -82,11 +84,22 @@ def find_submissions(place: Path, assignment: str, students: Iterable[str]) -> l
     if not place.exists():
         raise UsageError(f"There is no {place}.", "Name the folder with the submissions.")
     roster = {_same(student): student for student in students}
+    known = set(roster.values())
     found: dict[str, Submission] = {}
+    said: dict[str, dict[str, Submission]] = {}  # by student, then by the folder of who says so
     for submission in _all(place, assignment, roster):
-        other = found.get(submission.student)
-        if other is None or _better(submission, other):
-            found[submission.student] = submission
+        claims = said.setdefault(submission.student, {}) if submission.folder else found
+        key = submission.folder or submission.student
+        if key not in claims or _better(submission, claims[key]):
+            claims[key] = submission
+    for student, claims in said.items():
+        if student in found or student not in known:
+            found |= {folder: replace(claim, student=folder) for folder, claim in claims.items()}
+        elif len(claims) == 1:
+            (found[student],) = claims.values()
+        else:
+            people = " and ".join(map(repr, sorted(claims)))
+            found[student] = Submission(student, problem=f"{people} both say that they are this student")
     return [found[student] for student in sorted(found)]
 
 
@@ -111,23 +124,35 @@ def _all(place: Path, assignment: str, roster: Mapping[str, str]) -> Iterator[Su
             yield _from_zip(entry, assignment, roster, None)
         elif entry.is_dir():
             student = roster.get(_same(entry.name), entry.name)
+            known = _same(entry.name) in roster
             try:
-                yield from _of_student(entry, assignment, student, roster)
+                yield from _in_folder(entry, assignment, student)
+                yield from _zips_in(entry, assignment, roster, student if known else None)
             except OSError as error:
                 yield Submission(student, problem=f"{entry.name} cannot be read: {error.strerror}")
 
 
-def _of_student(
-    folder: Path, assignment: str, student: str, roster: Mapping[str, str]
-) -> Iterator[Submission]:
+def _in_folder(folder: Path, assignment: str, student: str) -> Iterator[Submission]:
     inner = folder / assignment
     if inner.is_dir() and not inner.is_symlink():
         yield _from_folder(inner, student)
     elif any((folder / name).is_file() for name in _MARKER):
         yield _from_folder(folder, student)
+
+
+def _zips_in(
+    folder: Path, assignment: str, roster: Mapping[str, str], student: str | None
+) -> Iterator[Submission]:
+    """The zip files in a student's folder; in anybody else's, whose they are is only what they say."""
     for entry in sorted(folder.glob("*.zip")):
-        if entry.is_file() and not entry.is_symlink():
+        if not entry.is_file() or entry.is_symlink():
+            continue
+        if student is not None:
             yield _from_zip(entry, assignment, roster, student)
+        else:
+            claim = _from_zip(entry, assignment, {}, None)
+            owner = folder.name if claim.problem else roster.get(_same(claim.student), folder.name)
+            yield replace(claim, student=owner, folder=folder.name)
 
 
 def _from_folder(folder: Path, student: str) -> Submission:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from labkit.errors import LabkitError, UsageError
 from labkit.files import read_named
+from labkit.later import spare_iri_grammar
 
 ALLOW = "LABKIT_ALLOW_HOST"
 """Set to 1, cells may run on the host without being asked about, as ``labkit run --allow-host`` sets it."""
@@ -84,6 +85,7 @@ def _is_signed(session: str, code: str) -> bool:
     path = Path(session)
     if not (session and path.is_file()):
         return False
+    spare_iri_grammar()
     import nbformat
     from nbformat.sign import NotebookNotary
 

@@ -16,6 +16,7 @@ from typing import Any
 from labkit import __version__
 from labkit.errors import StorageError, UsageError
 from labkit.files import write_whole
+from labkit.later import spare_iri_grammar
 from labkit.learn.journal import MARK
 
 FIRST = "00-start-here.ipynb"
@@ -161,6 +162,7 @@ def _write(source: Path, place: Path) -> None:
 
 def _sign(place: Path) -> None:
     """Have Jupyter trust a copy; where it keeps no signatures, it will ask."""
+    spare_iri_grammar()
     import nbformat
     from nbformat.sign import NotebookNotary
 

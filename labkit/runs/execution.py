@@ -15,9 +15,9 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
+from labkit.later import spare_iri_grammar
 from labkit.runs._prctl import die_with_parent
 from labkit.show.terminal import without_overwritten
 
@@ -90,6 +90,7 @@ class Job:
 
 def execute(job: Job) -> Execution:
     """Run the notebook of ``job`` through papermill and judge what it left."""
+    spare_iri_grammar()
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -151,6 +152,7 @@ def judge(job: Job, stopped: tuple[str, str] | None) -> Execution:
     An error in a cell tagged ``raises-exception`` is expected. ``stopped`` is the name and text of what
     ended the run from outside the cells; it is put into the cell that was running.
     """
+    spare_iri_grammar()
     import nbformat
 
     notebook = nbformat.read(job.output, as_version=4)
@@ -243,14 +245,8 @@ def open_log(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
-def spare_iri_grammar() -> None:
-    """Have jsonschema go without its grammar of IRIs: 3 s of every start, and no notebook holds one."""
-    sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))
-
-
 def main(argv: list[str]) -> int:
     """Run the job whose file is ``argv[0]``; what the kernel says on its own goes to the job's log."""
-    spare_iri_grammar()
     # The guard above this process ends what it leaves; without one this process ends, and the kernel with it.
     die_with_parent()
     job = Job(**json.loads(Path(argv[0]).read_text()))

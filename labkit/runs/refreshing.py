@@ -14,6 +14,7 @@ from typing import Any
 
 from labkit.errors import ChapterFailed
 from labkit.files import write_whole
+from labkit.later import spare_iri_grammar
 from labkit.process import scratch_folder
 from labkit.runs.runner import CELL_TIMEOUT, check_kernels, execute_guarded
 from labkit.runs.source import load_source, read_notebook
@@ -116,6 +117,7 @@ def _comparable(value: Any, patterns: Patterns) -> Any:
 
 
 def _text(notebook: Any) -> str:
+    spare_iri_grammar()
     import nbformat
 
     return str(nbformat.writes(notebook)).rstrip("\n") + "\n"

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from labkit.errors import DataError
 from labkit.files import read_below
+from labkit.later import spare_iri_grammar
 from labkit.learn.copies import course_folder
 from labkit.process import scratch_folder
 from labkit.runs.course_pages import GLOSSARY, described, others, words
@@ -162,6 +163,7 @@ def chapter_body(directory: Path, chapter: Chapter, pages: dict[str, str]) -> st
     """
     if chapter.output is None:
         return ""
+    spare_iri_grammar()
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 

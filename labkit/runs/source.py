@@ -15,9 +15,9 @@ from typing import Any
 
 from labkit.errors import DataError, UsageError
 from labkit.files import read_named, strict_json
+from labkit.later import spare_iri_grammar
 from labkit.learn.copies import course_folder
 from labkit.learn.journal import work_folder
-from labkit.runs.execution import spare_iri_grammar
 
 LARGEST_NOTEBOOK = 128 << 20
 """Bytes."""

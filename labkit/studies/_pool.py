@@ -206,7 +206,7 @@ def workers_at(address: str) -> contextlib.AbstractContextManager[Callable[[], A
 @contextlib.contextmanager
 def own_workers(count: int) -> Iterator[Callable[[], Any]]:
     """``count`` workers on this machine, and how to reach them."""
-    from distributed import Client
-
     with local_cluster(count, ["labkit.studies.row", "labkit.studies._preload"]) as cluster:
+        from distributed import Client
+
         yield lambda: Client(cluster, timeout=_CONNECT)

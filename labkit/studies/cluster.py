@@ -29,7 +29,7 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
     """A ``LocalCluster`` of ``workers`` processes with a thread each, which have loaded ``modules``.
 
     It speaks TLS with keys made for it: every account of this machine reaches its ports, and who reaches a
-    Dask scheduler runs code as its owner.
+    Dask scheduler runs code as its owner. Whoever calls this imports Dask inside, while the workers start.
     """
     method = _start_method()
     if method == "forkserver":
@@ -49,6 +49,9 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "5s",
+        # And its pages, which every account of this machine could read without a key.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
     }
     with (
         scratch_folder("labkit-workers-") as scratch,

@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from labkit.course.course import Course, init_course, open_course, read_roster
 from labkit.course.exercises import exercise
 from labkit.course.gradebook import merge
 from labkit.course.sandbox import Limits, bubblewrap
-from labkit.course.submissions import assignment_in, pack
+from labkit.course.submissions import Submission, assignment_in, find_submissions, pack
 from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 
 from .serial import grade_serially
@@ -422,11 +423,75 @@ def test_a_bad_roster_is_refused(tmp_path: Path, text: str, what: str) -> None:
         b"name;id;note, with commas, and more\r\nA;adal;\r\nB;bob;\r\n",
         "\ufeffid\tname\nadal\tA\nbob\tB\n".encode("utf-16-le"),
         b'name,id\n"B, A",adal\n\n"line\nend",bob\n',
+        b"sep=;\r\nid;name\r\nadal;A\r\nbob;B\r\n",
+        "Name;ID\nMüller;adal\nWeiß;bob\n".encode("cp1252"),
+        'Student,ID,SIS User ID\n    Points Possible,,\n"Ada, L",adal,1\n"Bob, X",bob,2\n'.encode(
+            "utf-8-sig"
+        ),
     ],
 )
 def test_a_roster_is_read_as_tables_write_it(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "roster.csv").write_bytes(data)
     assert read_roster(tmp_path / "roster.csv") == ("adal", "bob")
+
+
+_PARTICIPANTS = "Vorname,Nachname,ID-Nummer,E-Mail-Adresse,Prüfungsgruppe\nJürgen,Müller,4711,jm@uni.de,ü\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize(("column", "student"), [("e-mail-adresse", "jm@uni.de"), ("ID-Nummer ", "4711")])
+def test_a_list_of_a_learning_platform_is_a_roster(
+    tmp_path: Path, encoding: str, column: str, student: str
+) -> None:
+    (tmp_path / "roster.csv").write_bytes(_PARTICIPANTS.encode(encoding))
+    assert init_course(tmp_path / "roster.csv", tmp_path / "course", column).students == (student,)
+    with pytest.raises(DataError, match="`id`; its first line names: Vorname, Nachname, ID-Nummer, E") as no:
+        read_roster(tmp_path / "roster.csv")
+    assert "--column" in no.value.remedy
+
+
+@pytest.mark.parametrize("student", ["jürgen.müller", "žofia", "שרה", "مريم", "हिंदी", "สมชาย", "李雷"])
+def test_a_student_has_an_id_in_any_script_however_it_is_written(tmp_path: Path, student: str) -> None:
+    for form in ("NFC", "NFD"):
+        (tmp_path / "roster.csv").write_text(f"id\n{unicodedata.normalize(form, student)}\n")
+        assert read_roster(tmp_path / "roster.csv") == (unicodedata.normalize("NFC", student),)
+
+
+def test_an_id_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "roster.csv").write_bytes("id\nmüller\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"The ids in .* are not text in UTF-8"):
+        read_roster(tmp_path / "roster.csv")
+
+
+def _zip_of(path: Path, student: str, word: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{student}/mrtd/answers.json", json.dumps({"answers": {"word": word}}))
+
+
+def test_folders_that_a_learning_platform_named_after_people(tmp_path: Path) -> None:
+    """Their files say whose they are; who says to be another changes nobody's mark unseen."""
+    students = ("ada", "bob", "eve", "jürgen")
+
+    def found() -> dict[str, Submission]:
+        return {entry.student: entry for entry in find_submissions(tmp_path, "mrtd", students)}
+
+    ada, eve, mine = (f"{name}_12_assignsubmission_file_" for name in ("Ada Lovelace", "Eve", "Jürgen M"))
+    _zip_of(tmp_path / ada / "mrtd-ada.zip", "ada", "hers")
+    _zip_of(tmp_path / mine / "work.zip", unicodedata.normalize("NFD", "jürgen"), "his")
+    _zip_of(tmp_path / "bob" / "mrtd.zip", "bob", "his")
+    assert {name: entry.problem for name, entry in found().items()} == dict.fromkeys(
+        ("ada", "bob", "jürgen"), ""
+    )
+    _zip_of(tmp_path / eve / "bob.zip", "bob", "eve's")
+    assert set(found()) == {"ada", "bob", "jürgen", eve}
+    assert b"his" in found()["bob"].files["answers.json"]
+    _zip_of(tmp_path / eve / "bob.zip", "ada", "eve's")
+    assert "both say that they are this student" in found()["ada"].problem
+    (tmp_path / eve / "bob.zip").rename(tmp_path / eve / "ada.zip")
+    (tmp_path / eve / "ada.zip").write_bytes(b"no zip")
+    assert set(found()) == {"ada", "bob", "jürgen", eve}
+    assert found()[eve].problem
 
 
 def test_no_student_is_cut_off_and_no_pipe_waited_for(tmp_path: Path) -> None:

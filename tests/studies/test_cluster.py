@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
+from labkit.course.course import init_course
 from labkit.errors import MissingComponent
 from labkit.studies.cluster import connect, local_cluster
 
@@ -22,6 +29,13 @@ def test_workers_are_nobody_elses_and_have_the_environment_of_now(monkeypatch: p
     with local_cluster(1) as cluster:
         with Client(cluster, set_as_default=False) as client:
             assert client.submit(os.getenv, "LABKIT_TEST_WORD").result(timeout=60) == "later"
+            loaded = client.submit(lambda: list(sys.modules)).result(timeout=60)
+        assert "prometheus_client" not in loaded  # half of what a worker loaded after its fork
+        server: Any = cluster.scheduler
+        pages = f"http://127.0.0.1:{server.http_server.port}"
+        for page in ("health", "metrics", "json/identity.json", "info/main/workers.html"):
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(f"{pages}/{page}", timeout=30)
         for address in (cluster.scheduler_address, cluster.scheduler_address.replace("tls", "tcp")):
             with pytest.raises(MissingComponent, match="No Dask scheduler answers"):
                 connect(address, 2.0)
@@ -48,3 +62,19 @@ def test_a_web_server_is_not_waited_for() -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("verb", ["grade", "sweep"])
+def test_workers_start_before_dask_is_loaded_here(verb: str, notebook: Path, tmp_path: Path) -> None:
+    """Both take about as long: one behind the other doubled the wait for the first result."""
+    words = ["sweep", str(notebook), "-p", "size", "1,2", "--output", str(tmp_path / "out")]
+    if verb == "grade":
+        (tmp_path / "roster.csv").write_text("id\nada\n")
+        course = init_course(tmp_path / "roster.csv", tmp_path / "course")
+        words = ["grade", "refusals", str(tmp_path), "--course", str(course.folder)]
+    program = (
+        "import sys\nfrom multiprocessing import forkserver\nfrom labkit.cli import labkit\n"
+        "forkserver.ensure_running = lambda: sys.exit(10 + ('distributed' in sys.modules))\n"
+        f"labkit({words!r})"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 10
