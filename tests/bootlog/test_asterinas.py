@@ -264,7 +264,7 @@ SIGNS = {
     "firmware-pf": "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!",
     "firmware-exception": "!!!! X64 Exception Type - 0D(#GP - General Protection)",
     "seabios-cdrom": "Boot failed: Could not read from CDROM (code 0009)",
-    "firmware-secure-boot": 'BdsDxe: failed to start Boot0002 "UEFI QEMU DVD" from PciRoot(0x0): Access Denied',
+    "firmware-secure-boot": 'BdsDxe: failed to start Boot0002 "UEFI QEMU" from PciRoot(0x0): Access Denied',
     "firmware-assert": "ASSERT [PlatformPei] /build/edk2/OvmfPkg/MemDetect.c(930): ((BOOLEAN)(0==1))",
     "grub-prompt": "   Minimal BASH-like line editing is supported. For the first word, TAB",
     "firmware-no-medium": 'BdsDxe: failed to load Boot0002 "UEFI QEMU DVD-ROM" from PciRoot(0x0): Not Found',
