@@ -99,7 +99,7 @@ def repository(start: Path) -> Path | None:
 
 
 def find_notebooks(words: Sequence[str], start: Path) -> list[Path]:
-    """Turn what a person typed into files: paths, names or numbers of chapters; nothing means all guided ones.
+    """Turn what a person typed into files: paths, names, numbers of chapters; nothing means all guided ones.
 
     The guided chapters are ``NN-*.ipynb`` in the order of their names, then ``flow.ipynb``.
 

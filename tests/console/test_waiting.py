@@ -189,7 +189,7 @@ def test_a_shell_that_ends_its_work_and_does_not_answer_is_asked_again_and_given
         write(data)
 
     quiet.write = lose  # type: ignore[method-assign]
-    with pytest.raises(GuestGone, match="no longer answers.*too busy") as refused:
+    with pytest.raises(GuestGone, match=r"no longer answers.*too busy") as refused:
         console.run("echo x")
     assert "LABKIT_PATIENCE" in refused.value.remedy
     asked = [now - start for now, data in quiet.sent if re.search(rb"=\$\{?[\w?#*:]+\}?:\$-:\w{10}", data)]
