@@ -144,6 +144,11 @@ def test_too_little_space(bench: Bench) -> None:
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE FILE",
             "is not the one in requirements.lock",
         ),
+        (
+            "E: Could not get lock /x/lock. It is held by process 7 (apt)",
+            "another package manager is at work",
+        ),
+        ("E: Could not get lock /x/lock - open (30: Read-only file system)", "packages failed: read"),
         ("ERROR: something new", "fetching the Python packages failed: read"),
     ],
 )
