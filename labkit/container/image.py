@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.bootlog import BootLogReader
+from labkit.bootlog.asterinas import BootLogReader
 from labkit.container.ends import own_words
 from labkit.container.engine import Engine
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError
