@@ -29,7 +29,8 @@ case "$*" in
     *version_info*) [ "${STUB_VERSION:-3.11.9}" = 3.11.9 ] ;;
     *"import ensurepip"*) ;;
     "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/labkit" ;;
-    "-m pip "*) echo "$*" >>"$STUB_RECORD"; printf '%b\\n' "${PIP_SAYS:-Collecting x}"
+    "-m pip "*) echo "$*" >>"$STUB_RECORD"; echo "pip in ${TMPDIR-}" >>"$STUB_RECORD"
+        printf '%b\\n' "${PIP_SAYS:-Collecting x}"
         exit "${PIP_STATUS:-0}" ;;
     "-m pytest"*) echo "$*" >>"$STUB_RECORD"
         case "$*" in *--nbval*) exit "${NBVAL_STATUS:-0}" ;; *) exit "${PYTEST_STATUS:-0}" ;; esac ;;
@@ -171,6 +172,16 @@ def test_packages_are_installed_from_the_lock_alone_and_then_labkit(bench: Bench
     packages, labkit = [line for line in bench.recorded() if line.startswith("-m pip")]
     assert "install --require-hashes --only-binary :all: -r requirements.lock" in packages
     assert "install --no-deps --no-build-isolation --editable ." in labkit
+
+
+def test_what_an_interrupted_pip_leaves_goes_with_the_environment(bench: Bench) -> None:
+    bench.lab("test", PIP_STATUS="1")
+    scratch = bench.repository / ".venv/tmp"
+    assert [line for line in bench.recorded() if line.startswith("pip in")] == [f"pip in {scratch}"]
+    assert scratch.is_dir()
+    (scratch / "pip-unpack-x").mkdir()
+    assert bench.lab("test").status == 0
+    assert not scratch.exists()
 
 
 def test_long_downloads_show_progress(bench: Bench) -> None:
