@@ -217,6 +217,32 @@ def test_another_python_sets_up_anew(bench: Bench) -> None:
     assert b"setting up .venv" in bench.lab("test").stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "works"),
+    [
+        ("my folder 'ü' %41", True),
+        ('a"b$c', True),
+        ('a "b"', False),
+        ("a $HOME", False),
+        ("a `b`", False),
+        ("a \\ b", False),
+        ("long$" + "x" * 100, False),
+    ],
+)
+def test_a_path_that_pips_scripts_cannot_name_is_refused_first(
+    bench: Bench, tmp_path: Path, name: str, works: bool
+) -> None:
+    if works and len(str(tmp_path / name)) >= 100:
+        pytest.skip("the folder of this test is a long one itself")
+    moved = bench.repository.rename(tmp_path / name)
+    done = run([moved / "lab", "test"], env=bench.environ(HOME=str(moved)), timeout=60.0)
+    if works:
+        assert done.status == 0
+    else:
+        assert "move the repository to another folder" in _refusal(done)
+        assert not (moved / ".venv").exists()
+
+
 def test_a_repository_that_moved_sets_up_anew(bench: Bench, tmp_path: Path) -> None:
     # The scripts in .venv name the interpreter by its old path.
     bench.lab("test")
