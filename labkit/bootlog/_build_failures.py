@@ -121,7 +121,8 @@ BUILD_FAILURES: tuple[Failure, ...] = (
     Failure(
         "offline",
         FailureKind.BUILD,
-        r"^(?!\s*warning\b).*(?:Could not resolve host|failure in name resolution)"
+        r"^(?!\s*warning\b).*(?:Could not resolve host|failure in name resolution"
+        r"|Temporary failure resolving)"
         r"|^error: (?:failed to (?:download|fetch|get) |could not download file|unable to download )",
         "the first build needs the network for crates and git dependencies",
         "Connect, or build once where there is a network: the cache serves the next builds.",

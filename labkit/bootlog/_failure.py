@@ -22,7 +22,8 @@ class FailureKind(StrEnum):
 class Failure:
     """One known failure.
 
-    pattern: of one line, without colours. detail: it counts only in the lines behind a panic's first one.
+    pattern: of one line, without colours; its group ``says`` is the message of a panic.
+    detail: it counts only in the lines behind a panic's first one.
     before: the stage that must not have begun yet; empty for any.
     weight: of two failures in one log the heavier is the cause; a cause outweighs its consequences.
     fatal: the boot cannot succeed once this line is there, although QEMU may stay.

@@ -195,7 +195,7 @@ HOST_FAILURES: tuple[Failure, ...] = (
     Failure(
         "disk-full",
         FailureKind.HOST,
-        r"No space left on device|Disk quota exceeded",
+        r"(?i)\bno space left on device|\bdisk quota exceeded",
         "the disk is full",
         "Free some space; the build and its disk images take several GB.",
         "POSIX ENOSPC",
@@ -310,7 +310,7 @@ HOST_FAILURES: tuple[Failure, ...] = (
     Failure(
         "open-files",
         FailureKind.HOST,
-        r"Too many open files",
+        r"(?i)\btoo many open files\b",
         "the limit of open files is reached",
         "Raise it: `ulimit -n 4096` in the shell that starts the engine, or --ulimit nofile in its settings.",
         "POSIX EMFILE",
@@ -318,7 +318,7 @@ HOST_FAILURES: tuple[Failure, ...] = (
     Failure(
         "read-only",
         FailureKind.HOST,
-        r"Read-only file system",
+        r"(?i)\bread-only file system\b",
         "a folder that the build writes to is mounted read-only",
         "Give a source tree that can be written with --source.",
         "POSIX EROFS",

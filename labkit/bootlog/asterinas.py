@@ -53,10 +53,10 @@ _ENDS = frozenset({"prompt", "smoke"})
 _PROMPT = re.compile(r"^~ # ")
 # Behind the prompt, where floods come from, only these are looked for.
 _PANICS = tuple(row for row in FAILURES if row.kind is FailureKind.PANIC and not row.detail)
-# Innermost first: the make that failed, then those that had called it.
+# In any language. Innermost first: the make that failed, then those that had called it.
 _MAKE_ERROR = re.compile(
-    r"^make(?P<level>\[\d+\])?: \*\*\* \[(?:[^\]:]{1,120}:\d+: )?(?P<target>[^\]]{0,200})\] "
-    r"(?:Error (?P<number>\d{1,3})|(?P<signal>\w[\w ]{2,30}))"
+    r"^make(?P<level>\[\d+\])?: \*\*\* \[(?:[^\]:]{1,120}:\d+(?:: |：))?(?P<target>[^\]]{0,200})\] "
+    r"(?:\w{2,12} (?P<number>\d{1,3})|(?P<signal>\w[\w ]{2,30}))"
 )
 # What make itself cannot do; then no target has failed.
 _MAKE_STOP = re.compile(
@@ -297,8 +297,8 @@ class BootLogReader:
         rows = _PANICS if state.at_prompt and not state.panic_left else FAILURES
         rows = () if _QUOTED_SOURCE.match(line) else rows
         for failure in rows:
-            if failure.expression.search(line) and self._counts(failure, state):
-                self._found(failure, state, bare, now)
+            if (match := failure.expression.search(line)) and self._counts(failure, state):
+                self._found(failure, state, bare, now, match.groupdict().get("says"))
 
     def _begin(self, state: _Stream, name: str, now: float) -> None:
         self._begun.setdefault(name, now)
@@ -311,9 +311,11 @@ class BootLogReader:
             return False
         return not failure.before or failure.before not in self._begun
 
-    def _found(self, failure: Failure, state: _Stream, line: str, now: float) -> None:
+    def _found(self, failure: Failure, state: _Stream, line: str, now: float, says: str | None) -> None:
         if failure.kind is FailureKind.PANIC and not failure.detail:
-            state.panic_left, state.panic_next = _PANIC_LINES, state.panic_next or not failure.silent
+            state.panic_left = _PANIC_LINES
+            state.panic_next = (state.panic_next or not failure.silent) and not says
+            self._panic_says = self._panic_says or one_line(says or "", 160)
         if failure.fatal:
             self._panicked |= failure.kind is FailureKind.PANIC
             self._fatal_at = now if self._fatal_at is None else self._fatal_at
@@ -377,7 +379,8 @@ class BootLogReader:
             return BootOutcome.HANG, words, (None, "Give it more time with --timeout.", "")
         if hung:
             known = next((row for row in HANGS if row.fits(self.stage, self.last_line)), None)
-            what = known.sentence if known else "nothing more came within the stage's deadline"
+            met = failure.sentence if failure else "nothing more came within the stage's deadline"
+            what = known.sentence if known else met
             words = f"Hang {where}: {what}; {self._last()}."
             return BootOutcome.HANG, words, (known.id, known.remedy, known.reference) if known else cause
         return BootOutcome.RUNNING, f"Not decided {where}: {self._last()}.", cause
@@ -401,6 +404,8 @@ class BootLogReader:
         number: int | None = exit_code
         if exit_code and (error := self._make_error) is not None:
             number = int(error["number"]) if error["number"] else None
+            if number is None and error["target"] in _RUN_TARGETS:
+                return f"that QEMU, or the command that starts it, was ended by a signal ({error['signal']})"
             if error["target"] not in _RUN_TARGETS and not _GUEST_STAGES & self._begun.keys():
                 ended = f"status {number}" if number is not None else error["signal"]
                 return f"that make's target {error['target']!r} failed ({ended}) before a guest was started"

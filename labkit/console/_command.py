@@ -109,8 +109,9 @@ def silent(why: str, output: Output) -> GuestGone:
     last = clean(output.kept().decode("utf-8", "replace")).strip()
     said = f" It had printed: {last[-200:]!r}." if last else ""
     return GuestGone(
-        f"The guest's shell {why}: it was stopped, or something else in the guest reads its terminal.{said}",
-        "Boot it again.",
+        f"The guest's shell {why}: it was stopped, something else in the guest reads its terminal, or this "
+        f"machine is too busy to run the guest.{said}",
+        "Boot it again; on a busy machine LABKIT_PATIENCE=3 waits three times as long.",
     )
 
 

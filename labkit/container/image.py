@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.bootlog.asterinas import BootLogReader
 from labkit.container.ends import own_words
 from labkit.container.engine import Engine
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError
@@ -29,6 +30,7 @@ _UNPACKED = 3
 _TELL_SECONDS = 5.0
 _CANCEL_SECONDS = 30.0
 _INTERMEDIATE = re.compile(r"---> Running in ([0-9a-f]{12,64})")
+_BUILDER_SPEAKS = re.compile(r"(?i)(?:step \d| ?--->|--> |removing intermediate|removed intermediate)")
 _LAYER = re.compile(r"---> ([0-9a-f]{12,64})\s*$")
 
 
@@ -120,6 +122,7 @@ class ImageStore:
 
         before = {image["Id"] for image in self.client.api.images(all=True)}
         made = _Made(self.client, before)
+        spoken = BootLogReader()
         what = (
             {"path": str(context)}
             if isinstance(context, Path)
@@ -142,11 +145,13 @@ class ImageStore:
                 for event in _events(stream):
                     text = event.get("stream", "").strip()
                     made.note(text)
+                    if not _BUILDER_SPEAKS.match(text):
+                        spoken.feed("step", f"{text}\n".encode(), 0.0)
                     if text.startswith(("Step ", "STEP ")):
                         self.on_progress(one_line(text, 120))
         except (docker.errors.APIError, requests.exceptions.RequestException, _EngineError) as error:
             made.remove()
-            raise _build_refusal(tag, str(error)) from error
+            raise build_refusal(tag, str(error), spoken) from error
         except BaseException:
             made.remove()
             raise
@@ -351,15 +356,20 @@ def pull_refusal(reference: str, said: str) -> LabkitError:
     )
 
 
-def _build_refusal(tag: str, said: str) -> LabkitError:
-    if full := _storage(said):
+def build_refusal(tag: str, said: str, step: BootLogReader) -> LabkitError:
+    """What the end of a build means, from the engine's words and those of the step that failed."""
+    known = step.failure
+    if full := _storage("no space left on device" if known and known.id == "disk-full" else said):
         return full
     if "requires buildkit" in said.lower() or "the --mount option" in said.lower():
         return MissingComponent(
             f"The Dockerfile of {tag} needs BuildKit.",
             "Build it with `docker buildx build`, then give it with --image.",
         )
+    if known is not None:
+        return MissingComponent(f"The image {tag} could not be built: {known.sentence}.", known.remedy)
+    last = f" Its last words: {step.last_line}" if step.last_line else ""
     return MissingComponent(
-        f"The image {tag} could not be built: {own_words(said)}.",
+        f"The image {tag} could not be built: {own_words(said)}.{last}",
         "The step that failed is the last one named above.",
     )

@@ -104,6 +104,13 @@ def _panic(view: FactsView) -> _Found:
 
 
 def _later(view: FactsView) -> _Found:
+    for event in view.find("run-update")[-1:]:
+        yield (
+            f"An update of the TDX module at run time did not work: `{event.line.text[:120]}`.",
+            "Cold boot: a failed update can leave the host without a module. Then try module files that "
+            "fit the BIOS.",
+            view.evidence((), [event]),
+        )
     for event in view.said_later[:1]:
         yield (
             "After the module came up, the kernel's TDX code said what labkit does not know: "

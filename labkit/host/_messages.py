@@ -54,6 +54,14 @@ MESSAGES: tuple[Message, ...] = (
         "PLATFORM_NOT_TDX",
     ),
     row(
+        "kvm-not-supported",
+        Role.FAILURE,
+        r"TDX not supported by the host platform",
+        "7.1+: the same of KVM's, where the kernel found no private KeyIDs",
+        "PLATFORM_NOT_TDX",
+        scope=KVM_HEADS,
+    ),
+    row(
         "disabled-platform",
         Role.FAILURE,
         r"Cannot enable TDX on TDX disabled platform\.?",
@@ -91,14 +99,14 @@ MESSAGES: tuple[Message, ...] = (
     row(
         "seamrr",
         Role.FAILURE,
-        r"SEAMRR is not enabled by BIOS\.?",
-        "MVP era: firmware set no SEAM memory range",
+        r"SEAMRR (?:is )?not enabled(?: by BIOS)?\.?",
+        "before upstream: firmware set no SEAM memory range",
         "BIOS_NOT_ENABLED",
     ),
     row(
         "not-loaded",
         Role.FAILURE,
-        r"module not loaded\.?",
+        r"(?:TDX )?module (?:is )?not loaded\.?",
         "the first SEAMCALL found no module in memory",
         "MODULE_NOT_LOADED",
         past=True,
@@ -113,8 +121,9 @@ MESSAGES: tuple[Message, ...] = (
     row(
         "no-seamldr",
         Role.FAILURE,
-        r"No P-SEAMLDR is available\.?",
-        "MVP era: no SEAM loader in memory",
+        r"No P-SEAMLDR is available\.?"
+        r"|(?:The )?P-SEAMLDR is not loaded(?: by BIOS\.\s+Skip TDX initialization)?\.?",
+        "before upstream: no SEAM loader in memory",
         "MODULE_NOT_LOADED",
     ),
     row(
@@ -223,6 +232,23 @@ MESSAGES: tuple[Message, ...] = (
         "KVM does not track an MSR that TDX needs",
         "KVM_PREREQ",
         scope=KVM_HEADS,
+    ),
+    row(
+        "kvm-no-param",
+        Role.FAILURE,
+        r"unknown parameter 'tdx' ignored",
+        "TDX was asked for, and this kernel's KVM has none",
+        "KERNEL_NO_TDX",
+        scope="kvm_intel: ",
+    ),
+    row(
+        "vmx-off",
+        Role.FAILURE,
+        r"VMX (?:\(outside TXT\) disabled by BIOS|not enabled \(by BIOS\) in MSR_IA32_FEAT_CTL.*"
+        r"|not supported by CPU \d+)|disabled by bios",
+        "firmware left virtualisation off, and without it there is no KVM",
+        "KVM_PREREQ",
+        scope=("x86/cpu: ", *KVM_HEADS),
     ),
     # The way there.
     row(
@@ -337,6 +363,20 @@ MESSAGES: tuple[Message, ...] = (
         scope="TDX requires TDP MMU.",
     ),
     row("run-aug", Role.RUNTIME, r".*\btdx_\w+.*", "run-time warning of KVM", scope="WARNING: "),
+    row(
+        "update-lost",
+        Role.RUNTIME,
+        r"Failed to initialize new TDX module -?\d{1,9}\.?",
+        "an update at run time took the module away",
+        scope="seamldr: ",
+    ),
+    row(
+        "run-update",
+        Role.RUNTIME,
+        r".*\b(?:[Ff]ail\w*|[Ee]rror|not)\b.*",
+        "an update of the module at run time did not work",
+        scope="seamldr: ",
+    ),
     row(
         "run-offline",
         Role.RUNTIME,

@@ -12,6 +12,10 @@ from labkit.host.view import FactsView, LogMatch
 
 _TME, _KEYIDS, _SEAMRR = 0x982, 0x87, 0x1401
 UPDATE_MODULE = "Update the TDX module: a BIOS update, or newer module files in \\EFI\\TDX\\; then cold boot."
+_UPDATE_LOST = (
+    "Cold boot: the BIOS then loads its own module. Take module files that fit it before the next update."
+)
+_VIRTUALISATION = "In the BIOS enable virtualisation (VMX, Intel VT-x), then cold boot."
 # Options that switch off what KVM needs for TDX.
 _CONFLICT = re.compile(
     r"(?:kvm[_-]intel\.(?:ept|enable_apicv|eptad|unrestricted_guest)|kvm\.(?:tdp_mmu|enable_virt_at_load))=(?:0|n|N|off)"
@@ -102,8 +106,11 @@ def kernel(view: FactsView) -> Finding:
     facts = ("kernel.release", "kvm.param.tdx", "kernel.config.INTEL_TDX_HOST", "kernel.config.KVM_INTEL_TDX")
     evidence = view.evidence(facts, view.find("linux"))
     release = f"Linux {view.release}" if view.release else "This kernel"
-    if view.flag("kvm.intel_module") and view.fact("kvm.param.tdx").missing == "absent":
-        return failed(evidence, f"{release} has no `kvm_intel.tdx` parameter.")
+    refused = view.find("kvm-no-param")
+    if refused or (view.flag("kvm.intel_module") and view.fact("kvm.param.tdx").missing == "absent"):
+        return failed(
+            [*evidence, *view.evidence((), refused)], f"{release} has no `kvm_intel.tdx` parameter."
+        )
     if view.flag("kvm.param.tdx") is not None:
         return passed(evidence)
     upstream = view.version is not None and view.version >= (6, 16)
@@ -186,6 +193,8 @@ def module_loaded(view: FactsView) -> Finding:
     """The first SEAMCALL found a module, or did not."""
     said = view.reasons("MODULE_NOT_LOADED")
     evidence = view.evidence(("module.version",), [*said, *_summary(view, "MODULE_NOT_LOADED")])
+    if lost := view.find("update-lost"):
+        return failed(view.evidence((), lost), "An update at run time took it away.", _UPDATE_LOST)
     if view.success:
         return passed(view.evidence((), view.success))
     if said or _summary(view, "MODULE_NOT_LOADED"):
@@ -268,7 +277,7 @@ def kvm_param(view: FactsView) -> Finding:
     evidence = view.evidence(("kvm.param.tdx", "kernel.cmdline", "kernel.modprobe"), view.find("cmdline"))
     if value:
         return passed(evidence)
-    if value is None:
+    if value is None and (view.success or not view.switched_off):
         return unknown(evidence)
     if asked is False:
         if view.typo:
@@ -291,7 +300,8 @@ def kvm_prereq(view: FactsView) -> Finding:
     if view.flag("kvm.param.tdx") or (view.flag("kvm.param.tdx") is None and view.success and not said):
         return passed(evidence)
     if said:
-        return failed(evidence, f"It says: {said[0].line.text}")
+        action = _VIRTUALISATION if said[0].message.id == "vmx-off" else ""
+        return failed(evidence, f"It says: {said[0].line.text}", action)
     off = [view.fact(name).source for name in names if view.flag(name) is False]
     conflicts = [word for word in view.options if _CONFLICT.fullmatch(word)]
     if (off or conflicts) and view.flag("kvm.param.tdx") is False:

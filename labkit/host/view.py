@@ -223,10 +223,18 @@ class FactsView:
     @cached_property
     def requested(self) -> bool | None:
         """Whether `kvm_intel.tdx` is asked for; None when the command line is not known."""
-        values = [value for key, value in map(_split, self.options) if key == _OPTION]
-        if values:
-            return values[-1].lower() in ("", "1", "on", "y", "yes", "true")
+        if self._values:
+            return self._values[-1].lower() in ("", "1", "on", "y", "yes", "true")
         return None if self.cmdline is None else False
+
+    @cached_property
+    def switched_off(self) -> bool:
+        """The command line gives `kvm_intel.tdx` a value, and it is off."""
+        return bool(self._values) and self.requested is False
+
+    @cached_property
+    def _values(self) -> list[str]:
+        return [value for key, value in map(_split, self.options) if key == _OPTION]
 
     @cached_property
     def typo(self) -> str | None:

@@ -35,6 +35,7 @@ GUESTS = {
 _MEMORY = 256
 """MiB of a Linux guest: as little as it boots with, since one lie has it read all of it."""
 
+_DRIVERS = 60.0
 _PATIENCE = 15.0
 """Seconds, on a machine at rest, after which a read counts as one that never ends. Honest ones take 0.1."""
 
@@ -102,7 +103,9 @@ def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> 
     with machine:
         guest = LiedTo(machine, _PATIENCE * settings.patience, direct=not asterinas)
         if not asterinas:
-            loaded = machine.console.run("modprobe virtio_blk && modprobe virtio-rng", 60)
+            loaded = machine.console.run(
+                "modprobe virtio_blk && modprobe virtio-rng", _DRIVERS * machine.patience
+            )
             if loaded.exit_status != 0:
                 raise LabkitError(f"The guest does not load its drivers: {loaded.output.strip()}.")
         entropy: list[LieFinding] = []

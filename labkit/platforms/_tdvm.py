@@ -149,7 +149,8 @@ class Tdvm:
         # A kernel whose log is read when it takes over keeps none that its guest could show.
         if self.machine.spec.guest.reseeds and not self.machine.spec.guest.handover:
             command = tell_measurements(bash=self.machine.console.is_bash)
-            measurements = heard(measurements, self.machine.console.run(command, timeout=60).output)
+            told = self.machine.console.run(command, timeout=60 * self.machine.patience)
+            measurements = heard(measurements, told.output)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
         return measurements
 

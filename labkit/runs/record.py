@@ -25,6 +25,7 @@ from labkit.files import plain_parts, printable, read_below, strict_json, write_
 from labkit.runs.execution import CellFailure
 from labkit.settings import Settings, Trust
 from labkit.show import clean, columns, one_line, stamp
+from labkit.show.site import UNFINISHED
 from labkit.toolchain import find_toolchain
 
 RECORD = "run.json"
@@ -171,6 +172,11 @@ class Run:
         return tuple(chapter for chapter in self.chapters if chapter.status != "passed")
 
     @property
+    def complete(self) -> bool:
+        """Every chapter of the run has its result: it was not interrupted, cut off, or still goes on."""
+        return self.status in ("passed", "failed")
+
+    @property
     def index(self) -> Path | None:
         """The site's first page; None before there is a site."""
         return self.directory / self.site if self.site else None
@@ -198,6 +204,7 @@ class Run:
         mark = stamp(self.reported.trust) if self.reported.trust else ""
         lines = [
             f"{mark}{passed} of {len(self.chapters)} chapters passed in {self.seconds:.1f} s",
+            *([] if self.complete else [UNFINISHED]),
             columns(
                 (chapter.name, chapter.status, f"{chapter.seconds:.1f} s", str(chapter.failure or ""))
                 for chapter in self.chapters

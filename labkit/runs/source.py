@@ -99,7 +99,7 @@ def repository(start: Path) -> Path | None:
 
 
 def find_notebooks(words: Sequence[str], start: Path) -> list[Path]:
-    """Turn what a person typed into files: paths, or names of chapters; nothing means the guided chapters.
+    """Turn what a person typed into files: paths, names, numbers of chapters; nothing means all guided ones.
 
     The guided chapters are ``NN-*.ipynb`` in the order of their names, then ``flow.ipynb``.
 
@@ -137,6 +137,9 @@ def _find(word: str, start: Path) -> Path:
     name = word.removesuffix(".ipynb")
     if name in known:
         return known[name].resolve()
+    numbered = [stem for stem in known if stem.startswith(f"{name:0>2}-")]
+    if re.fullmatch(r"[0-9]{1,2}", name) and len(numbered) == 1:
+        return known[numbered[0]].resolve()
     raise UsageError(f"There is no notebook {word}.", near(name, known))
 
 

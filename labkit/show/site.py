@@ -15,6 +15,10 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 SEARCH = "everything.html"
 """The page that can be searched."""
 
+UNFINISHED = (
+    "This run has not come to its end: it was interrupted or cut off, or it still goes on. Only what is "
+    "listed here has run."
+)
 _WORDS = {"passed": "✓ passed", "failed": "✗ failed", "interrupted": "◦ interrupted", "running": "◦ running"}
 
 
@@ -97,6 +101,9 @@ def run_index(
                 class_="facts",
             ),
             _trust_note(run),
+            Markup()
+            if run["status"] in ("passed", "failed")
+            else element("p", UNFINISHED, class_="note bad"),
             element("h2", "Where and when"),
             _pairs(_place(run)),
             element("h2", "With what"),
@@ -111,6 +118,12 @@ def plain_page(title: str, *body: object, policy: str = POLICY) -> Markup:
     """A page beside the chapters: a list of words, or of everything."""
     main = element("main", element("h1", title), *body)
     return _page(title, "", _bar("top", None, None), main, policy=policy)
+
+
+def _unfinished(run: Mapping[str, Any]) -> Markup:
+    if run["status"] in ("passed", "failed"):
+        return Markup()
+    return element("p", UNFINISHED, class_="note bad")
 
 
 def _start(chapters: Sequence[Link], everything: Link | None) -> Markup:

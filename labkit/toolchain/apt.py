@@ -35,7 +35,12 @@ _NO_NETWORK = re.compile(
     r"|[Tt]imed out|unreachable|Connection refused"
 )
 _CERTIFICATE = re.compile(r"[Cc]ertificate verif|CERTIFICATE_VERIFY|certificate is (?:NOT|not) trusted")
-_BUSY = re.compile(r"Could not get lock|Unable to acquire the dpkg")
+# Not every lock that cannot be had is held: apt names the other reasons.
+_BUSY = re.compile(r"Could not get lock(?!.* open \((?!11:))|is another process using it")
+_PLAIN_DISK = re.compile(
+    r"Could not get lock.*(?:not implemented|No locks available)|(?:sym|hard ?)link.*not permitted"
+    r"|Operation not supported"
+)
 _SIZE = re.compile(r"^'[^']*' \S+ (\d+)", re.MULTILINE)
 # A kernel's packages need each other in exactly its version, or are named after its release. Which of them
 # carries what has changed from one distribution to the next, and will again.
@@ -281,6 +286,11 @@ def _refusal(what: str, done: Completed) -> LabkitError:
         return MissingComponent(
             "Another package manager is at work on this system.",
             "Wait until it has finished and run `labkit setup` again.",
+        )
+    if _PLAIN_DISK.search(output):
+        return MissingComponent(
+            "The file system of labkit's cache has no locks, or no links, which the packages need.",
+            "Set LABKIT_CACHE_DIR to a folder on a local disk of Linux, and run `labkit setup` again.",
         )
     complaints = [line[2:].strip() for line in output.splitlines() if line.startswith("E:")]
     why = complaints[0] if complaints else f"exit status {done.status}"

@@ -67,10 +67,12 @@ class VirtualMachine:
     ) -> None:
         """Take over launched processes; ``start`` is the usual way here.
 
-        patience: how many times as long as on a machine at rest a shell may be silent.
+        patience: how many times as long as on a machine at rest a shell may be silent, and commands of
+        labkit's own may take.
         """
         self.spec = spec
         self.accelerator = accelerator
+        self.patience = patience
         self.resumed = resumed
         self.run = run
         self.argv = launched.argv
@@ -170,7 +172,9 @@ class VirtualMachine:
         """
         if self.spec.guest.reseeds:
             # The shell's own words: a program that starts costs ten times as much.
-            self.console.run(f"echo {self.name} >/proc/sys/kernel/hostname", timeout=20, aside=True)
+            self.console.run(
+                f"echo {self.name} >/proc/sys/kernel/hostname", timeout=20 * self.patience, aside=True
+            )
 
     def memory_taken(self) -> int:
         """Bytes of memory that QEMU and the vTPM take, with their part of what other machines share."""
@@ -205,10 +209,10 @@ class VirtualMachine:
             CommandTimeout: the shell does not answer.
         """
         self.wait_booted(on_progress, on_handover)
-        self.console.handshake(_HANDSHAKE)
+        self.console.handshake(_HANDSHAKE * self.patience)
         if self.spec.board.shell_is_console:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
-            self.console.run(":", _HANDSHAKE, aside=True)
+            self.console.run(":", _HANDSHAKE * self.patience, aside=True)
         # A job in the background that prints would stop the guest, clock and all, until somebody reads.
         self._shell.read_when_idle()
         return self._boot_log.timeline()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit import process
-from labkit.errors import BootFailed
+from labkit.errors import BootFailed, LabkitError, StorageError
+from labkit.show import one_line
 from labkit.toolchain.toolchain import Program, Toolchain
 from labkit.virtio import Disk
 from labkit.virtio.devices import Device
@@ -22,6 +26,10 @@ from labkit.vm._vtpm import Spawn
 from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.qemu import Sockets, qemu_arguments
 from labkit.vm.spec import BootSpec, Port
+
+_VTPM_BYTES = 1 << 18
+# What swtpm_setup says in any case.
+_SETUP_IDLE = re.compile(r"(?:Starting|Ending) vTPM|TPM is listening|Successfully ")
 
 
 @dataclass(frozen=True)
@@ -255,13 +263,29 @@ def _manufacture(setup: Program, state: Path) -> None:
     argv = setup.argv("--tpm2", "--tpmstate", state.name, "--pcr-banks", "sha256,sha384")
     made = process.run(argv, env=setup.environ(), cwd=state.parent)
     if not made.ok:
-        said = (made.stdout + made.stderr).decode(errors="replace").strip().splitlines() or [
-            "no reason given"
-        ]
-        raise BootFailed(
-            f"The vTPM could not be made; swtpm_setup says: {said[-1]}",
-            "`labkit setup --check` shows what is there.",
+        raise no_vtpm((made.stdout + made.stderr).decode(errors="replace"), state)
+
+
+def no_vtpm(said: str, state: Path) -> LabkitError:
+    """Why swtpm_setup left no vTPM in ``state``: of a full disk and of a missing lock it does not tell."""
+    if shutil.disk_usage(state).free < _VTPM_BYTES:
+        return StorageError("The disk is full: a vTPM did not fit.", "Free some space, then boot again.")
+    try:
+        with (state / "lock-test").open("w") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        return StorageError(
+            f"The file system of {state} has no locks, which a vTPM needs.",
+            "Set LABKIT_STATE_DIR to a folder on a local disk of Linux.",
         )
+    lines = (line.strip() for line in said.splitlines())
+    telling = [line for line in lines if line and not _SETUP_IDLE.match(line)]
+    return BootFailed(
+        f"The vTPM could not be made; swtpm_setup says: {one_line('; '.join(telling), 200) or 'nothing'}",
+        "`labkit setup --check` shows what is there.",
+    )
 
 
 def _spawn(

@@ -214,6 +214,22 @@ def test_the_error_that_make_prints_counts_and_not_its_own_status() -> None:
     assert "OSDK" in after(7)
 
 
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("[Makefile:330: run] Fehler 1", "failed or panicked"),
+        ("[Makefile:330：run] 错误 1", "failed or panicked"),
+        ("[Makefile:330: run] Segmentation fault (core dumped)", "signal (Segmentation fault"),
+        (
+            "[Makefile:12: build] Segmentation fault (core dumped)",
+            "target 'build' failed (Segmentation fault",
+        ),
+    ],
+)
+def test_makes_words_in_other_languages_and_signals(end: str, said: str) -> None:
+    assert said in classify({"stdout": f"make: *** {end}\n".encode()}, 2, Layer.MAKE).sentence
+
+
 SIGNS = {
     "vm-type-upstream": "qemu-system-x86_64: vm-type TDX not supported by KVM",
     "vm-type-canonical": "qemu-system-x86_64: vm-type tdx not supported by KVM",
@@ -247,6 +263,9 @@ SIGNS = {
     "firmware-pf": "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!",
     "firmware-exception": "!!!! X64 Exception Type - 0D(#GP - General Protection)",
     "seabios-cdrom": "Boot failed: Could not read from CDROM (code 0009)",
+    "firmware-secure-boot": 'BdsDxe: failed to start Boot0002 "UEFI QEMU" from PciRoot(0x0): Access Denied',
+    "firmware-assert": "ASSERT [PlatformPei] /build/edk2/OvmfPkg/MemDetect.c(930): ((BOOLEAN)(0==1))",
+    "grub-prompt": "   Minimal BASH-like line editing is supported. For the first word, TAB",
     "firmware-no-medium": 'BdsDxe: failed to load Boot0002 "UEFI QEMU DVD-ROM" from PciRoot(0x0): Not Found',
     "disk-locked": "qemu-system-x86_64: -drive "
     "if=none,format=raw,id=x0,file=./test/initramfs/build/ext2.img: Failed "
@@ -317,6 +336,38 @@ def test_each_known_failure_is_recognized_and_gets_its_remedy(row: Failure) -> N
     assert report.outcome is (BootOutcome.PANIC if row.kind is FailureKind.PANIC else BootOutcome.FAILED)
     assert row.sentence in report.sentence
     assert row.remedy in str(report)
+
+
+@pytest.mark.parametrize(
+    ("line", "failure"),
+    [
+        ("No bootable device.", "seabios-cdrom"),
+        ("Boot failed: not a bootable disk", "seabios-cdrom"),
+        ("grub rescue> ", "grub-prompt"),
+        ("failed to register layer: write /usr/lib/x: no space left on device", "disk-full"),
+        ("open /var/lib/x: too many open files", "open-files"),
+        ("mkdir /work: read-only file system", "read-only"),
+    ],
+)
+def test_the_words_that_other_programs_have_for_the_same(line: str, failure: str) -> None:
+    assert classify({"stdout": f"{line}\n".encode()}, 1).failure == failure
+
+
+@pytest.mark.parametrize(
+    "why", ["Attempted to kill init! exitcode=0x00000100", "No working init found. Try passing init= option."]
+)
+def test_the_panic_of_a_linux_is_told_in_its_own_words(why: str) -> None:
+    text = f"[ 1.2] Kernel panic - not syncing: {why}\r\n[ 1.3] CPU: 0 PID: 1 Comm: swapper/0\r\n"
+    said = classify({"serial": text.encode()}).sentence
+    assert f"panicked: {why}" in said
+    assert "swapper" not in said
+
+
+def test_a_boot_that_stands_behind_a_known_failure_is_told_by_it() -> None:
+    text = SIGNS["firmware-secure-boot"].encode() + b"\n"
+    report = classify({"serial": text}, hung=True)
+    assert (report.outcome, report.failure) == (BootOutcome.HANG, "firmware-secure-boot")
+    assert "Secure Boot is on" in report.sentence
 
 
 def test_no_two_failures_have_one_id_and_all_have_words() -> None:
@@ -422,7 +473,7 @@ def test_a_build_that_fails_in_a_nested_make_is_no_guest_that_failed() -> None:
         ("Makefile:12: *** missing separator.  Stop.\n", 2, "make stopped before a guest was started: miss"),
         ("make: *** No targets specified and no makefile found.  Stop.\n", 2, "make stopped before a guest"),
         ("MemoryError\nmake: *** [Makefile:2: kernel] Error 1\n", 2, "the last line was 'MemoryError'"),
-        ("make: *** [Makefile:12: run] Terminated\n", 2, "a problem of QEMU or the host, or a triple fault"),
+        ("make: *** [Makefile:12: run] Terminated\n", 2, "ended by a signal (Terminated)"),
         ("make: [Makefile:3: clean] Error 1 (ignored)\n", 0, "a code of success is not enough"),
     ],
 )
@@ -522,7 +573,7 @@ def test_the_lines_that_say_why_are_few_and_each_is_there_once() -> None:
 
 
 FATAL = """dma-conversion firmware-db firmware-exception firmware-menu firmware-pf framebuffer grub-kernel
-grub-memory init-ended initrd-argument kvm-emulation linux-panic low-memory not-resettable panic
+grub-memory grub-prompt init-ended initrd-argument kvm-emulation linux-panic low-memory not-resettable panic
 panic-without-words seabios-cdrom stub-panic td-info"""
 
 

@@ -189,8 +189,9 @@ def test_a_shell_that_ends_its_work_and_does_not_answer_is_asked_again_and_given
         write(data)
 
     quiet.write = lose  # type: ignore[method-assign]
-    with pytest.raises(GuestGone, match="no longer answers"):
+    with pytest.raises(GuestGone, match=r"no longer answers.*too busy") as refused:
         console.run("echo x")
+    assert "LABKIT_PATIENCE" in refused.value.remedy
     asked = [now - start for now, data in quiet.sent if re.search(rb"=\$\{?[\w?#*:]+\}?:\$-:\w{10}", data)]
     assert asked == pytest.approx([0.0, 0.5, 1.5, 4.0, 8.0], abs=0.01)
     assert quiet.now - start == pytest.approx(12.0, abs=0.01)

@@ -21,7 +21,7 @@ from labkit.container.attached import LogTail
 from labkit.container.container import Creation
 from labkit.container.dockerfile import build_from_source
 from labkit.container.engine import Engine, connect
-from labkit.container.image import ImageStore
+from labkit.container.image import ImageStore, build_refusal
 from labkit.container.owner import is_orphan, new_name
 from labkit.container.session import start_session
 from labkit.container.source import SourceTree
@@ -74,7 +74,7 @@ BUILD = """
 import sys
 from labkit.container import find_engine
 from labkit.container.engine import connect
-from labkit.container.image import ImageStore
+from labkit.container.image import ImageStore, build_refusal
 files = {"Dockerfile": b"FROM labkit-test-tiny:1\\nENV A=1\\nRUN echo layer >/file\\nRUN sleep 300\\n"}
 engine = find_engine()
 client = connect(engine, timeout=600)
@@ -102,6 +102,30 @@ def test_a_cancelled_build_leaves_nothing(tiny: str, engine: Engine) -> None:
     client.close()
     assert process.returncode != 0
     assert left(engine) == before
+
+
+@pytest.mark.parametrize(
+    ("spoken", "sentence", "remedy"),
+    [
+        (
+            "E: Unable to locate package nosuch",
+            "returned a non-zero code: 100. Its last words: E: Unable to locate package nosuch",
+            "last one named above",
+        ),
+        ("W: Temporary failure resolving 'deb.debian.org'", "the first build needs the network", "Connect"),
+        ("curl: (6) Could not resolve host: example.org", "the first build needs the network", "Connect"),
+        ("write /x: no space left on device", "The disk of the container engine is full", "Free"),
+        ("", "returned a non-zero code: 100.", "last one named above"),
+    ],
+)
+def test_a_build_that_failed_is_told_by_the_words_of_its_step(
+    spoken: str, sentence: str, remedy: str
+) -> None:
+    step = BootLogReader()
+    step.feed("step", f"{spoken}\n".encode(), 0.0)
+    refused = build_refusal("x:1", "The command '/bin/sh -c a' returned a non-zero code: 100", step)
+    assert sentence in refused.message
+    assert remedy in refused.remedy
 
 
 @pytest.mark.docker

@@ -44,6 +44,8 @@ def of(*messages: str, release: str = "6.17.0-8-generic") -> HostReport:
         ((START, UP, "SEAMCALL (0x0f) failed: 0xc0000b0800000001 RCX 0x0"), "TDX_TLB_TRACKING_NOT_DONE"),
         ((START, UP, "mce: [Hardware Error]: TDX private memory error. Possible kernel bug."), "poisoned"),
         ((START, UP, "Kernel panic - not syncing: Fatal machine check"), "Fatal machine check"),
+        ((START, UP, "seamldr: Failed to install new TDX module -5"), "update of the TDX module"),
+        ((START, UP, "seamldr: SEAMLDR.INSTALL failed. Error 8000000000060003"), "SEAMLDR.INSTALL failed"),
     ],
 )
 def test_ready_says_what_may_stand_in_the_way(messages: tuple[str, ...], said: str) -> None:
@@ -78,6 +80,60 @@ def test_what_is_good_or_harmless_does_not_spoil_ready(messages: tuple[str, ...]
 def test_a_harmless_error_is_decoded_in_a_remark() -> None:
     (remark,) = of(START, UP, "SEAMCALL (0x1c) failed: 0xc000030000000001 RCX 0x0").remarks
     assert "TDH.PHYMEM.PAGE.RECLAIM failed with TDX_PAGE_METADATA_INCORRECT" in remark
+
+
+def test_a_module_that_an_update_took_away_is_not_up() -> None:
+    report = of(START, UP, "seamldr: Failed to initialize new TDX module -5", release="7.2.0")
+    assert (report.verdict, report.reason) == ("NOT_READY", "MODULE_NOT_LOADED")
+    assert "An update at run time took it away" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("release", "messages", "reason", "said"),
+    [
+        ("6.3.0", (START, "tdx: TDX module is not loaded."), "MODULE_NOT_LOADED", ""),
+        ("5.17.0", (START, "tdx: P-SEAMLDR is not loaded."), "MODULE_NOT_LOADED", ""),
+        (
+            "5.15.0",
+            ("seam: The P-SEAMLDR is not loaded by BIOS.  Skip TDX initialization.",),
+            "MODULE_NOT_LOADED",
+            "",
+        ),
+        ("5.17.0", ("tdx: SEAMRR not enabled.",), "BIOS_NOT_ENABLED", ""),
+        ("7.2.0", ("kvm_intel: TDX not supported by the host platform",), "PLATFORM_NOT_TDX", ""),
+        ("6.12.48", ("kvm_intel: unknown parameter 'tdx' ignored",), "KERNEL_NO_TDX", "6.12.48 has no"),
+        ("6.17.0", ("x86/cpu: VMX (outside TXT) disabled by BIOS",), "KVM_PREREQ", "VMX"),
+        (
+            "6.17.0",
+            ("kvm_intel: VMX not enabled (by BIOS) in MSR_IA32_FEAT_CTL on CPU 0",),
+            "KVM_PREREQ",
+            "virtualisation",
+        ),
+        ("6.1.0", ("kvm: disabled by bios",), "KVM_PREREQ", "virtualisation"),
+    ],
+)
+def test_the_wordings_of_other_series_and_of_kvm(
+    release: str, messages: tuple[str, ...], reason: str, said: str
+) -> None:
+    report = of(*messages, release=release)
+    assert (report.verdict, report.reason) == ("NOT_READY", reason)
+    assert said in f"{report.summary} {report.next_action}"
+
+
+@pytest.mark.parametrize(
+    ("options", "messages", "reason"),
+    [
+        ("kvm_intel.tdx=0", (START,), "KVM_PARAM_OFF"),
+        ("kvm-intel.tdx=off", (START,), "KVM_PARAM_OFF"),
+        ("kvm_intel.tdx=0 kvm_intel.tdx=1", (START,), "INIT_NOT_CONFIRMED"),
+        ("nohibernate", (START,), "INIT_NOT_CONFIRMED"),
+        ("kvm_intel.tdx=0", (START, UP), None),
+    ],
+)
+def test_tdx_that_the_command_line_switches_off_is_no_matter_of_the_bios(
+    options: str, messages: tuple[str, ...], reason: str | None
+) -> None:
+    assert of(f"Command line: BOOT_IMAGE=/vmlinuz ro {options}", *messages).reason == reason
 
 
 def test_ready_with_contradictions_does_not_say_that_all_is_well(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ case "$*" in
     *version_info*) [ "${STUB_VERSION:-3.11.9}" = 3.11.9 ] ;;
     *"import ensurepip"*) ;;
     "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/labkit" ;;
-    "-m pip "*) echo "$*" >>"$STUB_RECORD"; printf '%b\\n' "${PIP_SAYS:-Collecting x}"
+    "-m pip "*) echo "$*" >>"$STUB_RECORD"; echo "pip in ${TMPDIR-}" >>"$STUB_RECORD"
+        printf '%b\\n' "${PIP_SAYS:-Collecting x}"
         exit "${PIP_STATUS:-0}" ;;
     "-m pytest"*) echo "$*" >>"$STUB_RECORD"
         case "$*" in *--nbval*) exit "${NBVAL_STATUS:-0}" ;; *) exit "${PYTEST_STATUS:-0}" ;; esac ;;
@@ -144,6 +145,11 @@ def test_too_little_space(bench: Bench) -> None:
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE FILE",
             "is not the one in requirements.lock",
         ),
+        (
+            "E: Could not get lock /x/lock. It is held by process 7 (apt)",
+            "another package manager is at work",
+        ),
+        ("E: Could not get lock /x/lock - open (30: Read-only file system)", "packages failed: read"),
         ("ERROR: something new", "fetching the Python packages failed: read"),
     ],
 )
@@ -166,6 +172,16 @@ def test_packages_are_installed_from_the_lock_alone_and_then_labkit(bench: Bench
     packages, labkit = [line for line in bench.recorded() if line.startswith("-m pip")]
     assert "install --require-hashes --only-binary :all: -r requirements.lock" in packages
     assert "install --no-deps --no-build-isolation --editable ." in labkit
+
+
+def test_what_an_interrupted_pip_leaves_goes_with_the_environment(bench: Bench) -> None:
+    bench.lab("test", PIP_STATUS="1")
+    scratch = bench.repository / ".venv/tmp"
+    assert [line for line in bench.recorded() if line.startswith("pip in")] == [f"pip in {scratch}"]
+    assert scratch.is_dir()
+    (scratch / "pip-unpack-x").mkdir()
+    assert bench.lab("test").status == 0
+    assert not scratch.exists()
 
 
 def test_long_downloads_show_progress(bench: Bench) -> None:
@@ -199,6 +215,32 @@ def test_another_python_sets_up_anew(bench: Bench) -> None:
     inside = bench.repository / ".venv/bin/python"
     inside.write_text(inside.read_text().replace("3.11.9", "3.13.5"))
     assert b"setting up .venv" in bench.lab("test").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "works"),
+    [
+        ("my folder 'ü' %41", True),
+        ('a"b$c', True),
+        ('a "b"', False),
+        ("a $HOME", False),
+        ("a `b`", False),
+        ("a \\ b", False),
+        ("long$" + "x" * 100, False),
+    ],
+)
+def test_a_path_that_pips_scripts_cannot_name_is_refused_first(
+    bench: Bench, tmp_path: Path, name: str, works: bool
+) -> None:
+    if works and len(str(tmp_path / name)) >= 100:
+        pytest.skip("the folder of this test is a long one itself")
+    moved = bench.repository.rename(tmp_path / name)
+    done = run([moved / "lab", "test"], env=bench.environ(HOME=str(moved)), timeout=60.0)
+    if works:
+        assert done.status == 0
+    else:
+        assert "move the repository to another folder" in _refusal(done)
+        assert not (moved / ".venv").exists()
 
 
 def test_a_repository_that_moved_sets_up_anew(bench: Bench, tmp_path: Path) -> None:

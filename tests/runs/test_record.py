@@ -16,8 +16,10 @@ from labkit.runs.checking import Alteration, RunCheck
 from labkit.runs.execution import CellFailure
 from labkit.runs.record import Chapter, Reported, collect_host
 from labkit.settings import Settings, Trust
+from labkit.show.site import Link, run_index
 
 STARTED = "2026-01-02T03:04:05+00:00"
+HOST = {"os": "x", "kernel": "6", "processor": "p", "cpus": 1, "memory_mib": 1}
 
 
 def chapter(name: str, status: str, failure: CellFailure | None = None, **words: Any) -> Chapter:
@@ -37,6 +39,20 @@ def test_a_run_tells_each_chapter_with_its_time_and_its_failure(tmp_path: Path) 
     assert bad.split(maxsplit=4)[4] == "cell 3, `1 / 0`: ZeroDivisionError: division by zero"
     assert place == str(tmp_path)
     assert [each.name for each in run.failed] == ["01-bad"]
+
+
+@pytest.mark.parametrize(
+    ("status", "complete"), [("passed", True), ("failed", True), ("running", False), ("interrupted", False)]
+)
+def test_a_run_that_was_cut_off_is_not_told_as_a_whole_one(
+    status: str, complete: bool, tmp_path: Path
+) -> None:
+    run = Run(tmp_path, status, STARTED, None, 4.5, HOST, {}, None, (chapter("00-good", "passed"),))
+    page = run_index(run.to_dict(), [Link("a.html", "A")], title="t")
+    assert run.complete is complete
+    for said in (str(run), page):
+        assert "1 of 1 chapters passed" in said
+        assert ("has not come to its end" in said) is not complete
 
 
 @pytest.mark.parametrize(

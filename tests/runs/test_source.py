@@ -57,6 +57,16 @@ def test_a_missing_notebook_names_the_nearest(tmp_path: Path) -> None:
         find_notebooks(("03-boot-the-tdmv.ipynb",), tmp_path)
 
 
+def test_a_chapter_goes_by_its_number(tmp_path: Path) -> None:
+    for name in ("00-start", "03-boot", "03-other", "10-late", "flow"):
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", code("1"))
+    assert [path.stem for path in find_notebooks(("00", "10"), tmp_path)] == ["00-start", "10-late"]
+    assert [path.stem for path in find_notebooks(("0",), tmp_path)] == ["00-start"]
+    for word in ("03", "04", "1", "²", "000", "fl"):
+        with pytest.raises(UsageError, match=f"no notebook {word}"):
+            find_notebooks((word,), tmp_path)
+
+
 def test_two_notebooks_of_one_name_are_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_notebook(tmp_path / folder / "x.ipynb", code("1"))

@@ -98,6 +98,26 @@ def test_a_download_that_broke_off_does_not_count_and_is_repaired(world: World, 
             "network connection",
         ),
         ("E: Could not get lock /var/lib/dpkg/lock", MissingComponent, "Another package manager"),
+        (
+            "E: Could not get lock /x/lock - open (11: Resource temporarily unavailable)",
+            MissingComponent,
+            "Another package manager",
+        ),
+        (
+            "E: Could not get lock /x/lock - open (38: Function not implemented)",
+            MissingComponent,
+            "LABKIT_CACHE_DIR",
+        ),
+        (
+            "dpkg-deb: tar: ./vmlinuz: Cannot create symlink to 'boot/x': Operation not permitted",
+            MissingComponent,
+            "LABKIT_CACHE_DIR",
+        ),
+        (
+            "E: Could not get lock /x/lock - open (30: Read-only file system)",
+            MissingComponent,
+            "refused the package lists: Could not get lock /x/lock",
+        ),
         ("E: Unmet dependencies", MissingComponent, "refused the package lists: Unmet dependencies"),
     ],
 )
