@@ -9,7 +9,7 @@
     }
     let last = null;
     const tend = () => {
-      for (const field of form.querySelectorAll("input:not([type=radio]), textarea, select, [role=slider]"))
+      for (const field of form.querySelectorAll("input:not([type=radio]), textarea, select, [role=slider], [contenteditable]"))
         field.setAttribute("aria-label", name);
       // Radio buttons of one name are one group: the arrow keys choose.
       form.querySelectorAll(".labkit-choices input").forEach((radio) => (radio.name = form.id));
