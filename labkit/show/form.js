@@ -8,9 +8,9 @@
       return;
     }
     let last = null;
+    const fields = "input:not([type=radio]), textarea, select, [role=slider], [contenteditable]";
     const tend = () => {
-      for (const field of form.querySelectorAll("input:not([type=radio]), textarea, select, [role=slider], [contenteditable]"))
-        field.setAttribute("aria-label", name);
+      form.querySelectorAll(fields).forEach((field) => field.setAttribute("aria-label", name));
       // Radio buttons of one name are one group: the arrow keys choose.
       form.querySelectorAll(".labkit-choices input").forEach((radio) => (radio.name = form.id));
       form.querySelectorAll(".labkit-said").forEach((line) => line.setAttribute("role", "status"));
