@@ -137,7 +137,7 @@ def test_the_panel_comes_up_works_by_keyboard_and_is_saved_as_what_it_shows(
     assert attest.evaluate("(it) => it === document.activeElement"), "the keyboard stays where it was"
     pressed(output, "Restore")
     output.get_by_text("Restore: back at what was saved").wait_for()
-    output.get_by_text("timeline", exact=True).focus()
+    output.get_by_role("tab", name="timeline").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     output.get_by_text("RTMR2").first.wait_for()
