@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$1" ] || exit 0; rm -rf -- "$1"; sleep 1
 """
 
 _LOOK = 0.1
-"""Seconds between two looks at whether a program was cancelled."""
+"""Seconds between two looks at whether a program was cancelled, and at what it has written."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,15 @@ def run(
     stdin: bytes = b"",
     grace: float = 0.0,
     cancelled: threading.Event | None = None,
+    heard: Callable[[bytes, bytes], None] | None = None,
 ) -> Completed:
     """Run ``argv`` to its end and collect its output; never raises for a non-zero status.
 
     The program leads its own process group, and the whole group is killed at the time-out
     (seconds) and on Ctrl-C, so that nothing it started outlives this call. With ``grace``
     (seconds) it is first asked to end with SIGTERM, for programs that have to clean up. An event
-    that another thread sets, ``cancelled``, ends it like the time-out.
+    that another thread sets, ``cancelled``, ends it like the time-out. ``heard`` is called ten times a second
+    with what was written meanwhile to standard output and to standard error, and once more at the end.
 
     Raises:
         MissingComponent: there is no such program.
@@ -140,11 +142,21 @@ def run(
         raise MissingComponent(
             f"The program {words[0]} cannot be run: {error.strerror}.", "Run `labkit setup`."
         ) from error
+    told = [0, 0]
+
+    def tell(stdout: bytes | None, stderr: bytes | None) -> None:
+        texts = stdout or b"", stderr or b""
+        if heard:
+            heard(texts[0][told[0] :], texts[1][told[1] :])
+        told[:] = map(len, texts)
+
     try:
-        stdout, stderr = _communicate(process, stdin, timeout, cancelled)
+        stdout, stderr = _communicate(process, stdin, timeout, cancelled, tell if heard else None)
+        tell(stdout, stderr)
     except subprocess.TimeoutExpired:
         _end_group(process, grace)
         stdout, stderr = _rest(process)
+        tell(stdout, stderr)
         return Completed(words, process.returncode, stdout, stderr, timed_out=True)
     except BaseException:
         _end_group(process, grace)
@@ -154,16 +166,22 @@ def run(
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], stdin: bytes, timeout: float, cancelled: threading.Event | None
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    timeout: float,
+    cancelled: threading.Event | None,
+    tell: Callable[[bytes | None, bytes | None], None] | None,
 ) -> tuple[bytes, bytes]:
-    if cancelled is None:
+    if cancelled is None and tell is None:
         return process.communicate(stdin, timeout=timeout)
     deadline = time.monotonic() + timeout
     while True:
         try:
             return process.communicate(stdin, timeout=_LOOK)
-        except subprocess.TimeoutExpired:
-            if cancelled.is_set() or time.monotonic() > deadline:
+        except subprocess.TimeoutExpired as so_far:
+            if tell:
+                tell(so_far.output, so_far.stderr)
+            if (cancelled and cancelled.is_set()) or time.monotonic() > deadline:
                 raise
 
 

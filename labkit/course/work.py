@@ -108,7 +108,7 @@ class Work:
             return
         for number, hint in enumerate(question.hints[: shown + 1], 1):
             print(f"Hint {number} of {len(question.hints)}: {hint}")  # noqa: T201
-        self._shown[key] = min(shown + 1, len(question.hints) - 1)
+        self._shown[key] = min(shown + 1, len(question.hints))
 
     def check(self, key: str) -> None:
         """Print what can be said about an answer without the course's secret.
@@ -133,7 +133,7 @@ class Work:
         except ValueError as error:
             raise NotYetRight(f"{key}: {error}.") from None
         if self.practice:
-            return self._require(key, self.exercise.task(PRACTICE, _PRACTICE_NAME, _PRACTICE_NAME)).why
+            return self._practised(question)
         if key in self.exercise.public:
             return self._require(key, Task(self.exercise, self.challenge, Variant(self.parameters))).why
         return "It is written as it should be. Your teacher's grader says whether it is right."
@@ -157,6 +157,18 @@ class Work:
                 f"Name its folder in {COURSE_VARIABLE}.",
             )
         self._require(key, self.exercise.task(course.seed, course.identity, self.challenge.student))
+
+    def _practised(self, question: Question) -> str:
+        """What the practice variant says; what is right only after the last hint, not to a first look."""
+        key, task = question.key, self.exercise.task(PRACTICE, _PRACTICE_NAME, _PRACTICE_NAME)
+        try:
+            return self._require(key, task).why
+        except NotYetRight as wrong:
+            if self._shown.get(key, 0) >= len(question.hints) or key not in task.variant.expected:
+                raise
+            told = question.form.shown(task.variant.expected[key])
+            hint = f'work.hint("{key}") gives a hint; after the last one, what is right is told here.'
+            raise NotYetRight(str(wrong).replace(told, hint)) from None
 
     def _require(self, key: str, task: Task) -> AnswerMark:
         claims = Claims(self.answers, _files(self.folder))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import StorageError
+from labkit.learn.saving import EXTENSION
 
 NAME, DISPLAY_NAME = "tdvm", "TDVM shell"
 PROVISIONER = "labkit-private"
 """The entry point in ``jupyter_client.kernel_provisioners`` that starts the kernel."""
+SERVER_CONFIG = "etc/jupyter/jupyter_server_config.d/labkit.json"
 _ASTERINAS = "tdvm-asterinas", "TDVM shell (Asterinas)"
 
 
@@ -71,7 +75,17 @@ def install(user: bool = False, prefix: str | None = None) -> Installed:
         NAME: kernelspec(provisioned=provisioned),
         _ASTERINAS[0]: kernelspec(_ASTERINAS[1], "asterinas", provisioned),
     }
-    return Installed(*(_install(name, spec, user, where) for name, spec in specs.items()))
+    installed = Installed(*(_install(name, spec, user, where) for name, spec in specs.items()))
+    if where is not None:
+        _extend(Path(where) / SERVER_CONFIG)
+    return installed
+
+
+def _extend(config: Path) -> None:
+    """Have every Jupyter server of an environment save a form that is still open as its static twin."""
+    with _storing():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(json.dumps(EXTENSION, indent=1) + "\n")
 
 
 def _registered() -> bool:
@@ -86,9 +100,15 @@ def _install(name: str, spec: dict[str, Any], user: bool, prefix: str | None) ->
         source = Path(folder)
         (source / "kernel.json").write_text(json.dumps(spec, indent=1) + "\n")
         shutil.copyfile(Path(__file__).with_name("logo.svg"), source / "logo-svg.svg")
-        try:
+        with _storing():
             return Path(KernelSpecManager().install_kernel_spec(folder, name, user=user, prefix=prefix))
-        except OSError as error:
-            raise StorageError(
-                f"The kernelspec cannot be written: {error}.", "Try `labkit kernel install --user`."
-            ) from error
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The kernelspec cannot be written: {error}.", "Try `labkit kernel install --user`."
+        ) from error

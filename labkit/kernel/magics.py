@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import threading
@@ -15,6 +16,7 @@ from labkit.errors import UsageError
 from labkit.kernel._session import GuestSession
 from labkit.kernel.host import HostPermission
 from labkit.kernel.output import Publisher
+from labkit.kernel.pulse import Pulse
 from labkit.learn.ask import Notebook
 from labkit.learn.question import Kind
 from labkit.show import View as Shown
@@ -101,9 +103,19 @@ def call(magic: MagicCall, context: Context) -> CellOutcome:
 def _host(magic: MagicCall, context: Context) -> CellOutcome:
     context.permission.require(magic.code, context.ask)
     words = ["bash", "-c", magic.body, "bash", *magic.argument.split()]
-    done = process.run(words, timeout=86400.0, env=os.environ, cancelled=context.interrupted)
-    context.publisher.output(done.stdout)
-    context.publisher.text(clean(done.stderr.decode("utf-8", "replace")), "stderr")
+    publisher, errors = context.publisher, codecs.getincrementaldecoder("utf-8")("replace")
+    pulse = Pulse("Running on this machine", publisher) if context.ask is not None else None
+
+    def heard(stdout: bytes, stderr: bytes) -> None:
+        publisher.output(stdout)
+        publisher.text(clean(errors.decode(stderr)), "stderr")
+        publisher.flush()
+        if pulse:
+            pulse.beat(silent=not (stdout or stderr))
+
+    done = process.run(words, timeout=86400.0, env=os.environ, cancelled=context.interrupted, heard=heard)
+    if pulse:
+        pulse.end(done.ok)
     return CellOutcome(130 if context.interrupted.is_set() else done.status % 256)
 
 

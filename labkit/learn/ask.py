@@ -11,12 +11,16 @@ from labkit.learn import journal
 from labkit.learn.question import Answer, Judged, Kind, PredictionQuestion, make_question
 from labkit.settings import Settings
 from labkit.show import View
+from labkit.show.form import CHOICES, SAID, tended
 from labkit.show.front_end import Place, is_live, show_view
 from labkit.show.learn import outcome_view, predictions_view, question_view
 from labkit.show.markup import element
 
 _HINTS = {Kind.TEXT: "in your own words", Kind.NUMBER: "a number", Kind.ORDER: "put these in order"}
 _AGAIN = "Recorded. Go on to the next cell; to answer anew, run this cell again."
+
+_UNANSWERED = "To answer, run this cell."
+"""What a notebook says that was saved with an open form."""
 
 _ORDER = "Click them in order; click again to take one out."
 
@@ -101,7 +105,8 @@ class Notebook:
                 return f"{error.message} {error.remedy or ''}"
             return ""
 
-        place.show(view, answer_form(question, journal.last_answer(self._file(), question), give))
+        form = answer_form(question, journal.last_answer(self._file(), question), give)
+        place.show(self._view(question, _UNANSWERED), tended(form, question.text))
 
     def _view(self, question: PredictionQuestion, note: str = "", *, numbered: bool = False) -> View:
         answer = self._answers.get(question.id)
@@ -122,6 +127,7 @@ def answer_form(question: PredictionQuestion, earlier: Answer | None, give: Call
 
     wide = widgets.Layout(width="auto", max_width="40em")
     complaint = widgets.HTML()
+    complaint.add_class(SAID)
     record = widgets.Button(description="Record", button_style="primary", tooltip="Keep this prediction")
     head = widgets.HTML(str(question_view(question.text, (), "", None, "").html))
     field, value = _field(widgets, question, earlier, wide)
@@ -179,7 +185,9 @@ def _radio_field(
 
     for radio in radios:
         radio.observe(pick, names="value")
-    return widgets.VBox(radios), lambda: next((radio.value for radio in radios if radio.value), None)
+    group = widgets.VBox(radios)
+    group.add_class(CHOICES)
+    return group, lambda: next((radio.value for radio in radios if radio.value), None)
 
 
 def _order_field(widgets: Any, question: PredictionQuestion) -> tuple[Any, Callable[[], object]]:

@@ -15,6 +15,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.platforms import Tdvm, choose_platform, fresh_nonce
 from labkit.settings import Settings
 from labkit.show import View, clean
+from labkit.show.form import SAID, tended
 from labkit.show.front_end import Place, is_live
 from labkit.show.markup import join, pre
 from labkit.show.measure import scrolled
@@ -37,12 +38,9 @@ def show_panel(tdvm: Tdvm, settings: Settings) -> None:
     Raises:
         VmError: the boot was not measured.
     """
-    view = static_panel(tdvm)
     place = Place()
-    place.show(
-        view,
-        Panel(tdvm, settings, lambda: place.show(static_panel(tdvm))).box if is_live(settings.ui) else None,
-    )
+    panel = Panel(tdvm, settings, lambda: place.show(static_panel(tdvm))) if is_live(settings.ui) else None
+    place.show(static_panel(tdvm), tended(panel.box, "TDVM") if panel else None)
 
 
 class Panel:
@@ -55,6 +53,7 @@ class Panel:
         self._tdvm, self._settings = tdvm, settings
         self._timeline, self._registers, self._console = (widgets.HTML() for _ in range(3))
         self._said = widgets.HTML()
+        self._said.add_class(SAID)
         buttons = []
         for word, tip, action in (
             ("Snapshot", "Save the whole machine as it is now", self._save),
@@ -82,8 +81,10 @@ class Panel:
         self._draw()
 
     def _reaction(self, word: str, action: Callable[[], str]) -> Callable[[Any], None]:
-        def react(_: Any) -> None:
-            for button in self._buttons:
+        def react(pressed: Any) -> None:
+            # The pressed one stays enabled: a button that is disabled loses the keyboard.
+            others = [button for button in self._buttons if button is not pressed]
+            for button in others:
                 button.disabled = True
             self._said.value = str(pre(f"{word} …"))
             began = time.monotonic()
@@ -98,7 +99,7 @@ class Panel:
             except LabkitError as error:
                 self._said.value = str(pre(f"{word}: {error.message} {error.remedy or ''}"))
             finally:
-                for button in self._buttons:
+                for button in others:
                     button.disabled = False
 
         return react

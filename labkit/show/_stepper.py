@@ -7,6 +7,7 @@ from typing import Any
 
 from labkit.settings import Ui
 from labkit.show._view import View
+from labkit.show.form import tended
 from labkit.show.front_end import Place, is_live
 from labkit.show.markup import details, join
 
@@ -26,7 +27,7 @@ def stepper(frames: Sequence[View], ui: Ui = Ui.AUTO) -> View | None:
     if not is_live(ui) or not frames:
         return static
     place = Place()
-    place.show(static, _form(frames, lambda: place.show(static)))
+    place.show(static, tended(_form(frames, lambda: place.show(static)), "step"))
     return None
 
 

@@ -9,6 +9,10 @@ from uuid import uuid4
 from labkit.settings import Ui
 from labkit.show._view import View
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+FORM = "labkit_form"
+"""Marks an output that is a live form: saved without its widget, it is its static twin."""
+
 
 def is_live(ui: Ui) -> bool:
     """Whether results should be live: asked for, or left open where a person runs the cell.
@@ -41,13 +45,11 @@ class Place:
     def show(self, view: View, widget: Any = None) -> None:
         """Show ``view`` here, or ``widget`` where the front end has widgets, with ``view`` as its text."""
         bundle: dict[str, Any] = {"text/plain": view.text, "text/html": str(view.html)}
+        metadata = {}
         if widget is not None:
-            model = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-            bundle["application/vnd.jupyter.widget-view+json"] = model
-        self._send(bundle)
-
-    def _send(self, bundle: dict[str, Any]) -> None:
-        _publish(bundle, transient={"display_id": self._id}, update=self._shown)
+            bundle[WIDGET] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+            metadata[FORM] = True
+        _publish(bundle, metadata=metadata, transient={"display_id": self._id}, update=self._shown)
         self._shown = True
 
 

@@ -11,7 +11,7 @@ from labkit.show._text import clean
 from labkit.show.colours import STAMP
 
 _STYLE = """
-:root { color-scheme: light dark; --ok: #218838; --bad: #dc3545; --unsure: #a26c00; --dim: #717984; }
+:root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; vertical-align: top; }

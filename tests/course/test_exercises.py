@@ -184,6 +184,24 @@ def test_a_check_that_is_not_passed_is_one_sentence_in_a_notebook(tmp_path: Path
     assert "work.py" not in found
 
 
+def test_practice_tells_what_is_right_only_after_the_last_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    work = open_work("mrtd")
+    work.answer("pages", 0)
+    hints = exercise("mrtd").question("pages").hints
+    for _ in hints:
+        with pytest.raises(AssertionError, match=r'^pages: Wrong\. work\.hint\("pages"\) gives a hint'):
+            work.check("pages")
+        work.hint("pages")
+    with pytest.raises(AssertionError, match=r"^pages: Wrong\. Right is \d+\.$"):
+        work.check("pages")
+    work.hint("pages")
+    assert capsys.readouterr().out.count(f"Hint {len(hints)} of {len(hints)}") == 2
+
+
 @each
 def test_how_to_answer_is_a_sentence(found: Exercise) -> None:
     for question in found.questions:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from labkit import process
+from labkit.kernel.installing import install
 from labkit.kernel.installing import kernelspec as make_kernelspec
 from labkit.kernel.magics import find
 from labkit.kernel.rich import bundle
@@ -46,6 +48,13 @@ def test_the_command_line_installs_it(tmp_path: Path) -> None:
     assert Path(said["path"]) == folder
     assert json.loads((folder / "kernel.json").read_text()) == make_kernelspec()
     assert (folder / "logo-svg.svg").exists()
+
+
+def test_in_an_environment_every_jupyter_saves_what_an_open_form_shows(tmp_path: Path) -> None:
+    install(prefix=str(tmp_path))
+    config = json.loads((tmp_path / "etc/jupyter/jupyter_server_config.d/labkit.json").read_text())
+    (extension,) = config["ServerApp"]["jpserver_extensions"]
+    assert import_module(extension)._jupyter_server_extension_points() == [{"module": extension}]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from labkit.errors import UsageError
 from labkit.kernel.host import ALLOW, HostPermission
 from labkit.kernel.magics import MAGICS, CellOutcome, Context, MagicCall, call, find, help_text
 from labkit.kernel.output import Publisher
+from labkit.kernel.pulse import Pulse
 from labkit.learn.ask import Notebook
 from labkit.settings import Settings, Ui
 
@@ -92,6 +94,44 @@ def test_a_cell_of_the_host_has_its_arguments_its_two_streams_and_its_status() -
     stopped.context.interrupted = threading.Event()
     stopped.context.interrupted.set()
     assert stopped.run("%%host\nsleep 100").status == 130
+
+
+def test_a_cell_of_the_host_says_what_it_prints_while_it_runs(tmp_path: Path) -> None:
+    desk, go = Desk(), tmp_path / "go"
+    os.mkfifo(go)
+    publish = desk.context.publisher.publish
+
+    def heard(kind: str, content: dict[str, Any]) -> None:
+        publish(kind, content)
+        if "first" in content["text"]:
+            # What waits for a writer goes on only after its first line was seen.
+            go.write_text("now")
+
+    desk.context.publisher.publish = heard
+    stopper = threading.Timer(60, desk.context.interrupted.set)
+    stopper.start()
+    outcome = desk.run(f"%%host\necho first; cat {go}; printf '\\303'; sleep .3; printf '\\244'")
+    stopper.cancel()
+    assert (outcome.status, desk.text()) == (0, "first\nnowä")
+
+
+def test_a_person_sees_that_a_silent_cell_goes_on() -> None:
+    clock = [0.0]
+    sent: list[tuple[str, str]] = []
+    publisher = Publisher(lambda kind, content: sent.append((kind, content["data"]["text/plain"])), 10)
+    silent, talking = (Pulse("Running", publisher, lambda: clock[0]) for _ in range(2))
+    talking.beat(silent=False)
+    for clock[0] in (0.5, 1.0, 1.5, 2.0):
+        silent.beat(silent=True)
+        talking.beat(silent=True)
+    clock[0] = 2.5
+    silent.end(well=True)
+    talking.end(well=True)
+    assert sent == [
+        ("display_data", "Running 1 s: running …"),
+        ("update_display_data", "Running 2 s: running …"),
+        ("update_display_data", "✔ Running: 2.5 s"),
+    ]
 
 
 @pytest.mark.parametrize("argument", ["0", "zz", "0x00"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,14 +50,21 @@ def everything_stored() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def address(vm_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A learner's folder."""
+    folder = tmp_path_factory.mktemp("learner") / "work"
+    copy(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(vm_settings: Settings, work: Path) -> Iterator[str]:
     """What `labkit notebooks open` serves, with every cell of a notebook on the page."""
-    root = tmp_path_factory.mktemp("learner")
-    work = root / "work"
-    copy(work)
+    root = work.parent
     (work / "stored.ipynb").write_text(json.dumps(everything_stored()))
-    boot = code("from labkit import lab\ntdvm = lab.boot()\nlab.panel(tdvm)")
-    write_notebook(work / "panel.ipynb", markdown("# A panel"), boot, code("tdvm.close()"))
+    ask = code('from labkit import lab\nlab.predict("03.moved", "Which one?", ["MRTD", "RTMR0", "RTMR2"])')
+    boot = code("tdvm = lab.boot()\nlab.panel(tdvm)")
+    write_notebook(work / "panel.ipynb", markdown("# A panel"), ask, boot, code("tdvm.close()"))
     settings = root / "config/lab/user-settings/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
@@ -85,32 +93,65 @@ def opened(page: Any, address: str) -> None:
         page.locator("#jp-left-stack").wait_for(state="hidden")
 
 
-def test_the_panel_comes_up_and_its_buttons_work(page: Any, address: str) -> None:
+def test_a_prediction_is_recorded_by_keyboard_alone(page: Any, address: str) -> None:
     page.goto(f"{address}lab/tree/panel.ipynb")
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     for words in ("Create Assignment", "Validate"):
         assert page.get_by_text(words).count() == 0, "nbgrader's buttons are for teachers"
     page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("group", name="Which one?").wait_for()
+    page.keyboard.press("Escape")
+    chosen = page.locator(":focus[type=radio]")
+    while not chosen.count():
+        page.keyboard.press("Tab")
+    for key in ("ArrowDown", "d", "d", "ArrowDown", "Tab", "Enter"):
+        page.keyboard.press(key)
+    asked = page.locator(".jp-CodeCell").first
+    asked.get_by_text("Your prediction: RTMR2").wait_for()
+    assert page.locator(".jp-CodeCell").count() == 3, "the letters were for the form"
+    # It goes on where the person does.
+    page.locator(".jp-CodeCell:focus", has_text="lab.boot()").wait_for()
+
+
+def pressed(output: Any, name: str) -> Any:
+    """A button that was pressed by keyboard."""
+    button = output.get_by_role("button", name=name)
+    button.press("Enter")
+    return button
+
+
+def test_the_panel_comes_up_works_by_keyboard_and_is_saved_as_what_it_shows(
+    page: Any, address: str, work: Path
+) -> None:
     page.keyboard.press("Shift+Enter")
-    output = page.locator(".jp-CodeCell").first.locator(".jp-OutputArea")
+    output = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea").first
     output.get_by_text("Booting a TDVM").first.wait_for()
     output.get_by_role("button", name="Attest").wait_for()
     assert "EMULATED" in output.inner_text()
     picture(page, "panel")
-    output.get_by_role("button", name="Snapshot").click()
+    pressed(output, "Snapshot")
     output.get_by_text("Snapshot: saved").wait_for()
-    output.get_by_role("button", name="Attest").click()
+    attest = pressed(output, "Attest")
     output.get_by_text("ACCEPTED").first.wait_for()
-    output.get_by_role("button", name="Restore").click()
+    assert attest.evaluate("(it) => it === document.activeElement"), "the keyboard stays where it was"
+    pressed(output, "Restore")
     output.get_by_text("Restore: back at what was saved").wait_for()
-    output.get_by_text("registers", exact=True).click()
+    output.get_by_role("tab", name="timeline").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
     output.get_by_text("RTMR2").first.wait_for()
     picture(page, "panel-registers")
     assert page.evaluate(CLIPPED) == []
-    output.get_by_role("button", name="Done").click()
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and "panel.ipynb" in answer.url):
+        page.keyboard.press("Control+s")
+    saved = json.loads((work / "panel.ipynb").read_text())["cells"][2]["outputs"][-1]
+    assert set(saved["data"]) == {"text/plain", "text/html"}, "a form is nothing without its kernel"
+    assert "RTMR2" in "".join(saved["data"]["text/html"])
+    pressed(output, "Done")
     output.get_by_role("button", name="Attest").wait_for(state="detached")
     assert "RTMR2" in output.inner_text(), "the static form stays"
-    page.locator(".jp-CodeCell .cm-content").last.click()
+    page.locator(".jp-CodeCell:focus", has_text="tdvm.close()").wait_for()
     page.keyboard.press("Shift+Enter")
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
 

@@ -10,6 +10,7 @@ import pytest
 
 from labkit import process
 from labkit.errors import UsageError
+from labkit.learn import saving
 from labkit.learn.copies import FIRST, copy, course_folder, fresh, reset, sanitize_file
 from labkit.learn.journal import append
 from labkit.learn.open import lab_words
@@ -110,6 +111,8 @@ def test_jupyterlab_opens_the_first_chapter_without_news_and_with_one_completer(
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
     server = json.loads((Path(own) / "jupyter_server_config.json").read_text())
     assert server == {"KernelManager": {"transport_encryption": "auto"}}
+    (extensions,) = (Path(own) / "jupyter_server_config.d").iterdir()
+    assert json.loads(extensions.read_text())["ServerApp"]["jpserver_extensions"][saving.__name__]
 
 
 def test_the_sanitize_file_is_the_one_that_the_tests_use() -> None:

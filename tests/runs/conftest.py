@@ -38,6 +38,9 @@ for line in range(200):
 """
 PICTURE = """
 from IPython.display import HTML, SVG, display
+from labkit.show.measure import event_table
+event = ("4", "RTMR0 (PCR 7)", "EFI_VARIABLE_DRIVER_CONFIG", 24 * "c" + "…", "SecureBoot: off", "✓")
+display(HTML(event_table(("#", "register", "type", "digest", "description", "text"), 14 * [event])))
 display(HTML("<table><tr><th>register</th><th>value</th></tr><tr><td>MRTD</td><td><code>" + 96 * "a"
     + "</code></td></tr></table>"))
 display(SVG('<svg xmlns="http://www.w3.org/2000/svg" width="600" height="40"><rect width="200" height="40" '

@@ -61,6 +61,11 @@ CUT_OFF = """() => [document.documentElement, ...document.querySelectorAll("main
 ).map((it) => `${it.tagName} ${it.scrollWidth} > ${it.clientWidth}: ${it.textContent.slice(0, 60)}`)"""
 """What cannot be seen whole: with bars that scroll on a screen, not at all on paper."""
 
+OFF_PAPER = """() => [...document.querySelectorAll("main *")].filter(
+    (it) => it.getBoundingClientRect().right > document.documentElement.clientWidth + 1
+).map((it) => `${it.tagName}: ${it.textContent.slice(0, 60)}`)"""
+"""What stands beyond the right edge, where a cell lets nothing out."""
+
 
 def test_a_page_fits_a_screen_a_phone_and_paper(site: Run) -> None:
     with chromium_page() as page:
@@ -76,6 +81,7 @@ def test_a_page_fits_a_screen_a_phone_and_paper(site: Run) -> None:
             # The width of A4 without margins, in CSS pixels.
             page.set_viewport_size({"width": 718, "height": 1000})
             assert page.evaluate(CUT_OFF) == [], name
+            assert page.evaluate(OFF_PAPER) == [], name
 
 
 def test_the_pages_are_searched_from_the_disk(site: Run) -> None:

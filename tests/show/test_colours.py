@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 import pytest
 
@@ -19,6 +20,10 @@ PAGES = [
 
 def channels(colour: str) -> list[float]:
     return [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+
+
+def site_css() -> str:
+    return files("labkit.show").joinpath("site.css").read_text()
 
 
 def luminance(parts: list[float]) -> float:
@@ -50,6 +55,35 @@ def test_words_in_a_picture_can_be_read(colour: str) -> None:
 @pytest.mark.parametrize("paper", [STAMP, GOOD, BAD])
 def test_white_words_on_paper_can_be_read(paper: str) -> None:
     assert contrast(channels(paper), channels("#ffffff")) >= 4.5
+
+
+def site_colours() -> list[dict[str, str]]:
+    """The colours of a run's pages by name, light and dark."""
+    blocks = re.findall(r":root \{([^}]*)\}", site_css())
+    named = [dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in blocks]
+    return [{name: long(colour) for name, colour in colours.items()} for colours in named]
+
+
+def long(colour: str) -> str:
+    return colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+
+
+@pytest.mark.parametrize("colours", site_colours())
+def test_words_on_a_page_of_a_run_can_be_read(colours: dict[str, str]) -> None:
+    papers = ("bg", "soft", "bad-soft", "unsure-soft")
+    faint = {
+        (ink, paper): round(ratio, 2)
+        for ink in ("fg", "dim", "link", "ok", "bad", "unsure", "other")
+        for paper in papers
+        if (ratio := contrast(channels(colours[ink]), channels(colours[paper]))) < 4.5
+    }
+    assert faint == {}
+
+
+def test_no_words_of_a_page_have_a_colour_of_one_scheme_alone() -> None:
+    live = files("labkit.live").joinpath("browser/live.css").read_text()
+    rules = re.sub(r":root \{[^}]*\}", "", site_css()) + live
+    assert re.findall(r"[ {;](?:color|border[\w-]*|outline): [^;]*(?:#\w{3,6}|GrayText)", rules) == []
 
 
 def test_a_published_page_keeps_the_ink() -> None:

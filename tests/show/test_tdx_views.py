@@ -118,7 +118,7 @@ def test_a_live_stepper_counts_as_its_frames_do_and_ends_as_the_storyboard(
     assert str(static) == str(show.stepper(frames, Ui.STATIC)), (
         "what a saved notebook holds before the form has ended"
     )
-    controls, shown = box.children
+    controls, shown, *_ = box.children
     back, place, forth, done = controls.children
     assert (place.value, place.max) == (1, len(frames))
     assert f"step 1 of {len(frames)}" in shown.value
