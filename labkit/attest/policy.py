@@ -25,9 +25,10 @@ TCB_STATUSES = (
     "OutOfDateConfigurationNeeded",
 )
 _LARGEST = 4 << 20
+_LONGEST_LINE = 1 << 16
 _REMEDY = "Look at `Policy` in labkit.attest for the keys and their values."
 _ADVISORY = re.compile(r"INTEL-SA-[0-9]{1,6}")
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ \t\r\n]*)+")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ \t\r\n]*)++")
 _RULES: dict[str, type[StrEnum]] = {
     "platform": RegisterKind,
     "separators": Separators,
@@ -196,8 +197,8 @@ def _bytes(value: str | None, size: int) -> bytes | None:
 
 
 def _line(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(f"the command line is {_shown(value)}, not a line of text")
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_LINE:
+        raise ValueError(f"the command line is {_shown(value)}, not a line of text that a kernel takes")
     return value
 
 

@@ -17,6 +17,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from labkit.host import HostReport, diagnose
+from labkit.host._formats import as_lines
 from labkit.host.log import read_log
 from labkit.host.model import Facts
 
@@ -268,3 +269,8 @@ def test_a_mail_of_nothing_but_parts_is_named() -> None:
     report = judged(f"MIME-Version: 1.0\n{parts}Content-Type: text/plain\n\n{UP}\n")
     assert (report.verdict, report.reason) == ("INDETERMINATE", "LOG_UNREADABLE")
     assert "nested too deeply" in report.summary
+
+
+def test_json_of_more_objects_than_a_log_has_entries_is_not_walked() -> None:
+    data = b"[" + b'{"a":0},' * 300_001 + b"{}]"
+    assert as_lines(io.BytesIO(data)).read() == data
