@@ -51,7 +51,9 @@ _KINDS: dict[str, type | UnionType] = {
     "cells_run": int,
     "cells": int,
     "output": str | None,
+    "output_sha256": str | None,
     "reason": str | None,
+    "left_behind": list,
 }
 _LOOK = 0.1
 _ARCHIVE_LIMIT = 256 << 20

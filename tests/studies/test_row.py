@@ -189,6 +189,7 @@ def written(folder: Path, text: str) -> Path:
         {"seconds": "1"},
         {"cells": None},
         {"output": 5},
+        {"left_behind": True},
         {"failure": {"cell": 1}},
         {"failure": [1]},
     ],
