@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labkit.errors import UsageError
-from labkit.files import read_named, strict_json
+from labkit.files import check_named, read_named, strict_json
 from labkit.measure import BootInputs, PageOrder, Prediction, Rules, predict, read_tdvf
 from labkit.measure.rules import InitrdWord, KernelHeader, RegisterKind, SecureBoot, Separators
 from labkit.show import one_line
@@ -85,6 +85,7 @@ def load_policy(path: Path) -> Policy:
 
 
 def _read(path: Path) -> bytes:
+    check_named(path)  # the policy named it, not the user: no pipe of the user's is meant
     return read_named(path)
 
 

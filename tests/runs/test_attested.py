@@ -228,6 +228,7 @@ def test_the_run_is_a_process_run_crate(copy: Path) -> None:
     root = graph["./"]
     assert graph[root["license"]["@id"]]["name"]
     assert root.keys() >= {"name", "description", "datePublished", "license", "hasPart"}
+    assert root["description"].startswith("[EMULATED] ")
     assert {entry["@id"] for entry in root["mentions"]} == {entry["@id"] for entry in actions}
     for action in actions:
         assert action.keys() >= {"name", "description", "startTime", "endTime", "object", "result"}
