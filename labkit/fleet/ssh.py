@@ -11,8 +11,8 @@ from pathlib import Path
 from labkit import process
 from labkit.errors import DataError, MissingComponent, UsageError
 from labkit.files import read_named
-from labkit.fleet._collector import collector_source
 from labkit.fleet._read import UnreadHost
+from labkit.fleet.collector import collector_source
 from labkit.host import load
 from labkit.measure.wrapping import plain_text
 
