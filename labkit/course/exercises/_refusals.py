@@ -112,9 +112,9 @@ def _one(task: Task, question: Question, claims: Claims) -> AnswerMark:
         done = repeat(machine, given)
     except ValueError as error:
         return mark(question, 0, f"{error}"[:200])
-    if not done:
+    if not done or not isinstance(given, list):
         return mark(question, 0, "There is no call in it.")
-    if "leaf" not in given[-1]:
+    if "write" in given[-1]:
         return mark(question, 0, "The last thing in it is a write, not the call that is refused.")
     leaf, result = done[-1]
     if leaf != wanted["leaf"] or result.name != wanted["status"]:
