@@ -28,6 +28,7 @@ DEEPEST = 32
 """How deep its folders may be nested."""
 
 _DEEPEST_VALUE = 100
+_MOST_VALUES = 500_000
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW
 _PIECE = 1 << 20
@@ -65,11 +66,13 @@ def read_named(path: Path, limit: int = LARGEST) -> bytes:
 def strict_json(data: bytes) -> Any:
     """A JSON document in which nobody can hide anything: UTF-8, no key twice, no number that JSON has not.
 
-    It is at most 100 deep.
+    It is at most 100 deep, and holds no more lists and objects than memory is there for.
 
     Raises:
         ValueError: it is none; the text is a clause that says what is wrong, in words of ours.
     """
+    if crowded(data):
+        raise ValueError(f"it holds more than {_MOST_VALUES} lists and objects")
     try:
         text = data.decode("utf-8-sig")
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
@@ -85,6 +88,11 @@ def strict_json(data: bytes) -> Any:
         raise ValueError("a number in it has too many digits") from error
     require_shallow(document)
     return document
+
+
+def crowded(data: bytes) -> bool:
+    """JSON with more lists and objects than anything of ours has; each takes some thirty times its text."""
+    return data.count(b"{") + data.count(b"[") > _MOST_VALUES
 
 
 def require_shallow(document: Any) -> None:

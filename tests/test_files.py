@@ -20,6 +20,7 @@ from labkit.files import (
     printable,
     read_below,
     read_named,
+    strict_json,
     write_below,
     write_whole,
 )
@@ -222,3 +223,9 @@ def test_a_file_that_a_crash_cut_is_written_again(tmp_path: Path) -> None:
     place.write_bytes(b"wh")
     keep_whole(place, b"whole")
     assert place.read_bytes() == b"whole"
+
+
+def test_json_of_very_many_objects_is_refused_before_it_is_built() -> None:
+    assert strict_json(b"[" + b"[]," * 499_998 + b"[]]")
+    with pytest.raises(ValueError, match="more than 500000 lists and objects"):
+        strict_json(b"[" + b"{}," * 499_999 + b"{}]")

@@ -116,6 +116,12 @@ def _elf(path: Path, data: mmap.mmap) -> BootImage:
 
 _FOREIGN = "nothing in it says Asterinas"
 
+# What leads out of a configuration, and what may stand in it before a module without deciding on it.
+_ELSEWHERE = re.compile(
+    r"(?:^|[;{])[ \t]*(?:rmmod|configfile|source|\.|chainloader|normal|legacy_\w+|eval)(?:\s|$)", re.MULTILINE
+)
+_BEFORE = re.compile(r"^[ \t]*(?!set\s|insmod\s|terminal_\w+\s|serial\s|#|$).", re.MULTILINE)
+
 
 def _bzimage(path: Path, data: mmap.mmap) -> BootImage:
     sign, efi = _sign(data), data[:2] == b"MZ"
@@ -126,7 +132,11 @@ def _bzimage(path: Path, data: mmap.mmap) -> BootImage:
 def _iso(path: Path, data: mmap.mmap) -> BootImage:
     text = (read_from_iso(path, _GRUB_CONFIGURATION) or b"").decode("utf-8", "replace")
     console = re.search(r"^\s*(?:multiboot2?|linux\w*)\s.*?\bconsole=(\w+)", text, re.MULTILINE)
-    named = re.search(r"^\s*(?:multiboot2?|linux\w*|menuentry)\s.*(?:aster|osdk-bin)", text, re.MULTILINE)
+    named = re.search(
+        r"^\s*(?:multiboot2?|linux\w*|menuentry)\s.*(?:\baster(?:inas|-kernel|-nix)|osdk-bin)",
+        text,
+        re.MULTILINE,
+    )
     sign = "its GRUB configuration names it" if named else _sign(data)
     why = f"an ISO; {sign or _FOREIGN}"
     return BootImage(
@@ -137,8 +147,17 @@ def _iso(path: Path, data: mmap.mmap) -> BootImage:
         why,
         console=console[1] if console else None,
         multiboot=re.search(r"^\s*multiboot2?\s", text, re.MULTILINE) is not None,
-        loader_measures=re.search(r"^\s*insmod\s+tpm\b", text, re.MULTILINE) is not None,
+        loader_measures=_measures(text),
     )
+
+
+def _measures(configuration: str) -> bool:
+    """GRUB loads its module ``tpm`` before all else that counts, and keeps it: to the letter, or not at all.
+
+    What another file, a condition or another loader does is not in this configuration.
+    """
+    before, _, after = f"\n{configuration}".partition("\ninsmod tpm\n")
+    return bool(after) and not _BEFORE.search(before) and not _ELSEWHERE.search(after)
 
 
 def _has_multiboot(head: bytes) -> bool:

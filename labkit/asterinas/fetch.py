@@ -76,7 +76,7 @@ def fetch_image(
         origin = RELEASE.format(version)
     else:
         origin = iso if _is_url(iso) else str(Path(iso).absolute())
-        version = version or _named(origin)
+        version = version or version_in_name(origin)
     before = next((image for image in KernelCache(settings).table().images if image.origin == origin), None)
     if before and _is_url(origin) and sha256 in (None, before.sha256):
         on_progress(f"it is in the cache already, from {origin}")
@@ -116,9 +116,12 @@ def _checked(version: str, *, released: bool) -> str:
     return plain
 
 
-def _named(origin: str) -> str:
+def version_in_name(origin: str) -> str:
     """The version in a file's name, as the releases write it."""
-    found = re.search(r"aster\w*-(?:nixos-)?v?(\d+\.\d+\.\d+)", origin.rpartition("/")[2])
+    found = re.search(
+        r"aster\w*-(?:nixos-)?v?([0-9]+\.[0-9]+\.[0-9]+(?:-?(?:alpha|beta|rc|dev|dirty)[0-9.]*)*)",
+        origin.rpartition("/")[2].removesuffix(".iso"),
+    )
     return found[1] if found else UNKNOWN
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from labkit.asterinas.boot_image import BootImage
 from labkit.errors import MissingComponent, NotAKernel, StorageError, UsageError
 from labkit.settings import Settings
-from labkit.show import columns
+from labkit.show import columns, one_line
 from labkit.show.markup import pre, table
 
 UNKNOWN = "unknown"
@@ -24,6 +24,9 @@ UNKNOWN = "unknown"
 FETCH = "`labkit asterinas fetch` gets one."
 
 _KERNEL, _RECORD = "kernel", "image.json"
+_NAMED = 16
+"""Digits of its hash that name the folder of a kernel."""
+_VERSION = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)([-+.~]\w.*)?", re.ASCII)
 _FIELDS = ("version", "kind", "sha256", "origin", "kept")
 
 
@@ -154,8 +157,8 @@ class KernelCache:
             StorageError: the cache cannot be written.
         """
         digest = hashlib.sha256(data).hexdigest()
-        folder = self._folder / digest[:16]
-        new = folder.with_name(f".{digest[:16]}.{os.getpid()}")
+        folder = self._folder / digest[:_NAMED]
+        new = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             new.mkdir(parents=True, exist_ok=True)
             (new / _KERNEL).write_bytes(data)
@@ -203,15 +206,17 @@ class KernelCache:
 
 
 def _load(folder: Path) -> KeptImage | None:
+    """The image of a folder, if its record is whole, and of the kernel after which the folder is called."""
     try:
         record = json.loads((folder / _RECORD).read_text())
-        values = {name: type_(record[name]) for name, type_ in zip(_FIELDS, (*[str] * 4, int), strict=True)}
-        path = folder / _KERNEL
-        return KeptImage(**values, path=path) if path.is_file() else None
-    except (OSError, ValueError, KeyError, TypeError):
+        version, kind, digest, origin = (one_line(str(record[name])) for name in _FIELDS[:-1])
+        image = KeptImage(version, kind, digest, origin, int(record["kept"]), folder / _KERNEL)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return image if image.path.is_file() and digest[:_NAMED] == folder.name else None
 
 
-def _order(version: str) -> tuple[int, ...]:
-    """Versions in their order; what is not a version comes before all of them."""
-    return tuple(int(word) for word in re.findall(r"\d+", version))
+def _order(version: str) -> tuple[tuple[int, ...], bool]:
+    """Versions in their order, candidates before the release; what is no version before all of them."""
+    found = _VERSION.fullmatch(version)
+    return (tuple(map(int, found[1].split("."))), not found[2]) if found else ((), False)

@@ -57,7 +57,9 @@ class Collateral:
             issued = [_date(part, "issueDate") for part in (self.tcb_info, self.qe_identity)]
             next_update = [_date(part, "nextUpdate") for part in (self.tcb_info, self.qe_identity)]
         except (KeyError, TypeError, ValueError) as error:
-            raise MalformedEvidence(f"The collateral has no valid dates: {error!r}.", _REMEDY) from error
+            raise MalformedEvidence(
+                "The collateral has no valid dates: issueDate and nextUpdate, with a time zone.", _REMEDY
+            ) from error
         return max(issued), min(next_update)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labkit.errors import UsageError
-from labkit.files import read_named, strict_json
+from labkit.files import check_named, read_named, strict_json
 from labkit.measure import BootInputs, PageOrder, Prediction, predict, read_tdvf
 from labkit.measure.rules import InitrdWord, KernelHeader, RegisterKind, Rules, SecureBoot, Separators
 from labkit.show import one_line
@@ -25,9 +25,10 @@ TCB_STATUSES = (
     "OutOfDateConfigurationNeeded",
 )
 _LARGEST = 4 << 20
+_LONGEST_LINE = 1 << 16
 _REMEDY = "Look at `Policy` in labkit.attest for the keys and their values."
 _ADVISORY = re.compile(r"INTEL-SA-[0-9]{1,6}")
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ \t\r\n]*)+")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ \t\r\n]*)++")
 _RULES: dict[str, type[StrEnum]] = {
     "platform": RegisterKind,
     "separators": Separators,
@@ -84,6 +85,7 @@ def load_policy(path: Path) -> Policy:
 
 
 def _read(path: Path) -> bytes:
+    check_named(path)  # the policy named it, not the user: no pipe of the user's is meant
     return read_named(path)
 
 
@@ -196,8 +198,8 @@ def _bytes(value: str | None, size: int) -> bytes | None:
 
 
 def _line(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(f"the command line is {_shown(value)}, not a line of text")
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_LINE:
+        raise ValueError(f"the command line is {_shown(value)}, not a line of text that a kernel takes")
     return value
 
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from labkit import process
 from labkit.errors import DataError, MissingComponent, UsageError
+from labkit.files import read_named
 from labkit.fleet._read import UnreadHost
 from labkit.fleet.collector import collector_source
 from labkit.host import load
+from labkit.measure.wrapping import plain_text
 
 _AT_ONCE = 32
 _SECONDS = 90.0
 _LIMIT = 16 << 20
+_LARGEST_LIST = 4 << 20
 # BatchMode: a question for a password would wait for ever, many times.
 _SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15")
 _HOST = re.compile(r"(?:[\w.-]+@)?[A-Za-z0-9_\[][\w.:\]-]*")
@@ -26,10 +29,12 @@ def _read_hosts(path: Path) -> tuple[str, ...]:
     """The hosts of a file, one a line, as ssh takes them; ``#`` begins a comment.
 
     Raises:
+        UsageError: the file cannot be read, or is far too large for a list of hosts.
         DataError: a line is not a host, or there is none.
     """
     hosts = []
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    text = plain_text(read_named(path, _LARGEST_LIST)).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
         word = line.partition("#")[0].strip()
         if word and not _HOST.fullmatch(word):
             raise DataError(

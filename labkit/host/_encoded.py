@@ -132,8 +132,8 @@ def _hex(data: bytes) -> bytes:
 
 
 def _escaped(data: bytes) -> bytes:
-    digits = re.findall(rb"(?:\\x|0x)([0-9A-Fa-f]{2})", data)
-    return _text_of(binascii.unhexlify(b"".join(digits)), "hexadecimal")
+    pairs = re.finditer(rb"(?:\\x|0x)([0-9A-Fa-f]{2})", data)
+    return _text_of(bytes(int(pair[1], 16) for pair in pairs), "hexadecimal")
 
 
 def _uu(data: bytes) -> bytes:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _HEAD = 1 << 15
 _MAX_DEPTH = 12
+_MOST_OBJECTS = 300_000  # an entry of a log takes some 300 bytes
 _STAMP = re.compile(r"\[\s{0,12}\d+\.\d{6}\]")
 _VERBOSE = re.compile(r"^\S.{0,80} \[s=[0-9a-f]+;", re.MULTILINE)
 
@@ -87,6 +88,8 @@ def _one_object(head: bytes) -> bool:
 
 def _document(data: bytes) -> bytes:
     """Any other JSON: the entries and the texts of a log in it; not changed where it is none."""
+    if data.count(b"{") + data.count(b"[") > max(_MOST_OBJECTS, len(data) // 32):
+        return data
     text = _text(data)
     begin = re.match(r"(?:\w{1,20}: \[[\w.-]{1,80}\] => )?", text)
     found = list(_objects(text[begin.end() if begin else 0 :], dict | list | str))

@@ -58,7 +58,10 @@ def _facts(document: dict[str, Any]) -> Facts:
         name: _fact(_shown(name), _object(entry, f"fact {_shown(name)}")) for name, entry in facts.items()
     }
     log = _log(_object(document.get("log"), "log"))
-    return Facts(items, log, emulated=document.get("emulated") is True)
+    emulated = document.get("emulated", False)
+    if not isinstance(emulated, bool):
+        raise ValueError("emulated is neither true nor false")
+    return Facts(items, log, emulated=emulated)
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def questions(notebook: Path) -> list[tuple[str, str]]:
     try:
         cells = json.loads(notebook.read_bytes())["cells"]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     found: dict[str, str] = {}
     for source in sources:
@@ -117,7 +117,7 @@ def _calls(source: str) -> Iterator[tuple[str, str]]:
         return
     try:
         tree = ast.parse(source)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # NUL, or nested far too deep
         return
     for node in ast.walk(tree):
         if (

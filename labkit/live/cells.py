@@ -41,7 +41,7 @@ class _Names:
         self.machine = False
         try:
             tree = ast.parse(source)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return
         for node in ast.walk(tree):
             self._look(node)

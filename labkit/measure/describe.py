@@ -41,6 +41,9 @@ _TEXTS = {
     _T.EV_POST_CODE,
     _T.EV_OMIT_BOOT_DEVICE_EVENTS,
 }
+_GRUB_STRINGS = (b"grub_cmd: ", b"kernel_cmdline: ", b"module_cmdline: ")
+"""How GRUB begins the events of strings: it measures what follows (grub-core/commands/tpm.c)."""
+
 _IMAGES = {
     _T.EV_EFI_BOOT_SERVICES_APPLICATION,
     _T.EV_EFI_BOOT_SERVICES_DRIVER,
@@ -128,7 +131,7 @@ def _preimages(kind: int, data: bytes) -> tuple[list[bytes], bool]:
     if kind == _T.EV_IPL:
         text = data.rstrip(b"\0")
         _, _, words = text.partition(b": ")
-        return [data, text, words, words + b"\0"], False
+        return [data, text, words, words + b"\0"], text.startswith(_GRUB_STRINGS)
     return [data], False
 
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from labkit.measure.wrapping import from_text, plain_text
+from labkit.measure.wrapping import WHITE, crowded_evidence, from_text, plain_text
 
 _DEEPEST = 5
 _LARGEST = 16 << 20
@@ -46,7 +46,7 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
     text = plain_text(data).strip()
     if b"\0" in text:
         return
-    if text[:1] in b'{["':
+    if text[:1] in b'{["' and not crowded_evidence(text):
         try:
             document = json.loads(text, object_pairs_hook=_every)
         except (ValueError, RecursionError):
@@ -59,7 +59,7 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
         yield from embedded(_literal(text), starts, depth + 1)
     elif (rows := _DUMP.findall(text)) and len(rows) >= text.count(b"\n"):
         yield from embedded(bytes.fromhex(b"".join(rows).decode("ascii")), starts, depth + 1)
-    elif (decoded := from_text(b"".join(text.split()).decode("latin-1"))) is not None:
+    elif (decoded := from_text(text.translate(None, WHITE).decode("latin-1"))) is not None:
         yield from embedded(decoded, starts, depth + 1)
     else:
         yield from _spelled(text, starts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit.measure._hypotheses import why
 from labkit.measure._mrtd import PageOrder, mrtd
-from labkit.measure.describe import tagged, variable
+from labkit.measure.describe import DataCheck, tagged, variable
 from labkit.measure.event_log import EventLog, LogEvent
 from labkit.measure.event_types import EventType
 from labkit.measure.grub import event_name
@@ -48,7 +48,10 @@ class Row:
         """The event in a few words."""
         if self.expected is not None:
             return self.expected.label
-        return self.logged.description if self.logged else ""
+        if self.logged is None:
+            return ""
+        lies = self.logged.data_check is DataCheck.DIFFERS
+        return f"{self.logged.description}{_LIES if lies else ''}"
 
     def to_dict(self) -> dict[str, Any]:
         """The row for programs."""
@@ -115,6 +118,7 @@ class Explanation:
         return f"First difference, RTMR{first.register}: {first.label} ({first.status.value}). {first.why}"
 
 
+_LIES = " (so says its text, of which its digest is not)"
 _HEAD = ("register", "event", "expected", "logged", "", "why")
 _MARKS = {
     Agreement.SAME: "=",

@@ -9,10 +9,15 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from labkit.files import crowded
+
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e]*")
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_HEX = re.compile(r"[0-9A-Fa-f]+")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _DEEPEST = 4
+_MOST_COMMAS = 400_000
+WHITE = b" \t\n\r\x0b\x0c"
+"""White space, which is dropped from encoded bytes: to split at it takes far more memory than they do."""
 _SHORTEST = 32
 
 
@@ -21,8 +26,7 @@ def plain_bytes(data: bytes) -> bytes:
     text = data.strip()
     if len(text) < _SHORTEST or not _TEXT.fullmatch(text):
         return data
-    word = "".join(text.decode("ascii").split())
-    return from_text(word) or data
+    return from_text(text.translate(None, WHITE).decode("ascii")) or data
 
 
 def plain_text(data: bytes) -> bytes:
@@ -41,7 +45,7 @@ def plain_text(data: bytes) -> bytes:
 def from_text(word: str) -> bytes | None:
     """The bytes that a word of hexadecimal or base64 stands for; None where it is neither."""
     bare = word[2:] if word[:2] in ("0x", "0X") else word
-    if _HEX.fullmatch(bare):
+    if len(bare) % 2 == 0 and _HEX.fullmatch(bare):
         return bytes.fromhex(bare)
     if _BASE64.fullmatch(word):
         try:
@@ -54,12 +58,17 @@ def from_text(word: str) -> bytes | None:
 
 def json_document(data: bytes) -> Any:
     """The JSON object or list that ``data`` is; None where it is none."""
-    if data.lstrip()[:1] not in (b"{", b"["):
+    if data.lstrip()[:1] not in (b"{", b"[") or crowded_evidence(data):
         return None
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+def crowded_evidence(data: bytes) -> bool:
+    """JSON that holds far more values than a log or a quote, in whatever form, has."""
+    return crowded(data) or data.count(b",") > _MOST_COMMAS
 
 
 def values_of(document: Any, names: Collection[str], depth: int = 0) -> Iterator[Any]:

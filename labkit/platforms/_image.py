@@ -156,7 +156,7 @@ def _left_out(image: BootImage) -> str | None:
     kernel = "the kernel, " if image.multiboot else ""
     return (
         f"Not measured: {kernel}the initramfs and the command line, since the GRUB of the ISO does not load "
-        "its module `tpm`."
+        "its module `tpm` before all else."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit import __version__
 from labkit.runs.record import RECORD, Chapter, Run
+from labkit.show import stamp
 
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _NOTEBOOK = "application/x-ipynb+json"
@@ -23,7 +24,8 @@ def write_crate(run: Run, published: datetime) -> None:
 
     crate = ROCrate(gen_preview=False, version="1.1")
     crate.name = f"labkit run {run.directory.name}"
-    crate.description = "Notebooks run by labkit, with their outputs, their site and their provenance."
+    mark = stamp(run.reported.trust) if run.reported.trust else ""
+    crate.description = f"{mark}Notebooks run by labkit, with their outputs, their site and their provenance."
     crate.datePublished = published
     profile = {"@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
     crate.root_dataset["conformsTo"] = crate.add(ContextEntity(crate, _PROFILE, properties=profile))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from labkit.attest.verify import Anchor
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.files import entries, printable
 from labkit.measure import parse_log
+from labkit.runs._contradictions import contradictions
+from labkit.runs.record import RECORD
 from labkit.runs.statement import (
     FOLDER,
     STATEMENT,
@@ -183,7 +186,7 @@ class _Check:
         if not whole:
             self._add(_QUOTE, "was not verified, since other evidence is not as it was")
         elif self._is_of_this_run(evidence["quote.EMULATED.bin"], digest(text)):
-            self._verify(evidence, boot, digest(text), root or own, now)
+            self._verify(evidence, statement, root or own, now)
 
     def _add(self, where: str, what: str) -> None:
         # A name is one line, whatever was put into it.
@@ -290,17 +293,17 @@ class _Check:
     def _verify(
         self,
         evidence: Mapping[str, bytes],
-        boot: Mapping[str, Any],
-        wanted: bytes,
+        statement: Mapping[str, Any],
         root: bytes,
         now: int | None,
     ) -> None:
+        wanted = digest(evidence["statement.json"])
         try:
             collateral = parse_collateral(evidence["collateral.json"])
             when = self.attested if now is None else now
             verdict = verify_quote(evidence["quote.EMULATED.bin"], collateral, when or 0, root)
             log = parse_log(evidence["eventlog.EMULATED.bin"])
-            outcome = appraise(policy_of(boot, wanted), verdict, log)
+            outcome = appraise(policy_of(statement["boot"], wanted), verdict, log)
         except LabkitError as error:
             self._add(_QUOTE, error.message)
             return
@@ -309,6 +312,11 @@ class _Check:
             self._add(_QUOTE, f"{finding.register}: {finding.why}")
         for what in _loose_ends(verdict, evidence["tdreport.EMULATED.bin"], evidence["quote.EMULATED.bin"]):
             self._add(*what)
+        with suppress(DataError):  # that it is missing or was changed is told already
+            record = read_file(self.directory, RECORD)
+            if hashlib.sha256(record).hexdigest() == statement["files"].get(RECORD):
+                for what in contradictions(statement, record, log, outcome.trust):
+                    self._add(*what)
 
 
 def _loose_ends(verdict: QuoteVerdict, report: bytes, quote: bytes) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,7 @@ _RESULT_LIMIT = 1 << 20
 _RECORD_LIMIT = 16 << 20
 _LONGEST_NAME = 200  # bytes; a page and a stamped notebook are called by it
 _STATES = frozenset({"running", "passed", "failed", "interrupted"})
+_ACCELERATORS = frozenset({"tcg", "kvm"})
 
 EMULATED = "emulated"
 CLAIMED = "unproven"
@@ -133,7 +134,7 @@ class Chapter:
             raise TypeError("parameters are no object")
         words["output"] = _below(words["output"]) if words.get("output") else None
         words["reported"] = believed(data.get("platform"), data.get("trust"), data.get("accelerator"))
-        words["failure"] = _failure(data["failure"]) if data.get("failure") else None
+        words["failure"] = read_failure(data["failure"]) if data.get("failure") else None
         words["results"] = tuple(_below(name) for name in data.get("results", ()))
         words["host_cells"] = tuple(int(_number(number)) for number in data.get("host_cells", ()))
         words["left_behind"] = tuple(map(_said, data.get("left_behind", ())))
@@ -281,7 +282,12 @@ def _commit(git: dict[str, Any]) -> dict[str, Any]:
     return dict(git)
 
 
-def _failure(data: Mapping[str, Any]) -> CellFailure:
+def read_failure(data: Mapping[str, Any]) -> CellFailure:
+    """The failure that a record tells of.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
     found = CellFailure(**data)
     for text in (found.first_line, found.ename, found.evalue, found.cell_id or ""):
         _said(text)
@@ -336,10 +342,12 @@ def believed(platform: object, trust: object, accelerator: object) -> Reported:
     A cell can write any file. That something was emulated needs no proof; that it was hardware is proven by a
     verified quote and never by a file, so that whatever claims it has no trust.
     """
-    name = _text(platform)
+    name, by = _text(platform), _text(accelerator)
     known = name if name in (None, EMULATED) else CLAIMED
     said = isinstance(trust, str) and trust in {item.value for item in Trust}
-    return Reported(known, Trust.NONE if said or name else None, _text(accelerator))
+    # The name of an accelerator is shown beside that of the platform, and would be read as one.
+    accelerated = by if by is None or by in _ACCELERATORS else CLAIMED
+    return Reported(known, Trust.NONE if said or name or accelerated == CLAIMED else None, accelerated)
 
 
 def collect_versions() -> dict[str, str]:

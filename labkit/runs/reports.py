@@ -8,7 +8,7 @@ from pathlib import Path
 from labkit.learn.journal import work_folder
 from labkit.runs.record import Chapter, Run
 from labkit.runs.source import repository
-from labkit.show import clean
+from labkit.show import clean, stamp
 
 _NEXT = """
 Read the pages:          {page}
@@ -28,6 +28,10 @@ def junit(run: Run) -> str:
         time=f"{run.seconds:.3f}",
         timestamp=run.started,
     )
+    if run.reported.trust:
+        properties = ET.SubElement(suite, "properties")
+        for name, value in (("trust", run.reported.trust.value), ("stamp", run.reported.trust.stamp)):
+            ET.SubElement(properties, "property", name=name, value=value)
     for chapter in run.chapters:
         case = ET.SubElement(
             suite,
@@ -46,7 +50,8 @@ def junit(run: Run) -> str:
 def summary(run: Run) -> str:
     """The run as Markdown, for the page that a CI shows beside a change."""
     passed = len(run.chapters) - len(run.failed)
-    trust = f" Trust: {run.reported.trust.value}." if run.reported.trust else ""
+    told = run.reported.trust
+    trust = f" {stamp(told)}Trust: {told.value}." if told else ""
     lines = [
         f"## labkit: {passed} of {len(run.chapters)} chapters passed",
         "",

@@ -137,7 +137,7 @@ def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: N
         except StorageError:
             on_progress("stopped\n")
             raise
-        run = replace(run, chapters=(*run.chapters, chapter), versions={**run.versions, **versions})
+        run = replace(run, chapters=(*run.chapters, chapter), versions={**versions, **run.versions})
         on_progress(_ended(chapter))
         if chapter.status == "interrupted":
             write_record(finish(run, "interrupted", _now(), _since(began)))

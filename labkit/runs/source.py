@@ -198,7 +198,7 @@ def _parameters(cells: Sequence[Any], language: str) -> dict[str, Default]:
 def _assignments(code: str, language: str) -> dict[str, Default]:
     try:
         tree = ast.parse(code) if language == "python" else None
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     if tree is None:
         return dict.fromkeys(_ASSIGNMENT.findall(code), ...)
@@ -216,7 +216,7 @@ def _assignments(code: str, language: str) -> dict[str, Default]:
 def _literal(node: ast.expr | None) -> Default:
     try:
         value = ast.literal_eval(node) if node is not None else ...
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, MemoryError):  # such as a list as a key, or far too deep
         return ...
     known = value is None or isinstance(value, str | int | float | bool | list | dict)
     return value if known else ...

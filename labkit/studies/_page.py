@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError
-from labkit.files import plain_parts, read_below
+from labkit.files import plain_parts, printable, read_below, strict_json
 from labkit.learn.wait import waiting
 from labkit.runs import Run, publish
 from labkit.runs.execution import CellFailure
@@ -64,7 +63,7 @@ def read_sweep(directory: Path) -> Results:
     """
     directory = directory.resolve()
     try:
-        record = json.loads(read_below(directory, RECORD, _RECORD_LIMIT))
+        record = strict_json(read_below(directory, RECORD, _RECORD_LIMIT))
         path = Path(record["path"])
         name, kernel = str(record["notebook"]), str(record.get("kernel", ""))
         source = NotebookSource(path, name, name, kernel, "", {}, 0, str(record["sha256"]))
@@ -72,25 +71,21 @@ def read_sweep(directory: Path) -> Results:
         for line in record["rows"]:
             key, number, given = str(line["key"]), int(line["row"]), dict(line["given"])
             if len(plain_parts(key)) != 1:
-                raise ValueError(f"{key!r} is not a key of a row")
+                raise ValueError(f"{printable(key)} is not a key of a row")
             entry = read_entry(directory / ROWS / key)
             if entry is not None:
-                entries[number] = {**entry, **_believed(entry)}
+                entries[number] = entry
             rows.append(SweepRow(number, key, given, dict((entry or {}).get("parameters") or given)))
         columns = tuple(map(str, record["columns"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{directory / RECORD} is damaged: {type(error).__name__}: {error}.", "Sweep again."
-        ) from None
-    return Results(Design(source, columns, tuple(rows)), directory, entries)
-
-
-def _believed(entry: dict[str, Any]) -> dict[str, Any]:
-    """What an entry says of its platform, as far as a file is believed; its failure, if it is one."""
-    if entry.get("failure"):
-        CellFailure(**entry["failure"])
-    claimed = entry.get("trust") not in (None, Trust.NONE.value)
-    return {"trust": Trust.NONE.value} if claimed else {}
+    except KeyError as error:
+        why = f"it has no {printable(str(error.args[0]))}"
+    except (TypeError, AttributeError, OverflowError):
+        why = "a value in it is of another kind than labkit writes"
+    except ValueError as error:
+        why = str(error)
+    else:
+        return Results(Design(source, columns, tuple(rows)), directory, entries)
+    raise DataError(f"{directory / RECORD} is damaged: {why}.", "Sweep again.")
 
 
 def _name(row: SweepRow) -> str:

@@ -23,14 +23,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from labkit import __version__
 from labkit.errors import DataError, LabkitError, StorageError
-from labkit.files import write_whole
+from labkit.files import read_below, write_whole
 from labkit.runs.execution import Execution
 from labkit.runs.parameters import RUN_DIR
-from labkit.runs.record import read_results, result_files
+from labkit.runs.record import believed, read_failure, read_results, result_files
 from labkit.runs.runner import complete, execute_guarded
 from labkit.runs.source import NotebookSource, load_source
 from labkit.settings import Settings
@@ -41,6 +42,19 @@ NOTEBOOK = "notebook.ipynb"
 LOG = "kernel.log"
 ROWS = "rows"
 
+_KINDS: dict[str, type | UnionType] = {
+    "recorded": dict,
+    "registers": dict,
+    "parameters": dict,
+    "seconds": int | float | None,
+    "started": str,
+    "cells_run": int,
+    "cells": int,
+    "output": str | None,
+    "output_sha256": str | None,
+    "reason": str | None,
+    "left_behind": list,
+}
 _LOOK = 0.1
 _ARCHIVE_LIMIT = 256 << 20
 _KEPT_STUDIES = 8
@@ -108,12 +122,30 @@ def abort(study: str) -> None:
 
 
 def read_entry(folder: Path) -> dict[str, Any] | None:
-    """What became of the row of a folder; None where it is not finished."""
+    """What became of the row of a folder; None where it is not finished, or its entry is none of labkit's.
+
+    Anybody may have written it, a cell of the row too: no link is followed, no claim of hardware believed.
+    """
     try:
-        entry = json.loads((folder / ENTRY).read_bytes())
-    except (OSError, ValueError):
+        return _entry(json.loads(read_below(folder.parent, f"{folder.name}/{ENTRY}")))
+    except (DataError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) and entry.get("status") in ("passed", "failed") else None
+
+
+def _entry(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry whose values are of the kinds that labkit writes.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: one is not.
+    """
+    if entry["status"] not in ("passed", "failed"):
+        raise ValueError("the row is not finished")
+    if not all(isinstance(entry[name], kind) for name, kind in _KINDS.items() if name in entry):
+        raise TypeError("a value is of another kind than labkit writes")
+    if entry.get("failure"):
+        read_failure(entry["failure"])
+    told = believed(entry.get("platform"), entry.get("trust"), entry.get("accelerator"))
+    return {**entry, **told.to_dict()}
 
 
 def write_entry(folder: Path, entry: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from labkit.runs.parameters import RUN_DIR, assign
 from labkit.runs.source import NotebookSource
 
 _MOST_ROWS = 100_000
+_MOST_LINES = 1_000_000
+_MOST_COMMAS = 10_000  # in one line
 _TABLE_LIMIT = 64 << 20
 _KEY_LENGTH = 20
 
@@ -70,7 +72,7 @@ def design(source: NotebookSource, table: Sequence[Mapping[str, Any]]) -> Design
     if not table:
         raise UsageError("The sweep has no row.", "Give a table with --over, or values with -p.")
     if len(table) > _MOST_ROWS:
-        raise UsageError(f"The sweep has {len(table)} rows.", f"Give at most {_MOST_ROWS}.")
+        raise UsageError(f"The sweep has more than {_MOST_ROWS} rows.", "Sweep a part at a time.")
     seen: Counter[str] = Counter()
     rows = []
     for number, given in enumerate(table, 1):
@@ -108,10 +110,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
     data = read_named(path, _TABLE_LIMIT)
     try:
         text = plain_text(data).decode()
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        rows_of = csv.reader(_bounded(path, text), strict=True)
+        # One more than may be: that there are too many is told by whoever counts them.
+        lines = list(itertools.islice((line for line in rows_of if line), _MOST_ROWS + 2))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8.", "Save it again as CSV (UTF-8).") from error
-    lines = [line for line in lines if line]
     if not lines:
         raise DataError(f"{path} is empty.", "Its first line names the parameters, each other line is a run.")
     head = [cell.strip() for cell in lines[0]]
@@ -128,6 +131,19 @@ def read_table(path: Path) -> list[dict[str, str]]:
             )
         rows.append(dict(zip(head, line, strict=True)))
     return rows
+
+
+def _bounded(path: Path, text: str) -> Iterator[str]:
+    """The lines of a table, as far as a table may go.
+
+    Raises:
+        DataError: there are more lines, or more cells in one, than any table of parameters has.
+    """
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if number > _MOST_LINES or line.count(",") > _MOST_COMMAS:
+            what = "lines" if number > _MOST_LINES else f"cells in line {number}"
+            raise DataError(f"{path} has too many {what} for a table.", "Give one row for each run.")
+        yield line
 
 
 def grid(axes: Mapping[str, Sequence[Any]], table: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:

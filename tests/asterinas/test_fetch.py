@@ -15,7 +15,7 @@ import pytest
 
 from labkit import process
 from labkit.asterinas import KernelCache
-from labkit.asterinas.fetch import fetch_image
+from labkit.asterinas.fetch import fetch_image, version_in_name
 from labkit.errors import DataError, LabkitError, MissingComponent, NotAKernel, NotInImage, UsageError
 from labkit.settings import Settings
 from tests.asterinas.release import iso, served, squashfs, stub
@@ -201,16 +201,19 @@ def test_version_that_has_no_release(settings: Settings, version: str) -> None:
 
 
 def test_newest_version_comes_first(settings: Settings) -> None:
-    for seed, version in enumerate(("0.9.0", "unknown", "0.18.0", "0.17.2")):
+    for seed, version in enumerate(("0.9.0", "unknown", "0.18.0", "0.18.0-rc2", "0.17.2")):
         KernelCache(settings).keep(stub(seed=seed), version, "here")
     assert [image.version for image in KernelCache(settings).table().images] == [
         "0.18.0",
+        "0.18.0-rc2",
         "0.17.2",
         "0.9.0",
         "unknown",
     ]
     assert KernelCache(settings).find().version == "0.18.0"
-    with pytest.raises(MissingComponent, match=r"has 0\.18\.0, 0\.17\.2, 0\.9\.0, unknown.*fetch 0\.18\.1"):
+    with pytest.raises(
+        MissingComponent, match=r"has 0\.18\.0, 0\.18\.0-rc2, 0\.17\.2, 0\.9\.0, unknown.*fetch 0\.18\.1"
+    ):
         KernelCache(settings).find("0.18.1")
 
 
@@ -219,6 +222,53 @@ def test_kept_image_that_was_altered(settings: Settings) -> None:
     image.path.write_bytes(stub(seed=8))
     with pytest.raises(MissingComponent, match="another one"):
         KernelCache(settings).find()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "00" * 32},
+        {"kept": float("inf")},
+        {"kept": "now"},
+        {"version": "9" * 5000},
+        {"version": "9\n\x1b[2Jx", "origin": "a\nb"},
+    ],
+)
+def test_a_record_that_was_altered_leads_to_no_other_kernel(
+    settings: Settings, change: dict[str, object]
+) -> None:
+    """Whoever can swap the kernel can swap the hash that stands beside it, but it names the folder too."""
+    image = KernelCache(settings).keep(stub(), "0.18.0", "here")
+    record = image.path.parent / "image.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | change))
+    table = KernelCache(settings).table()
+    assert bool(table.images) is ("version" in change)
+    assert len(str(table).splitlines()) < 3
+    assert "\x1b" not in str(table)
+
+
+def test_an_altered_kernel_with_an_altered_hash_is_not_found(settings: Settings) -> None:
+    image = KernelCache(settings).keep(stub(), "0.18.0", "here")
+    other = stub(seed=8)
+    image.path.write_bytes(other)
+    record = image.path.parent / "image.json"
+    record.write_text(record.read_text().replace(image.sha256, hashlib.sha256(other).hexdigest()))
+    with pytest.raises(MissingComponent, match="no kernel of Asterinas"):
+        KernelCache(settings).find()
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("asterinas-nixos-0.18.0-x86_64.iso", "0.18.0"),
+        ("asterinas-nixos-0.18.0-rc1-x86_64.iso", "0.18.0-rc1"),
+        ("asterinas-0.18.0-dirty.iso", "0.18.0-dirty"),
+        ("asterinas-nixos-v0.9.12.iso", "0.9.12"),
+        ("debian-12.0.0.iso", "unknown"),
+    ],
+)
+def test_a_version_is_that_of_the_whole_name(name: str, version: str) -> None:
+    assert version_in_name(f"https://example.org/{name}") == version
 
 
 def test_other_kernels_are_not_kept(settings: Settings) -> None:

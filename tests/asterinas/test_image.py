@@ -139,3 +139,38 @@ def test_a_damaged_image_is_told_or_refused(tmp_path: Path, start: bytes, data: 
         BootImage.recognize(path)
     if is_iso(path):
         read_from_iso(path, "boot/grub/grub.cfg")
+
+
+MENU = b"menuentry 'asterinas' {\n    linux /boot/aster-kernel-osdk-bin console=hvc0\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("configuration", "measures"),
+    [
+        (b"insmod tpm\n" + MENU, True),
+        (b"# first\nset timeout=0\ninsmod part_gpt\n\ninsmod tpm\nset default=0\n" + MENU, True),
+        (MENU, False),
+        (MENU + b"insmod tpm\n", False),
+        (b"# insmod tpm\n" + MENU, False),
+        (b"if false; then\ninsmod tpm\nfi\n" + MENU, False),
+        (b"menuentry 'other' {\ninsmod tpm\n}\n" + MENU, False),
+        (b"insmod tpm\nrmmod tpm\n" + MENU, False),
+        (b"insmod tpm\n" + MENU.replace(b"linux", b"rmmod tpm; linux"), False),
+        (b"insmod tpm\nconfigfile /other.cfg\n" + MENU, False),
+        (b"insmod tpm\nsource /other.cfg\n" + MENU, False),
+        (b"insmod tpm\n. /other.cfg\n" + MENU, False),
+        (b"configfile /other.cfg\ninsmod tpm\n" + MENU, False),
+        (b"insmod tpm\nmenuentry 'x' { chainloader /EFI/other.efi }\n" + MENU, False),
+    ],
+)
+def test_a_loader_measures_only_if_nothing_in_its_configuration_can_prevent_it(
+    configuration: bytes, measures: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "x.iso").write_bytes(iso({"grub.cfg": configuration}))
+    assert BootImage.recognize(tmp_path / "x.iso").loader_measures is measures
+
+
+@pytest.mark.parametrize("words", [b"menuentry 'Asterisk' {", b"menuentry 'disaster recovery' {"])
+def test_a_word_that_holds_another_names_no_asterinas(words: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.iso").write_bytes(iso({"grub.cfg": words + b"\n linux /vmlinuz\n}\n"}))
+    assert not BootImage.recognize(tmp_path / "x.iso").asterinas

@@ -303,6 +303,8 @@ HEX = "00" * 48
         ({"inputs": {"command_line": ""}}, ""),
         ({"inputs": {"command_line": "a\nb"}}, "not a line of text"),
         ({"inputs": {"command_line": 5}}, "not a line of text"),
+        ({"inputs": {"command_line": "a" * (1 << 16)}}, ""),
+        ({"inputs": {"command_line": "a" * ((1 << 16) + 1)}}, "not a line of text that a kernel takes"),
         ({"inputs": {"acpi": [HEX], "smbios": HEX}}, ""),
         ({"inputs": {"acpi": [None]}}, "register is missing"),
         ({"inputs": {"acpi": HEX}}, "not a list"),

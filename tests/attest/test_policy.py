@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,15 @@ def test_a_value_of_a_wrong_type_is_refused_wherever_it_stands(change: dict[str,
     with pytest.raises(UsageError, match="A value of the policy is wrong") as refusal:
         parse_policy(change, FILES.__getitem__)
     assert refusal.value.exit_code == 64
+
+
+def test_a_policy_names_no_pipe_of_the_user(tmp_path: Path) -> None:
+    """``/dev/stdin`` in a policy that somebody sent would wait for the user's keyboard."""
+    reading, writing = os.pipe()
+    try:
+        (tmp_path / "policy.json").write_text(json.dumps({"inputs": {"initrd": f"/dev/fd/{reading}"}}))
+        with pytest.raises(UsageError, match="no regular file"):
+            load_policy(tmp_path / "policy.json")
+    finally:
+        os.close(reading)
+        os.close(writing)

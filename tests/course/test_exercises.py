@@ -36,6 +36,18 @@ def test_the_worked_solution_gets_full_marks(found: Exercise) -> None:
         assert wrong == []
 
 
+def test_a_write_behind_a_refusal_lends_it_no_registers() -> None:
+    """What the last call is about stands in that call, and not in a row that no module was asked."""
+    found = exercise("refusals")
+    task = tasks(found, 1)[0]
+    solved = found.solve(task).answers
+    for key, calls in solved.items():
+        behind = {"write": 0, "data": "", "leaf": calls[-1]["leaf"], "regs": calls[-1]["regs"]}
+        marks = {mark.question: mark for mark in task.marks(Claims({**solved, key: [*calls, behind]}))}
+        assert marks[key].points == 0
+        assert "is a write" in marks[key].why
+
+
 @each
 def test_nothing_gets_no_marks(found: Exercise) -> None:
     for claims in (Claims({}), Claims({question.key: "" for question in found.questions})):

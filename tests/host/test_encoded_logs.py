@@ -7,6 +7,7 @@ import binascii
 import gzip
 import html
 import io
+import json
 import quopri
 import textwrap
 from collections.abc import Callable
@@ -268,3 +269,10 @@ def test_a_mail_of_nothing_but_parts_is_named() -> None:
     report = judged(f"MIME-Version: 1.0\n{parts}Content-Type: text/plain\n\n{UP}\n")
     assert (report.verdict, report.reason) == ("INDETERMINATE", "LOG_UNREADABLE")
     assert "nested too deeply" in report.summary
+
+
+def test_json_of_more_objects_than_a_log_has_entries_is_not_walked() -> None:
+    entry = json.dumps({"msg": dmesg(LOGS["READY"])}).encode()
+    few, many = (b"[" + b'{"a":0},' * count + entry + b"]" for count in (10, 300_001))
+    assert any(line.text == UP for line in read_log(io.BytesIO(few), "log").lines)
+    assert not any(line.text == UP for line in read_log(io.BytesIO(many), "log").lines)

@@ -312,8 +312,10 @@ def test_a_fact_is_either_there_or_missing(tmp_path: Path) -> None:
         assert load(file).emulated is emulated
     save(replace(Facts(), log=KernelLog(LogState.READ, "x", from_boot=True)), file)
     assert load(file).log.from_boot
-    file.write_text(document(emulated=1))
-    assert not load(file).emulated
+    for word in (1, "true", None):
+        file.write_text(document(emulated=word))
+        with pytest.raises(DataError, match="emulated is neither true nor false"):
+            load(file)
 
 
 def test_of_a_file_only_so_much_is_read_and_of_links_so_many_followed(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from labkit.errors import StorageError, UsageError
 from labkit.learn.ask import Notebook, answer_form
 from labkit.learn.journal import append, fold, journal_file, last_answer, read_lines
+from labkit.learn.progressing import questions
 from labkit.learn.question import Judged, Kind
 from labkit.settings import Settings, Ui
 
@@ -239,3 +240,12 @@ def test_what_is_put_in_order_keeps_the_keyboard_and_can_be_taken_out() -> None:
     assert line.value == "a → c → b"
     buttons.children[0].click()
     assert given == [["a", "c", "b"]]
+
+
+@pytest.mark.parametrize("source", ["lab.predict('\0')", f"{'[' * 3000}", "-" * 200_000 + "1"])
+def test_a_cell_that_is_no_python_asks_nothing(source: str, tmp_path: Path) -> None:
+    cells = [{"cell_type": "code", "source": text} for text in (source, "lab.predict('a', 'What?')")]
+    (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}))
+    assert questions(tmp_path / "n.ipynb") == [("a", "What?")]
+    (tmp_path / "n.ipynb").write_text("[" * 100_000)
+    assert questions(tmp_path / "n.ipynb") == []

@@ -27,6 +27,7 @@ from labkit.measure.prediction import Part
 from labkit.measure.rules import InitrdWord, KernelHeader, Rules, SecureBoot, Separators
 from tests.measure.kernels import kernel
 from tests.measure.logs import GLOBAL
+from tests.measure.logs import event as logged_event
 from tests.measure.test_predict import INPUTS, MIB, OVMF_LIKE
 
 BLOBS = (b"a" * 48, b"b" * 48, b"c" * 48)
@@ -329,8 +330,10 @@ def test_an_explanation_is_shown_row_by_row() -> None:
     expected = prediction.events[1].digest or b""
     assert re.search(rf"^RTMR0 +{re.escape(prediction.events[0].label)} +{digest.hex()[:12]}… +− ", lines[3])
     assert re.search(rf"^RTMR0 +variable store +{expected.hex()[:12]}… +0{{12}}… +≠ +\S", lines[4])
+    lied = re.escape("(so says its text, of which its digest is not)")
     assert any(
-        re.search(r"^RTMR3 +separator +abababababab… +\+ +Nothing in the inputs", line) for line in lines
+        re.search(rf"^RTMR3 +separator {lied} +abababababab… +\+ +Nothing in the inputs", line)
+        for line in lines
     )
     assert any(re.search(r"^RTMR0 +ACPI blob 0 +616161616161… +\?$", line.rstrip()) for line in lines)
     assert any(re.search(r"^RTMR1 +kernel +([0-9a-f]{12}…) +\1 +=$", line.rstrip()) for line in lines)
@@ -347,3 +350,14 @@ def test_an_explanation_is_shown_row_by_row() -> None:
     assert document["index"] == changed.index
     assert not found.to_dict()["matches"]
     assert found.to_dict()["logged"] == [value.hex() for value in rtmrs(log)]
+
+
+def test_a_text_is_not_believed_where_its_digest_is_of_something_else() -> None:
+    log = log_of(predict(KNOWN))
+    honest = logged_event(98, 4, EventType.EV_EFI_ACTION, b"Another action")
+    liar = logged_event(99, 4, EventType.EV_EFI_ACTION, b"Exit Boot Services Invocation", b"something else")
+    rows = explain(predict(KNOWN), replace(log, events=(*log.events, honest, liar))).rows
+    assert [row.label for row in rows if row.status is Agreement.EXTRA] == [
+        "Another action",
+        "Exit Boot Services Invocation (so says its text, of which its digest is not)",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -325,6 +326,25 @@ def test_text_is_decoded_from_32_characters_on() -> None:
         assert plain_bytes(f" {word[:16]}\n{word[16:]}\n".encode()) == bytes_
         assert plain_bytes(word[:31].encode()) == word[:31].encode()
     assert plain_bytes(b"0X" + b"ab" * 16) == plain_bytes(b"0x" + b"ab" * 16) == b"\xab" * 16
+
+
+@pytest.mark.parametrize("text", ["ab" * 500_000, "a\n" * 500_000])
+def test_encoded_bytes_take_a_few_times_their_length(text: str) -> None:
+    data, meant = text.encode(), bytes.fromhex("".join(text.split()))
+    tracemalloc.start()
+    try:
+        assert plain_bytes(data) == meant
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(data)
+        tracemalloc.reset_peak()
+        assert not list(embedded(data, (b"LOOKEDFOR",)))
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "0"])
+def test_json_of_very_many_values_is_no_log(value: str) -> None:
+    assert "does not begin with" in refused(lambda: parse_log(f"[{','.join([value] * 500_001)}]".encode()))
 
 
 def test_a_document_is_searched_to_its_fifth_level_nearest_first() -> None:

@@ -238,6 +238,17 @@ def test_the_text_of_an_event_is_compared_with_its_digest() -> None:
     assert one_bank.data_check is DataCheck.DIFFERS
 
 
+@pytest.mark.parametrize("text", [b"grub_cmd: linux /evil", b"kernel_cmdline: init=/x", b"module_cmdline: a"])
+def test_a_string_of_grub_is_its_digests_or_lies(text: bytes) -> None:
+    """GRUB measures what follows the prefix: another digest is of another string."""
+    for end in (b"", b"\0"):
+        words = text.partition(b": ")[2]
+        assert event(1, 3, EventType.EV_IPL, text + end, words).data_check is DataCheck.MATCHES
+        assert event(1, 3, EventType.EV_IPL, text + end, b"another").data_check is DataCheck.DIFFERS
+    # What other loaders measure is not known from the text.
+    assert event(1, 3, EventType.EV_IPL, b"(hd0)/vmlinuz\0", b"its bytes").data_check is DataCheck.UNKNOWN
+
+
 def test_a_json_log_is_read() -> None:
     rows = [
         {"imr": 0, "event_type": 4, "digest": "00" * 48, "event": "", "event_payload": "00000000"},

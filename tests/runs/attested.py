@@ -18,7 +18,7 @@ from labkit.runs.statement import FOLDER, digest, encode, make_statement
 from tests.measure.logs import tcg_log
 from tests.runs.test_received import RECORD, write
 
-NOW = 1_760_000_000
+NOW = 1_770_000_000
 MRTD = b"\x11" * 48
 
 
@@ -27,16 +27,23 @@ def attested(
     authority: LabAuthority,
     change: dict[str, Any] | None = None,
     boot_change: dict[str, Any] | None = None,
+    record: str | None = None,
+    now: int = NOW,
 ) -> Path:
-    """A run directory that is intact; what its statement says otherwise, also of the boot, is signed."""
+    """A run directory that is intact; what its statement says otherwise, also of the boot, is signed.
+
+    record: stands in the place of ``run.json``.
+    """
     (folder / "executed").mkdir(parents=True)
     notebook = new_notebook(cells=[new_code_cell("1", id="one")])
     nbformat.write(notebook, folder / "executed/00-first.ipynb")
     write(folder, RECORD)
     run = publish(read_record(folder))
+    if record is not None:
+        (folder / "run.json").write_text(record)
     log = tcg_log()
     evidence = {
-        "collateral.json": authority.collateral(NOW).text.encode(),
+        "collateral.json": authority.collateral(now).text.encode(),
         "root.der": authority.root_der,
         "eventlog.EMULATED.bin": log.encode(),
     }
@@ -45,7 +52,7 @@ def attested(
         "rtmr": [value.hex() for value in rtmrs(log)],
         "evidence": {name: hashlib.sha256(data).hexdigest() for name, data in evidence.items()},
     }
-    statement = encode(make_statement(run, boot | (boot_change or {}), NOW) | (change or {}))
+    statement = encode(make_statement(run, boot | (boot_change or {}), now) | (change or {}))
     report = made(statement)
     evidence |= {
         "quote.EMULATED.bin": authority.quote(report),

@@ -17,10 +17,11 @@ import pytest
 from labkit.learn.copies import course_folder
 from labkit.runs import Run
 from labkit.runs.course_pages import described, others, words
-from labkit.runs.record import Chapter
+from labkit.runs.record import Chapter, Reported
 from labkit.runs.reports import junit as junit_report
 from labkit.runs.reports import summary as summary_report
 from labkit.runs.site import chapter_body
+from labkit.settings import Trust
 from labkit.show.site import Link, chapter_page, run_index
 from labkit.show.words import PageSection, everything_page, glossary_page, sections
 
@@ -135,6 +136,19 @@ def test_a_run_for_a_ci(site: Run) -> None:
     text = summary_report(site)
     assert text.count("\n| ") == len(site.chapters) + 1
     assert "✗ failed" in text
+
+
+def test_what_a_ci_shows_carries_the_stamp(site: Run) -> None:
+    told = tuple(replace(part, reported=Reported("emulated", Trust.NONE, "tcg")) for part in site.chapters)
+    silent = tuple(replace(part, reported=Reported()) for part in site.chapters)
+    for chapters, stamped in ((told, True), (silent, False)):
+        run = replace(site, chapters=chapters)
+        assert ("[EMULATED]" in summary_report(run)) is stamped
+        found = {
+            item.attrib["name"]: item.attrib["value"]
+            for item in ET.fromstring(junit_report(run)).findall("properties/property")
+        }
+        assert found == ({"trust": "none", "stamp": "EMULATED"} if stamped else {})
 
 
 def test_what_a_chapter_says_stays_in_its_cell(site: Run) -> None:

@@ -227,8 +227,16 @@ def test_no_file_of_this_machine_gets_into_a_page(sent: Path) -> None:
     assert "root:" not in text
 
 
-def test_no_record_makes_hardware(sent: Path) -> None:
-    claims = {"platform": "hardware", "trust": "hardware", "accelerator": "kvm"}
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"platform": "hardware", "trust": "hardware", "accelerator": "kvm"},
+        {"platform": "emulated", "trust": "none", "accelerator": "Intel TDX hardware"},
+        {"platform": None, "trust": None, "accelerator": "real hardware"},
+        {"platform": "hardware", "trust": None, "accelerator": None},
+    ],
+)
+def test_no_record_makes_hardware(claims: dict[str, str | None], sent: Path) -> None:
     write(sent, RECORD | claims | {"stamp": "", "chapters": [CHAPTER | claims]})
     run = read_record(sent)
     assert run.reported.trust is Trust.NONE

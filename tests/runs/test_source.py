@@ -28,6 +28,11 @@ def test_what_is_known_before_a_run(tmp_path: Path) -> None:
     assert source.parameters == {"memory": 2048, "append": "quiet", "sizes": [1, 2], "limit": ...}
 
 
+@pytest.mark.parametrize("text", ["a = {[]: 1}", "a = {{}}", "a = '\0'", f"a = {'[' * 300}{']' * 300}"])
+def test_parameters_that_are_no_values_are_read_by_their_names(text: str, tmp_path: Path) -> None:
+    assert load_source(write_notebook(tmp_path / "a.ipynb", parameters(text))).parameters == {"a": ...}
+
+
 def test_parameters_of_a_shell_notebook(tmp_path: Path) -> None:
     path = write_notebook(
         tmp_path / "a.ipynb", parameters("name=world\nexport other=1\nif [ a == b ]; then :; fi")

@@ -21,11 +21,14 @@ from labkit.runs.statement import FOLDER, encode
 from labkit.settings import Trust
 from tests.measure.logs import tcg_log
 from tests.runs.attested import NOW, attested, made
+from tests.runs.test_received import CHAPTER, RECORD
 
 QUOTE, REPORT = f"{FOLDER}/quote.EMULATED.bin", f"{FOLDER}/tdreport.EMULATED.bin"
 STATEMENT, LOG = f"{FOLDER}/statement.json", f"{FOLDER}/eventlog.EMULATED.bin"
 COLLATERAL, ROOT = f"{FOLDER}/collateral.json", f"{FOLDER}/root.der"
 NOTEBOOK = "executed/00-first.ipynb"
+LINE = "console=ttyS0"  # of the log, to which the firmware added a word
+ENDED = 1_767_323_105  # when the record says that its run ended
 NOT_VERIFIED = (QUOTE, "was not verified, since other evidence is not as it was")
 
 
@@ -252,6 +255,52 @@ def test_a_boot_of_another_shape_is_none(
 ) -> None:
     sent = attested(tmp_path / "run", authority, boot_change=change)
     assert found(sent) == [(STATEMENT, "is not a statement as labkit writes it: it was changed")]
+
+
+OTHER_CHAPTER = [{"name": "00-first", "status": "passed", "notebook": None, "canonical_sha256": None}]
+
+
+@pytest.mark.parametrize(
+    ("change", "boot_change", "where", "words"),
+    [
+        ({}, {"trust": "none", "stamp": "EMULATED"}, "", ""),
+        ({}, {"trust": "hardware", "stamp": ""}, STATEMENT, "says more of its boot than the quote"),
+        ({}, {"trust": "none", "stamp": ""}, STATEMENT, "says more of its boot than the quote"),
+        ({}, {"command_line": LINE}, "", ""),
+        ({}, {"command_line": f"{LINE} init=/evil"}, STATEMENT, "another command line than the one"),
+        ({"status": "failed"}, {}, "run.json", "another status than the statement"),
+        ({"chapters": []}, {}, "run.json", "other chapters than the statement"),
+        ({"chapters": OTHER_CHAPTER}, {}, "run.json", "other chapters than the statement"),
+        ({"attested": ENDED - 1}, {}, "run.json", "ended after it was attested"),
+    ],
+)
+def test_parts_that_contradict_one_another_are_named(
+    change: dict[str, object],
+    boot_change: dict[str, object],
+    where: str,
+    words: str,
+    tmp_path: Path,
+) -> None:
+    made_then = LabAuthority.create(ENDED - 1000)
+    sent = attested(tmp_path / "run", made_then, {"attested": ENDED} | change, boot_change, now=ENDED - 9)
+    said = found(sent)
+    assert [place for place, _ in said] == ([where] if where else [])
+    assert all(words in what for _, what in said)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"status": "passed", "chapters": 5}', "no record"])
+def test_a_record_that_was_attested_as_something_else_is_named(
+    text: str, authority: LabAuthority, tmp_path: Path
+) -> None:
+    sent = attested(tmp_path / "run", authority, record=text)
+    assert [where for where, _ in found(sent)][:1] == ["run.json"]
+
+
+def test_a_record_that_claims_hardware_is_named(authority: LabAuthority, tmp_path: Path) -> None:
+    claim = {"trust": "hardware", "stamp": None}
+    for record in (RECORD | claim, RECORD | {"chapters": [CHAPTER | claim]}):
+        sent = attested(tmp_path / str(len(list(tmp_path.iterdir()))), authority, record=json.dumps(record))
+        assert found(sent) == [("run.json", "claims TDX hardware, which the quote does not show")]
 
 
 def test_a_statement_in_another_spelling_is_none(sent: Path) -> None:

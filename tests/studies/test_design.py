@@ -51,12 +51,22 @@ def test_every_combination_the_last_fastest() -> None:
         ("size,\n1,2\n", "no name"),
         ("size,name\n1\n", "row 1 has 1 cells"),
         ('size\n"1\n', "not a CSV"),
+        ("size\n" + "\n" * 1_000_001, "too many lines"),
+        ("a,b\n" + "," * 10_001, "too many cells in line 2"),
     ],
 )
 def test_a_bad_table_is_one_sentence(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises((DataError, UsageError), match=word):
         read_table(tmp_path / "t.csv")
+
+
+def test_a_table_of_far_too_many_rows_is_not_read_to_its_end(notebook: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("size\n" + "1\n" * 300_000)
+    rows = read_table(tmp_path / "t.csv")
+    assert len(rows) == 100_001
+    with pytest.raises(UsageError, match="more than 100000 rows"):
+        design(load_source(notebook), rows)
 
 
 def test_a_bad_cell_names_its_row(notebook: Path) -> None:

@@ -172,3 +172,44 @@ def test_a_row_without_space_leaves_none_taken(
     with pytest.raises(LabkitError, match="is full"):
         run_row(task(notebook, tmp_path / "study", size=3))
     assert list(folder.iterdir()) == []
+
+
+def written(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "row.json").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "waiting"},
+        {"recorded": []},
+        {"registers": "x"},
+        {"seconds": "1"},
+        {"cells": None},
+        {"output": 5},
+        {"left_behind": True},
+        {"failure": {"cell": 1}},
+        {"failure": [1]},
+    ],
+)
+def test_an_entry_of_another_shape_is_none(change: dict[str, Any], tmp_path: Path) -> None:
+    good = {"status": "passed", "recorded": {}, "seconds": 1.5, "failure": None, "output": NOTEBOOK}
+    assert read_entry(written(tmp_path / "good", json.dumps(good))) is not None
+    assert read_entry(written(tmp_path / "bad", json.dumps(good | change))) is None
+    assert read_entry(written(tmp_path / "deep", "[" * 100_000)) is None
+
+
+def test_an_entry_is_no_link_and_makes_no_hardware(tmp_path: Path) -> None:
+    said = {"status": "passed", "platform": "TDX", "trust": None, "accelerator": "real hardware"}
+    folder = written(tmp_path / "row", json.dumps(said))
+    entry = read_entry(folder)
+    assert entry is not None
+    assert (entry["platform"], entry["trust"], entry["accelerator"]) == ("unproven", "none", "unproven")
+    (folder / "row.json").rename(tmp_path / "elsewhere")
+    (folder / "row.json").symlink_to(tmp_path / "elsewhere")
+    assert read_entry(folder) is None
+    (folder / "row.json").unlink()
+    os.mkfifo(folder / "row.json")
+    assert read_entry(folder) is None

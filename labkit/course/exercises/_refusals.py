@@ -112,12 +112,14 @@ def _one(task: Task, question: Question, claims: Claims) -> AnswerMark:
         done = repeat(machine, given)
     except ValueError as error:
         return mark(question, 0, f"{error}"[:200])
-    if not done:
+    if not done or not isinstance(given, list):
         return mark(question, 0, "There is no call in it.")
+    if "write" in given[-1]:
+        return mark(question, 0, "The last thing in it is a write, not the call that is refused.")
     leaf, result = done[-1]
     if leaf != wanted["leaf"] or result.name != wanted["status"]:
         return mark(question, 0, f"The last call, {leaf}, was answered {result.name}.")
-    regs = given[-1].get("regs", {}) if isinstance(given, list) else {}
+    regs = given[-1].get("regs", {})
     own = {tdr, *(machine.td.vcpus if machine.td else ())}
     if leaf != "TDH.MNG.CREATE" and not own & {int(value) for value in regs.values()}:
         return mark(question, 0, "The refusal is right, but the call was not about your victim.")
