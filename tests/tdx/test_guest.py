@@ -176,6 +176,19 @@ def test_large_pages_split_and_merge() -> None:
         world.platform.interrupt()
 
 
+def test_an_interrupt_in_the_middle_of_a_large_accept_is_one_exit_and_the_accept_runs_again() -> None:
+    world = World(0)
+    gpa = 8 * 0x200000
+    world.aug_large(gpa)
+    world.finalize().enter()
+    world.platform.lps[0].interrupt = True
+    with pytest.raises(TdExit) as exit_:
+        world.platform.tdcall("TDG.MEM.PAGE.ACCEPT", rcx=gpa | 1)
+    assert exit_.value.result.status == 1  # an external interrupt
+    world.enter()
+    assert world.platform.tdcall("TDG.MEM.PAGE.ACCEPT", rcx=gpa | 1).ok
+
+
 def test_vmcall_hides_what_was_not_selected() -> None:
     world = _enter()
     with pytest.raises(TdExit) as exit_:
