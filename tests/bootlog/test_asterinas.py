@@ -539,7 +539,34 @@ def test_the_wait_ends_at_a_line_after_which_no_boot_succeeds_and_at_no_other() 
         reader.feed("stdout", f"{sign}\n".encode(), 3.0)
         if reader.fatal_at is not None:
             ended.add(name)
+        # Nobody knows QEMU's end yet, and the verdict is there all the same.
+        hang = classify({"stdout": f"{sign}\n".encode()}, hung=True).outcome is BootOutcome.HANG
+        assert hang == (name not in FATAL.split()), name
     assert ended == set(FATAL.split())
+
+
+def test_a_report_is_json_and_what_is_not_known_is_null() -> None:
+    log = b"OSTD initialized. Preparing components.\n" + SIGNS["disk-full"].encode()
+    document = classify({"stdout": log}, 2).to_dict()
+    assert json.loads(json.dumps(document)) == document
+    row = next(row for row in FAILURES if row.id == "disk-full")
+    told = {key: document[key] for key in ("outcome", "failure", "remedy", "reference", "exit_code")}
+    assert told == {
+        "outcome": "FAILED",
+        "failure": row.id,
+        "remedy": row.remedy,
+        "reference": row.reference,
+        "exit_code": 2,
+    }
+    assert document["lines"] == [SIGNS["disk-full"]]
+    assert [stage["name"] for stage in document["stages"]][-1] == document["stage"] == "ostd"
+    good = classify({"console": b"~ # "}, 33).to_dict()
+    assert (good["outcome"], good["failure"], good["remedy"], good["reference"]) == (
+        "booted",
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("row", FAILURES, ids=lambda row: row.id)
