@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import UsageError
 from labkit.tdx import Integrity, Platform, PlatformConfig, Section, TdParams, Vmm
-from labkit.tdx.vmm import Order
+from labkit.tdx.params import MAX_RESERVED, Tdmr
+from labkit.tdx.vmm import Order, default_tdmr
 from tests.tdx.worlds import launched, physical, vmm
 
 OVMF = Path("/usr/share/ovmf/OVMF.fd")
@@ -179,11 +181,15 @@ def test_page_metadata_follows_the_page() -> None:
     assert read("TDH.PHYMEM.PAGE.WBINVD", rcx=page | 9 << host.platform.hkid_shift).ok
 
 
+def test_a_range_of_memory_is_512_bytes_and_comes_back_whole() -> None:
+    hole = (0x200000, 0x1000)
+    for reserved in ((), (hole,), ((0, 0), hole), tuple((n << 20, 0x1000) for n in range(MAX_RESERVED))):
+        tdmr = replace(default_tdmr(), reserved=reserved)
+        assert len(tdmr.pack()) == 512
+        assert Tdmr.unpack(tdmr.pack()) == tdmr
+
+
 def test_reserved_areas_are_not_for_tds() -> None:
-    from dataclasses import replace
-
-    from labkit.tdx.vmm import default_tdmr
-
     platform = Platform()
     host = Vmm(platform)
     tdmr = replace(default_tdmr(), reserved=((0x1000, 0x2000), (0x200000, 0x1000)))
