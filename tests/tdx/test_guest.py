@@ -282,6 +282,26 @@ def test_the_vmm_answers_every_call() -> None:
     }
 
 
+def test_functions_and_answers_have_the_numbers_of_the_guest_host_interface() -> None:
+    """Those of instructions are VMX exit reasons; the others stand in the GHCI specification, table by table."""
+    assert {call.name: call.value for call in Vmcall} == {
+        "CPUID": 10,
+        "HLT": 12,
+        "IO": 30,
+        "RDMSR": 31,
+        "WRMSR": 32,
+        "MMIO": 48,
+        "WBINVD": 54,
+        "PCONFIG": 65,
+        "GET_TD_VM_CALL_INFO": 0x10000,
+        "MAP_GPA": 0x10001,
+        "GET_QUOTE": 0x10002,
+        "REPORT_FATAL_ERROR": 0x10003,
+        "SETUP_EVENT_NOTIFY_INTERRUPT": 0x10004,
+    }
+    assert [answer.value for answer in VmcallStatus] == [0, 1, 1 << 63, 1 << 63 | 1, 1 << 63 | 2]
+
+
 def _quote(shared: int, seen: list[bytes]) -> Program:
     data = yield from report(0x2000, b"nonce")
     yield from vmcall(Vmcall.MAP_GPA, r12=shared | 0x3000, r13=PAGE)
