@@ -283,7 +283,7 @@ def test_the_vmm_answers_every_call() -> None:
 
 
 def test_functions_and_answers_have_the_numbers_of_the_guest_host_interface() -> None:
-    """Those of instructions are VMX exit reasons; the others stand in the GHCI specification, table by table."""
+    """Those of instructions are VMX exit reasons; the others are in the GHCI specification."""
     assert {call.name: call.value for call in Vmcall} == {
         "CPUID": 10,
         "HLT": 12,
