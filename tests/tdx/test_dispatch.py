@@ -230,6 +230,21 @@ def test_params_that_ask_for_what_is_left_out() -> None:
     assert host.platform.tdrs[td.tdr >> 12].tdcs.op_state is OpState.UNINITIALIZED
 
 
+def test_a_lock_is_held_once_or_shared() -> None:
+    platform = vmm().platform
+    with platform.hold("KOT", shared=True):
+        with platform.hold("KOT", shared=True):
+            pass
+        with pytest.raises(UsageError, match="is held already"), platform.hold("KOT"):
+            pass
+    with platform.hold("KOT"):
+        for shared in (False, True):
+            with pytest.raises(UsageError, match="is held already"), platform.hold("KOT", shared=shared):
+                pass
+    with platform.hold("KOT"):
+        pass
+
+
 @pytest.mark.parametrize("byte", [0, 3, 4, 15, 64])
 def test_a_processor_is_named_by_four_bytes_and_the_others_ask_for_virtual_leaves(byte: int) -> None:
     host, td = uninitialized()
