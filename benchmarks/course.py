@@ -15,7 +15,9 @@ from pathlib import Path
 from _report import report, seconds
 
 from labkit import process
-from labkit.course import exercise, init_course, release
+from labkit.course import release
+from labkit.course.course import init_course
+from labkit.course.exercises import exercise
 from labkit.course.notebooks import source_path
 
 NAME = "mrtd"

@@ -18,7 +18,7 @@ from typing import Any
 from _report import report
 from jupyter_client.manager import KernelManager
 
-from labkit.kernel import install
+from labkit.kernel.installing import install
 
 ROUNDS = {
     "trivial": 100,

@@ -17,9 +17,8 @@ from pathlib import Path
 
 from _report import RESULTS
 
-from labkit.lies import Findings, meet
-from labkit.lies.findings import LieFinding, record_of
-from labkit.lies.meeting import GUESTS
+from labkit.lies.findings import Findings, LieFinding, record_of
+from labkit.lies.meeting import GUESTS, meet
 from labkit.settings import Settings
 
 _RECORD = Path(__file__).parents[1] / "labkit/lies/recorded.json"

@@ -12,12 +12,13 @@ from typing import Any
 
 from _report import report
 
-from labkit.guest import LINUX, build_initramfs
-from labkit.guest.initramfs import COMMAND_LINE, shell_port
+from labkit.guest.initramfs import COMMAND_LINE, build_initramfs, shell_port
+from labkit.guest.types import LINUX
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain, find_toolchain
-from labkit.vm import Accelerator, BootSpec, Hypervisor, MachineConfig, Port, VirtualMachine, boot
-from labkit.vm.spec import Accel
+from labkit.toolchain import find_toolchain
+from labkit.toolchain.toolchain import Toolchain
+from labkit.vm import BootSpec, Hypervisor, MachineConfig, VirtualMachine, boot
+from labkit.vm.spec import Accel, Accelerator, Port
 
 MANY = 16
 SEQUENCE = 100

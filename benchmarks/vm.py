@@ -14,13 +14,14 @@ from typing import Any
 
 from _report import middle, paired, report
 
-from labkit.guest import LINUX, build_initramfs
-from labkit.guest.initramfs import COMMAND_LINE, SHELL_MARKER, shell_port
+from labkit.guest.initramfs import COMMAND_LINE, SHELL_MARKER, build_initramfs, shell_port
+from labkit.guest.types import LINUX
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain, find_toolchain
-from labkit.vm import Accelerator, BootSpec, Hypervisor, MachineConfig, Port, boot
+from labkit.toolchain import find_toolchain
+from labkit.toolchain.toolchain import Toolchain
+from labkit.vm import BootSpec, Hypervisor, MachineConfig, boot
 from labkit.vm.qemu import Sockets, qemu_arguments
-from labkit.vm.spec import Accel
+from labkit.vm.spec import Accel, Accelerator, Port
 
 ROUNDS = 3
 RESUMES = 7

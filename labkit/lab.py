@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.learn import Notebook, waiting
+from labkit.learn.ask import Notebook
+from labkit.learn.wait import waiting
 from labkit.settings import Settings
-from labkit.show import View
 from labkit.show.front_end import show_view
 from labkit.show.recorded import record as record_value
 
@@ -21,16 +20,18 @@ if TYPE_CHECKING:
     from labkit.asterinas.recorded import Recorded
     from labkit.asterinas.versions import ProfileTable
     from labkit.attest import Appraisal, Policy
-    from labkit.container import Engine, RunResult
+    from labkit.container.engine import Engine
+    from labkit.container.flow import RunResult
     from labkit.container.previewing import Preview
     from labkit.host import HostReport
-    from labkit.lies import Findings
+    from labkit.lies.findings import Findings
     from labkit.measure import FirmwareMeasurement, LogReport
     from labkit.platforms import Attestation, BootRequest, Tdvm
     from labkit.platforms.many import Tdvms
     from labkit.platforms.measurements import Comparison
+    from labkit.studies.results import Results
     from labkit.toolchain.toolchain import Inventory
-    from labkit.virtio import Device
+    from labkit.virtio.devices import Device
 
 _PREDICTIONS = Notebook()
 _FIRST_STAGE = "firmware"
@@ -92,15 +93,14 @@ def setup() -> Inventory:
 
 def container_engine() -> Engine:
     """The container engine of this machine, or why none answers."""
-    from labkit.container import find_engine
+    from labkit.container.engine import find_engine
 
     return find_engine()
 
 
 def asterinas_profiles() -> ProfileTable:
     """The versions of Asterinas that labkit knows, a row each."""
-    from labkit.asterinas import PROFILES
-    from labkit.asterinas.versions import ProfileTable
+    from labkit.asterinas.versions import PROFILES, ProfileTable
 
     return ProfileTable(tuple(PROFILES.values()))
 
@@ -111,7 +111,8 @@ def asterinas_preview(version: str = "", memory: int | None = None, smp: int | N
     ``version`` is the name of a profile; empty takes the newest one that this host can run.
     """
     from labkit.asterinas import Profile
-    from labkit.container import RunRequest, preview
+    from labkit.container.plan import RunRequest
+    from labkit.container.previewing import preview
     from labkit.host import verify
 
     chosen = Profile.named(version) if version else Profile.choose(verify())
@@ -128,7 +129,8 @@ def asterinas_run(
     as_documented: bool = False,
 ) -> RunResult:
     """Run the documented flow to its smoke test, in its container; empty words take what fits this host."""
-    from labkit.container import RunRequest, start_run
+    from labkit.container.flow import start_run
+    from labkit.container.plan import RunRequest
 
     request = RunRequest(
         profile=version or None,
@@ -146,7 +148,7 @@ def asterinas_run(
 
 def build_guest(folder: Path | str) -> Path:
     """Build the guest's initramfs in ``folder``; the same inputs give the same bytes everywhere."""
-    from labkit.guest import build_initramfs
+    from labkit.guest.initramfs import build_initramfs
     from labkit.toolchain import find_toolchain
 
     toolchain = find_toolchain(Settings.load())
@@ -216,7 +218,7 @@ def lies(guest: str = "linux", device: str = "") -> Findings:
     """
     settings = Settings.load()
     with waiting("Booting a guest and lying to it", f"lies, {guest}", settings) as step:
-        from labkit.lies import meet
+        from labkit.lies.meeting import meet
 
         found = meet(guest, settings, step)
     return found.of(device) if device else found
@@ -226,7 +228,7 @@ def lies_side_by_side(*guests: str) -> list[Findings]:
     """What each of these guests makes of the lies, as ``lies`` says for one; they boot at the same time."""
     settings = Settings.load()
     with waiting(f"Booting {len(guests)} guests and lying to them", f"lies, {len(guests)}", settings) as step:
-        from labkit.lies import meet_each
+        from labkit.lies.meeting import meet_each
 
         return meet_each(guests, settings, step)
 
@@ -253,7 +255,8 @@ def boots(
     settings = Settings.load()
     key = f"boots, {guest}, {count}"
     with waiting(f"Booting {count} TDVMs", key, settings, {_FIRST_STAGE: f"{key} from power-on"}) as step:
-        from labkit.platforms import boot_many, choose_platform
+        from labkit.platforms import choose_platform
+        from labkit.platforms.many import boot_many
 
         request = replace(_request(memory, append, None, None, guest, loader, None, smp), cold=cold)
         chosen = choose_platform(platform, settings)
@@ -266,21 +269,22 @@ def panel(tdvm: Tdvm) -> None:
     Raises:
         VmError: its boot was not measured.
     """
-    from labkit.learn import show_panel
+    from labkit.learn.panel import show_panel
 
     show_panel(tdvm, Settings.load())
 
 
 def event_log(data: bytes) -> LogReport:
     """An event log (TCG or CCEL), event by event, with the registers that it replays to."""
-    from labkit.measure import parse_log, report_log
+    from labkit.measure import parse_log
+    from labkit.measure.replay import report_log
 
     return report_log(parse_log(data))
 
 
 def compare_boots(before: Tdvm, after: Tdvm) -> Comparison:
     """Which registers moved between two boots; both may have ended."""
-    from labkit.platforms import compare
+    from labkit.platforms.measurements import compare
 
     return compare(before.measurements, after.measurements)
 
@@ -365,7 +369,7 @@ def guest_here(guest: str) -> GuestHere:
 
 def asterinas_recorded(topic: str) -> Recorded:
     """What was seen of a real Asterinas once, elsewhere, about ``topic``; nothing is run."""
-    from labkit.asterinas import recorded_asterinas
+    from labkit.asterinas.recorded import recorded_asterinas
 
     return recorded_asterinas(topic)
 
@@ -390,19 +394,18 @@ def sweep(
     scheduler: str | None = None,
     retry: bool = False,
     **axes: Sequence[Any],
-) -> View:
+) -> Results:
     """Run a notebook once for each row of ``over``, and show a table that grows meanwhile.
 
     over: rows of parameters, or a CSV file. axes: values of a parameter each; every combination is run.
     The rest as in `labkit sweep`; what was finished in ``output`` before is not run again.
     """
-    # The one verb that stands on packages above this one: looked up when it is called.
-    studies = import_module("labkit.studies")
+    from labkit import studies
+
     table = Path(over) if isinstance(over, str | Path) else over
     design, folder = studies.plan(str(notebook), table, axes, Path(output) if output else None)
     options = studies.SweepOptions(jobs=jobs, scheduler=scheduler, retry=retry)
-    results: View = studies.sweep_live(design, folder, options)
-    return results
+    return studies.sweep_live(design, folder, options)
 
 
 def _request(
@@ -415,8 +418,7 @@ def _request(
     firmware: Path | str | None,
     smp: int,
 ) -> BootRequest:
-    from labkit.platforms import BootRequest
-    from labkit.platforms.request import measured_through_loader
+    from labkit.platforms.request import BootRequest, measured_through_loader
 
     through = measured_through_loader(guest) if loader is None else loader
     return BootRequest(

@@ -15,7 +15,8 @@ import pytest
 
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain, find_toolchain
+from labkit.toolchain import find_toolchain
+from labkit.toolchain.toolchain import Toolchain
 from tests import vectors
 
 # jsonschema reads a grammar of IRIs for 3 s in every process, and no test has one.

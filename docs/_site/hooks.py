@@ -6,8 +6,10 @@ without the repository as well.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 from labkit import errors
-from labkit.asterinas import PROFILES
+from labkit.asterinas.versions import PROFILES
 from labkit.bootlog.failures import FAILURES, HANGS
 from labkit.cli import labkit as command_line
 from labkit.host import CHECKS, REASONS
-from labkit.tdx import LEAVES
+from labkit.tdx.leaves import LEAVES
 
 # Section, then its pages in order; what is not named here follows in the order of its file names.
 SECTIONS = {
@@ -36,6 +38,7 @@ SECTIONS = {
         "reference/asterinas-failures.md",
         "reference/leaves.md",
         "reference/notebook-verbs.md",
+        "reference/names.md",
     ],
     "Explanation": ["architecture.md", "host-verification.md", "tdx-model.md", "asterinas.md"],
     "Decisions": [],
@@ -97,6 +100,7 @@ def _generated(docs: Path) -> dict[str, str]:
         "reference/asterinas-failures.md": _failures(),
         "reference/leaves.md": _leaves(),
         "reference/notebook-verbs.md": "# The verbs of the notebooks\n\n::: labkit.lab\n",
+        "reference/names.md": _names(root / "labkit"),
     }
 
 
@@ -128,6 +132,30 @@ def _verbs() -> str:
 
     walk(command_line, click.Context(command_line, info_name="labkit"), "labkit")
     return "\n".join(parts)
+
+
+def _names(labkit: Path) -> str:
+    """The promised names of each package, with the first sentence that each says of itself."""
+    parts = [
+        "# Promised names\n\nWhat a second team may build on; nothing of it changes within a major version "
+        "([decision 37](../decisions/0037-three-kinds-of-names.md)).\n"
+    ]
+    for path in sorted(labkit.glob("*/__init__.py")):
+        package = import_module(f"labkit.{path.parent.name}")
+        rows: list[list[object]] = [
+            [f"`{name}`", _first_sentence(getattr(package, name))] for name in getattr(package, "__all__", ())
+        ]
+        if rows:
+            parts.append(f"## labkit.{path.parent.name}\n\n{inspect.getdoc(package)}\n")
+            parts.append(_table(["name", "what it is"], rows))
+    return "\n".join(parts)
+
+
+def _first_sentence(named: object) -> str:
+    """Of a value, which has no words of its own, its type."""
+    told = inspect.isclass(named) or inspect.isroutine(named) or inspect.ismodule(named)
+    words = inspect.getdoc(named) if told else None
+    return (words or f"a value of type {type(named).__name__}").partition("\n")[0]
 
 
 def _checks() -> str:

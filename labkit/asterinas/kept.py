@@ -15,7 +15,8 @@ from typing import Any
 from labkit.asterinas.boot_image import BootImage
 from labkit.errors import MissingComponent, NotAKernel, StorageError, UsageError
 from labkit.settings import Settings
-from labkit.show import columns, pre, table
+from labkit.show import columns
+from labkit.show.markup import pre, table
 
 UNKNOWN = "unknown"
 """The version of a kernel that nothing names."""

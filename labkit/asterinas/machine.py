@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from labkit.bootlog import BootLogReader, Timeline
-from labkit.bootlog.asterinas import BootOutcome, Goal
+from labkit.bootlog.asterinas import BootLogReader, BootOutcome, Goal
+from labkit.bootlog.timeline import Timeline
 from labkit.bootlog.watcher import CONSOLE
-from labkit.vm import MachineConfig, Port
+from labkit.vm import MachineConfig
+from labkit.vm.spec import Port
 
 KERNEL_ARGUMENTS = (
     "SHELL=/bin/sh LOGNAME=root HOME=/ USER=root PATH=/bin:/benchmark init=/init ostd.log_level=error"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.show import columns, element, join, table
-from labkit.show.markup import mark
+from labkit.show import columns
+from labkit.show.markup import element, join, mark, table
 
 STAMP = "RECORDED"
 """The word that every such fact carries."""

@@ -13,7 +13,8 @@ from typing import Any
 from labkit.errors import MissingComponent, UsageError
 from labkit.host import HostReport, HostVerdict
 from labkit.host.kvm_generation import Generation, host_generation
-from labkit.show import columns, join, pre, table
+from labkit.show import columns
+from labkit.show.markup import join, pre, table
 
 VNC_PORT = 5942
 

@@ -10,7 +10,8 @@ from labkit.measure import EventLog, LogReport
 from labkit.measure.event_log import RUNTIME_RTMR, LogFormat
 from labkit.measure.replay import Rtmrs
 from labkit.settings import Trust
-from labkit.show import columns, join, stamp
+from labkit.show import columns, stamp
+from labkit.show.markup import join
 from labkit.show.measure import section_table
 
 

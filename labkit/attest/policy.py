@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from labkit.errors import UsageError
 from labkit.files import read_named, strict_json
-from labkit.measure import BootInputs, PageOrder, Prediction, Rules, predict, read_tdvf
-from labkit.measure.rules import InitrdWord, KernelHeader, RegisterKind, SecureBoot, Separators
+from labkit.measure import BootInputs, PageOrder, Prediction, predict, read_tdvf
+from labkit.measure.rules import InitrdWord, KernelHeader, RegisterKind, Rules, SecureBoot, Separators
 from labkit.show import one_line
 
 TCB_STATUSES = (

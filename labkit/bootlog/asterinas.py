@@ -18,7 +18,8 @@ from labkit.bootlog._stages import STAGES
 from labkit.bootlog.failures import FAILURES, HANGS, Failure, FailureKind
 from labkit.bootlog.timeline import Stage, Timeline
 from labkit.host.wrapping import without_common
-from labkit.show import clean, columns, join, one_line, pre, table
+from labkit.show import clean, columns, one_line
+from labkit.show.markup import join, pre, table
 from labkit.show.svg import bars
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from labkit.bootlog.timeline import Timeline
 from labkit.bootlog.watcher import CONSOLE, SERIAL, BootWatcher
-from labkit.console import SocketStream
+from labkit.console.stream import SocketStream
 from labkit.errors import BootFailed
 
 _POLL = 0.1

@@ -50,7 +50,7 @@ def list_(as_json: bool) -> None:
 
     Example: labkit assignment list
     """
-    from labkit.course import all_exercises
+    from labkit.course.exercises import all_exercises
 
     rows = tuple(
         {
@@ -87,9 +87,9 @@ def release(
 
     Example: labkit assignment release mrtd --course mycourse
     """
-    from labkit.course import exercise, open_course
     from labkit.course import release as release_assignment
-    from labkit.course.course import course_folder, parse_time
+    from labkit.course.course import course_folder, open_course, parse_time
+    from labkit.course.exercises import exercise
 
     found = exercise(name)
     course = open_course(course_folder(course_dir))

@@ -20,6 +20,6 @@ def command(version: str | None, iso: str | None, sha256: str | None, as_json: b
     An interrupted download goes on where it stopped. Exit status 0: there, 1: no kernel in the image, 69: no
     network.
     """
-    from labkit.asterinas import fetch_image
+    from labkit.asterinas.fetch import fetch_image
 
     emit(fetch_image(Settings.load(), note, version=version, iso=iso, sha256=sha256), as_json)

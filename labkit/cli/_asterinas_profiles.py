@@ -12,8 +12,8 @@ from labkit.cli._common import emit, json_option
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the profiles of the known versions, or show all of the one called NAME."""
-    from labkit.asterinas import PROFILES, Profile
-    from labkit.asterinas.versions import ProfileTable
+    from labkit.asterinas import Profile
+    from labkit.asterinas.versions import PROFILES, ProfileTable
 
     if name is not None:
         emit(Profile.named(name), as_json)

@@ -86,7 +86,8 @@ def command(
     Without --auto-test the guest's shell takes the commands of --exec, or else those of standard input, a
     line each, until it ends. Exit status 0: booted, 1: not.
     """
-    from labkit.container import RunRequest, start_run
+    from labkit.container.flow import start_run
+    from labkit.container.plan import RunRequest
 
     if auto_test and commands:
         raise UsageError(

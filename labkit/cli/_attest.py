@@ -79,9 +79,8 @@ def command(
     Example: labkit attest --append debug
     """
     from labkit.attest import load_policy
-    from labkit.platforms import BootRequest
     from labkit.platforms.evidence import check_nonce
-    from labkit.platforms.request import measured_through_loader
+    from labkit.platforms.request import BootRequest, measured_through_loader
 
     demanded = load_policy(policy_file) if policy_file else None
     nonce = _nonce(report_data, demanded)
@@ -153,7 +152,8 @@ def _shown(
 ) -> Attestation:
     """Judge evidence that lies in a folder, or that the TD around us gives and that is kept in one."""
     from labkit.attest import LabAuthority, parse_collateral
-    from labkit.platforms import attest_evidence, load_evidence
+    from labkit.platforms.attestation import attest_evidence
+    from labkit.platforms.evidence import load_evidence
     from labkit.platforms.tsm import hardware_evidence, run_here
 
     settings, now = Settings.load(), int(time.time())

@@ -96,7 +96,7 @@ def _many(
     platform: TdvmPlatform, request: BootRequest, count: int, commands: tuple[str, ...], *, as_json: bool
 ) -> int:
     """Boot ``count`` TDVMs and run every command in each; the first status of the last one that is not 0."""
-    from labkit.platforms import boot_many
+    from labkit.platforms.many import boot_many
 
     with boot_many(platform, request, count, note) as tdvms:
         if not as_json:

@@ -35,7 +35,6 @@ def init(roster: Path, course_dir: Path | None, as_json: bool) -> None:
 
     Example: labkit course init roster.csv --course mycourse
     """
-    from labkit.course import init_course
-    from labkit.course.course import course_folder
+    from labkit.course.course import course_folder, init_course
 
     emit(init_course(roster, course_folder(course_dir)), as_json)

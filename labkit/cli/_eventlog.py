@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option, read_input
-from labkit.measure import parse_log, report_log
+from labkit.measure import parse_log
 from labkit.measure.event_log import LogFormat
+from labkit.measure.replay import report_log
 
 _PATH = click.Path(path_type=Path)
 _LARGEST_LOG, _LARGEST_QUOTE = 64 << 20, 4 << 20

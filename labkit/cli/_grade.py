@@ -92,8 +92,9 @@ def command(
         raise UsageError(
             "Which assignment, and where are the submissions?", "Say: labkit grade NAME SUBMISSIONS"
         )
-    from labkit.course import exercise, grade_class, open_course
-    from labkit.course.course import course_folder
+    from labkit.course.classes import grade_class
+    from labkit.course.course import course_folder, open_course
+    from labkit.course.exercises import exercise
     from labkit.course.gradebook import merge
     from labkit.course.sandbox import Limits
 

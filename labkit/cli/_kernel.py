@@ -27,6 +27,6 @@ def install(user: str, as_json: bool) -> None:
 
     Example: labkit kernel install --sys-prefix
     """
-    from labkit.kernel import install as install_kernel
+    from labkit.kernel.installing import install as install_kernel
 
     emit(install_kernel(user=bool(user)), as_json)

@@ -9,8 +9,7 @@ import click
 
 from labkit.cli._common import emit, json_option
 from labkit.cli._lazy import Group
-from labkit.learn import copy, reset
-from labkit.learn.copies import course_folder, sanitize_file
+from labkit.learn.copies import copy, course_folder, reset, sanitize_file
 from labkit.learn.journal import work_folder
 from labkit.learn.open import lab_words
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import emit, json_option
-from labkit.learn import progress
 from labkit.learn.copies import course_folder
+from labkit.learn.progressing import progress
 from labkit.settings import Settings
 
 

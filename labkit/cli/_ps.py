@@ -20,7 +20,7 @@ def command(as_json: bool) -> None:
     Example: labkit ps
     """
     from labkit.cli.running import running_jobs
-    from labkit.vm import running
+    from labkit.vm.rundir import running
 
     settings = Settings.load()
     machines, jobs = running(settings), running_jobs(settings)

@@ -8,7 +8,8 @@ import click
 
 from labkit.cli._common import emit, json_option, note
 from labkit.errors import UsageError
-from labkit.runs import publish, read_record
+from labkit.runs import publish
+from labkit.runs.record import read_record
 from labkit.settings import Settings
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from labkit.cli._common import json_option
-from labkit.runs import find_notebooks, refresh
-from labkit.runs.refreshing import read_patterns
+from labkit.runs.refreshing import read_patterns, refresh
 from labkit.runs.runner import CELL_TIMEOUT
-from labkit.runs.source import repository
+from labkit.runs.source import find_notebooks, repository
 
 
 @click.command("refresh", epilog="Example: labkit refresh 03-boot-the-tdvm")

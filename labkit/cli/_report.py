@@ -21,7 +21,7 @@ def command(output: Path | None, as_json: bool) -> None:
 
     Names, addresses, UUIDs and serial numbers are taken out. Nothing is sent anywhere.
     """
-    from labkit.fleet import make_bundle
+    from labkit.fleet.bug_report import make_bundle
 
     path = output or Path(time.strftime("labkit-report-%Y%m%d-%H%M%S.tar.gz", time.gmtime()))
     emit(make_bundle(path, Settings.load()), as_json)

@@ -9,11 +9,11 @@ import click
 
 from labkit.cli._common import emit, json_option
 from labkit.errors import ChapterFailed
-from labkit.runs import plan_run, publish, run_plan
+from labkit.runs import publish
 from labkit.runs.reports import junit as junit_report
 from labkit.runs.reports import next_steps
 from labkit.runs.reports import summary as summary_report
-from labkit.runs.runner import CELL_TIMEOUT
+from labkit.runs.runner import CELL_TIMEOUT, plan_run, run_plan
 
 
 @click.command("run", epilog="Example: labkit run 03-boot-the-tdvm -p memory 2048")

@@ -22,7 +22,7 @@ def command(run_id: str | None, everything: bool, as_json: bool) -> None:
     Example: labkit stop --all
     """
     from labkit.cli.running import running_jobs
-    from labkit.vm import running, stop
+    from labkit.vm.rundir import running, stop
 
     if (run_id is None) != everything:
         raise UsageError("Say what to stop.", "Give one ID of `labkit ps`, or --all.")

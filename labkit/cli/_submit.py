@@ -27,7 +27,7 @@ def command(name: str | None, work: Path, output: Path | None, as_json: bool) ->
 
     Example: labkit submit mrtd --output mrtd.zip
     """
-    from labkit.course import exercise
+    from labkit.course.exercises import exercise
     from labkit.course.submissions import assignment_in, pack
 
     emit(pack(work, exercise(name or assignment_in(work)).name, output), as_json)

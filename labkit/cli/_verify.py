@@ -71,7 +71,7 @@ def command(
     Example: labkit verify --redact --save facts.json
     """
     if collector:
-        from labkit.fleet import collector_source
+        from labkit.fleet.collector import collector_source
 
         click.echo(collector_source(), nl=False)
         return
@@ -103,7 +103,8 @@ def command(
 
 def _fleet(where: Path, target: Path | None, form: str) -> int:
     """Print a fleet; its exit status. A file of hosts is asked over ssh first, into the folder ``target``."""
-    from labkit.fleet import collect_hosts, report_fleet
+    from labkit.fleet.ssh import collect_hosts
+    from labkit.fleet.summary import report_fleet
 
     if where.is_file():
         if target is None:

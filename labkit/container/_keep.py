@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labkit.asterinas import BootImage, KernelCache
-from labkit.asterinas.boot_image import ImageKind
+from labkit.asterinas import KernelCache
+from labkit.asterinas.boot_image import BootImage, ImageKind
 from labkit.asterinas.kept import KeptImage
 from labkit.errors import LabkitError, NotAKernel
 from labkit.settings import Settings

@@ -13,8 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from labkit.asterinas.kept import KeptImage
-from labkit.bootlog import BootLogReader, BootReport
-from labkit.bootlog.asterinas import Goal
+from labkit.bootlog.asterinas import BootLogReader, BootReport, Goal
 from labkit.console import CommandResult, Console
 from labkit.container._keep import keep_built
 from labkit.container.engine import connect
@@ -24,7 +23,8 @@ from labkit.container.tree import TreeLock, hand_back
 from labkit.errors import GuestGone, StorageError, VmError
 from labkit.host import HostReport, HostVerdict, verify
 from labkit.settings import Settings, Trust
-from labkit.show import badge, join, pre, stamp, table
+from labkit.show import stamp
+from labkit.show.markup import badge, join, pre, table
 
 Progress = Callable[[str], None]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labkit.asterinas import PROFILES, Profile
+from labkit.asterinas import Profile
+from labkit.asterinas.versions import PROFILES
 from labkit.container.container import Creation, Options, creation
 from labkit.container.dockerfile import build_from_source
 from labkit.container.engine import Engine, connect, find_engine

@@ -9,7 +9,8 @@ from typing import Any
 
 from labkit.asterinas import Profile
 from labkit.container.container import Options, creation
-from labkit.show import columns, table
+from labkit.show import columns
+from labkit.show.markup import table
 
 
 @dataclass(frozen=True)

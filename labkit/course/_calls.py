@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from labkit.tdx import LEAVES, Platform, Result, Section, Store, Td, Vmm
+from labkit.tdx import Platform, Result, Section, Store, Td, Vmm
+from labkit.tdx.leaves import LEAVES
 
 _MOST = 3000
 _LARGEST_WRITE = 4096

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from labkit.guest.cpio import Entry
 from labkit.guest.cpio import archive as cpio_archive
-from labkit.guest.initramfs import build_initramfs
-from labkit.guest.types import LINUX
 
 __all__ = [
-    "LINUX",
     "Entry",
-    "build_initramfs",
     "cpio_archive",
 ]

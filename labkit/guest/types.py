@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.bootlog import GuestType
-from labkit.bootlog.timeline import Mark
+from labkit.bootlog.timeline import GuestType, Mark
 from labkit.guest.initramfs import INIT_MARKER, NO_PORT, SHELL_MARKER
 
 # Deadlines are for TCG on a busy machine, some ten times what two idle cores need.

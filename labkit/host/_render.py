@@ -12,8 +12,9 @@ from labkit.host.model import CheckStatus, Facts, HostVerdict
 from labkit.host.remedies import Remedy
 from labkit.host.result import CheckResult
 from labkit.settings import Trust
-from labkit.show import badge as emulated_badge
-from labkit.show import clean, join, stamp
+from labkit.show import clean, stamp
+from labkit.show.markup import badge as emulated_badge
+from labkit.show.markup import join
 from labkit.show.tree import TreeNode, fold, paint, tree_html, tree_text, verdict_html
 
 _TRACKS = {"host": "Host: is the TDX module up?", "launch": "Launch: can a TD be started?",

@@ -19,7 +19,7 @@ from labkit.kernel._history import History
 from labkit.kernel._start import Starting
 from labkit.kernel.host import HostPermission
 from labkit.kernel.output import INTERVAL, Publisher
-from labkit.learn import Notebook
+from labkit.learn.ask import Notebook
 from labkit.settings import Ui
 from labkit.show import clean
 

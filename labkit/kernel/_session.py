@@ -15,15 +15,10 @@ from typing import TYPE_CHECKING
 from labkit.console import CommandResult, Listener
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.kernel._prelude import PRELUDE, STDIN
-from labkit.platforms import (
-    BootRequest,
-    Measurements,
-    Tdvm,
-    TdvmPlatform,
-    choose_platform,
-)
+from labkit.platforms import BootRequest, Tdvm, TdvmPlatform, choose_platform
+from labkit.platforms.measurements import Measurements
 from labkit.settings import Settings
-from labkit.vm import Snapshot
+from labkit.vm.launch import Snapshot
 
 if TYPE_CHECKING:
     from labkit.platforms import Attestation

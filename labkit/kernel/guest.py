@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from labkit.console import shell_quote
+from labkit.console.frames import shell_quote
 
 Run = Callable[[str], str]
 """Runs a command in the guest and returns its output; empty where it did not end in time."""

@@ -15,10 +15,11 @@ from labkit.errors import UsageError
 from labkit.kernel._session import GuestSession
 from labkit.kernel.host import HostPermission
 from labkit.kernel.output import Publisher
-from labkit.learn import Notebook
+from labkit.learn.ask import Notebook
 from labkit.learn.question import Kind
 from labkit.show import View as Shown
-from labkit.show import clean, join, pre
+from labkit.show import clean
+from labkit.show.markup import join, pre
 
 _LOG_SHOWN = 60_000
 

@@ -10,9 +10,10 @@ from labkit.errors import LabkitError, UsageError
 from labkit.learn import journal
 from labkit.learn.question import Answer, Judged, Kind, PredictionQuestion, make_question
 from labkit.settings import Settings
-from labkit.show import View, element
+from labkit.show import View
 from labkit.show.front_end import Place, is_live, show_view
 from labkit.show.learn import outcome_view, predictions_view, question_view
+from labkit.show.markup import element
 
 _HINTS = {Kind.TEXT: "in your own words", Kind.NUMBER: "a number", Kind.ORDER: "put these in order"}
 _AGAIN = "Recorded. Go on to the next cell; to answer anew, run this cell again."

@@ -14,10 +14,11 @@ from typing import Any
 from labkit.errors import LabkitError, UsageError
 from labkit.platforms import Tdvm, choose_platform, fresh_nonce
 from labkit.settings import Settings
-from labkit.show import View, clean, join, pre
+from labkit.show import View, clean
 from labkit.show.front_end import Place, is_live
+from labkit.show.markup import join, pre
 from labkit.show.measure import scrolled
-from labkit.vm import Snapshot
+from labkit.vm.launch import Snapshot
 
 _SHOWN = 20_000
 """Characters of the console that are shown."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from labkit.lies._guest import LiedTo
 from labkit.lies.findings import LieFinding
-from labkit.virtio import Attached, Disk
+from labkit.virtio import Disk
+from labkit.virtio.attached import Attached
 from labkit.virtio.lies import FORGED, LieName
 
 _BLOCK = 4096

@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 from labkit.lies._guest import LiedTo
 from labkit.lies.findings import LieFinding
-from labkit.virtio import Attached
-from labkit.virtio.attached import Record
+from labkit.virtio.attached import Attached, Record
 from labkit.virtio.lies import LieName
 
 _READS, _SIZE = 1000, 64

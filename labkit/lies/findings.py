@@ -9,7 +9,8 @@ from importlib.resources import files
 from typing import Any
 
 from labkit.settings import Trust
-from labkit.show import columns, join, pre, stamp, table
+from labkit.show import columns, stamp
+from labkit.show.markup import join, pre, table
 
 _HEAD = ("device", "lie", "outcome", "the kernel says")
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.bootlog import GuestType
+from labkit.bootlog.timeline import GuestType
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from labkit.lies._disk import LIES, disk_findings
 from labkit.lies._entropy import entropy_findings
@@ -15,9 +15,10 @@ from labkit.lies._guest import LiedTo
 from labkit.lies.findings import Findings, LieFinding, recorded
 from labkit.platforms import BootRequest, choose_platform
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
 from labkit.toolchain.archive import AFTER_CLAMP, BEFORE_CLAMP, ArchivedKernel, fetch_kernel
-from labkit.virtio import Device, Disk, Entropy
+from labkit.toolchain.toolchain import Toolchain
+from labkit.virtio import Disk
+from labkit.virtio.devices import Device, Entropy
 from labkit.vm import BootSpec, Hypervisor, boot
 from labkit.vm.accel import choose_accelerator
 

@@ -23,7 +23,7 @@ from labkit.live.inputs import INPUTS, fetch_inputs, licences, unpack
 from labkit.runs import Run
 from labkit.runs.source import read_notebook
 from labkit.settings import Settings
-from labkit.show import Markup, element
+from labkit.show.markup import Markup, element
 from labkit.show.site import site_page
 
 POLICY = (

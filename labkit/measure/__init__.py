@@ -8,13 +8,12 @@ from labkit.later import later
 from labkit.measure._mrtd import FirmwareMeasurement, PageOrder, measure_firmware, mrtd
 from labkit.measure.event_log import EventLog, parse_log
 from labkit.measure.kernel_image import silence_stub
-from labkit.measure.replay import LogReport, replay_pcrs, report_log, rtmrs
+from labkit.measure.replay import LogReport, replay_pcrs, rtmrs
 from labkit.measure.tdvf import read_tdvf
 
 if TYPE_CHECKING:
     from labkit.measure.explanation import explain
     from labkit.measure.prediction import BootInputs, Prediction, predict
-    from labkit.measure.rules import Rules
 
 __all__ = [
     "BootInputs",
@@ -23,7 +22,6 @@ __all__ = [
     "LogReport",
     "PageOrder",
     "Prediction",
-    "Rules",
     "explain",
     "measure_firmware",
     "mrtd",
@@ -31,7 +29,6 @@ __all__ = [
     "predict",
     "read_tdvf",
     "replay_pcrs",
-    "report_log",
     "rtmrs",
     "silence_stub",
 ]
@@ -42,7 +39,6 @@ __getattr__ = later(
     {
         "BootInputs": "prediction",
         "Prediction": "prediction",
-        "Rules": "rules",
         "explain": "explanation",
         "predict": "prediction",
     },

@@ -15,7 +15,8 @@ from struct import unpack
 from typing import Any
 
 from labkit.measure.tdvf import PAGE, Tdvf, TdvfSection, read_tdvf
-from labkit.show import columns, join
+from labkit.show import columns
+from labkit.show.markup import join
 from labkit.show.measure import section_table
 
 _CHUNK = 256

@@ -18,9 +18,9 @@ from labkit.measure.describe import DataCheck, data_check, describe
 from labkit.measure.embedded import embedded
 from labkit.measure.event_types import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
 from labkit.measure.wrapping import json_document, plain_bytes, values_of
-from labkit.show import columns, join
+from labkit.show import columns
 from labkit.show.fields import hex_map, spans
-from labkit.show.markup import details
+from labkit.show.markup import details, join
 from labkit.show.measure import event_table
 
 _SIGNATURE = b"Spec ID Event03\0"

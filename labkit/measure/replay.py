@@ -10,7 +10,8 @@ from labkit.errors import DataError, UsageError
 from labkit.measure.describe import DataCheck
 from labkit.measure.event_log import EventLog, LogFormat, event_rows
 from labkit.measure.event_types import ALGORITHM_NUMBERS, ALGORITHMS, SHA384
-from labkit.show import columns, join
+from labkit.show import columns
+from labkit.show.markup import join
 from labkit.show.measure import section_table
 
 Rtmrs = tuple[bytes, bytes, bytes, bytes]

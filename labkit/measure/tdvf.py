@@ -18,9 +18,9 @@ from itertools import pairwise
 from typing import Any
 
 from labkit.errors import NotATdvf
-from labkit.show import columns, join
+from labkit.show import columns
 from labkit.show.fields import FieldSpan, hex_map, spans
-from labkit.show.markup import details
+from labkit.show.markup import details, join
 from labkit.show.measure import section_table
 
 PAGE = 4096

@@ -11,7 +11,7 @@ from labkit.files import keep_whole
 from labkit.guest.drivers import driver_archive
 from labkit.settings import Settings
 from labkit.toolchain.toolchain import modules_of
-from labkit.virtio import Device
+from labkit.virtio.devices import Device
 
 
 def with_drivers(initrd: Path, kernel: Path, devices: Sequence[Device], settings: Settings) -> Path:

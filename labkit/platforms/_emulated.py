@@ -13,10 +13,11 @@ from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
 from labkit.settings import Trust
-from labkit.toolchain import Firmware, Toolchain
 from labkit.toolchain.known import file_identity
-from labkit.vm import Hypervisor, Snapshot, boot, resume
+from labkit.toolchain.toolchain import Firmware, Toolchain
+from labkit.vm import Hypervisor, boot, resume
 from labkit.vm.accel import choose_accelerator
+from labkit.vm.launch import Snapshot
 
 if TYPE_CHECKING:
     from labkit.measure import FirmwareMeasurement, Prediction

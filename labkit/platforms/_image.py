@@ -7,8 +7,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.asterinas import BootImage, KernelCache, Profile
-from labkit.asterinas.boot_image import EM_X86_64, ImageKind
+from labkit.asterinas import KernelCache, Profile
+from labkit.asterinas.boot_image import EM_X86_64, BootImage, ImageKind
 from labkit.asterinas.kept import KeptImage, parse_guest
 from labkit.asterinas.machine import (
     DIRECT_MEMORY,
@@ -19,7 +19,7 @@ from labkit.asterinas.machine import (
     asterinas_machine,
 )
 from labkit.asterinas.rootfs import build_asterinas_initramfs
-from labkit.bootlog import GuestType
+from labkit.bootlog.timeline import GuestType
 from labkit.errors import NotAKernel, UsageError
 from labkit.files import keep_whole
 from labkit.guest.kernel_image import check_kernel
@@ -27,9 +27,10 @@ from labkit.guest.types import SHELL_PROMPT
 from labkit.platforms._plan_linux import plan_linux, unmeasured
 from labkit.platforms.request import BootContents, BootPlan, BootRequest, PlanInputs
 from labkit.settings import Settings
-from labkit.toolchain import Firmware
-from labkit.vm import BootSpec, MachineConfig, Port
+from labkit.toolchain.toolchain import Firmware
+from labkit.vm import BootSpec, MachineConfig
 from labkit.vm.memory import FOREIGN_MEMORY, MemoryNeed
+from labkit.vm.spec import Port
 
 _ELF_MACHINE_386 = (3).to_bytes(2, "little")
 _ELF_MACHINE_AT = 18

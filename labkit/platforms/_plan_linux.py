@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.files import read_named
-from labkit.guest import LINUX, build_initramfs
-from labkit.guest.initramfs import COMMAND_LINE, shell_port
-from labkit.guest.types import SHELL_PROMPT
+from labkit.guest.initramfs import COMMAND_LINE, build_initramfs, shell_port
+from labkit.guest.types import LINUX, SHELL_PROMPT
 from labkit.platforms._drivers import with_drivers
 from labkit.platforms.request import BootContents, BootPlan, PlanInputs
-from labkit.vm import BootSpec, MachineConfig, Port
+from labkit.vm import BootSpec, MachineConfig
 from labkit.vm.memory import LINUX_MEMORY
+from labkit.vm.spec import Port
 
 _LARGEST_INITRD = 1 << 30
 _LARGEST_KERNEL = 512 << 20

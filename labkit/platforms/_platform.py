@@ -17,8 +17,9 @@ from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootPlan, BootRequest, PlanInputs
 from labkit.settings import Settings, Trust
 from labkit.show import stamp
-from labkit.toolchain import Firmware, Toolchain, find_toolchain
-from labkit.vm import Snapshot
+from labkit.toolchain import find_toolchain
+from labkit.toolchain.toolchain import Firmware, Toolchain
+from labkit.vm.launch import Snapshot
 
 if TYPE_CHECKING:
     from labkit.attest import Policy

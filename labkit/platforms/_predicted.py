@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Callable
 
 from labkit.errors import UsageError
-from labkit.measure import BootInputs, Prediction, Rules, predict, read_tdvf
+from labkit.measure import BootInputs, Prediction, predict, read_tdvf
 from labkit.measure.boot_options import disc_options, own_options
 from labkit.measure.kernel_image import stub_measures
 from labkit.measure.ovmf import read_ovmf
-from labkit.measure.rules import ACPI_BLOBS, SMBIOS_TABLES
+from labkit.measure.rules import ACPI_BLOBS, SMBIOS_TABLES, Rules
 from labkit.measure.smbios import measured_tables
 from labkit.platforms.request import BootPlan
-from labkit.toolchain import Toolchain
+from labkit.toolchain.toolchain import Toolchain
 from labkit.vm import Hypervisor
 from labkit.vm.fwcfg import fw_cfg_files
 

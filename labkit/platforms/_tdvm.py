@@ -9,13 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from labkit.bootlog import Timeline
+from labkit.bootlog.timeline import Timeline
 from labkit.console import CommandResult
 from labkit.errors import DataError, GuestGone, VmError
 from labkit.platforms.told import tell_measurements
 from labkit.settings import Trust
-from labkit.show import badge, columns, join, pre, stamp, table
-from labkit.virtio import Attached
+from labkit.show import columns, stamp
+from labkit.show.markup import badge, join, pre, table
+from labkit.virtio.attached import Attached
 from labkit.vm import VirtualMachine
 
 if TYPE_CHECKING:

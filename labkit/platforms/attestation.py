@@ -14,7 +14,7 @@ from labkit.measure import BootInputs, PageOrder, Prediction
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.evidence import REPORT_DATA, Evidence, Quoting
 from labkit.settings import Trust
-from labkit.show import join
+from labkit.show.markup import join
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from labkit.files import read_below
 from labkit.measure import EventLog, parse_log
 from labkit.platforms.measurements import Measurements
 from labkit.settings import Trust
-from labkit.show import columns, join, pre, stamp, table
+from labkit.show import columns, stamp
+from labkit.show.markup import join, pre, table
 
 REPORT_DATA = 64
 """Bytes of report data in a TDREPORT: free for the TD to fill."""

@@ -18,9 +18,10 @@ from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
 from labkit.settings import Settings, Trust
-from labkit.toolchain import Firmware
-from labkit.vm import Accelerator, BootSpec, Hypervisor, Snapshot, boot
-from labkit.vm.spec import Accel, TrustDomain
+from labkit.toolchain.toolchain import Firmware
+from labkit.vm import BootSpec, Hypervisor, boot
+from labkit.vm.launch import Snapshot
+from labkit.vm.spec import Accel, Accelerator, TrustDomain
 
 _UNMEASURED = (
     "labkit does not read a TD's registers from outside; in the guest, configfs-tsm has a quote for you."

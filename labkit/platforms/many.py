@@ -14,9 +14,10 @@ from labkit.errors import UsageError
 from labkit.platforms._platform import TdvmPlatform
 from labkit.platforms._tdvm import Tdvm
 from labkit.platforms.request import BootRequest
-from labkit.show import columns, join, pre, table
-from labkit.vm import running
+from labkit.show import columns
+from labkit.show.markup import join, pre, table
 from labkit.vm.memory import check_memory
+from labkit.vm.rundir import running
 
 MOST = 1000
 """TDVMs at once; before that many, memory ends."""

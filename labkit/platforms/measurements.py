@@ -17,7 +17,8 @@ from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, parse_log, 
 from labkit.measure.memory import FoundLog, find_logs
 from labkit.measure.replay import Rtmrs
 from labkit.platforms.told import BANKS, Pcrs, Told, parse_told
-from labkit.show import columns, join, pre, table
+from labkit.show import columns
+from labkit.show.markup import join, pre, table
 from labkit.show.measure import section_table
 from labkit.vm import VirtualMachine
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.settings import Settings
-from labkit.toolchain import Firmware, Toolchain
-from labkit.virtio import Device
+from labkit.toolchain.toolchain import Firmware, Toolchain
+from labkit.virtio.devices import Device
 from labkit.vm import BootSpec
 
 

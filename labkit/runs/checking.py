@@ -33,7 +33,8 @@ from labkit.runs.statement import (
     read_file,
 )
 from labkit.settings import Trust
-from labkit.show import clean, columns, join, pre, stamp, table
+from labkit.show import clean, columns, stamp
+from labkit.show.markup import join, pre, table
 
 _NAMES = frozenset(
     {

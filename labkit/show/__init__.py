@@ -6,20 +6,13 @@ from labkit.show import tdx
 from labkit.show._stepper import stepper
 from labkit.show._text import clean, columns, one_line, stamp
 from labkit.show._view import View
-from labkit.show.markup import Markup, badge, element, join, pre, table
 
 __all__ = [
-    "Markup",
     "View",
-    "badge",
     "clean",
     "columns",
-    "element",
-    "join",
     "one_line",
-    "pre",
     "stamp",
     "stepper",
-    "table",
     "tdx",
 ]

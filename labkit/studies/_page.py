@@ -11,18 +11,19 @@ from typing import Any
 
 from labkit.errors import DataError
 from labkit.files import plain_parts, read_below
-from labkit.learn import waiting
-from labkit.runs import Chapter, Run, publish
+from labkit.learn.wait import waiting
+from labkit.runs import Run, publish
 from labkit.runs.execution import CellFailure
-from labkit.runs.record import Reported, collect_host, collect_versions, write_record
+from labkit.runs.record import Chapter, Reported, collect_host, collect_versions, write_record
 from labkit.runs.source import NotebookSource
 from labkit.settings import Settings, Trust, Ui
-from labkit.show import View, join
+from labkit.show import View
+from labkit.show.markup import join
 from labkit.show.site import Link
 from labkit.show.study import study_page
-from labkit.studies._results import CSV, JSON, PARQUET, Results
 from labkit.studies._sweep import SweepOptions, sweep
 from labkit.studies.folder import RECORD
+from labkit.studies.results import CSV, JSON, PARQUET, Results
 from labkit.studies.row import ROWS, read_entry
 from labkit.studies.table import Design, SweepRow
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.runs import find_notebooks
 from labkit.runs.runner import check_kernels
-from labkit.runs.source import load_source, repository
+from labkit.runs.source import find_notebooks, load_source, repository
 from labkit.studies.table import Design, design, grid, read_table, split_values
 
 

@@ -17,13 +17,13 @@ from labkit.runs.runner import CELL_TIMEOUT
 from labkit.settings import Settings
 from labkit.show import one_line
 from labkit.studies._pool import PATIENCE, Ended, Pool, own_workers, workers_at
-from labkit.studies._results import Results, write_tables
 from labkit.studies.folder import check_folder, claim, locked, naming_full_disk
+from labkit.studies.results import Results, write_tables
 from labkit.studies.row import ROWS, RowAborted, RowTask, read_entry, unpack, write_entry
 from labkit.studies.table import Design, SweepRow
 from labkit.studies.workers import NOTEBOOK_MEMORY, Worker, assign
-from labkit.vm import running
 from labkit.vm.memory import LINUX_MEMORY, free_memory
+from labkit.vm.rundir import running
 
 ROW_DEADLINE = 3600.0
 """Seconds that a row may take, unless the caller says otherwise."""

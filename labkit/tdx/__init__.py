@@ -15,7 +15,6 @@ from labkit.tdx._report import ModelReport
 from labkit.tdx._result import GuestException, Load, Program, Result, Store, Tdcall, TdExit
 from labkit.tdx.ghci import Vmcall, accept, vmcall
 from labkit.tdx.hostile import ATTACKS, HostileVmm, attack
-from labkit.tdx.leaves import LEAVES
 from labkit.tdx.params import TdParams
 from labkit.tdx.phys import Integrity
 from labkit.tdx.recording import replay
@@ -25,7 +24,6 @@ from labkit.tdx.vmm import Section, Vmm
 
 __all__ = [
     "ATTACKS",
-    "LEAVES",
     "MODELLED",
     "GuestException",
     "HostileVmm",

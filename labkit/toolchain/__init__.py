@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from labkit.toolchain.toolchain import Firmware, Program, Toolchain
 from labkit.toolchain.toolchain import find as find_toolchain
 from labkit.toolchain.toolchain import inventory as toolchain_inventory
 
@@ -12,9 +11,6 @@ if TYPE_CHECKING:
     from labkit.toolchain.provision import install as install_toolchain
 
 __all__ = [
-    "Firmware",
-    "Program",
-    "Toolchain",
     "find_toolchain",
     "install_toolchain",
     "toolchain_inventory",

@@ -20,7 +20,8 @@ from typing import Any
 from labkit import process
 from labkit.errors import MissingComponent
 from labkit.settings import Settings
-from labkit.show import columns, join, pre, table
+from labkit.show import columns
+from labkit.show.markup import join, pre, table
 
 REMEDY = "Run `labkit setup`."
 

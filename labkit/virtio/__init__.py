@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.virtio.attached import Attached
-from labkit.virtio.devices import Device, Disk, Entropy
+from labkit.virtio.devices import Disk
 
 __all__ = [
-    "Attached",
-    "Device",
     "Disk",
-    "Entropy",
 ]

@@ -14,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from labkit.bootlog import BootWatcher, Timeline
 from labkit.bootlog.follow import BootLog
-from labkit.console import Console, SocketStream
+from labkit.bootlog.timeline import Timeline
+from labkit.bootlog.watcher import BootWatcher
+from labkit.console import Console
+from labkit.console.stream import SocketStream
 from labkit.errors import BootFailed, GuestGone, VmError
 from labkit.show import clean
-from labkit.virtio import Attached
-from labkit.virtio.attached import Wire
+from labkit.virtio.attached import Attached, Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._qmp import Qmp

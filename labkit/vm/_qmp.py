@@ -8,8 +8,7 @@ import time
 from collections import deque
 from typing import Any
 
-from labkit.console import SocketStream
-from labkit.console.stream import readable
+from labkit.console.stream import SocketStream, readable
 from labkit.errors import VmError
 
 _ANSWER = 30.0

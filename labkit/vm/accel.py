@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.errors import VmError
-from labkit.guest import LINUX, build_initramfs
-from labkit.guest.initramfs import COMMAND_LINE
+from labkit.guest.initramfs import COMMAND_LINE, build_initramfs
+from labkit.guest.types import LINUX
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
 from labkit.toolchain.known import Known
+from labkit.toolchain.toolchain import Toolchain
 from labkit.vm._machine import VirtualMachine
 from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.spec import Accel, Accelerator, BootSpec

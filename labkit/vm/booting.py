@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit.bootlog import Timeline
+from labkit.bootlog.timeline import Timeline
 from labkit.errors import BootFailed, VmError
 from labkit.guest.reseed import renewal
 from labkit.toolchain.known import Known

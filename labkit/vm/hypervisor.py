@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
+from labkit.toolchain.toolchain import Toolchain
 from labkit.vm.spec import Accelerator
 
 

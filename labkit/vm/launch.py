@@ -14,8 +14,9 @@ from pathlib import Path
 
 from labkit import process
 from labkit.errors import BootFailed
-from labkit.toolchain import Program, Toolchain
-from labkit.virtio import Device, Disk
+from labkit.toolchain.toolchain import Program, Toolchain
+from labkit.virtio import Disk
+from labkit.virtio.devices import Device
 from labkit.vm._guard import Guard
 from labkit.vm._vtpm import Spawn
 from labkit.vm.hypervisor import Hypervisor

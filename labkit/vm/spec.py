@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.bootlog.watcher import Guest
-from labkit.toolchain import Firmware
-from labkit.virtio import Device
+from labkit.toolchain.toolchain import Firmware
+from labkit.virtio.devices import Device
 
 
 class Accel(StrEnum):

@@ -24,7 +24,7 @@ from labkit.guest import Entry, cpio_archive
 from labkit.guest.cpio import directory as cpio_directory
 from labkit.guest.cpio import file as cpio_file
 from labkit.measure import silence_stub
-from labkit.toolchain import Toolchain
+from labkit.toolchain.toolchain import Toolchain
 
 SIGN = b"\nStand-in, no Asterinas. OSTD initialized. Preparing components.\n"
 _MODULES = (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import PROFILES
+from labkit.asterinas.versions import PROFILES
 from labkit.bootlog.failures import FAILURES, HANGS, Failure, Hang
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/asterinas.md"

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from labkit import process
-from labkit.asterinas import KernelCache, fetch_image
+from labkit.asterinas import KernelCache
+from labkit.asterinas.fetch import fetch_image
 from labkit.errors import DataError, LabkitError, MissingComponent, NotAKernel, NotInImage, UsageError
 from labkit.settings import Settings
 from tests.asterinas.release import iso, served, squashfs, stub

@@ -12,9 +12,9 @@ import pytest
 
 from labkit.asterinas.machine import AsterinasGuest, asterinas_command_line, asterinas_machine
 from labkit.bootlog.follow import BootLog
-from labkit.console import SocketStream
+from labkit.console.stream import SocketStream
 from labkit.errors import BootFailed
-from labkit.vm import Port
+from labkit.vm.spec import Port
 
 
 @contextmanager

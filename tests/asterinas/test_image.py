@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.asterinas import BootImage
-from labkit.asterinas.boot_image import ImageKind
+from labkit.asterinas.boot_image import BootImage, ImageKind
 from labkit.asterinas.iso import is_iso, read_from_iso
 from labkit.errors import NotAKernel
 

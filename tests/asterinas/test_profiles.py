@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from labkit.asterinas import PROFILES, Profile
-from labkit.asterinas.versions import DOCUMENTED, RECOMMENDED
+from labkit.asterinas import Profile
+from labkit.asterinas.versions import DOCUMENTED, PROFILES, RECOMMENDED
 from labkit.bootlog.failures import FAILURES
 from labkit.errors import MissingComponent, UsageError
 from labkit.host import Facts, HostReport, diagnose

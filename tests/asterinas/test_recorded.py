@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import KernelCache, recorded_asterinas
+from labkit.asterinas import KernelCache
+from labkit.asterinas.recorded import recorded_asterinas
 from labkit.errors import UsageError
 from labkit.settings import Settings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.asterinas import fetch_image
+from labkit.asterinas.fetch import fetch_image
 from labkit.errors import LabkitError
 from labkit.settings import Settings
 

@@ -7,8 +7,8 @@ import pytest
 
 from labkit.attest import Policy, load_policy, parse_policy
 from labkit.errors import NotAKernel, NotATdvf, UsageError
-from labkit.measure import BootInputs, PageOrder, Rules, predict, read_tdvf
-from labkit.measure.rules import InitrdWord, RegisterKind
+from labkit.measure import BootInputs, PageOrder, predict, read_tdvf
+from labkit.measure.rules import InitrdWord, RegisterKind, Rules
 from tests.measure.firmware import image
 from tests.measure.kernels import kernel
 

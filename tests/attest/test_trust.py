@@ -23,7 +23,7 @@ from labkit.attest import (
 )
 from labkit.attest.reasons import Refusal, meaning_of, remedy_of
 from labkit.attest.verify import Anchor
-from labkit.measure import report_log
+from labkit.measure.replay import report_log
 from labkit.platforms.evidence import evidence_of
 from labkit.settings import Trust
 from tests.attest.conftest import NOW, report

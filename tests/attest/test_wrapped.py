@@ -27,7 +27,8 @@ from labkit.attest import (
 from labkit.attest.wrapped import unwrap_quote
 from labkit.errors import LabkitError, MalformedEventLog, MalformedEvidence
 from labkit.measure import embedded as embedded_module
-from labkit.measure import parse_log, report_log
+from labkit.measure import parse_log
+from labkit.measure.replay import report_log
 from tests.attest.conftest import NOW, report
 from tests.measure.logs import ccel
 

@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import process
-from labkit.bootlog import BootLogReader, BootReport
-from labkit.bootlog.asterinas import BootOutcome, Goal, Layer, classify
+from labkit.bootlog.asterinas import BootLogReader, BootOutcome, BootReport, Goal, Layer, classify
 from labkit.bootlog.failures import FAILURES, HANGS, Failure, FailureKind, Hang
-from labkit.toolchain import Toolchain
+from labkit.toolchain.toolchain import Toolchain
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from labkit.bootlog import Timeline
 from labkit.bootlog.follow import BootLog
-from labkit.console import SocketStream
+from labkit.bootlog.timeline import Timeline
+from labkit.console.stream import SocketStream
 from labkit.errors import BootFailed
 
 _PATIENCE = 30.0

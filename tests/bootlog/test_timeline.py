@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.bootlog import GuestType
-from labkit.bootlog.timeline import Mark, Stage, StageTracker, Timeline
-from labkit.guest import LINUX
+from labkit.bootlog.timeline import GuestType, Mark, Stage, StageTracker, Timeline
+from labkit.guest.types import LINUX
 
 LOG = (
     "\x1b[2J\x1b[01;01HBdsDxe: loading Boot0000\r\n"

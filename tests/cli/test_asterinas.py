@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from labkit.asterinas import PROFILES
+from labkit.asterinas.versions import PROFILES
 
 
 def labkit(*words: str) -> subprocess.CompletedProcess[str]:

@@ -18,8 +18,8 @@ from labkit.attest import Collateral, LabAuthority, make_tdreport, parse_quote
 from labkit.attest import authority as lab_authority
 from labkit.attest.replies import collateral_of_replies
 from labkit.errors import MalformedEvidence
-from labkit.measure import report_log
 from labkit.measure.event_types import EventType
+from labkit.measure.replay import report_log
 from tests.attest.conftest import NOW, report
 from tests.cli.test_measure import run
 from tests.measure.logs import ccel, event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from labkit.console import SocketStream
+from labkit.console.stream import SocketStream
 
 
 def test_what_was_taken_for_later_is_read_first_and_all_of_it_is_logged(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.console import SocketStream
-from labkit.console.stream import readable
+from labkit.console.stream import SocketStream, readable
 
 
 @pytest.fixture

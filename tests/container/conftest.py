@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from labkit.container import Engine, find_engine
-from labkit.container.engine import connect
+from labkit.container.engine import Engine, connect, find_engine
 from labkit.container.image import ImageStore
 from labkit.container.toolbox import build_toolbox
 from labkit.errors import LabkitError

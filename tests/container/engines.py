@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.container import Engine, find_engine
+from labkit.container.engine import Engine, find_engine
 
 _SECONDS = 30.0
 _PLAIN: tuple[str, ...] = ()

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES, Profile
-from labkit.bootlog import BootLogReader
-from labkit.container import Engine, preview
+from labkit.asterinas import Profile
+from labkit.asterinas.versions import PROFILES
+from labkit.bootlog.asterinas import BootLogReader
 from labkit.container.container import Creation, Options, creation
-from labkit.container.engine import connect
+from labkit.container.engine import Engine, connect
+from labkit.container.previewing import preview
 from labkit.container.session import start_session
 from labkit.errors import UsageError
 from tests.container.engines import environ

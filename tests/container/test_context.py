@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.container import find_engine
 from labkit.container.context import addresses
-from labkit.container.engine import connect
+from labkit.container.engine import connect, find_engine
 from labkit.errors import MissingComponent
 
 

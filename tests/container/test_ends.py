@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES
-from labkit.container import RunRequest, preview
+from labkit.asterinas.versions import PROFILES
 from labkit.container import plan as plans
 from labkit.container.attached import LogTail
 from labkit.container.ends import KILLED, MEMORY, REMOVED, STOPPED, UNTOLD, start_refusal, told
 from labkit.container.flow import keep_logs
 from labkit.container.image import pull_refusal
-from labkit.container.plan import profile_of
+from labkit.container.plan import RunRequest, profile_of
+from labkit.container.previewing import preview
 from labkit.container.source import tree_version
 from labkit.container.tree import TreeLock, foreign_entries
 from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError, VmError

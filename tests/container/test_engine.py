@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from labkit.container import Engine, find_engine
-from labkit.container.engine import connect, describe
+from labkit.container.engine import Engine, connect, describe, find_engine
 from labkit.errors import MissingComponent
 
 VERSION = {"Version": "28.2.2", "Os": "linux", "Arch": "amd64", "Components": [{"Name": "Engine"}]}

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from labkit.container import Engine
-from labkit.container.engine import connect
+from labkit.container.engine import Engine, connect
 from labkit.container.tree import foreign_entries, hand_back
 from tests.container.conftest import Flow, contract_tree
 from tests.container.test_run import QUICK, containers, started

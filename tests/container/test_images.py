@@ -16,18 +16,17 @@ from pathlib import Path
 import pytest
 
 from labkit.asterinas import Profile
-from labkit.bootlog import BootLogReader
-from labkit.container import Engine
+from labkit.bootlog.asterinas import BootLogReader
 from labkit.container.attached import LogTail
 from labkit.container.container import Creation
 from labkit.container.dockerfile import build_from_source
-from labkit.container.engine import connect
+from labkit.container.engine import Engine, connect
 from labkit.container.image import ImageStore
 from labkit.container.owner import is_orphan, new_name
 from labkit.container.session import start_session
 from labkit.container.source import SourceTree
 from labkit.errors import MissingComponent, StorageError, UsageError, VmError
-from labkit.toolchain import Toolchain
+from labkit.toolchain.toolchain import Toolchain
 from tests.container.engines import NoEngine, OwnEngine, environ, own_engine
 from tests.container.registry import registry_of
 

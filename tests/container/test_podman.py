@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from labkit.container import Engine, find_engine
-from labkit.container.engine import connect
+from labkit.container.engine import Engine, connect, find_engine
 from labkit.container.image import ImageStore
 from labkit.container.session import run_once
 from labkit.errors import LabkitError, MissingComponent, UsageError

@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from labkit import lab
-from labkit.container import Engine, RunRequest
-from labkit.container.engine import connect
+from labkit.container.engine import Engine, connect
 from labkit.container.flow import ContainerRun
-from labkit.container.plan import plan_run
+from labkit.container.plan import RunRequest, plan_run
 from labkit.host import HostVerdict, verify
 from labkit.settings import Settings
 from tests.container.conftest import Flow, Ran, contract_tree

@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES
-from labkit.bootlog import BootLogReader, BootReport
-from labkit.bootlog.asterinas import BootOutcome, Layer
-from labkit.container import Engine, RunRequest, start_run
+from labkit.asterinas.versions import PROFILES
+from labkit.bootlog.asterinas import BootLogReader, BootOutcome, BootReport, Layer
 from labkit.container import flow as runs
 from labkit.container import plan as plans
 from labkit.container.container import Options, creation
-from labkit.container.flow import ContainerRun
-from labkit.container.plan import ContainerPlan
+from labkit.container.engine import Engine
+from labkit.container.flow import ContainerRun, start_run
+from labkit.container.plan import ContainerPlan, RunRequest
 from labkit.container.source import SourceTree
 from labkit.errors import GuestGone, MissingComponent, StorageError, UsageError, VmError
 from labkit.host import Facts, HostReport, collect, diagnose

@@ -8,19 +8,18 @@ from typing import Any
 
 import pytest
 
-from labkit.asterinas import PROFILES
 from labkit.asterinas.machine import asterinas_machine
-from labkit.container import Engine
-from labkit.container.engine import connect
+from labkit.asterinas.versions import PROFILES
+from labkit.container.engine import Engine, connect
 from labkit.container.session import run_once
 from labkit.container.toolbox import build_toolbox, run_in_toolbox
 from labkit.errors import LabkitError
-from labkit.guest import LINUX
+from labkit.guest.types import LINUX
 from labkit.host.kvm_generation import Generation
-from labkit.toolchain import Firmware
-from labkit.vm import BootSpec, MachineConfig, Port
+from labkit.toolchain.toolchain import Firmware
+from labkit.vm import BootSpec, MachineConfig
 from labkit.vm.qemu import Sockets, tdx_arguments
-from labkit.vm.spec import TrustDomain
+from labkit.vm.spec import Port, TrustDomain
 
 pytestmark = pytest.mark.docker
 

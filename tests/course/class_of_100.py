@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.course import exercise, init_course, release
-from labkit.course.course import Course
+from labkit.course import release
+from labkit.course.course import Course, init_course
+from labkit.course.exercises import exercise
 
 CODE = "mrtd"
 """The assignment whose notebooks are run again; the other has evidence of a boot."""

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from labkit.course import exercise, grade_class, init_course, open_course, release
-from labkit.course.classes import ClassGrades, StudentRow
+from labkit.course import release
+from labkit.course.classes import ClassGrades, StudentRow, grade_class
+from labkit.course.course import init_course, open_course
+from labkit.course.exercises import exercise
 from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells
 
 from .serial import grade_serially, sandboxes_that_stay

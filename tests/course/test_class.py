@@ -17,9 +17,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labkit.course import exercise, grade_class, init_course, open_course, open_work, release
-from labkit.course.classes import ClassGrades
-from labkit.course.course import Course, read_roster
+from labkit.course import open_work, release
+from labkit.course.classes import ClassGrades, grade_class
+from labkit.course.course import Course, init_course, open_course, read_roster
+from labkit.course.exercises import exercise
 from labkit.course.gradebook import merge
 from labkit.course.sandbox import Limits, bubblewrap
 from labkit.course.submissions import assignment_in, pack

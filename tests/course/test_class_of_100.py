@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from labkit import process
-from labkit.course import exercise
+from labkit.course.exercises import exercise
 from labkit.course.sandbox import bubblewrap
 from tests.course.class_of_100 import CODE, EVIDENCE, make_class
 from tests.course.serial import sandboxes_that_stay

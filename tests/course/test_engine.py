@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from labkit.course import exercise, grade_class, init_course, open_course, release
+from labkit.course import release
+from labkit.course.classes import grade_class
+from labkit.course.course import init_course, open_course
 from labkit.course.engine import ResultStore
+from labkit.course.exercises import exercise
 from labkit.course.grading import GradingJob, grade
 from labkit.errors import MissingComponent
 from tests.workers import everything, workers_of

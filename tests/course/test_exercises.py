@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from labkit.course import all_exercises, exercise, open_work
+from labkit.course import open_work
 from labkit.course.draw import Draw
+from labkit.course.exercises import all_exercises, exercise
 from labkit.course.model import Claims, Exercise, Task
 from labkit.course.notebooks import Returned, make_notebook, source_path
 from labkit.course.work import PRACTICE

@@ -20,7 +20,10 @@ from typing import Any
 import pytest
 import requests
 
-from labkit.course import exercise, grade_class, init_course, release
+from labkit.course import release
+from labkit.course.classes import grade_class
+from labkit.course.course import init_course
+from labkit.course.exercises import exercise
 from labkit.process import scratch_folder
 from labkit.settings import Settings
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit.course import all_exercises, init_course, release
+from labkit.course import release
+from labkit.course.course import init_course
+from labkit.course.exercises import all_exercises
 from labkit.course.model import Exercise
 from labkit.course.notebooks import source_path
 

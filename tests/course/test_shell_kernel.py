@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from labkit.course import init_course
-from labkit.kernel import install
+from labkit.course.course import init_course
+from labkit.kernel.installing import install
 from labkit.settings import Settings
 
 from .test_nbgrader import nbgrader, scores

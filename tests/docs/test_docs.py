@@ -138,6 +138,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.ok, (done.stdout + done.stderr).decode()
     verbs = (tmp_path / "site/reference/verbs.html").read_text()
     assert "labkit quote verify" in verbs
+    assert "BootRequest" in (tmp_path / "site/reference/names.html").read_text()
     assert not re.search(r'(?:src|href)="https?://[^"]*(?:fonts|cdn|unpkg)', verbs)
 
 

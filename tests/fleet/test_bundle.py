@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import UsageError
-from labkit.fleet import make_bundle
+from labkit.fleet.bug_report import make_bundle
 from labkit.host import diagnose, load
 from labkit.settings import Settings
 from tests.host.hosts import BY_NAME, build

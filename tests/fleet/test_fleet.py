@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import DataError, UsageError
-from labkit.fleet import collect_hosts, collector_source, report_fleet
+from labkit.fleet.collector import collector_source
+from labkit.fleet.ssh import collect_hosts
+from labkit.fleet.summary import report_fleet
 from labkit.host import collect, diagnose, load, save
 from tests.host.hosts import BY_NAME, HOSTS, build
 

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from labkit.attest import LabAuthority, parse_collateral, parse_policy, parse_quote, parse_tdreport
 from labkit.attest.chain import parse_chain
 from labkit.errors import DataError, UsageError
-from labkit.measure import PageOrder, mrtd, parse_log, read_tdvf, report_log
+from labkit.measure import PageOrder, mrtd, parse_log, read_tdvf
 from labkit.measure.ccel import parse_ccel_table
 from labkit.measure.kernel_image import authenticode, patch_header
+from labkit.measure.replay import report_log
 from tests.attest.conftest import NOW, report
 from tests.measure.firmware import image
 from tests.measure.kernels import kernel

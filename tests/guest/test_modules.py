@@ -5,8 +5,7 @@ from __future__ import annotations
 import lzma
 from pathlib import Path
 
-from labkit.guest import build_initramfs
-from labkit.guest.initramfs import shell_port
+from labkit.guest.initramfs import build_initramfs, shell_port
 from labkit.guest.modules import port_modules
 
 

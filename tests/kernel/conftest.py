@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from jupyter_core.utils import ensure_event_loop
 
-from labkit.kernel import install
+from labkit.kernel.installing import install
 from labkit.settings import Settings
 
 from .client import Frontend

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
+from labkit.toolchain.toolchain import Toolchain
 
 from ..asterinas import standin
 from .client import Frontend

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labkit import process
 from labkit.kernel.guest import complete, inspect, is_complete, word_at
-from labkit.toolchain import Toolchain
+from labkit.toolchain.toolchain import Toolchain
 
 Run = Callable[[str], str]
 

@@ -10,7 +10,7 @@ import pytest
 
 from labkit import process
 from labkit.settings import Settings
-from labkit.vm import running
+from labkit.vm.rundir import running
 
 from .client import Frontend
 

@@ -18,7 +18,7 @@ from labkit.kernel.installing import kernelspec as make_kernelspec
 from labkit.kernel.magics import find
 from labkit.kernel.rich import bundle
 from labkit.settings import Settings
-from labkit.vm import running
+from labkit.vm.rundir import running
 
 from .client import Frontend
 

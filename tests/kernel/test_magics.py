@@ -13,7 +13,7 @@ from labkit.errors import UsageError
 from labkit.kernel.host import ALLOW, HostPermission
 from labkit.kernel.magics import MAGICS, CellOutcome, Context, MagicCall, call, find, help_text
 from labkit.kernel.output import Publisher
-from labkit.learn import Notebook
+from labkit.learn.ask import Notebook
 from labkit.settings import Settings, Ui
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from labkit.learn import copy
-from labkit.learn.copies import course_folder
+from labkit.learn.copies import copy, course_folder
 from labkit.learn.open import lab_words
 from labkit.settings import Settings
 from tests.jupyterlab import OPEN, chromium_page, picture, served

@@ -10,11 +10,10 @@ import pytest
 
 from labkit import process
 from labkit.errors import UsageError
-from labkit.learn import copy, progress, reset
-from labkit.learn.copies import FIRST, course_folder, fresh, sanitize_file
+from labkit.learn.copies import FIRST, copy, course_folder, fresh, reset, sanitize_file
 from labkit.learn.journal import append
 from labkit.learn.open import lab_words
-from labkit.learn.progressing import questions
+from labkit.learn.progressing import progress, questions
 from labkit.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

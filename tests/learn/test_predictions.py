@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import StorageError, UsageError
-from labkit.learn import Notebook
-from labkit.learn.ask import answer_form
+from labkit.learn.ask import Notebook, answer_form
 from labkit.learn.journal import append, fold, journal_file, last_answer, read_lines
 from labkit.learn.question import Judged, Kind
 from labkit.settings import Settings, Ui

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import MissingComponent, UsageError
-from labkit.lies import Findings, meet, meet_each
-from labkit.lies.findings import LieFinding, record_of, recorded
-from labkit.lies.meeting import GUESTS
+from labkit.lies.findings import Findings, LieFinding, record_of, recorded
+from labkit.lies.meeting import GUESTS, meet, meet_each
 from labkit.settings import Settings
 
 ARCHIVED = ("linux-6.1.176", "linux-6.1.192")

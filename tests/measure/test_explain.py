@@ -14,7 +14,6 @@ from labkit.measure import (
     EventLog,
     PageOrder,
     Prediction,
-    Rules,
     explain,
     mrtd,
     parse_log,
@@ -25,7 +24,7 @@ from labkit.measure.event_log import LogEvent, LogFormat, LogHeader
 from labkit.measure.event_types import EventType
 from labkit.measure.explanation import Agreement, page_order_of
 from labkit.measure.prediction import Part
-from labkit.measure.rules import InitrdWord, KernelHeader, SecureBoot, Separators
+from labkit.measure.rules import InitrdWord, KernelHeader, Rules, SecureBoot, Separators
 from tests.measure.kernels import kernel
 from tests.measure.logs import GLOBAL
 from tests.measure.test_predict import INPUTS, MIB, OVMF_LIKE

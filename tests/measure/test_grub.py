@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from labkit.errors import UsageError
-from labkit.measure import BootInputs, Rules, predict
+from labkit.measure import BootInputs, predict
 from labkit.measure.boot_options import disc_options, own_options
 from labkit.measure.grub import grub_config
 from labkit.measure.prediction import Part
+from labkit.measure.rules import Rules
 
 LINE = "init=/init console=hvc0 -- sh -l"
 KERNEL, INITRD = b"a kernel", b"an initrd"

@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import UsageError
-from labkit.measure import BootInputs, PageOrder, Rules, mrtd, parse_log, predict, read_tdvf, rtmrs
+from labkit.measure import BootInputs, PageOrder, mrtd, parse_log, predict, read_tdvf, rtmrs
 from labkit.measure.hob import td_hob_list
 from labkit.measure.kernel_image import authenticode, patch_header
 from labkit.measure.ovmf import OvmfCode
 from labkit.measure.prediction import Part
-from labkit.measure.rules import ACPI_BLOBS, InitrdWord, KernelHeader, RegisterKind, SecureBoot, Separators
+from labkit.measure.rules import (
+    ACPI_BLOBS,
+    InitrdWord,
+    KernelHeader,
+    RegisterKind,
+    Rules,
+    SecureBoot,
+    Separators,
+)
 from labkit.measure.smbios import SmbiosRules
 from tests.measure.firmware import BFV, CFV, TD_HOB, TEMP_MEM, image
 from tests.measure.kernels import kernel

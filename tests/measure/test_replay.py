@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import DataError, UsageError
-from labkit.measure import parse_log, replay_pcrs, report_log, rtmrs
+from labkit.measure import parse_log, replay_pcrs, rtmrs
 from labkit.measure.event_log import LogEvent
 from labkit.measure.event_types import EventType
+from labkit.measure.replay import report_log
 from tests.measure.logs import SHA256, ccel, event, tcg_log
 
 ZERO = bytes(48)

@@ -17,9 +17,9 @@ from labkit.asterinas.rootfs import build_asterinas_initramfs
 from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.platforms import BootRequest, Tdvm, TdvmPlatform, choose_platform
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
-from labkit.vm import Accelerator, Hypervisor, VirtualMachine
-from labkit.vm.spec import Accel
+from labkit.toolchain.toolchain import Toolchain
+from labkit.vm import Hypervisor, VirtualMachine
+from labkit.vm.spec import Accel, Accelerator
 
 from ..asterinas import standin
 

@@ -9,7 +9,8 @@ import pytest
 
 from labkit.errors import MissingComponent, NotAKernel, NotATdvf, UsageError
 from labkit.host import verify
-from labkit.platforms import BootRequest, TdvmPlatform, choose_platform, compare
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
+from labkit.platforms.measurements import compare
 from labkit.settings import Settings, Trust
 
 MIB = 256

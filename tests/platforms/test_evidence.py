@@ -26,17 +26,9 @@ from labkit.attest.reasons import Refusal
 from labkit.console import CommandResult
 from labkit.errors import MissingComponent, UsageError, VmError
 from labkit.measure import PageOrder, rtmrs
-from labkit.platforms import (
-    Attestation,
-    BootRequest,
-    TdvmPlatform,
-    attest_evidence,
-    choose_platform,
-    fresh_nonce,
-    load_evidence,
-)
-from labkit.platforms.attestation import attest_tdvm, emulated_policy
-from labkit.platforms.evidence import Quoting, report_data_of
+from labkit.platforms import Attestation, BootRequest, TdvmPlatform, choose_platform, fresh_nonce
+from labkit.platforms.attestation import attest_evidence, attest_tdvm, emulated_policy
+from labkit.platforms.evidence import Quoting, load_evidence, report_data_of
 from labkit.platforms.tsm import hardware_evidence, read_tsm, run_here
 from labkit.settings import Settings, Trust
 from tests.measure.logs import ccel

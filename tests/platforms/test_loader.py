@@ -18,12 +18,13 @@ from labkit.errors import MissingComponent, UsageError
 from labkit.guest import cpio_archive
 from labkit.guest.cpio import file as cpio_file
 from labkit.measure import predict
-from labkit.platforms import Attestation, BootRequest, Measurements, TdvmPlatform, choose_platform
+from labkit.platforms import Attestation, BootRequest, TdvmPlatform, choose_platform
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.platforms.evidence import Quoting
+from labkit.platforms.measurements import Measurements
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
 from labkit.toolchain.loader import find_loader
+from labkit.toolchain.toolchain import Toolchain
 
 from ..asterinas import standin
 

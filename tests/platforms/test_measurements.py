@@ -14,7 +14,7 @@ from labkit import process
 from labkit.errors import NotMeasured
 from labkit.measure import FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.tdvf import Tdvf
-from labkit.platforms import Measurements
+from labkit.platforms.measurements import Measurements
 from labkit.platforms.told import parse_told, tell_measurements
 
 FIRMWARE = FirmwareMeasurement("f", Tdvf((), 0, b""), {order: bytes(48) for order in PageOrder})

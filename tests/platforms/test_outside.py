@@ -10,12 +10,14 @@ import pytest
 
 from labkit.attest import LabAuthority
 from labkit.errors import NotMeasured, VmError
-from labkit.guest import build_initramfs, cpio_archive
+from labkit.guest import cpio_archive
 from labkit.guest.cpio import directory as cpio_directory
 from labkit.guest.cpio import file as cpio_file
-from labkit.platforms import BootRequest, Measurements, TdvmPlatform, choose_platform
+from labkit.guest.initramfs import build_initramfs
+from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.platforms.evidence import Quoting
+from labkit.platforms.measurements import Measurements
 from labkit.settings import Settings
 
 pytestmark = pytest.mark.vm

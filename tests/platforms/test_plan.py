@@ -13,14 +13,14 @@ from labkit.errors import MissingComponent, NotAKernel, UsageError
 from labkit.host import Facts, HostReport, diagnose
 from labkit.host.model import Fact, KernelLog, LogLine, LogState
 from labkit.measure import silence_stub
-from labkit.platforms import BootRequest, TdvmPlatform, choose_platform
+from labkit.platforms import TdvmPlatform, choose_platform
 from labkit.platforms.hardware import HardwarePlatform, td_spec
-from labkit.platforms.request import BootPlan
+from labkit.platforms.request import BootPlan, BootRequest
 from labkit.settings import Settings, Trust
-from labkit.virtio import Disk, Entropy
-from labkit.vm import Port
+from labkit.virtio import Disk
+from labkit.virtio.devices import Entropy
 from labkit.vm.qemu import Sockets, qemu_arguments, tdx_arguments
-from labkit.vm.spec import Accel
+from labkit.vm.spec import Accel, Port
 
 from ..asterinas.standin import SIGN, speaker
 

@@ -12,7 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from labkit.attest import LabAuthority, make_tdreport
 from labkit.attest.tdreport import TdReport
 from labkit.measure import rtmrs
-from labkit.runs import publish, read_record
+from labkit.runs import publish
+from labkit.runs.record import read_record
 from labkit.runs.statement import FOLDER, digest, encode, make_statement
 from tests.measure.logs import tcg_log
 from tests.runs.test_received import RECORD, write

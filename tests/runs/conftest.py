@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.runs import Run, plan_run, publish, run_plan
+from labkit.runs import Run, publish
+from labkit.runs.runner import plan_run, run_plan
 from tests.runs.notebooks import DAEMON, code, markdown, parameters, write_notebook
 
 INTRODUCTION = """

@@ -15,7 +15,8 @@ import pytest
 from labkit.attest import LabAuthority
 from labkit.errors import DataError, UsageError
 from labkit.platforms import choose_platform
-from labkit.runs import Run, attest_run, check_run, plan_run, run_plan
+from labkit.runs import Run, attest_run, check_run
+from labkit.runs.runner import plan_run, run_plan
 from labkit.runs.statement import canonical_notebook, digest, encode
 from labkit.settings import Settings, Trust
 from tests.cli.test_boot import labkit

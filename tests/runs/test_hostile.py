@@ -16,7 +16,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from labkit.runs import publish, read_record
+from labkit.runs import publish
+from labkit.runs.record import read_record
 from labkit.show.sanitize import sanitize
 from tests.runs.hostile import COVERS, EVIL, SNIPPETS
 from tests.runs.test_browser import browse

@@ -11,8 +11,8 @@ from labkit import process
 from labkit.asterinas import KernelCache
 from labkit.errors import MissingComponent, UsageError
 from labkit.kernel.guest import untranslatable
-from labkit.runs import plan_run, run_plan
 from labkit.runs.parameters import assign, parse
+from labkit.runs.runner import plan_run, run_plan
 from labkit.runs.shell_parameters import ShellTranslator
 from labkit.runs.source import NotebookSource, load_source
 from labkit.settings import Settings

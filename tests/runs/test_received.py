@@ -13,7 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from labkit.errors import DataError, LabkitError
-from labkit.runs import publish, read_record
+from labkit.runs import publish
+from labkit.runs.record import read_record
 from labkit.settings import Trust
 
 CHAPTER: dict[str, Any] = {

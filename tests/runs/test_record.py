@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from labkit.errors import MissingComponent
-from labkit.runs import Chapter, Run
+from labkit.runs import Run
 from labkit.runs import record as records
 from labkit.runs.checking import Alteration, RunCheck
 from labkit.runs.execution import CellFailure
-from labkit.runs.record import Reported, collect_host
+from labkit.runs.record import Chapter, Reported, collect_host
 from labkit.settings import Settings, Trust
 
 STARTED = "2026-01-02T03:04:05+00:00"

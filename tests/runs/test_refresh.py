@@ -8,8 +8,7 @@ import nbformat
 import pytest
 
 from labkit.errors import ChapterFailed
-from labkit.runs import refresh
-from labkit.runs.refreshing import read_patterns, settle
+from labkit.runs.refreshing import read_patterns, refresh, settle
 from tests.notebooks.committed import complaints
 from tests.runs.notebooks import code, markdown, parameters, write_notebook
 

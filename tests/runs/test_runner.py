@@ -20,9 +20,9 @@ import pytest
 from labkit.errors import LabkitError, MissingComponent, UsageError
 from labkit.kernel.host import REFUSAL
 from labkit.process import status_fields
-from labkit.runs import Run, plan_run, read_record
-from labkit.runs.record import read_results
-from labkit.runs.runner import content_digest, host_cells
+from labkit.runs import Run
+from labkit.runs.record import read_record, read_results
+from labkit.runs.runner import content_digest, host_cells, plan_run
 from labkit.settings import Trust
 from tests.runs.notebooks import DAEMON, code, write_notebook
 

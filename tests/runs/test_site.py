@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from labkit.runs import Chapter, Run, publish, read_record
+from labkit.runs import Run, publish
 from labkit.runs.execution import CellFailure
-from labkit.runs.record import Reported
+from labkit.runs.record import Chapter, Reported, read_record
 from labkit.runs.site import chapter_body, make_inert
 from labkit.settings import Trust
 from labkit.show.site import Link, chapter_page, run_index

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import DataError, UsageError
-from labkit.learn import copy
+from labkit.learn.copies import copy
 from labkit.runs.reports import next_steps
 from labkit.runs.source import find_notebooks, load_source
 from tests.runs.notebooks import code, markdown, parameters, write_notebook

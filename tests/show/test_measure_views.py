@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.settings import Trust
-from labkit.show import colours, element, one_line
+from labkit.show import colours, one_line
 from labkit.show.fields import FieldSpan, field_table, field_view, hex_map, spans
-from labkit.show.markup import prose
+from labkit.show.markup import element, prose
 from labkit.show.measure import diff_view, event_table, section_table
 from labkit.show.verdict import verdict_view
 

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import nbformat
 
-from labkit.container import Engine, find_engine
-from labkit.container.engine import connect
-from labkit.kernel import install
+from labkit.container.engine import Engine, connect, find_engine
+from labkit.kernel.installing import install
 from labkit.settings import Settings
 
 _TOKEN = "LABKIT_SOAK"

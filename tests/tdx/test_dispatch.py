@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import NotModelled, UsageError
-from labkit.tdx import LEAVES, MODELLED, Platform, TdParams
+from labkit.tdx import MODELLED, Platform, TdParams
 from labkit.tdx.force import force_op_state
-from labkit.tdx.leaves import SEAMCALLS
+from labkit.tdx.leaves import LEAVES, SEAMCALLS
 from labkit.tdx.params import CPUID_CONFIG
 from labkit.tdx.states import OpState
 from labkit.tdx.status import Operand, Status, decode

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from labkit.errors import NotModelled
-from labkit.tdx import LEAVES, MODELLED
+from labkit.tdx import MODELLED
+from labkit.tdx.leaves import LEAVES
 from labkit.tdx.states import OpState
 from labkit.tdx.status import Status
 from tests.tdx.worlds import (

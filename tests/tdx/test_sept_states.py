@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import NotModelled
-from labkit.tdx import LEAVES, MODELLED, Result, TdExit
+from labkit.tdx import MODELLED, Result, TdExit
 from labkit.tdx.force import force_entry_state
+from labkit.tdx.leaves import LEAVES
 from labkit.tdx.states import TRAITS, Septe
 from labkit.tdx.status import Status
 from tests.tdx.worlds import EMPTY, FREE, LARGE_FREE, MIB2, World, rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.tdx import LEAVES
+from labkit.tdx.leaves import LEAVES
 from labkit.tdx.states import SEPT_ALLOWED, TRAITS, OpState, Septe
 from labkit.tdx.status import Operand, Status
 from tests.tdx.worlds import rows

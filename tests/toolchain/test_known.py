@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit.toolchain import Program, known
+from labkit.toolchain import known
 from labkit.toolchain.known import Known
+from labkit.toolchain.toolchain import Program
 
 
 class Asked:

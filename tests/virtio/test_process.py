@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from labkit.errors import UsageError, VmError
-from labkit.virtio import Attached, Device, Disk, Entropy, wire
-from labkit.virtio.attached import Wire, check_devices
+from labkit.virtio import Disk, wire
+from labkit.virtio.attached import Attached, Wire, check_devices
+from labkit.virtio.devices import Device, Entropy
 from labkit.virtio.process import arguments
 from labkit.virtio.wire import Request
 from tests.virtio.guest import AVAILABLE, DESCRIPTORS, GUEST, SIZE, USED, USER

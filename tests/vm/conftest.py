@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.guest import LINUX, build_initramfs
-from labkit.guest.initramfs import COMMAND_LINE, shell_port
+from labkit.guest.initramfs import COMMAND_LINE, build_initramfs, shell_port
+from labkit.guest.types import LINUX
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
-from labkit.vm import Accelerator, BootSpec, Hypervisor, MachineConfig, Port, VirtualMachine
+from labkit.toolchain.toolchain import Toolchain
+from labkit.vm import BootSpec, Hypervisor, MachineConfig, VirtualMachine
 from labkit.vm import boot as boot_vm
-from labkit.vm.spec import Accel
+from labkit.vm.spec import Accel, Accelerator, Port
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import VmError
-from labkit.guest import LINUX, build_initramfs
 from labkit.guest.drivers import driver_archive
-from labkit.guest.initramfs import COMMAND_LINE
+from labkit.guest.initramfs import COMMAND_LINE, build_initramfs
+from labkit.guest.types import LINUX
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
-from labkit.virtio import Disk, Entropy
+from labkit.toolchain.toolchain import Toolchain
+from labkit.virtio import Disk
+from labkit.virtio.devices import Entropy
 from labkit.virtio.lies import FORGED
-from labkit.vm import BootSpec, Hypervisor, Snapshot, VirtualMachine, boot
+from labkit.vm import BootSpec, Hypervisor, VirtualMachine, boot
+from labkit.vm.launch import Snapshot
 
 from .conftest import TCG
 from .test_machine import processes_of

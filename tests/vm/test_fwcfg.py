@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import VmError
-from labkit.guest import LINUX
 from labkit.guest.initramfs import COMMAND_LINE
-from labkit.toolchain import Toolchain
+from labkit.guest.types import LINUX
+from labkit.toolchain.toolchain import Toolchain
 from labkit.vm import BootSpec, Hypervisor
 from labkit.vm.fwcfg import fw_cfg_files
 

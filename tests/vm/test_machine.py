@@ -21,10 +21,11 @@ import pytest
 from labkit.errors import BootFailed, CommandTimeout, GuestGone
 from labkit.guest.reseed import renewal
 from labkit.settings import Settings
-from labkit.toolchain import Toolchain
-from labkit.vm import BootSpec, Hypervisor, VirtualMachine, boot, running, stop
+from labkit.toolchain.toolchain import Toolchain
+from labkit.vm import BootSpec, Hypervisor, VirtualMachine, boot
 from labkit.vm.booting import SnapshotStore
 from labkit.vm.launch import Snapshot
+from labkit.vm.rundir import running, stop
 
 from .conftest import TCG
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import NotAKernel
-from labkit.guest import LINUX
 from labkit.guest.kernel_image import check_kernel
-from labkit.toolchain import Firmware
+from labkit.guest.types import LINUX
+from labkit.toolchain.toolchain import Firmware
 from labkit.vm import BootSpec
 from labkit.vm.qemu import Sockets, qemu_arguments
 from labkit.vm.spec import Accel

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 from labkit.errors import MissingComponent
 from labkit.host import HostReport, verify
-from labkit.learn import Notebook
-from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log, report_log
+from labkit.learn.ask import Notebook
+from labkit.measure import FirmwareMeasurement, LogReport, measure_firmware, parse_log
+from labkit.measure.replay import report_log
 from labkit.show.front_end import show_view
 
 QUESTION = "application/vnd.labkit.question+json"

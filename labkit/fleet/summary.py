@@ -11,8 +11,8 @@ from typing import Any
 
 from labkit.fleet._read import COMPARED, FleetHost, UnreadHost, read_fleet
 from labkit.host import REASONS, HostVerdict
-from labkit.show import Markup, clean, columns, element, join, one_line, table
-from labkit.show.markup import details, page
+from labkit.show import clean, columns, one_line
+from labkit.show.markup import Markup, details, element, join, page, table
 
 _NAMED = 6
 _RANK = {HostVerdict.NOT_READY: 0, HostVerdict.INDETERMINATE: 1, HostVerdict.READY: 2}

@@ -19,7 +19,8 @@ from typing import Any
 
 from labkit.files import csv_cell, write_whole
 from labkit.settings import Settings, Trust, Ui
-from labkit.show import View, clean, columns, join, one_line, stamp
+from labkit.show import View, clean, columns, one_line, stamp
+from labkit.show.markup import join
 from labkit.show.study import move_table, study_table, time_bars
 from labkit.studies.table import Design, SweepRow
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from labkit import process
 from labkit.errors import DataError, MissingComponent, UsageError
-from labkit.fleet._collector import collector_source
 from labkit.fleet._read import UnreadHost
+from labkit.fleet.collector import collector_source
 from labkit.host import load
 
 _AT_ONCE = 32
