@@ -151,6 +151,12 @@ def test_a_prompt_is_no_output(console: Console, command: str, output: str) -> N
         assert console.run(f"echo r{number}", timeout=30).output == f"r{number}\n"
 
 
+def test_what_begins_like_the_last_word_of_bash_is_output(console: Console) -> None:
+    for text in ("e", "the exi", "exit\n", "exit\nexit", "exit\nexit\n", "exiting"):
+        assert console.run(f"printf %s '{text}'", timeout=30).output == text
+    assert console.run("printf ex; sleep 0.05; printf 'it\n'; echo on", timeout=30).output == "exit\non\n"
+
+
 def test_the_status_of_the_command_before_is_there(console: Console) -> None:
     for number in (3, 0, 130):
         console.run(f"(exit {number})", timeout=30)
