@@ -40,6 +40,7 @@ WEDGES = {
     "readonly prompt": "readonly PS1='me> '",
     "prompt": "PS1='me> ' PS2='more> '",
     "prompt that runs": "PS1='$(echo stolen)> '",
+    "terminal and prompt": "stty inlcr </dev/tty; PS1='me> '",
     "prompt command": "PROMPT_COMMAND='echo stolen'",
     "prompt before commands": "PS0='stolen '",
     "everything readonly": "readonly $(set | sed -n 's/^\\([A-Za-z_][A-Za-z_0-9]*\\)=.*/\\1/p') 2>/dev/null",
@@ -121,7 +122,13 @@ def see_that_the_next_are_true(console: Console, shell: tuple[str, ...], wedge: 
 
 
 # What takes nothing that the console needs, or what it can do without, on each shell.
-PROMPTS = ("readonly PS1='me> '", "PS1='me> ' PS2='more> '", "PS1='$(echo stolen)> '", "unset PS1 PS2")
+PROMPTS = (
+    WEDGES["terminal and prompt"],
+    "readonly PS1='me> '",
+    "PS1='me> ' PS2='more> '",
+    "PS1='$(echo stolen)> '",
+    "unset PS1 PS2",
+)
 FUNCTIONS = tuple(
     wedge for name, wedge in WEDGES.items() if name.startswith(("eval", "exit", "printf", "command"))
 )
