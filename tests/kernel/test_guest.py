@@ -151,6 +151,19 @@ def test_the_word_at_the_cursor() -> None:
     assert (word.text, word.quote, word.command, word.variable) == ("z $b", '"', False, "b")
 
 
+def test_what_can_be_no_name_is_not_asked_for() -> None:
+    asked: list[str] = []
+
+    def run(script: str) -> str:
+        asked.append(script)
+        return "x is /bin/x"
+
+    for code in ("", "  ", "x" * 201, "a\0b"):
+        assert inspect(code, len(code), run) == ""
+    assert asked == []
+    assert inspect("x" * 200, 200, run) != ""
+
+
 @pytest.mark.parametrize(
     ("code", "text", "quote"),
     [
