@@ -17,7 +17,8 @@ Run = Callable[[str], str]
 _LIMIT = 2000
 _OPERATORS = ";|&()\n"
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_VARIABLE = re.compile(r"\$(\{?)([A-Za-z_]\w*)?\Z")
+# A dollar behind a backslash is a dollar, and behind two of them it is not.
+_VARIABLE = re.compile(r"(?<!\\)(?:\\\\)*\$(\{?)([A-Za-z_]\w*)?\Z")
 _BEFORE_A_COMMAND = "! { do elif else if then time until while command exec exit nohup"
 _LIST = "case ${BASH_VERSION-} in ?*) \\compgen -v;; *) \\set;; esac"
 """The names of all variables: one a line in bash, as assignments elsewhere."""

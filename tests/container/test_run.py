@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,14 @@ from labkit.settings import Settings
 from tests.container.conftest import Flow, Ran, contract_tree
 
 pytestmark = pytest.mark.docker
+
+
+def newest(flow: Flow) -> dict[str, Any]:
+    """What the last run recorded."""
+    runs = sorted((flow.folder / "state/runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    document: dict[str, Any] = json.loads((runs[-1] / "result.json").read_text())
+    return document
+
 
 QUICK = ("--no-kvm", "--make", "BOOT_METHOD=qemu-direct", "--auto-test")
 """Without firmware and boot loader, which take two thirds of a boot."""
@@ -39,11 +48,22 @@ def containers(engine: Engine) -> set[str]:
         client.close()
 
 
+@pytest.fixture(scope="module")
+def smoked(flow: Flow) -> dict[str, Ran]:
+    """The smoke test of both versions, at the same time."""
+    words = ("--no-kvm", "--auto-test", "--memory", "1024")
+    versions = ("0.9.0", "0.18.1")
+    with ThreadPoolExecutor(2) as pool:
+        return dict(
+            zip(versions, pool.map(lambda version: flow(*words, version=version), versions), strict=True)
+        )
+
+
 @pytest.mark.parametrize("version", ["0.9.0", "0.18.1"])
-def test_the_smoke_test_boots_through_firmware_and_boot_loader(
-    flow: Flow, engine: Engine, version: str
+def test_two_smoke_tests_at_once_boot_through_firmware_and_boot_loader(
+    smoked: dict[str, Ran], engine: Engine, version: str
 ) -> None:
-    ran = flow("--no-kvm", "--auto-test", "--memory", "1024", version=version)
+    ran = smoked[version]
     assert ran.status == 0, ran.stdout + ran.stderr
     result = ran.result
     assert result["verdict"] == "BOOTED"
@@ -59,11 +79,13 @@ def test_the_smoke_test_boots_through_firmware_and_boot_loader(
 
 def test_the_shell_takes_commands_from_the_option_and_from_standard_input(flow: Flow) -> None:
     words = QUICK[:-1]
-    ran = flow(*words, "--exec", "uname -s", "--exec", "sh -c 'exit 3'")
+    ran = flow(*words, "--exec", "uname -s", "--exec", "sh -c 'exit 3'", "--exec", "true", as_json=False)
     assert ran.status == 0, ran.stderr
-    done = [(command["stdout"].strip(), command["exit_status"]) for command in ran.result["commands"]]
-    assert done == [("Linux", 0), ("", 3)]
-    assert [stage["name"] for stage in ran.result["stages"]][-1] == "prompt"
+    assert "$ uname -s\nLinux\n$ sh -c 'exit 3'\n[exit status 3]\n$ true\n" in ran.stdout
+    result = newest(flow)
+    done = [(command["stdout"].strip(), command["exit_status"]) for command in result["commands"]]
+    assert done == [("Linux", 0), ("", 3), ("", 0)]
+    assert [stage["name"] for stage in result["stages"]][-1] == "prompt"
     typed = flow(*words, version="0.9.0", stdin="echo $((6 * 7))\npoweroff -f\n", as_json=False)
     assert typed.status == 0, typed.stderr
     assert typed.stdout.startswith("42\n")
@@ -131,23 +153,19 @@ def test_a_real_failure_is_recognized_and_gets_its_remedy(failed: dict[str, Futu
     assert "Traceback" not in ran.stderr
 
 
+def test_an_expired_timeout_says_so(failed: dict[str, Future[Ran]]) -> None:
+    assert "the 20 s that were given for the boot are over" in failed["hang"].result().result["sentence"]
+
+
+def test_a_failed_nested_make_is_no_failed_guest(failed: dict[str, Future[Ran]]) -> None:
+    sentence = failed["nested"].result().result["sentence"]
+    assert "guest ran" not in sentence
+    assert "builder for '/nix/store/0-busybox.drv' failed" in sentence
+
+
 def test_no_failed_run_leaves_a_container(failed: dict[str, Future[Ran]], engine: Engine) -> None:
     assert all(run.result() for run in failed.values())
     assert containers(engine) == set()
-
-
-def test_two_runs_at_once_do_not_meet(flow: Flow) -> None:
-    done: dict[str, Ran] = {}
-
-    def run(version: str) -> None:
-        done[version] = flow(*QUICK, version=version)
-
-    threads = [threading.Thread(target=run, args=(version,)) for version in ("0.9.0", "0.18.1")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {version: ran.status for version, ran in done.items()} == {"0.9.0": 0, "0.18.1": 0}, done
 
 
 def started(flow: Flow, argv: list[str] | None = None) -> subprocess.Popen[str]:
@@ -167,13 +185,17 @@ def started(flow: Flow, argv: list[str] | None = None) -> subprocess.Popen[str]:
     raise AssertionError(f"it ended with {process.wait()}")
 
 
-def test_ctrl_c_ends_the_run_and_leaves_no_container(flow: Flow, engine: Engine) -> None:
+def test_ctrl_c_ends_the_run_and_leaves_a_result_and_no_container(flow: Flow, engine: Engine) -> None:
     process = started(flow)
     assert containers(engine) != set()
+    assert newest(flow)["verdict"] == "RUNNING"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert containers(engine) == set()
+    result = newest(flow)
+    ended = ("FAILED", False, "The run was interrupted.")
+    assert (result["verdict"], result["booted"], result["error"]) == ended
 
 
 def test_a_killed_run_leaves_no_container(flow: Flow, engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """A class of every kind of student: each gets the mark it deserves, and nothing is left behind.
 
-LABKIT_STUDENTS says how many they are: 30 by default, and never fewer than one of each kind.
+LABKIT_STUDENTS says how many they are: 20 by default, and never fewer than one of each kind.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from labkit.course.sandbox import bubblewrap
 from tests.course.class_of_100 import CODE, EVIDENCE, make_class
 from tests.course.serial import sandboxes_that_stay
 
-STUDENTS = int(os.environ.get("LABKIT_STUDENTS", "30"))
+STUDENTS = int(os.environ.get("LABKIT_STUDENTS", "20"))
 
 pytestmark = pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
 

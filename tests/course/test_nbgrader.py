@@ -3,45 +3,75 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from labkit import process
 from labkit.course import release
 from labkit.course.course import init_course
 from labkit.course.exercises import all_exercises
 from labkit.course.model import Exercise
 from labkit.course.notebooks import source_path
-from labkit.process import Completed
 
 STUDENT = getpass.getuser()
-# nbgrader's own command, without the grammar of IRIs that jsonschema reads for 3 s at every start.
-COMMAND = """
-import sys
+# nbgrader's own command, loaded once and forked for each verb: loading it takes longer than most verbs do.
+# The grammar of IRIs that jsonschema reads for 3 s is left out.
+COMMANDS = """
+import json, os, sys
 sys.modules["rfc3987_syntax"] = None
 from nbgrader.apps.nbgraderapp import main
-main()
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        for number, path in enumerate((os.devnull, asked["output"], asked["output"])):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
+        os.chdir(asked["folder"])
+        os.environ.update(asked["names"])
+        sys.argv = ["nbgrader", *asked["words"]]
+        sys.exit(main())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def nbgrader(folder: Path, verb: str, *words: str, course: Path | None = None) -> Completed:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    names = {
-        "PATH": path,
-        "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
-        "IPYTHONDIR": str(folder / "ipython"),
-    }
-    if course:
-        names["LABKIT_COURSE"] = str(course)
-    done = process.run(
-        [sys.executable, "-c", COMMAND, verb, *words], timeout=900, cwd=folder, env={**os.environ, **names}
-    )
-    assert done.status == 0, f"nbgrader {verb}: {done.text[-3000:]}"
-    return done
+class Nbgrader:
+    """Runs nbgrader's verbs, each in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+
+    def __call__(self, folder: Path, *words: str, course: Path | None = None) -> None:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        names = {
+            "PATH": path,
+            "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
+            "IPYTHONDIR": str(folder / "ipython"),
+        }
+        if course:
+            names["LABKIT_COURSE"] = str(course)
+        output = self._folder / f"{words[0]}.log"
+        asked = {"folder": str(folder), "words": words, "names": names, "output": str(output)}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{json.dumps(asked)}\n")
+        self._process.stdin.flush()
+        status = self._process.stdout.readline().strip()
+        assert status == "0", f"nbgrader {words[0]}: {output.read_text()[-3000:]}"
+
+
+@pytest.fixture
+def nbgrader(tmp_path: Path) -> Iterator[Nbgrader]:
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Nbgrader(process, tmp_path)
 
 
 def scores(course: Path, name: str) -> dict[str, float]:
@@ -72,7 +102,9 @@ SHORT = {"policy"}
         for found in all_exercises()
     ],
 )
-def test_nbgraders_commands_pass_and_its_marks_are_ours(found: Exercise, tmp_path: Path) -> None:
+def test_nbgraders_commands_pass_and_its_marks_are_ours(
+    found: Exercise, nbgrader: Nbgrader, tmp_path: Path
+) -> None:
     """The student's solution goes through the exchange; a stub is collected beside it."""
     course, home, exchange = tmp_path / "course", tmp_path / "home", tmp_path / "exchange"
     for folder in (home, exchange):

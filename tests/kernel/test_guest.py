@@ -40,6 +40,9 @@ def run(request: pytest.FixtureRequest, toolchain: Toolchain, tmp_path: Path) ->
         ("cat wi", ["with\\ space"]),
         ("cat 'wi", ["'with space"]),
         ('cat "do', ['"do\\$llar']),
+        ('cat "do\\$ll', ['"do\\$llar']),
+        ("cat do\\$ll", ["do\\$llar"]),
+        ('echo "\\\\$COLO', ["COLOUR"]),
         ("cat quo", ["quo\\'te"]),
         ("cat new", ["$'new\\nline'"]),
         ("cat ü", ["ünï"]),
@@ -146,6 +149,36 @@ def test_a_word_is_inspected(run: Run) -> None:
 def test_the_word_at_the_cursor() -> None:
     word = word_at("a=1 cat 'x y' \"z $b", 19)
     assert (word.text, word.quote, word.command, word.variable) == ("z $b", '"', False, "b")
+
+
+def test_what_can_be_no_name_is_not_asked_for() -> None:
+    asked: list[str] = []
+
+    def run(script: str) -> str:
+        asked.append(script)
+        return "x is /bin/x"
+
+    for code in ("", "  ", "x" * 201, "a\0b"):
+        assert inspect(code, len(code), run) == ""
+    assert asked == []
+    assert inspect("x" * 200, 200, run) != ""
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "quote"),
+    [
+        ('echo "a\\"b c', 'a"b c', '"'),
+        ('echo "a\\$b', "a$b", '"'),
+        ('echo "a\\\\', "a\\", '"'),
+        ('echo "a\\n', "a\\n", '"'),
+        ('echo "a\\', "a\\", '"'),
+        ("echo 'a\\'b", "a\\b", ""),
+        ("echo a\\ b", "a b", ""),
+    ],
+)
+def test_a_backslash_protects_what_the_shell_says_it_does(code: str, text: str, quote: str) -> None:
+    word = word_at(code, len(code))
+    assert (word.text, word.quote) == (text, quote)
 
 
 def test_an_applet_without_a_path_is_asked_for_its_help() -> None:

@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from labkit import process
-from labkit.kernel.installing import install
+from labkit.kernel.installing import Installed, install
 from labkit.kernel.installing import kernelspec as make_kernelspec
 from labkit.kernel.magics import find
 from labkit.kernel.rich import bundle
@@ -48,6 +48,19 @@ def test_the_command_line_installs_it(tmp_path: Path) -> None:
     assert Path(said["path"]) == folder
     assert json.loads((folder / "kernel.json").read_text()) == make_kernelspec()
     assert (folder / "logo-svg.svg").exists()
+    other = {
+        "name": "tdvm-asterinas",
+        "display_name": "TDVM shell (Asterinas)",
+        "path": str(tmp_path / "data/kernels/tdvm-asterinas"),
+    }
+    assert said["others"] == [other]
+    of_asterinas = json.loads((tmp_path / "data/kernels/tdvm-asterinas/kernel.json").read_text())
+    assert of_asterinas == make_kernelspec(other["display_name"], "asterinas")
+    told = str(Installed(folder, Path(other["path"])))
+    assert [line.split(" is installed in ") for line in told.splitlines()] == [
+        ["The kernel tdvm (TDVM shell)", f"{folder}."],
+        [f"The kernel {other['name']} ({other['display_name']})", f"{other['path']}."],
+    ]
 
 
 def test_in_an_environment_every_jupyter_saves_what_an_open_form_shows(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def test_where_the_bytes_are_cut_makes_no_difference(letters: list[str], data: s
         ((b"a\x1b", b"[31mb"), ["a\x1b[31mb"]),
         ((b"a\x1b[", b"2J", b"b"), ["a", Clear, "b"]),
         ((b"a\x1b]0;ti", b"tle\x07b"), ["ab"]),
+        ((b"\x1b", b"[31mb"), ["\x1b[31mb"]),
+        ((b"\x1b[", b"2J", b"b"), [Clear, "b"]),
+        ((b"\x1b]0;ti", b"tle\x07b"), ["b"]),
         ((b"a\xc3", b"\xa9"), ["a\u00e9"]),
     ],
 )

@@ -25,7 +25,7 @@ def platform(vm_settings: Settings) -> TdvmPlatform:
 def test_replay_equals_the_tpm_and_only_the_command_line_moves_rtmr2(
     platform: TdvmPlatform, tmp_path: Path
 ) -> None:
-    with platform.boot(BootRequest(memory=MIB, cold=True), keep_in=tmp_path) as first:
+    with platform.boot(BootRequest(memory=MIB), keep_in=tmp_path) as first:
         plain = first.measurements
     with platform.boot(BootRequest(memory=MIB, append="one=word", cold=True)) as second:
         changed = second.measurements

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -63,38 +63,78 @@ def other_initrd(platform: TdvmPlatform, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-@pytest.fixture(scope="module")
-def measured(platform: TdvmPlatform) -> Callable[[BootRequest], Measurements]:
-    """What a boot from power-on measures, each request booted once."""
-    known: dict[BootRequest, Measurements] = {}
+@dataclass(frozen=True)
+class Booted:
+    """What is known of a guest that was booted once, with its evidence appraised as that of ``MEASURED``."""
 
-    def boot(request: BootRequest) -> Measurements:
+    measurements: Measurements
+    attestation: Attestation
+    cold: bool
+
+
+@pytest.fixture(scope="module")
+def booted(
+    platform: TdvmPlatform, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[BootRequest], Booted]:
+    """Boots each request once, so that a request's tests share the boot."""
+    authority = LabAuthority.open(tmp_path_factory.mktemp("state"), NOW)
+    policy = emulated_policy(platform.predict(MEASURED), NONCE)
+    known: dict[BootRequest, Booted] = {}
+
+    def boot(request: BootRequest) -> Booted:
         if request not in known:
-            with platform.boot(replace(request, cold=True)) as tdvm:
-                known[request] = tdvm.measurements
+            with platform.boot(request) as tdvm:
+                outcome = attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
+                known[request] = Booted(tdvm.measurements, outcome, tdvm.cold)
         return known[request]
 
     return boot
 
 
-@pytest.mark.parametrize(
-    "append", ["console=ttyS0", "console=ttyS0 a=$x;y b={z}  -- sh -l", "console=ttyS0 ä=ö"]
-)
-def test_prediction_is_what_the_loader_measures(
-    platform: TdvmPlatform, measured: Callable[[BootRequest], Measurements], append: str
-) -> None:
-    request = replace(MEASURED, append=append)
-    found = measured(request)
-    assert found.told is None
-    assert found.replay_matches
-    assert platform.predict(request).rtmrs == found.rtmr
+def first_events(outcome: Attestation) -> dict[str, str]:
+    """The first differing event of each register."""
+    reasons = outcome.to_dict()["reasons"]
+    return {reason["register"]: str((reason["first_difference"] or {}).get("event")) for reason in reasons}
 
 
-def test_prediction_for_another_initrd_and_without_the_loader(
-    platform: TdvmPlatform, measured: Callable[[BootRequest], Measurements], other_initrd: Path
+def test_the_honest_boot_is_accepted_and_measured_as_predicted(
+    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted]
 ) -> None:
-    for request in (replace(MEASURED, initrd=other_initrd), GUEST):
-        assert platform.predict(request).rtmrs == measured(request).rtmr
+    found = booted(MEASURED)
+    assert found.cold
+    assert found.measurements.told is None
+    assert found.measurements.replay_matches
+    assert platform.predict(MEASURED).rtmrs == found.measurements.rtmr
+    assert found.attestation.accepted, str(found.attestation)
+
+
+def test_a_resumed_guest_is_measured_too(
+    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted]
+) -> None:
+    first = booted(MEASURED)
+    with platform.boot(MEASURED) as tdvm:
+        assert not tdvm.cold
+        assert tdvm.measurements.raw_log == first.measurements.raw_log
+        assert "when the kernel took over" in tdvm.measurements.where
+
+
+def test_another_command_line_is_predicted_and_rejected(
+    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted]
+) -> None:
+    request = replace(MEASURED, append="console=ttyS0 ä=ö a=$x;y b={z}  -- sh -l", cold=True)
+    found = booted(request)
+    assert found.measurements.told is None
+    assert platform.predict(request).rtmrs == found.measurements.rtmr
+    assert first_events(found.attestation) == {"RTMR2": "boot loader's configuration"}
+
+
+def test_another_initramfs_is_predicted_and_rejected(
+    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted], other_initrd: Path
+) -> None:
+    request = replace(MEASURED, initrd=other_initrd, cold=True)
+    found = booted(request)
+    assert platform.predict(request).rtmrs == found.measurements.rtmr
+    assert first_events(found.attestation) == {"RTMR2": "initrd, as the boot loader reads it"}
 
 
 def test_prediction_for_linux_through_the_loader(platform: TdvmPlatform) -> None:
@@ -106,9 +146,9 @@ def test_prediction_for_linux_through_the_loader(platform: TdvmPlatform) -> None
         assert platform.predict(request).rtmrs == tdvm.measurements.rtmr
 
 
-def test_what_is_not_measured_is_said_in_one_line(platform: TdvmPlatform) -> None:
+def test_without_the_loader_what_is_not_measured_is_said_in_one_line(platform: TdvmPlatform) -> None:
     said: list[str] = []
-    with platform.boot(GUEST, said.append) as tdvm:
+    with platform.boot(replace(GUEST, cold=True), said.append) as tdvm:
         assert tdvm.machine.spec.guest.name == "asterinas 0.18.0"
         (line,) = [
             line for line in said if line.startswith("Not measured: the initramfs and the command line")
@@ -116,71 +156,24 @@ def test_what_is_not_measured_is_said_in_one_line(platform: TdvmPlatform) -> Non
         assert line in tdvm.measured
         assert tdvm.to_dict()["not_measured"] == line
         assert len(tdvm.to_dict()["rtmr"]) == 4
-
-
-def test_a_resumed_guest_is_measured_too(platform: TdvmPlatform) -> None:
-    with platform.boot(MEASURED) as first:
-        cold = first.measurements
-    with platform.boot(MEASURED) as tdvm:
-        assert not tdvm.cold
-        assert tdvm.measurements.raw_log == cold.raw_log
-        assert "when the kernel took over" in tdvm.measurements.where
-
-
-@pytest.fixture(scope="module")
-def attested(
-    platform: TdvmPlatform, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[BootRequest], Attestation]:
-    authority = LabAuthority.open(tmp_path_factory.mktemp("state"), NOW)
-    policy = emulated_policy(platform.predict(MEASURED), NONCE)
-
-    def attest(request: BootRequest) -> Attestation:
-        with platform.boot(replace(request, cold=True)) as tdvm:
-            return attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
-
-    return attest
-
-
-def first_events(outcome: Attestation) -> dict[str, str]:
-    """The first differing event of each register."""
-    reasons = outcome.to_dict()["reasons"]
-    return {reason["register"]: str((reason["first_difference"] or {}).get("event")) for reason in reasons}
-
-
-def test_the_honest_boot_is_accepted(attested: Callable[[BootRequest], Attestation]) -> None:
-    outcome = attested(MEASURED)
-    assert outcome.accepted, str(outcome)
-
-
-def test_another_command_line_is_rejected(attested: Callable[[BootRequest], Attestation]) -> None:
-    found = first_events(attested(replace(MEASURED, append="console=ttyS0 debug")))
-    assert found == {"RTMR2": "boot loader's configuration"}
-
-
-def test_another_initramfs_is_rejected(
-    attested: Callable[[BootRequest], Attestation], other_initrd: Path
-) -> None:
-    found = first_events(attested(replace(MEASURED, initrd=other_initrd)))
-    assert found == {"RTMR2": "initrd, as the boot loader reads it"}
+        assert platform.predict(GUEST).rtmrs == tdvm.measurements.rtmr
 
 
 def test_another_kernel_is_rejected(
-    attested: Callable[[BootRequest], Attestation], toolchain: Toolchain, tmp_path: Path
+    booted: Callable[[BootRequest], Booted], toolchain: Toolchain, tmp_path: Path
 ) -> None:
     path = tmp_path / "kernel"
     path.write_bytes(standin.silent(toolchain) + b"x")
-    found = first_events(attested(replace(MEASURED, kernel=path)))
+    found = first_events(booted(replace(MEASURED, kernel=path, cold=True)).attestation)
     assert found == {"RTMR1": "kernel", "RTMR2": "kernel, as the boot loader reads it"}
 
 
 def test_another_loader_is_rejected(
-    attested: Callable[[BootRequest], Attestation],
-    platform: TdvmPlatform,
-    monkeypatch: pytest.MonkeyPatch,
+    booted: Callable[[BootRequest], Booted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modules = ("tpm", "iso9660", "normal", "linux", "echo")
     monkeypatch.setattr("labkit.vm.boot_disc._MODULES", modules)
-    found = first_events(attested(MEASURED))
+    found = first_events(booted(replace(MEASURED, cold=True)).attestation)
     assert found == {"RTMR1": "boot loader"}
 
 

@@ -106,31 +106,6 @@ def test_of_a_register_that_the_guest_extended_by_itself_no_evidence_is_made(
         assert tdvm.measurements.differences() == [("sha256", 12)]
 
 
-def test_a_guest_without_a_shell_of_labkits_is_measured_all_the_same(
-    platform: TdvmPlatform, tmp_path: Path
-) -> None:
-    busybox = platform.toolchain().busybox.read_bytes()
-    init = b"#!/bin/busybox sh\n/bin/busybox mount -t devtmpfs dev /dev\n"
-    init += b"/bin/busybox sh -i </dev/ttyS0 >/dev/ttyS0 2>&1\n"
-    initrd = tmp_path / "foreign.cpio"
-    initrd.write_bytes(
-        cpio_archive(
-            [
-                cpio_directory("bin"),
-                cpio_directory("dev"),
-                cpio_file("bin/busybox", busybox, 0o755),
-                cpio_file("init", init, 0o755),
-            ]
-        )
-    )
-    request = BootRequest(memory=256, initrd=initrd, cold=True)
-    with platform.boot(request) as tdvm:
-        measured = tdvm.measurements
-    assert measured.told is None
-    assert measured.replay_matches
-    assert measured.rtmr == platform.predict(request).rtmrs
-
-
 def test_a_vtpm_that_is_gone_is_said(platform: TdvmPlatform) -> None:
     with platform.boot(EXPECTED) as tdvm:
         machine = tdvm.machine

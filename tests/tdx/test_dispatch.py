@@ -8,6 +8,7 @@ from labkit.errors import NotModelled, UsageError
 from labkit.tdx import MODELLED, Platform, TdParams
 from labkit.tdx.force import force_op_state
 from labkit.tdx.leaves import LEAVES, SEAMCALLS
+from labkit.tdx.params import CPUID_CONFIG
 from labkit.tdx.states import OpState
 from labkit.tdx.status import Operand, Status, decode
 from tests.tdx.worlds import FREE, MAPPED, NOT_THERE, World, launched, uninitialized, vmm
@@ -227,6 +228,35 @@ def test_params_that_ask_for_what_is_left_out() -> None:
     with pytest.raises(NotModelled):
         host.platform.seamcall("TDH.MNG.INIT", rcx=td.tdr, rdx=host._staging)
     assert host.platform.tdrs[td.tdr >> 12].tdcs.op_state is OpState.UNINITIALIZED
+
+
+def test_a_lock_is_held_once_or_shared() -> None:
+    platform = vmm().platform
+    with platform.hold("KOT", shared=True):
+        with platform.hold("KOT", shared=True):
+            pass
+        with pytest.raises(UsageError, match="is held already"), platform.hold("KOT"):
+            pass
+    with platform.hold("KOT"):
+        for shared in (False, True):
+            with pytest.raises(UsageError, match="is held already"), platform.hold("KOT", shared=shared):
+                pass
+    with platform.hold("KOT"):
+        pass
+
+
+@pytest.mark.parametrize("byte", [0, 3, 4, 15, 64])
+def test_a_processor_is_named_by_four_bytes_and_the_others_ask_for_virtual_leaves(byte: int) -> None:
+    host, td = uninitialized()
+    data = bytearray(TdParams().pack())
+    data[CPUID_CONFIG.start + byte] ^= 0x80
+    host.platform.write(host._staging, bytes(data))
+    if byte < 4:
+        result = host.platform.seamcall("TDH.MNG.INIT", rcx=td.tdr, rdx=host._staging)
+        assert result.status == Status.OPERAND_INVALID | Operand.CPUID_CONFIG
+    else:
+        with pytest.raises(NotModelled):
+            host.platform.seamcall("TDH.MNG.INIT", rcx=td.tdr, rdx=host._staging)
 
 
 def test_decode_takes_answers_apart() -> None:

@@ -176,6 +176,19 @@ def test_large_pages_split_and_merge() -> None:
         world.platform.interrupt()
 
 
+def test_an_interrupt_in_the_middle_of_a_large_accept_is_one_exit_and_the_accept_runs_again() -> None:
+    world = World(0)
+    gpa = 8 * 0x200000
+    world.aug_large(gpa)
+    world.finalize().enter()
+    world.platform.lps[0].interrupt = True
+    with pytest.raises(TdExit) as exit_:
+        world.platform.tdcall("TDG.MEM.PAGE.ACCEPT", rcx=gpa | 1)
+    assert exit_.value.result.status == 1  # an external interrupt
+    world.enter()
+    assert world.platform.tdcall("TDG.MEM.PAGE.ACCEPT", rcx=gpa | 1).ok
+
+
 def test_vmcall_hides_what_was_not_selected() -> None:
     world = _enter()
     with pytest.raises(TdExit) as exit_:
@@ -267,6 +280,26 @@ def test_the_vmm_answers_every_call() -> None:
         "accept": "SUCCESS",
         "after": bytes(8),
     }
+
+
+def test_functions_and_answers_have_the_numbers_of_the_guest_host_interface() -> None:
+    """Those of instructions are VMX exit reasons; the others are in the GHCI specification."""
+    assert {call.name: call.value for call in Vmcall} == {
+        "CPUID": 10,
+        "HLT": 12,
+        "IO": 30,
+        "RDMSR": 31,
+        "WRMSR": 32,
+        "MMIO": 48,
+        "WBINVD": 54,
+        "PCONFIG": 65,
+        "GET_TD_VM_CALL_INFO": 0x10000,
+        "MAP_GPA": 0x10001,
+        "GET_QUOTE": 0x10002,
+        "REPORT_FATAL_ERROR": 0x10003,
+        "SETUP_EVENT_NOTIFY_INTERRUPT": 0x10004,
+    }
+    assert [answer.value for answer in VmcallStatus] == [0, 1, 1 << 63, 1 << 63 | 1, 1 << 63 | 2]
 
 
 def _quote(shared: int, seen: list[bytes]) -> Program:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import UsageError
-from labkit.tdx import Integrity, Platform, PlatformConfig, Section, TdParams, Vmm
-from labkit.tdx.vmm import Order
+from labkit.tdx import Integrity, Platform, PlatformConfig, Result, Section, TdParams, Vmm
+from labkit.tdx.params import BUILD_DATE, MAX_RESERVED, Tdmr
+from labkit.tdx.vmm import Order, default_tdmr
 from tests.tdx.worlds import launched, physical, vmm
 
 OVMF = Path("/usr/share/ovmf/OVMF.fd")
@@ -179,11 +182,15 @@ def test_page_metadata_follows_the_page() -> None:
     assert read("TDH.PHYMEM.PAGE.WBINVD", rcx=page | 9 << host.platform.hkid_shift).ok
 
 
+def test_a_range_of_memory_is_512_bytes_and_comes_back_whole() -> None:
+    hole = (0x200000, 0x1000)
+    for reserved in ((), (hole,), ((0, 0), hole), tuple((n << 20, 0x1000) for n in range(MAX_RESERVED))):
+        tdmr = replace(default_tdmr(), reserved=reserved)
+        assert len(tdmr.pack()) == 512
+        assert Tdmr.unpack(tdmr.pack()) == tdmr
+
+
 def test_reserved_areas_are_not_for_tds() -> None:
-    from dataclasses import replace
-
-    from labkit.tdx.vmm import default_tdmr
-
     platform = Platform()
     host = Vmm(platform)
     tdmr = replace(default_tdmr(), reserved=((0x1000, 0x2000), (0x200000, 0x1000)))
@@ -201,3 +208,32 @@ def test_reserved_areas_are_not_for_tds() -> None:
     assert platform.seamcall("TDH.MNG.CREATE", rcx=tdmr.base + 0x2000, rdx=40).status == 0xC000030000000001
     assert platform.seamcall("TDH.MNG.CREATE", rcx=tdmr.base + 0x3000, rdx=40).ok
     assert not platform.pamt.free_2m((tdmr.base >> 12) + 512)
+
+
+def test_the_modules_fields_are_read_in_a_row_by_the_host_and_fewer_by_a_guest() -> None:
+    host, td = launched()
+
+    def walk(leaf: str, read: Callable[..., Result], identifier: int, count: int) -> list[int]:
+        values = []
+        for _ in range(count):
+            result = read(leaf, rdx=identifier)
+            assert result.ok
+            values.append(result["r8"])
+            identifier = result["rdx"]
+        return values
+
+    config = host.platform.config
+    packages = [config.cpu_signature if number < config.packages else 0 for number in range(8)]
+    version = [0x8086, BUILD_DATE, 0, 5, 1]
+    first = walk("TDH.SYS.RD", host.platform.seamcall, 0x0000000200000000, 14)
+    assert first == [config.packages, *packages, *version]
+    regions = [value for region in config.cmrs for value in region]
+    assert walk("TDH.SYS.RD", host.platform.seamcall, 0x9000000100000000, 1) == [len(config.cmrs)]
+    bases = walk("TDH.SYS.RD", host.platform.seamcall, 0x9000000300000080, 32)
+    sizes = walk("TDH.SYS.RD", host.platform.seamcall, 0x9000000300000100, 32)
+    assert bases == [*regions[::2], *[0] * (32 - len(config.cmrs))]
+    assert sizes == [*regions[1::2], *[0] * (32 - len(config.cmrs))]
+    host.platform.seamcall("TDH.VP.ENTER", rcx=td.vcpus[0])
+    assert walk("TDG.SYS.RD", host.platform.tdcall, 0x0800000200000000, 3) == [0x8086, 5, 1]
+    refused = host.platform.tdcall("TDG.SYS.RD", rdx=0x8800000200000001)
+    assert refused.name == "METADATA_FIELD_NOT_READABLE"

@@ -6,7 +6,9 @@ import pytest
 
 from labkit.errors import UsageError
 from labkit.tdx import Integrity, Platform, PlatformConfig
+from labkit.tdx.objects import Pamt
 from labkit.tdx.phys import Key, PhysicalMemory, Read
+from labkit.tdx.states import PageType
 from labkit.tdx.status import Operand, Status
 from tests.tdx.invariants import check
 from tests.tdx.worlds import EMPTY_BLOCKED, LARGE_BLOCKED, LARGE_FREE, NOT_THERE, SPLIT_BLOCKED, World, vmm
@@ -211,3 +213,38 @@ def test_partial_write_erratum() -> None:
 def test_keys_are_repeatable_and_differ_by_seed() -> None:
     one, two, three = (Platform(PlatformConfig(seed=seed)).keys[0].material for seed in (1, 1, 2))
     assert one == two != three
+
+
+def test_a_range_of_2_mib_is_free_once_each_of_its_pages_is() -> None:
+    pamt = Pamt()
+    for pfn in (512, 513, 1023):
+        pamt.claim(pfn, PageType.REG, 1)
+    for pfn in (513, 512, 1023):
+        assert not pamt.free_2m(512)
+        assert pamt.free_2m(0)
+        assert pamt.free_2m(1024)
+        pamt.release(pfn)
+    assert pamt.free_2m(512)
+
+
+def test_a_range_that_was_split_is_free_only_after_its_last_page_and_a_merged_one_at_once() -> None:
+    pamt = Pamt()
+    pamt.claim(512, PageType.REG, 1, level=1)
+    pamt.split(512, 1)
+    assert [pamt.find(pfn)[1] for pfn in (512, 1023)] == [0, 0]
+    assert (pamt.type_of(512), pamt.type_of(1023), pamt.type_of(1024)) == (
+        PageType.REG,
+        PageType.REG,
+        PageType.NDA,
+    )
+    for pfn in range(512, 1023):
+        pamt.release(pfn)
+    assert not pamt.free_2m(512)
+    for pfn in range(512, 1023):
+        pamt.claim(pfn, PageType.REG, 1)
+    pamt.merge(512, 1)
+    entry, level = pamt.find(700)
+    assert entry is not None
+    assert (entry.type, entry.owner, level) == (PageType.REG, 1, 1)
+    pamt.release(512, 1)
+    assert pamt.free_2m(512)

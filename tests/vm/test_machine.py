@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,11 +234,11 @@ def test_a_snapshot_without_its_whole_memory_is_forgotten(
 def test_a_damaged_snapshot_is_replaced_by_a_boot_from_power_on(
     spec: BootSpec, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
 ) -> None:
+    boot(spec, Hypervisor(toolchain, vm_settings, TCG))[0].close()
+    shutil.copytree(vm_settings.cache_dir / "snapshots", tmp_path / "snapshots")
     settings = replace(vm_settings, cache_dir=tmp_path)
-    boot(spec, Hypervisor(toolchain, settings, TCG))[0].close()
-    (memory,) = tmp_path.glob("snapshots/*/memory")
-    with memory.open("r+b") as file:
-        file.truncate(1 << 20)
+    for memory in tmp_path.glob("snapshots/*/memory"):
+        os.truncate(memory, 1 << 20)
     said: list[str] = []
     machine, timeline = boot(spec, Hypervisor(toolchain, settings, TCG), on_progress=said.append)
     with machine:

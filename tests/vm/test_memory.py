@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,24 @@ def test_a_students_share_of_a_server_counts_whatever_the_server_has() -> None:
         check_memory(512, [], MEMINFO, budget=1024, count=3)
 
 
+def test_several_guests_are_counted_together_and_how_many_fit_is_said() -> None:
+    check_memory(700, [], MEMINFO, count=2)
+    with pytest.raises(
+        UsageError, match="3 TDVMs of 700 MiB do not fit: 2048 MiB are left, for 2"
+    ) as refused:
+        check_memory(700, [], MEMINFO, count=3)
+    assert refused.value.remedy.startswith("Ask for 2,")
+    with pytest.raises(UsageError, match="for none of them") as refused:
+        check_memory(2049, [], MEMINFO, count=2)
+    assert "labkit stop" in refused.value.remedy
+
+
+def test_a_guest_that_has_all_its_memory_takes_no_more() -> None:
+    # This process has more than 1 MiB, as a QEMU of such a guest would.
+    grown = RunningVm("a", 1, os.getpid(), 0.0, "tcg", 1, "/nowhere")
+    assert free_memory([grown, grown], MEMINFO) == 2048
+
+
 def group(folder: Path, **files: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in files.items():
@@ -69,9 +88,9 @@ def group(folder: Path, **files: object) -> None:
 def test_a_container_has_what_its_control_group_leaves(tmp_path: Path) -> None:
     """Version 2, where the group above has the tighter limit, and the files in memory can be dropped."""
     own = tmp_path / "own"
-    own.write_text("0::/pod/student\n")
-    group(tmp_path / "pod/student", max=2048 << 20, current=100 << 20, stat="anon 1\ninactive_file 0")
-    group(tmp_path / "pod", max=1024 << 20, current=700 << 20, stat=f"inactive_file {200 << 20}")
+    own.write_text("0::/pod:1/student\n")
+    group(tmp_path / "pod:1/student", max=2048 << 20, current=100 << 20, stat="anon 1\ninactive_file 0")
+    group(tmp_path / "pod:1", max=1024 << 20, current=700 << 20, stat=f"inactive_file {200 << 20}")
     group(tmp_path, max="max", current=1, stat="")
     assert group_room(tmp_path, own) == [1948, 524]
 

@@ -12,7 +12,7 @@ from labkit.guest.types import LINUX
 from labkit.toolchain.toolchain import Firmware
 from labkit.vm import BootSpec
 from labkit.vm.qemu import Sockets, qemu_arguments
-from labkit.vm.spec import Accel
+from labkit.vm.spec import Accel, TrustDomain
 
 SPEC = BootSpec(
     Firmware(Path("/f/code.fd"), Path("/f/vars,1.fd"), Path("/f/whole.fd")),
@@ -94,3 +94,19 @@ def test_a_kernel_with_an_efi_stub_is_accepted(tmp_path: Path) -> None:
     check_kernel(path)
     with pytest.raises(NotAKernel, match="cannot be read"):
         check_kernel(tmp_path / "none")
+
+
+def test_a_machine_is_told_as_plain_data() -> None:
+    document = SPEC.to_dict()
+    assert {key: document[key] for key in ("firmware", "kernel", "initrd", "iso", "memory", "td")} == {
+        "firmware": "/f/code.fd",
+        "kernel": "/k/vmlinuz",
+        "initrd": "/k/initrd",
+        "iso": None,
+        "memory": 512,
+        "td": False,
+    }
+    bare = replace(SPEC, firmware=None, kernel=None, initrd=None, iso=Path("/i/a.iso"), td=TrustDomain())
+    document = bare.to_dict()
+    told = [document[key] for key in ("firmware", "kernel", "initrd", "iso", "td")]
+    assert told == [None, None, None, "/i/a.iso", True]
