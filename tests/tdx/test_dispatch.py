@@ -267,3 +267,15 @@ def test_decode_takes_answers_apart() -> None:
     assert decode(0x1234 << 32).status is None
     assert decode(0x1234 << 32).name == "UNKNOWN"
     assert not decode(Status.KEY_CONFIGURED).error
+
+
+@pytest.mark.parametrize("keyid", [0, 1])
+def test_host_memory_inside_seamrr_is_refused_under_every_keyid(keyid: int) -> None:
+    host, td = uninitialized()
+    base, size = host.platform.config.seamrr
+    for address in (base, base + size - 0x1000):
+        at = address | keyid << host.platform.hkid_shift
+        result = host.platform.seamcall("TDH.MNG.INIT", rcx=td.tdr, rdx=at)
+        assert result.status == Status.OPERAND_INVALID | Operand.RDX
+        with pytest.raises(UsageError, match="SEAMRR"):
+            host.platform.read(at, 1)
