@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from labkit.course._given import given_json
 from labkit.course.course import parse_time, refusing
+from labkit.course.exercises import exercise
 from labkit.course.model import ANSWERS, CHALLENGE, EVIDENCE, canonical
 from labkit.errors import LabkitError, UsageError
 
@@ -275,13 +276,14 @@ def _submitted(files: Mapping[str, bytes]) -> float | None:
 
 @dataclass(frozen=True)
 class Packed:
-    """A submission that was written."""
+    """A submission that was written. unanswered: questions whose answer has to be written, and is not."""
 
     file: Path
     student: str
     assignment: str
     files: tuple[str, ...]
     answered: int
+    unanswered: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Plain data."""
@@ -291,11 +293,14 @@ class Packed:
             "assignment": self.assignment,
             "files": list(self.files),
             "answered": self.answered,
+            "unanswered": list(self.unanswered),
         }
 
     def __str__(self) -> str:
         count = f"{self.answered} answer{'s' * (self.answered != 1)}"
         line = f"{self.file}: {count} of {self.student} to {self.assignment}, {len(self.files)} files."
+        if self.answered and self.unanswered:
+            return f"{line}\nNot answered yet: {', '.join(self.unanswered)}. You may hand in again."
         if self.answered:
             return line
         return f"{line}\nNothing is answered in it yet: run your notebook from the top, then hand in again."
@@ -347,7 +352,7 @@ def pack(work: Path, assignment: str, output: Path | None = None, now: float | N
             for name in sorted(files):
                 archive.writestr(f"{student}/{assignment}/{name}", files[name])
         draft.replace(target)
-    return Packed(target, student, assignment, tuple(sorted(files)), _answered(files))
+    return Packed(target, student, assignment, tuple(sorted(files)), *_answered(files, assignment))
 
 
 def assignment_in(work: Path) -> str:
@@ -373,9 +378,12 @@ def _owner(folder: Path, assignment: str) -> str | None:
         return None
 
 
-def _answered(files: Mapping[str, bytes]) -> int:
+def _answered(files: Mapping[str, bytes], assignment: str) -> tuple[int, tuple[str, ...]]:
+    """How many answers there are, and the questions without one."""
     try:
         given = json.loads(files[ANSWERS])["answers"]
-        return sum(value not in (None, "", "?", [], {}) for value in given.values())
+        count = sum(value not in (None, "", "?", [], {}) for value in given.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return sum(name.startswith(f"{EVIDENCE}/quote") for name in files)
+        given, count = {}, sum(name.startswith(f"{EVIDENCE}/quote") for name in files)
+    questions = exercise(assignment).questions
+    return count, tuple(asked.key for asked in questions if asked.form.empty(given.get(asked.key)))

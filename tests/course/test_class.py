@@ -519,9 +519,22 @@ def test_submit_finds_the_assignment_and_says_when_nothing_is_answered(place: Pa
     folder = place / "released" / "ada" / "mrtd"
     assert assignment_in(folder) == "mrtd"
     assert "Nothing is answered" in str(pack(folder, "mrtd", tmp_path / "empty.zip"))
-    assert "3 answers of ada" in str(pack(place / "solutions/ada/mrtd", "mrtd", tmp_path / "full.zip"))
+    full = pack(place / "solutions/ada/mrtd", "mrtd", tmp_path / "full.zip")
+    assert "3 answers of ada" in str(full)
+    assert full.unanswered == ()
     with pytest.raises(UsageError, match="not the folder of an assignment"):
         assignment_in(place)
+
+
+def test_submit_names_the_questions_that_are_left(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mrtd"
+    shutil.copytree(place / "solutions/ada/mrtd", folder)
+    given = json.loads((folder / "answers.json").read_bytes())
+    given["answers"]["pages"] = None
+    (folder / "answers.json").write_text(json.dumps(given))
+    packed = pack(folder, "mrtd", tmp_path / "some.zip")
+    assert packed.unanswered == ("pages",)
+    assert "Not answered yet: pages." in str(packed)
 
 
 def test_a_place_without_submissions_and_a_due_time_are_said(place: Path, tmp_path: Path) -> None:
