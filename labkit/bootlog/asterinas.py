@@ -441,4 +441,4 @@ def _unwrapped(data: bytes) -> bytes:
 
 
 def _text(raw: bytes) -> str:
-    return clean(raw.decode("utf-8", "replace").rstrip("\r"))
+    return clean(raw.decode("utf-8", "replace"))

@@ -124,7 +124,7 @@ class StageTracker:
         decoder = self._decoders.setdefault(stream, codecs.getincrementaldecoder("utf-8")("replace"))
         *lines, last = (self._lines.get(stream, "") + decoder.decode(data)).split("\n")
         for line in lines:
-            self._take(clean(line.rstrip("\r")), now)
+            self._take(clean(line), now)
         # A mark counts before its line has ended; a flood without newlines is bounded.
         self._look_for_mark(clean(last), now)
         self._lines[stream] = last[-1000:]

@@ -84,7 +84,7 @@ def collect(root: Path = Path("/"), kernel_log: Path | None = None) -> Facts:
 
 def _cpu(tree: Tree) -> dict[str, Fact]:
     path = "/proc/cpuinfo"
-    names = ("vendor", "family", "model", "name", "flags", "bugs", "address_bits", "count")
+    names = ("vendor", "family", "model", "name", "microcode", "flags", "bugs", "address_bits", "count")
     try:
         text = tree.read(path, 1 << 22)
     except OSError as error:
@@ -95,7 +95,7 @@ def _cpu(tree: Tree) -> dict[str, Fact]:
         fields.setdefault(key, value.strip())
     facts = {
         f"cpu.{name}": _field(path, fields, key)
-        for name, key in (("vendor", "vendor_id"), ("name", "model name"))
+        for name, key in (("vendor", "vendor_id"), ("name", "model name"), ("microcode", "microcode"))
     }
     facts |= {
         f"cpu.{name}": _number(_field(path, fields, key))

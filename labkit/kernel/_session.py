@@ -198,7 +198,7 @@ class GuestSession:
         """Tell a fresh guest's shell what the kernel needs of it."""
         with contextlib.ExitStack() as undo:
             undo.callback(tdvm.abandon)
-            if tdvm.machine.spec.profile.reseeds:
+            if tdvm.machine.spec.guest.reseeds:
                 tdvm.machine.console.stdin = STDIN
             else:
                 # Who knows whether another guest's /dev takes a file: without one, `read` asks nobody.

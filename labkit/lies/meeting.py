@@ -124,8 +124,8 @@ def _archived(
 
 def _without_firmware(spec: BootSpec) -> BootSpec:
     """Half the time: nothing here is about what a firmware measures."""
-    assert isinstance(spec.profile, GuestType)
-    direct = replace(spec.profile, first_stage="loader")
+    assert isinstance(spec.guest, GuestType)
+    direct = replace(spec.guest, first_stage="loader")
     # SeaBIOS, which starts the kernel here, faults where that asks it for the disks.
     line = f"{spec.command_line} edd=off"
-    return replace(spec, firmware=None, tpm=False, profile=direct, command_line=line)
+    return replace(spec, firmware=None, tpm=False, guest=direct, command_line=line)

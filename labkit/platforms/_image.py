@@ -126,7 +126,7 @@ def _asterinas(
         kernel=None if image.kind is ImageKind.ISO else _bootable(image, settings),
         initrd=initrd,
         command_line=line,
-        profile=guest,
+        guest=guest,
         memory=_asterinas_memory(request, image, initrd),
         cpus=request.smp,
         tpm=not image.direct,
@@ -190,7 +190,7 @@ def _foreign(
         kernel=None if iso else _bootable(image, settings),
         initrd=request.initrd.absolute() if request.initrd else None,
         command_line=f"console={port.value} {request.append}".strip(),
-        profile=SHELL_PROMPT,
+        guest=SHELL_PROMPT,
         memory=FOREIGN_MEMORY.given(request.memory),
         cpus=request.smp,
         tpm=firmware is not None,
@@ -205,10 +205,10 @@ def _foreign(
 
 def _linux_elf(image: BootImage, own: BootPlan) -> BootPlan:
     """The same Linux without firmware and loader."""
-    guest = own.spec.profile
+    guest = own.spec.guest
     assert isinstance(guest, GuestType)
     direct = replace(guest, first_stage="loader")
-    spec = replace(own.spec, firmware=None, kernel=image.path, tpm=False, profile=direct)
+    spec = replace(own.spec, firmware=None, kernel=image.path, tpm=False, guest=direct)
     return unmeasured(spec, f"{image.path.name} is {image.why}")
 
 

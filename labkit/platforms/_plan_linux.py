@@ -50,7 +50,7 @@ def plan_linux(given: PlanInputs) -> BootPlan:
         kernel=contents.kernel,
         initrd=contents.initrd,
         command_line=contents.command_line,
-        profile=replace(LINUX, handover=SHELL_PROMPT.handover) if silent else LINUX,
+        guest=replace(LINUX, handover=SHELL_PROMPT.handover) if silent else LINUX,
         memory=LINUX_MEMORY.given(request.memory),
         cpus=request.smp,
         board=MachineConfig(shell=Port(port or Port.TTYS0), shell_is_console=port is None),
@@ -70,7 +70,7 @@ def _is_silent(kernel: Path) -> bool:
 
 def _foreign_initrd(initrd: Path, own: BootPlan) -> BootPlan:
     """A Linux with somebody else's root file system: its shell is where its console is."""
-    spec = replace(own.spec, profile=SHELL_PROMPT)
+    spec = replace(own.spec, guest=SHELL_PROMPT)
     words = f"{initrd.name} is not labkit's own root file system: a prompt on ttyS0 is waited for"
     return replace(own, spec=spec, recognized=words)
 

@@ -147,7 +147,7 @@ class Tdvm:
 
         measurements = read_measurements(self.machine, self.firmware)
         # A kernel whose log is read when it takes over keeps none that its guest could show.
-        if self.machine.spec.profile.reseeds and not self.machine.spec.profile.handover:
+        if self.machine.spec.guest.reseeds and not self.machine.spec.guest.handover:
             command = tell_measurements(bash=self.machine.console.is_bash)
             measurements = heard(measurements, self.machine.console.run(command, timeout=60).output)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
@@ -190,7 +190,7 @@ class Tdvm:
     @cached_property
     def _no_registers(self) -> str | None:
         """Why there are no registers to show; a guest that is not labkit's own may have ended by itself."""
-        if self.unmeasured is None and not self.machine.spec.profile.reseeds:
+        if self.unmeasured is None and not self.machine.spec.guest.reseeds:
             try:
                 _ = self.measurements
             except (VmError, DataError) as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -20,13 +19,12 @@ from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 from labkit.runs._prctl import die_with_parent
+from labkit.show.terminal import without_overwritten
 
 TDVM_KERNEL = "tdvm"
 _ERROR_MARKER = "papermill-error-cell-tag"
 _INJECTED = "injected-parameters"
 _EXPECTED = "raises-exception"
-# What a line's last carriage return takes back.
-_OVERWRITTEN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
 _LINE_LIMIT = 200
 _MESSAGE_LIMIT = 2000
 
@@ -214,7 +212,7 @@ def coalesced(outputs: list[Any]) -> list[Any]:
             kept.append(output)
     for number, output in enumerate(kept):
         if output.output_type == "stream":
-            output.text = _OVERWRITTEN.sub("", "".join(texts[output.name]))
+            output.text = without_overwritten("".join(texts[output.name]))
             if number and output.name == "stdout" and kept[number - 1].get("name") == "stderr":
                 kept[number - 1 : number + 1] = [output, kept[number - 1]]
     return kept

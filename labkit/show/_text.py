@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from labkit.settings import Trust
+from labkit.show.terminal import without_overwritten
 
 # ECMA-48: CSI, OSC/DCS/SOS/PM/APC strings up to ST or BEL, two-byte escapes; then lone C0/C1 controls.
 _ESCAPES = re.compile(
@@ -20,14 +21,10 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u
 def clean(text: str, limit: int | None = None) -> str:
     """Make untrusted text fit to show: no escape sequences, no controls but newline and tab.
 
-    Carriage returns before a newline go away; a lone one restarts the line, as on a terminal.
+    Carriage returns at the end of a line go away; any other restarts the line, as on a terminal.
     With ``limit`` (characters), the middle of a longer text is replaced by a note of what was cut.
     """
-    text = _ESCAPES.sub("", text)
-    # Each begins where nothing of its kind stands before it: a search from every place in a line is too slow.
-    text = re.sub(r"(?<!\r)\r+\n", "\n", text)
-    text = re.sub(r"(?m)^[^\n]*\r", "", text) if "\r" in text else text
-    text = _CONTROLS.sub("", text)
+    text = _CONTROLS.sub("", without_overwritten(_ESCAPES.sub("", text)))
     if limit is not None and len(text) > limit:
         head, tail = text[: limit // 2], text[len(text) - (limit - limit // 2) :]
         text = f"{head}\n[... {len(text) - limit} characters not shown ...]\n{tail}"

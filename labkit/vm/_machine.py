@@ -79,7 +79,7 @@ class VirtualMachine:
         self.firmware_log = b""
         """The firmware's event log as it was when the kernel took over, where somebody read it then."""
         self._boot_log = BootLog(
-            SocketStream(launched.boot_log, run.path / "console.log"), watch, spec.profile.handover
+            SocketStream(launched.boot_log, run.path / "console.log"), watch, spec.guest.handover
         )
         self._shell = SocketStream(launched.shell, run.path / "shell.log")
         self.console = Console(self._shell, output_limit, lone=spec.board.shell_is_console, patience=patience)
@@ -103,7 +103,7 @@ class VirtualMachine:
             StorageError: the run directory cannot be written.
         """
         settings, toolchain = hypervisor.settings, hypervisor.toolchain
-        patient = replace(spec.profile, patience=spec.profile.patience * settings.patience)  # type: ignore[type-var]
+        patient = replace(spec.guest, patience=spec.guest.patience * settings.patience)  # type: ignore[type-var]
         watch = patient.resumed() if resume else patient.watch()
         with contextlib.ExitStack() as undo:
             run = RunDir.create(settings)
@@ -168,7 +168,7 @@ class VirtualMachine:
         Raises:
             GuestGone: the guest has ended.
         """
-        if self.spec.profile.reseeds:
+        if self.spec.guest.reseeds:
             # The shell's own words: a program that starts costs ten times as much.
             self.console.run(f"echo {self.name} >/proc/sys/kernel/hostname", timeout=20, aside=True)
 
@@ -190,7 +190,7 @@ class VirtualMachine:
             BootFailed: the guest failed, ended, or passed a deadline.
         """
         console = self._shell if self.spec.board.shell_is_console else None
-        took_over = (lambda: on_handover(self)) if on_handover and self.spec.profile.handover else None
+        took_over = (lambda: on_handover(self)) if on_handover and self.spec.guest.handover else None
         self._boot_log.wait(self._exit_code, on_progress, console, took_over)
 
     def wait_ready(
@@ -275,10 +275,10 @@ class VirtualMachine:
         labkit's own guest is not asked unless it has devices: it keeps nothing but its memory, and powering
         off by itself would take as long as resuming it.
         """
-        nothing_to_lose = self.spec.profile.reseeds and not self.spec.devices
+        nothing_to_lose = self.spec.guest.reseeds and not self.spec.devices
         if not nothing_to_lose:
             with contextlib.suppress(OSError):
-                self._shell.write(f"{self.spec.profile.power_off}\n".encode())
+                self._shell.write(f"{self.spec.guest.power_off}\n".encode())
             self._shell.drain(timeout)
         if nothing_to_lose or not self._ended_within(timeout):
             with contextlib.suppress(VmError):

@@ -60,12 +60,12 @@ def choose_accelerator(
 
 def _probe(toolchain: Toolchain, settings: Settings) -> Accelerator:
     initrd = build_initramfs(toolchain.busybox, settings.cache_dir / "guest", toolchain.bash)
-    profile = replace(
+    guest = replace(
         LINUX,
         first_stage="kernel",
         marks=tuple(replace(mark, deadline=_SECONDS) for mark in LINUX.marks if mark.stage == "init"),
     )
-    spec = BootSpec(None, toolchain.kernel, initrd, COMMAND_LINE, profile, memory=256, tpm=False)
+    spec = BootSpec(None, toolchain.kernel, initrd, COMMAND_LINE, guest, memory=256, tpm=False)
     hypervisor = Hypervisor(toolchain, settings, Accelerator(Accel.KVM, "probe"))
     try:
         with VirtualMachine.start(spec, hypervisor) as machine:

@@ -110,7 +110,7 @@ def resume(
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready()
-        if spec.profile.reseeds:
+        if spec.guest.reseeds:
             _make_unique(machine)
         else:
             on_progress(NOT_RESEEDED)

@@ -77,7 +77,8 @@ class BootSpec:
     """One virtual machine: a kernel, or the ISO image of one.
 
     firmware: None boots the kernel directly, without firmware and without measurement.
-    memory: MiB. cpus: virtual CPUs. tpm: with a vTPM that the firmware measures into.
+    guest: how its boot is followed, and how it ends. memory: MiB. cpus: virtual CPUs.
+    tpm: with a vTPM that the firmware measures into.
     td: start it as a TD on TDX hardware, from the firmware's one-file image.
     devices: virtio devices that labkit serves itself. QEMU saves no such machine: it has no snapshot.
     """
@@ -86,7 +87,7 @@ class BootSpec:
     kernel: Path | None
     initrd: Path | None
     command_line: str
-    profile: Guest
+    guest: Guest
     memory: int
     cpus: int = 1
     tpm: bool = True
@@ -94,6 +95,11 @@ class BootSpec:
     board: MachineConfig = MachineConfig()
     td: TrustDomain | None = None
     devices: tuple[Device, ...] = ()
+
+    @property
+    def profile(self) -> Guest:
+        """The guest, under the name that it had before."""
+        return self.guest
 
     @property
     def image(self) -> Path:
@@ -114,7 +120,7 @@ class BootSpec:
             "cpus": self.cpus,
             "tpm": self.tpm,
             "console": self.board.shell.value,
-            "guest": self.profile.name,
+            "guest": self.guest.name,
             "td": self.td is not None,
             "devices": [device.kind for device in self.devices],
         }

@@ -304,6 +304,10 @@ SIGNS = {
 }
 
 
+def test_every_known_failure_has_a_sign_in_the_table_above() -> None:
+    assert sorted(SIGNS) == sorted(row.id for row in FAILURES), "SIGNS holds the lines that show each failure"
+
+
 @pytest.mark.parametrize("row", FAILURES, ids=lambda row: row.id)
 def test_each_known_failure_is_recognized_and_gets_its_remedy(row: Failure) -> None:
     report = classify({"stdout": f"before\r\n\x1b[31m{SIGNS[row.id]}\x1b[0m\r\nafter\n".encode()}, 2)
@@ -541,7 +545,7 @@ def test_the_wait_ends_at_a_line_after_which_no_boot_succeeds_and_at_no_other() 
         # Nobody knows QEMU's end yet, and the verdict is there all the same.
         hang = classify({"stdout": f"{sign}\n".encode()}, hung=True).outcome is BootOutcome.HANG
         assert hang == (name not in FATAL.split()), name
-    assert ended == set(FATAL.split())
+    assert ended == set(FATAL.split()), "FATAL names the failures after whose lines no boot succeeds"
 
 
 def test_a_report_is_json_and_what_is_not_known_is_null() -> None:

@@ -17,7 +17,7 @@ from labkit.fleet.collector import collector_source
 from labkit.fleet.ssh import collect_hosts
 from labkit.fleet.summary import report_fleet
 from labkit.host import collect, diagnose, load, save
-from tests.host.hosts import BY_NAME, HOSTS, build
+from tests.host.hosts import BY_NAME, HOSTS, Host, build, cpuinfo
 
 LABKIT = Path(sys.executable).with_name("labkit")
 NAMES = [host.name for host in HOSTS]
@@ -89,6 +89,16 @@ def test_what_differs_from_the_majority_is_named(fleet: Path, tmp_path: Path) ->
     assert kernel.majority == "6.17.0-8-generic"
     assert kernel.others == {"6.8.0-1013-intel": ("old",)}
     assert "old" in str(report)
+
+
+def test_a_host_whose_microcode_is_older_is_named(fleet: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"host{number}.json").write_text((fleet / "good-6.17.json").read_text())
+    behind = Host("behind", "READY", None, {"/proc/cpuinfo": cpuinfo(microcode="0x2b000111")})
+    save(collect(build(behind, tmp_path / "tree")), tmp_path / "behind.json")
+    (difference,) = report_fleet(tmp_path).differences
+    assert (difference.what, difference.majority) == ("microcode", "0x2b000643")
+    assert difference.others == {"0x2b000111": ("behind",)}
 
 
 def test_what_a_file_is_called_is_no_markup_and_no_label(fleet: Path, tmp_path: Path) -> None:

@@ -30,12 +30,14 @@ def cpuinfo(
     name: str = "Intel(R) Xeon(R) Platinum 8480+",
     flags: str = FLAGS,
     bugs: str = "spectre_v1 tdx_pw_mce",
+    microcode: str = "0x2b000643",
 ) -> str:
     fields = {
         "vendor_id": vendor,
         "cpu family": family,
         "model": model,
         "model name": name,
+        "microcode": microcode,
         "flags": flags,
         "bugs": bugs,
         "address sizes": "52 bits physical, 57 bits virtual",

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_comparison_has_a_row_for_every_check() -> None:
     text = (ROOT / "docs" / "host-verification.md").read_text()
     rows = re.findall(r"^\| `([\w-]+)`(?: \([^|]*\))? (\|.*)$", text, re.MULTILINE)
-    assert [name for name, _ in rows] == [check.id for check in CHECKS]
+    assert [name for name, _ in rows] == [check.id for check in CHECKS], (
+        "the table of checks in docs/host-verification.md has each check, in the order of CHECKS"
+    )
     assert all(len(re.findall(r"\| ([●○–]) ", cells)) == 7 for _, cells in rows)
 
 

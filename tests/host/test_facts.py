@@ -208,7 +208,7 @@ def test_the_table_of_checks_is_sound() -> None:
         assert check.source
     unproved = ["NO_INIT_LINES", "EMPTY_LOG", "LOG_UNREADABLE"]
     assert [check.reason for check in CHECKS if not check.track] + unproved == list(REASONS), (
-        "precedence is the order of reasons"
+        "REASONS has the reasons of CHECKS, in their order: it is their precedence"
     )
 
 

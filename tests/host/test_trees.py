@@ -36,7 +36,9 @@ def test_there_are_enough_hosts_and_every_reason_that_files_can_show() -> None:
     assert len(HOSTS) >= 25
     only_from_facts = {"QEMU_NO_TDX", "QEMU_KVM_ABI_MISMATCH"}  # a tree's QEMU is never run
     host_reasons = {code for code, row in REASONS.items() if row.track != "attestation"}
-    assert {host.reason for host in HOSTS} - {None} == host_reasons - only_from_facts
+    assert {host.reason for host in HOSTS} - {None} == host_reasons - only_from_facts, (
+        "HOSTS in tests/host/hosts.py has a host for each reason"
+    )
 
 
 def test_not_ready_always_has_one_reason_an_action_and_the_failed_check(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_kernel_that_stands_still_is_a_hang(
     platform: TdvmPlatform, elf: BootRequest, toolchain: Toolchain, vm_settings: Settings
 ) -> None:
     plan = platform.plan(replace(elf, append="standin.hang=ostd loglevel=0"), toolchain)
-    spec = replace(plan.spec, profile=AsterinasGuest(patience=0.1, first_stage="kernel"))
+    spec = replace(plan.spec, guest=AsterinasGuest(patience=0.1, first_stage="kernel"))
     hypervisor = Hypervisor(toolchain, vm_settings, Accelerator(Accel.TCG, "a test"))
     with (
         VirtualMachine.start(spec, hypervisor) as machine,

@@ -149,7 +149,7 @@ def test_prediction_for_linux_through_the_loader(platform: TdvmPlatform) -> None
 def test_without_the_loader_what_is_not_measured_is_said_in_one_line(platform: TdvmPlatform) -> None:
     said: list[str] = []
     with platform.boot(replace(GUEST, cold=True), said.append) as tdvm:
-        assert tdvm.machine.spec.profile.name == "asterinas 0.18.0"
+        assert tdvm.machine.spec.guest.name == "asterinas 0.18.0"
         (line,) = [
             line for line in said if line.startswith("Not measured: the initramfs and the command line")
         ]

@@ -71,7 +71,7 @@ def test_an_asterinas_elf_gets_the_observed_machine(platform: TdvmPlatform, elf:
     assert "pflash" not in line
     assert "no firmware measured anything" in (plan.unmeasured or "")
     assert "OSTD initialized" in plan.recognized
-    assert plan.spec.profile.name == "asterinas"
+    assert plan.spec.guest.name == "asterinas"
 
 
 def test_an_elf_that_says_x86_64_is_handed_over_as_qemu_takes_it(
@@ -102,7 +102,7 @@ def test_a_linux_whose_stub_has_nothing_measured_says_so(platform: TdvmPlatform,
     silent.write_bytes(silence_stub(platform.toolchain().kernel.read_bytes()))
     plan = planned(platform, BootRequest(kernel=silent))
     assert (plan.left_out or "").startswith("Not measured: the initramfs and the command line")
-    assert plan.spec.profile.handover, "its log is read before the kernel takes that memory"
+    assert plan.spec.guest.handover, "its log is read before the kernel takes that memory"
     assert planned(platform, BootRequest(kernel=silent, loader=True)).left_out is None
     assert platform.predict(BootRequest(kernel=silent)).rtmr(2) == bytes(48)
     assert planned(platform, BootRequest()).left_out is None
@@ -166,10 +166,10 @@ def test_a_path_that_qemu_would_split_is_copied(platform: TdvmPlatform, elf: Pat
 
 def test_a_profile_overrides_what_the_content_says(platform: TdvmPlatform) -> None:
     kernel = platform.toolchain().kernel
-    assert planned(platform, BootRequest(kernel=kernel)).spec.profile.name == "linux-busybox"
+    assert planned(platform, BootRequest(kernel=kernel)).spec.guest.name == "linux-busybox"
     plan = planned(platform, BootRequest(kernel=kernel, profile="0.9.0"))
-    assert plan.spec.profile.name == "asterinas 0.9.0"
-    assert plan.spec.profile.power_off == "exit"
+    assert plan.spec.guest.name == "asterinas 0.9.0"
+    assert plan.spec.guest.power_off == "exit"
     assert plan.spec.board.shell is Port.HVC0
     assert "as --profile says" in plan.recognized
     with pytest.raises(UsageError, match="no Asterinas profile"):

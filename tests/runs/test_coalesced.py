@@ -26,6 +26,7 @@ def shown(*outputs: Any) -> list[tuple[str, str]]:
         ("line\r\nnext\r\n", "line\r\nnext\r\n"),
         ("a\nb\rc\nd", "a\nc\nd"),
         ("a\r", "a\r"),
+        ("twice\r\r\n", "twice\r\r\n"),
         ("plain\n", "plain\n"),
     ],
 )

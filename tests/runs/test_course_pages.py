@@ -68,7 +68,9 @@ def test_the_first_chapter_tells_the_times_of_all() -> None:
     rows = {path.stem: described(Link("", ""), nbformat.read(path, 4).cells) for path in CHAPTERS[1:]}
     text = "\n".join(cell.source for cell in nbformat.read(CHAPTERS[0], 4).cells)
     told = re.findall(r"^\| \[[^]]+\]\(([\w-]+)\.ipynb\) \| .+ \| (?:2 × )?(\d+) min \|$", text, re.MULTILINE)
-    assert dict(told) == {name: re.findall(r"\d+", row.minutes)[0] for name, row in rows.items()}
+    assert dict(told) == {name: re.findall(r"\d+", row.minutes)[0] for name, row in rows.items()}, (
+        "the last table of chapter 00 has each chapter with the minutes of its own **Time:**"
+    )
 
 
 def body(folder: Path, *sources: Any) -> str:
