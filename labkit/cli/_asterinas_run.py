@@ -84,7 +84,7 @@ def command(
     """Run Asterinas by its documented flow: source, container, `make run`.
 
     Without --auto-test the guest's shell takes the commands of --exec, or else those of standard input, a
-    line each, until it ends. Exit status 0: booted, 1: not.
+    line each, until it ends. Exit status 0: booted, 1: not, or commands could not be run.
     """
     from labkit.container.flow import start_run
     from labkit.container.plan import RunRequest
@@ -107,10 +107,12 @@ def command(
         variables=dict(_pair(word) for word in words),
         timeout=timeout,
     )
+    left = 0
     with start_run(request, Settings.load(), note) as running:
         if running.wait(note) and not auto_test:
+            lines = iter(commands or _typed(as_json))
             try:
-                for line in commands or _typed(as_json):
+                for line in lines:
                     with _ctrl_c_for_the_guest(running, interactive=not commands and sys.stdin.isatty()):
                         answer = running.run(line, timeout=None)
                     if not as_json:
@@ -122,9 +124,12 @@ def command(
                             click.echo(f"[exit status {answer.exit_status}]")
             except (GuestGone, CommandTimeout) as error:
                 note(str(error))
+                left = isinstance(error, CommandTimeout) + len(list(lines) if commands else ())
+                if left:
+                    note(f"Not run: {left} of the commands.")
         result = running.close()
     click.echo(json.dumps(result.to_dict(), indent=2) if as_json else str(result))
-    sys.exit(0 if result.booted else 1)
+    sys.exit(0 if result.booted and not left else 1)
 
 
 def _typed(as_json: bool) -> Iterator[str]:
