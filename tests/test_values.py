@@ -16,7 +16,7 @@ STATE = {
     "attest": {"_Found"},
     "console": {"Dialect", "Listener", "ShellExchange"},
     "course": {"ModelMachine", "Work"},
-    "kernel": {"CellOutcome", "Context", "GuestSession", "History", "Publisher", "Starting"},
+    "kernel": {"CellOutcome", "Context", "GuestSession", "History", "Publisher", "Pulse", "Starting"},
     "studies": {"_State"},
     "tdx": {"Call", "Event", "KotEntry", "Log", "Lp", "Td", "VeInfo"},
 }

@@ -119,7 +119,7 @@ FAILURES: tuple[Failure, ...] = (
         "GRUB found no menu that it could boot from, and asks for commands",
         "Build the boot medium again: `make clean` first where a build was interrupted.",
         "GRUB grub-core/normal",
-        weight=0,
+        weight=1,
         fatal=True,
         before="ostd",
     ),

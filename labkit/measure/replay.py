@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from labkit.errors import DataError, UsageError
 from labkit.measure.describe import DataCheck
 from labkit.measure.event_log import EventLog, LogFormat, event_rows
 from labkit.measure.event_types import ALGORITHM_NUMBERS, ALGORITHMS, SHA384
-from labkit.show import columns
+from labkit.show import columns, one_line
+from labkit.show.explorer import Part, explored
 from labkit.show.markup import join
 from labkit.show.measure import section_table
 
 Rtmrs = tuple[bytes, bytes, bytes, bytes]
+_LABEL = 100
+_TEXTS = {
+    "matches": "the digest is that of the description",
+    "differs": "the digest is not that of the description",
+    "unknown": "the log does not hold what was hashed",
+}
 _LOCALITY = b"StartupLocality\0"
 
 
@@ -105,6 +113,9 @@ class LogReport:
         registers = section_table(("register", "value"), [*self._registers(), *notes])
         return join([registers, self.log._repr_html_()])
 
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        return explored("Event log", self, partial(event_parts, self.log))
+
     def _registers(self) -> list[tuple[str, str]]:
         return [(f"RTMR{number}", value.hex()) for number, value in enumerate(self.rtmr)]
 
@@ -120,6 +131,25 @@ class LogReport:
             f"Event {event.index}: its text does not belong to its digest, although the replay cannot tell."
             for event in wrong
         ]
+
+
+def event_parts(log: EventLog) -> list[Part]:
+    """Each event whole, with what it did to its register."""
+    values = [bytes(48)] * 4
+    parts = []
+    for event, row in zip(log.events, event_rows(log), strict=True):
+        number, digest = log.rtmr_of(event), event.digest(SHA384)
+        facts = [(name, row[name]) for name in ("register", "type", "digest", "description")]
+        if number is not None and event.extends and digest is not None:
+            before, values[number] = values[number], extend(values[number], digest)
+            facts += [(f"RTMR{number} before", before.hex()), (f"RTMR{number} after", values[number].hex())]
+            facts.append(("how", "SHA-384 of the value before, followed by the digest"))
+        else:
+            facts.append(("register", "stays as it is: this event extends nothing"))
+        facts.append(("text and digest", _TEXTS[row["data"]]))
+        label = f"{row['index']:3} {row['register']} {row['type'].removeprefix('EV_')} {row['description']}"
+        parts.append(Part(one_line(label, _LABEL), section_table((), facts), row["register"]))
+    return parts
 
 
 def report_log(log: EventLog) -> LogReport:

@@ -12,7 +12,9 @@ from labkit.settings import Trust
 from labkit.show._text import columns, stamp
 from labkit.show._view import View
 from labkit.show.colours import BAD, BLUE, DIM, GOOD, PINK, PURPLE, UNSURE, ink
+from labkit.show.explorer import ExploredView, Part
 from labkit.show.markup import Markup, badge, element, join, table
+from labkit.show.measure import section_table
 from labkit.show.svg import picture
 
 _COLOURS = {
@@ -52,7 +54,7 @@ def _state_colour(state: str) -> str:
     return GOOD if "MAPPED" in state else DIM
 
 
-def sept_walk(rows: Sequence[Mapping[str, Any]], gpa: int) -> View:
+def sept_walk(rows: Sequence[Mapping[str, Any]], gpa: int) -> ExploredView:
     """A Secure EPT walk: one box a level, from the root to the entry where it ends."""
     title = f"Secure EPT walk of guest address {gpa:#x}"
     parts = []
@@ -76,7 +78,23 @@ def sept_walk(rows: Sequence[Mapping[str, Any]], gpa: int) -> View:
             *((r["level"], r["size"], r["index"], r["entry"], r["state"], _hex(r["page"])) for r in rows),
         ]
     )
-    return View(_framed(title, svg), _titled(title, text))
+    walk = _framed(title, svg)
+    return ExploredView(walk, _titled(title, text), title, tuple(_level(row, gpa) for row in rows))
+
+
+def _level(row: Mapping[str, Any], gpa: int) -> Part:
+    """One level of a walk in words: which bits of the address lead to its entry, and where that leads."""
+    low = 12 + 9 * row["level"]
+    leads = "nothing" if row["page"] is None else f"the page at {row['page']:#x}"
+    facts = [
+        ("one entry covers", row["size"]),
+        ("bits of the address", f"{low + 8} to {low}: {gpa >> low & 511:#011b} is entry {row['index']}"),
+        ("entry", row["entry"]),
+        ("state", row["state"]),
+        ("it leads to", leads),
+    ]
+    label = f"level {row['level']}, entry {row['index']}: {row['state']}"
+    return Part(label, join([badge(Trust.NONE), section_table((), facts)]))
 
 
 def _hex(value: int | None) -> str:

@@ -551,9 +551,9 @@ def test_two_machines_on_one_disk_end_as_a_locked_disk(toolchain: Toolchain, tmp
     assert (report.failure, second.status) == ("disk-locked", 1), second
 
 
-CONSEQUENCES = """build-failed build-memory certificate debug-port-taken firmware-exception grub-kernel kvm
-linux-panic not-resettable panic panic-without-words processes qemu-option read-only register-dump
-stub-panic"""
+CONSEQUENCES = """build-failed build-memory certificate debug-port-taken firmware-exception grub-kernel
+grub-prompt kvm linux-panic not-resettable panic panic-without-words processes qemu-option read-only
+register-dump stub-panic"""
 
 
 @pytest.mark.parametrize("name", [name for name in SIGNS if name != "disk-full"])

@@ -64,7 +64,8 @@ def address(vm_settings: Settings, work: Path) -> Iterator[str]:
     (work / "stored.ipynb").write_text(json.dumps(everything_stored()))
     ask = code('from labkit import lab\nlab.predict("03.moved", "Which one?", ["MRTD", "RTMR0", "RTMR2"])')
     boot = code("tdvm = lab.boot()\nlab.panel(tdvm)")
-    write_notebook(work / "panel.ipynb", markdown("# A panel"), ask, boot, code("tdvm.close()"))
+    log = code("lab.event_log(tdvm.measurements.raw_log)")
+    write_notebook(work / "panel.ipynb", markdown("# A panel"), ask, boot, log, code("tdvm.close()"))
     settings = root / "config/lab/user-settings/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
@@ -109,7 +110,7 @@ def test_a_prediction_is_recorded_by_keyboard_alone(page: Any, address: str) -> 
         page.keyboard.press(key)
     asked = page.locator(".jp-CodeCell").first
     asked.get_by_text("Your prediction: RTMR2").wait_for()
-    assert page.locator(".jp-CodeCell").count() == 3, "the letters were for the form"
+    assert page.locator(".jp-CodeCell").count() == 4, "the letters were for the form"
     # It goes on where the person does.
     page.locator(".jp-CodeCell:focus", has_text="lab.boot()").wait_for()
 
@@ -151,7 +152,25 @@ def test_the_panel_comes_up_works_by_keyboard_and_is_saved_as_what_it_shows(
     pressed(output, "Done")
     output.get_by_role("button", name="Attest").wait_for(state="detached")
     assert "RTMR2" in output.inner_text(), "the static form stays"
-    page.locator(".jp-CodeCell:focus", has_text="tdvm.close()").wait_for()
+    page.locator(".jp-CodeCell:focus", has_text="lab.event_log").wait_for()
+
+
+def test_an_event_log_is_explored_by_keyboard(page: Any, address: str, work: Path) -> None:
+    page.keyboard.press("Shift+Enter")
+    output = page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea").first
+    listed = output.get_by_role("listbox")
+    listed.focus()
+    output.get_by_label("Event log").get_by_role("combobox").select_option("RTMR2")
+    listed.focus()
+    page.keyboard.press("ArrowDown")
+    output.get_by_text("RTMR2 after").wait_for()
+    picture(page, "event-log")
+    assert page.evaluate(CLIPPED) == []
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and "panel.ipynb" in answer.url):
+        page.keyboard.press("Control+s")
+    saved = json.loads((work / "panel.ipynb").read_text())["cells"][3]["outputs"][-1]
+    assert set(saved["data"]) == {"text/plain", "text/html"}
+    page.locator(".jp-CodeCell", has_text="tdvm.close()").locator(".cm-content").click()
     page.keyboard.press("Shift+Enter")
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
 
