@@ -125,6 +125,14 @@ def test_poison_that_the_module_reads_for_a_guest_stops_the_platform() -> None:
     assert "machine check inside SEAM" in str(host.platform.dead)
 
 
+def test_poison_that_the_module_reads_to_measure_a_page_stops_the_platform() -> None:
+    world = World(0)
+    entry = world.ok("TDH.MEM.SEPT.RD", rcx=MAPPED, rdx=world.tdr)["rcx"]
+    world.platform.write(entry & world.platform.pa_mask & ~0xFFF, b"HOST WAS HERE")
+    world.platform.seamcall("TDH.MR.EXTEND", rcx=MAPPED, rdx=world.tdr)
+    assert "machine check inside SEAM" in str(world.platform.dead)
+
+
 def test_stale_translation_serves_until_the_exit() -> None:
     world = _enter()
     assert world.platform.load(MAPPED, 6) == b"mapped"
