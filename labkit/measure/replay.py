@@ -12,7 +12,7 @@ from labkit.measure.describe import DataCheck
 from labkit.measure.event_log import EventLog, LogFormat, event_rows
 from labkit.measure.event_types import ALGORITHM_NUMBERS, ALGORITHMS, SHA384
 from labkit.show import columns, one_line
-from labkit.show.explorer import Part, explored
+from labkit.show.explorer import ListedPart, explored
 from labkit.show.markup import join
 from labkit.show.measure import section_table
 
@@ -133,7 +133,7 @@ class LogReport:
         ]
 
 
-def event_parts(log: EventLog) -> list[Part]:
+def event_parts(log: EventLog) -> list[ListedPart]:
     """Each event whole, with what it did to its register."""
     values = [bytes(48)] * 4
     parts = []
@@ -148,7 +148,7 @@ def event_parts(log: EventLog) -> list[Part]:
             facts.append(("register", "stays as it is: this event extends nothing"))
         facts.append(("text and digest", _TEXTS[row["data"]]))
         label = f"{row['index']:3} {row['register']} {row['type'].removeprefix('EV_')} {row['description']}"
-        parts.append(Part(one_line(label, _LABEL), section_table((), facts), row["register"]))
+        parts.append(ListedPart(one_line(label, _LABEL), section_table((), facts), row["register"]))
     return parts
 
 

@@ -25,7 +25,7 @@ class Shown(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class ListedPart:
     """A part of a result. label: its line in the list; group: those of one group can be listed alone."""
 
     label: str
@@ -38,14 +38,14 @@ class ExploredView(View):
     """A view that can be explored by its parts. name: of the live form."""
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[ListedPart, ...]
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         return explored(self.name, self, lambda: self.parts)
 
 
 def explored(
-    name: str, result: Shown, parts: Callable[[], Sequence[Part]]
+    name: str, result: Shown, parts: Callable[[], Sequence[ListedPart]]
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """What ``_repr_mimebundle_`` adds to the own forms of ``result``: a live one called ``name``.
 
@@ -57,7 +57,7 @@ def explored(
     return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": box.model_id}}, {FORM: True}
 
 
-def _form(result: Shown, parts: Sequence[Part]) -> Any:
+def _form(result: Shown, parts: Sequence[ListedPart]) -> Any:
     # Imported here: outside of notebooks nothing needs the widget machinery.
     import ipywidgets as widgets
 

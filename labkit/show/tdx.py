@@ -12,7 +12,7 @@ from labkit.settings import Trust
 from labkit.show._text import columns, stamp
 from labkit.show._view import View
 from labkit.show.colours import BAD, BLUE, DIM, GOOD, PINK, PURPLE, UNSURE, ink
-from labkit.show.explorer import ExploredView, Part
+from labkit.show.explorer import ExploredView, ListedPart
 from labkit.show.markup import Markup, badge, element, join, table
 from labkit.show.measure import section_table
 from labkit.show.svg import picture
@@ -82,7 +82,7 @@ def sept_walk(rows: Sequence[Mapping[str, Any]], gpa: int) -> ExploredView:
     return ExploredView(walk, _titled(title, text), title, tuple(_level(row, gpa) for row in rows))
 
 
-def _level(row: Mapping[str, Any], gpa: int) -> Part:
+def _level(row: Mapping[str, Any], gpa: int) -> ListedPart:
     """One level of a walk in words: which bits of the address lead to its entry, and where that leads."""
     low = 12 + 9 * row["level"]
     leads = "nothing" if row["page"] is None else f"the page at {row['page']:#x}"
@@ -94,7 +94,7 @@ def _level(row: Mapping[str, Any], gpa: int) -> Part:
         ("it leads to", leads),
     ]
     label = f"level {row['level']}, entry {row['index']}: {row['state']}"
-    return Part(label, join([badge(Trust.NONE), section_table((), facts)]))
+    return ListedPart(label, join([badge(Trust.NONE), section_table((), facts)]))
 
 
 def _hex(value: int | None) -> str:
