@@ -72,7 +72,7 @@ def left(engine: Engine) -> tuple[set[str], set[str]]:
 
 BUILD = """
 import sys
-from labkit.container import find_engine
+from labkit.container.engine import find_engine
 from labkit.container.engine import connect
 from labkit.container.image import ImageStore, build_refusal
 files = {"Dockerfile": b"FROM labkit-test-tiny:1\\nENV A=1\\nRUN echo layer >/file\\nRUN sleep 300\\n"}

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,68 +15,9 @@ from labkit.course.exercises import all_exercises
 from labkit.course.model import Exercise
 from labkit.course.notebooks import source_path
 
+from .nbgrader_verbs import Nbgrader, scores
+
 STUDENT = getpass.getuser()
-# nbgrader's own command, loaded once and forked for each verb: loading it takes longer than most verbs do.
-# The grammar of IRIs that jsonschema reads for 3 s is left out.
-COMMANDS = """
-import json, os, sys
-sys.modules["rfc3987_syntax"] = None
-from nbgrader.apps.nbgraderapp import main
-for line in sys.stdin:
-    asked = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        for number, path in enumerate((os.devnull, asked["output"], asked["output"])):
-            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
-        os.chdir(asked["folder"])
-        os.environ.update(asked["names"])
-        sys.argv = ["nbgrader", *asked["words"]]
-        sys.exit(main())
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-class Nbgrader:
-    """Runs nbgrader's verbs, each in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self._process = process
-        self._folder = folder
-
-    def __call__(self, folder: Path, *words: str, course: Path | None = None) -> None:
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        names = {
-            "PATH": path,
-            "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
-            "IPYTHONDIR": str(folder / "ipython"),
-        }
-        if course:
-            names["LABKIT_COURSE"] = str(course)
-        output = self._folder / f"{words[0]}.log"
-        asked = {"folder": str(folder), "words": words, "names": names, "output": str(output)}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{json.dumps(asked)}\n")
-        self._process.stdin.flush()
-        status = self._process.stdout.readline().strip()
-        assert status == "0", f"nbgrader {words[0]}: {output.read_text()[-3000:]}"
-
-
-@pytest.fixture
-def nbgrader(tmp_path: Path) -> Iterator[Nbgrader]:
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMANDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield Nbgrader(process, tmp_path)
-
-
-def scores(course: Path, name: str) -> dict[str, float]:
-    from nbgrader.api import Gradebook
-
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
-        return {entry.student.id: entry.score for entry in book.assignment_submissions(name)}
-
-
 SHORT = {"policy"}
 """Half a minute each: the others wait for LABKIT_ALL_ASSIGNMENTS=1."""
 

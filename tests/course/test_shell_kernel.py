@@ -13,7 +13,7 @@ from labkit.course.course import init_course
 from labkit.kernel.installing import install
 from labkit.settings import Settings
 
-from .test_nbgrader import nbgrader, scores
+from .nbgrader_verbs import Nbgrader, scores
 
 pytestmark = pytest.mark.vm
 
@@ -39,7 +39,7 @@ def write(path: Path, *cells: Any) -> None:
 
 
 def test_a_question_is_answered_in_the_guest_with_evidence(
-    vm_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vm_settings: Settings, nbgrader: Nbgrader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(prefix=str(tmp_path / "prefix"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix/share/jupyter"))

@@ -122,7 +122,7 @@ def bundle(value: Any) -> dict[str, Any]:
     whole = getattr(value, "_repr_mimebundle_", None)
     if whole is not None and not isinstance(value, type):
         made = whole()
-        data.update(made[0] if isinstance(made, tuple) else made)
+        data.update((made[0] if isinstance(made, tuple) else made) or {})
     for mime, name in _REPRS.items():
         method = getattr(value, name, None)
         if method is not None and not isinstance(value, type) and (shown := method()) is not None:
