@@ -58,15 +58,23 @@ def study_page(
 
 
 def study_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], pages: Mapping[int, Link] | None = None
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    pages: Mapping[int, Link] | None = None,
+    most: int | None = None,
 ) -> Markup:
-    """The rows of a sweep, failures first; a column that is empty in every row is left out."""
+    """The rows of a sweep, failures first; a column that is empty in every row is left out.
+
+    most: how many rows are shown; how many there are besides is said.
+    """
     shown = [
         name for name in columns if name != "key" and any(row.get(name) not in (None, "") for row in rows)
     ]
     ordered = sorted(rows, key=lambda row: (row["status"] != "failed", row["row"]))
-    body = [[_cell(row, name, pages or {}) for name in shown] for row in ordered]
-    return element("div", table(body, shown), style="overflow-x:auto")
+    body = [[_cell(row, name, pages or {}) for name in shown] for row in ordered[:most]]
+    more = len(ordered) - len(body)
+    note = element("small", f"{more} more rows stand in results.csv.") if more else ""
+    return join([element("div", table(body, shown), style="overflow-x:auto"), note])
 
 
 def _cell(row: Mapping[str, Any], name: str, pages: Mapping[int, Link]) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,10 +162,16 @@ def _sweep_shown(
             if InteractiveShell.initialized():
                 shown = display(View(join([""]), ""), display_id=True)
 
+    due = 0.0
+
     def watch(results: Results) -> None:
+        nonlocal due
         step(f"{results.done} of {len(design.rows)} rows, {results.eta}".rstrip(", "))
-        if shown is not None:
+        began = time.monotonic()
+        if shown is not None and began >= due:
             shown.update(results.view(f"{results.done} of {len(design.rows)} rows; {results.eta}"))
+            # Of very many rows a picture takes seconds: drawing takes a tenth of the time at most.
+            due = began + 10 * (time.monotonic() - began)
 
     results = publish_sweep(sweep(design, output, options, watch=watch))
     if shown is not None:

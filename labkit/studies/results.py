@@ -33,6 +33,7 @@ _THEN = ("status", "reason", "message")
 _LAST = ("platform", "trust", "accelerator")
 _TIMES = ("seconds", "started", "worker", "output")
 _SHOWN = 200
+"""Rows that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class Results:
                 note or str(self).partition("\n")[0],
                 time_bars(done) if Settings.load().ui is not Ui.STATIC and done else "",
                 move_table(moves) if moves else "",
-                study_table(done, self.columns),
+                study_table(done, self.columns, most=_SHOWN),
             ]
         )
         return View(html, f"{note or self}\n{self.preview()}".rstrip())
