@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
 
 from labkit.bootlog.timeline import Timeline
 
@@ -41,7 +42,9 @@ class BootWatcher(Protocol):
 
 
 class Guest(Protocol):
-    """A kind of guest: its name, how to follow its boot, and how to end it."""
+    """A kind of guest, a dataclass: its name, how to follow its boot, and how to end it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def name(self) -> str:

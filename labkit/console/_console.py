@@ -17,18 +17,18 @@ gets the question at once, behind the command.
 from __future__ import annotations
 
 import secrets
-import string
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from labkit.console._command import TICK, CommandResult, Listener, Output, gone, short, silent, unknown
 from labkit.console._dialect import TERMINAL, Dialect, may_end_shell, may_trace, open_documents
-from labkit.console._exchange import FAREWELL, CommandEnd, ShellExchange
+from labkit.console._exchange import FAREWELL, INTERRUPTED, CommandEnd, ShellExchange, new_nonce
+from labkit.console._waiting import REPEATS, Step, next_step
 from labkit.console.frames import Ask, Display, End, Exit, Frame, Reader, Ready, Text, ansi_c_quote, lines
+from labkit.console.stream import Stream
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.show import clean
 
@@ -37,25 +37,7 @@ _LINE = 3900
 _GRACE = 2.0
 _SILENCE = 12.0
 """Seconds in which a shell that reads its terminal must have answered, on a machine at rest."""
-_PINGS = (0.3, 1.0, 3.0, 10.0, 30.0, 90.0, 270.0, 810.0, 2400.0)
-"""When a running command's shell is asked whether it reads again; unread pings must fit in 4 kB."""
-_REPEATS = (0.5, 1.5, 4.0, 8.0)
-"""When an unanswered question is asked again."""
-_CTRL_C = (0.2, 0.6, 1.4)
-"""When Ctrl-C is sent again: one that meets the shell just as it starts a program reaches neither."""
-_INTERRUPTED = 130
-_LETTERS = string.ascii_letters + string.digits
 _DISHONEST = "gives answers that prove nothing, something has redefined its own commands"
-
-
-class Stream(Protocol):
-    """A bidirectional byte stream to a terminal in the guest."""
-
-    def read(self, timeout: float) -> bytes | None:
-        """Return what has arrived, ``b""`` at the end of the stream, ``None`` after ``timeout`` seconds."""
-
-    def write(self, data: bytes) -> None:
-        """Send all of ``data``; raises OSError when the other end is gone."""
 
 
 class Console:
@@ -74,11 +56,12 @@ class Console:
 
         ``stdin`` is what commands have as standard input: a file of the guest that is created empty
         where it is missing. lone: no other shell follows one that ends. patience: how many times
-        as long as on a machine at rest a shell may be silent.
+        as long as on a machine at rest a shell may be silent, and labkit's own commands may take.
         """
         self._stream = stream
         self._limit = output_limit
         self.stdin = stdin
+        self._patience = patience
         self._silence = _SILENCE * patience
         self._reader = Reader()
         self._events: deque[Frame] = deque()
@@ -94,10 +77,13 @@ class Console:
     def handshake(self, timeout: float) -> None:
         """Find the shell: ask until it answers, since what is typed before it listens is lost.
 
+        timeout: seconds on a machine at rest.
+
         Raises:
-            CommandTimeout: no answer within ``timeout`` seconds.
+            CommandTimeout: no answer came.
             GuestGone: the stream ended.
         """
+        timeout *= self._patience
         deadline = time.monotonic() + timeout
         dialect = self._dialect
         while (left := deadline - time.monotonic()) > 0:
@@ -106,9 +92,9 @@ class Console:
             exchange = ShellExchange(number, Output(self._limit), Listener(), time.monotonic())
             # The empty line ends whatever half of an earlier question may have arrived.
             self._write(b"\n" + dialect.setup() + b"\n" + dialect.begin(number) + b"\n")
-            exchange.nonce, exchange.asked = _nonce(), time.monotonic()
+            exchange.nonce, exchange.asked = new_nonce(), time.monotonic()
             # Only the prompt counts here: the question is not repeated in its printed form.
-            exchange.repeats = len(_REPEATS)
+            exchange.repeats = len(REPEATS)
             self._write(dialect.question(exchange.nonce))
             if self._wait(exchange, min(left, 0.5)) is not None:
                 return
@@ -170,6 +156,16 @@ class Console:
             raise unknown(command, "the shell ended, and a new one answers")
         return CommandResult(command, answer.status, output.kept(), seconds, output.dropped, answer.ended)
 
+    def ask(self, command: str, seconds: float) -> CommandResult:
+        """Run a command of labkit's own: it leaves ``$?`` as it was.
+
+        seconds: how long it may take on a machine at rest.
+
+        Raises:
+            As ``run``.
+        """
+        return self.run(command, seconds * self._patience, aside=True)
+
     def _run(
         self, command: str, timeout: float | None, output: Output, listener: Listener
     ) -> CommandEnd | None:
@@ -185,14 +181,14 @@ class Console:
         before, head = dialect.head(number, self._status, traced)
         line = self._upload(ansi_c_quote(head, command, dialect.tail(number, command) if closed else b""))
         if line is None:
-            return CommandEnd(_INTERRUPTED)
+            return CommandEnd(INTERRUPTED)
         traces = bool(traced) or may_trace(command)
         line = dialect.begin(number) + b";" + before + line
         answer = self._exchange(line, timeout, output, listener, number, traces=traces)
         if answer is None or answer.ended or answer.finished:
             pass
         elif self._interrupts:
-            answer = replace(answer, status=answer.status or _INTERRUPTED)
+            answer = replace(answer, status=answer.status or INTERRUPTED)
         else:
             self._see_that_it_is_honest(command, output)
             if closed and not answer.status:
@@ -393,27 +389,18 @@ class Console:
         exchange.seen += event.number == exchange.number - 1
         exchange.alive |= current or bool(exchange.seen) or event.ended is not None
         if exchange.nonce:
-            return self._judge(exchange, event) if event.nonce == exchange.nonce else None
+            if event.nonce != exchange.nonce:
+                return None
+            self._dialect.bash |= event.bash
+            return exchange.end(event)
         # A number that is prompted twice is that of a line that has ended without setting its own.
         if current or exchange.seen > 1 or event.number is None or event.ended is not None:
             self._ask(exchange)
         return None
 
-    def _judge(self, exchange: ShellExchange, event: Ready) -> CommandEnd:
-        if event.bash:
-            self._dialect.bash = True
-        if event.ended is not None:
-            return CommandEnd(event.ended, True, event.flags)
-        if exchange.ending is not None and event.number is None:
-            return CommandEnd(exchange.ending, True, event.flags)
-        if event.end is not None and event.end[0] == exchange.number:
-            return CommandEnd(event.end[1], False, event.flags, finished=True)
-        status = _INTERRUPTED if event.status is None else event.status
-        return CommandEnd(status, False, event.flags, printed=event.printed)
-
     def _ask(self, exchange: ShellExchange) -> None:
         first = not exchange.nonce
-        exchange.nonce = exchange.nonce or _nonce()
+        exchange.nonce = exchange.nonce or new_nonce()
         exchange.asked = exchange.asked or time.monotonic()
         dialect = self._dialect
         if first and self._prompts and not exchange.pings and not self._dialect.muted:
@@ -425,40 +412,20 @@ class Console:
 
     def _keep_asking(self, exchange: ShellExchange) -> float:
         """Send what is due; return when the next is."""
-        now = time.monotonic()
-        due = now + 3600.0
-        if exchange.interrupted and exchange.ctrl_c < len(_CTRL_C):
-            again = exchange.interrupted + _CTRL_C[exchange.ctrl_c]
-            if now >= again:
+        step, due = next_step(exchange, time.monotonic(), self._silence, prompts=self._prompts)
+        match step:
+            case Step.CTRL_C:
                 exchange.ctrl_c += 1
                 self._write(b"\x03")
                 # Ctrl-C empties the queue of a terminal that lacks `noflsh`.
                 self._ask(exchange) if exchange.nonce else self._ping(exchange)
-                return now
-            due = min(due, again)
-        if not self._prompts:
-            return due
-        if exchange.nonce:
-            if now >= exchange.asked + self._silence:
-                raise silent("no longer answers", exchange.output)
-            if exchange.repeats < len(_REPEATS):
-                again = exchange.asked + _REPEATS[exchange.repeats]
-                if now >= again:
-                    exchange.repeats += 1
-                    self._ask(exchange)
-                    return now
-                due = min(due, again)
-            return min(due, exchange.asked + self._silence)
-        if not exchange.alive and now >= exchange.started + self._silence:
-            raise silent("no longer reads its terminal", exchange.output)
-        if exchange.pings < len(_PINGS):
-            ping = exchange.started + _PINGS[exchange.pings]
-            if now >= ping:
+            case Step.QUESTION:
+                exchange.repeats += 1
+                self._ask(exchange)
+            case Step.PING:
                 exchange.pings += 1
                 self._ping(exchange)
-                return now
-            due = min(due, ping)
-        return due if exchange.alive else min(due, exchange.started + self._silence)
+        return due
 
     def _answer(self, exchange: ShellExchange, prompt: str, hidden: bool) -> None:
         """Pass on one line from whoever listens to the command that asks for it."""
@@ -478,8 +445,3 @@ class Console:
     def _write(self, data: bytes) -> None:
         with self._writing:
             self._stream.write(data)
-
-
-def _nonce() -> bytes:
-    """Ten letters and digits, 59 bits."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(10)).encode()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
+import string
 from dataclasses import dataclass, field
 
 from labkit.console._command import Listener, Output
 from labkit.console._dialect import Dialect
+from labkit.console.frames import Ready
 
 FAREWELL = b"exit\n"
 """bash's last word at the end of its input."""
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C ended."""
+_LETTERS = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,17 @@ class ShellExchange:
     # Behind the mark that the command has ended comes a prompt of its own, which is not output.
     marked: bool = False
 
+    def end(self, answer: Ready) -> CommandEnd:
+        """What an answer under this line's nonce says of its end."""
+        if answer.ended is not None:
+            return CommandEnd(answer.ended, True, answer.flags)
+        if self.ending is not None and answer.number is None:
+            return CommandEnd(self.ending, True, answer.flags)
+        if answer.end is not None and answer.end[0] == self.number:
+            return CommandEnd(answer.end[1], False, answer.flags, finished=True)
+        status = INTERRUPTED if answer.status is None else answer.status
+        return CommandEnd(status, False, answer.flags, printed=answer.printed)
+
     def untraced(self, data: bytes, dialect: Dialect) -> bytes:
         """Output without the lines by which a tracing shell shows what was typed."""
         *whole, last = (self.held + data).split(b"\n")
@@ -82,3 +99,8 @@ class ShellExchange:
         """The terminal, or the shell's line editor, shows what is typed."""
         shown = self.late.splitlines()
         return any(self.nonce in line and not line.startswith(b"+ ") for line in shown)
+
+
+def new_nonce() -> bytes:
+    """Ten letters and digits, 59 bits."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(10)).encode()

@@ -1,4 +1,4 @@
-"""Byte streams to QEMU's character devices: socket pairs, so that no path is ever left behind."""
+"""Byte streams to a guest's terminal and to QEMU, whose socket pairs leave no path behind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 LOG_LIMIT = 16 << 20
 """Bytes of a guest's output that are kept in a log file; a flood beyond it is counted, not kept."""
@@ -31,6 +32,16 @@ def readable(descriptors: Iterable[int], timeout: float) -> list[int]:
     for descriptor in descriptors:
         poller.register(descriptor, select.POLLIN)
     return [descriptor for descriptor, _ in poller.poll(math.ceil(max(0.0, timeout) * 1000))]
+
+
+class Stream(Protocol):
+    """A bidirectional byte stream to a terminal in the guest."""
+
+    def read(self, timeout: float) -> bytes | None:
+        """Return what has arrived, ``b""`` at the end of the stream, ``None`` after ``timeout`` seconds."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of ``data``; raises OSError when the other end is gone."""
 
 
 class BoundedLog:

@@ -104,7 +104,7 @@ class GuestSession:
             console = tdvm.machine.console
             result = console.run(code, listener=listener)
             if result.shell_ended:
-                console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+                console.ask(PRELUDE, _PRELUDE_TIME)
             return result
 
     def query(self, script: str) -> str:
@@ -202,9 +202,9 @@ class GuestSession:
                 tdvm.machine.console.stdin = STDIN
             else:
                 # Who knows whether another guest's /dev takes a file: without one, `read` asks nobody.
-                made = tdvm.machine.console.run(f": <>{STDIN}", timeout=_PRELUDE_TIME, aside=True)
+                made = tdvm.machine.console.ask(f": <>{STDIN}", _PRELUDE_TIME)
                 tdvm.machine.console.stdin = STDIN if made.exit_status == 0 else "/dev/null"
-            tdvm.machine.console.run(PRELUDE, timeout=_PRELUDE_TIME, aside=True)
+            tdvm.machine.console.ask(PRELUDE, _PRELUDE_TIME)
             if tdvm.keep_in is not None:
                 tdvm.record()
             undo.pop_all()

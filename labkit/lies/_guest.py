@@ -30,7 +30,7 @@ class LiedTo:
 
     def run(self, command: str) -> str:
         """The output of a command that ends."""
-        return self._machine.console.run(command, _COMMAND * self._machine.patience).output
+        return self._machine.console.ask(command, _COMMAND).output
 
     def background(self, name: str, command: str, until: str = "") -> int | None:
         """The exit status of a command, or None where it does not end.

@@ -103,9 +103,7 @@ def _meet(name: str, settings: Settings, on_progress: Callable[[str], None]) -> 
     with machine:
         guest = LiedTo(machine, _PATIENCE * settings.patience, direct=not asterinas)
         if not asterinas:
-            loaded = machine.console.run(
-                "modprobe virtio_blk && modprobe virtio-rng", _DRIVERS * machine.patience
-            )
+            loaded = machine.console.ask("modprobe virtio_blk && modprobe virtio-rng", _DRIVERS)
             if loaded.exit_status != 0:
                 raise LabkitError(f"The guest does not load its drivers: {loaded.output.strip()}.")
         entropy: list[LieFinding] = []

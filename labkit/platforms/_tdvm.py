@@ -149,8 +149,7 @@ class Tdvm:
         # A kernel whose log is read when it takes over keeps none that its guest could show.
         if self.machine.spec.guest.reseeds and not self.machine.spec.guest.handover:
             command = tell_measurements(bash=self.machine.console.is_bash)
-            told = self.machine.console.run(command, timeout=60 * self.machine.patience)
-            measurements = heard(measurements, told.output)
+            measurements = heard(measurements, self.machine.console.ask(command, 60).output)
         (self.run_dir / "eventlog.bin").write_bytes(measurements.raw_log)
         return measurements
 
@@ -165,7 +164,7 @@ class Tdvm:
         from labkit.platforms.evidence import emulated_evidence, report_data_of
 
         self.measurements.check()
-        report_data = report_data_of(lambda line: self.machine.console.run(line, 60), nonce)
+        report_data = report_data_of(lambda line: self.machine.console.ask(line, 60), nonce)
         evidence = emulated_evidence(self.measurements, report_data, by)
         evidence.save(self.run_dir)
         self._evidence.extend(evidence.files())

@@ -72,7 +72,6 @@ class VirtualMachine:
         """
         self.spec = spec
         self.accelerator = accelerator
-        self.patience = patience
         self.resumed = resumed
         self.run = run
         self.argv = launched.argv
@@ -105,7 +104,7 @@ class VirtualMachine:
             StorageError: the run directory cannot be written.
         """
         settings, toolchain = hypervisor.settings, hypervisor.toolchain
-        patient = replace(spec.guest, patience=spec.guest.patience * settings.patience)  # type: ignore[type-var]
+        patient = replace(spec.guest, patience=spec.guest.patience * settings.patience)
         watch = patient.resumed() if resume else patient.watch()
         with contextlib.ExitStack() as undo:
             run = RunDir.create(settings)
@@ -172,9 +171,7 @@ class VirtualMachine:
         """
         if self.spec.guest.reseeds:
             # The shell's own words: a program that starts costs ten times as much.
-            self.console.run(
-                f"echo {self.name} >/proc/sys/kernel/hostname", timeout=20 * self.patience, aside=True
-            )
+            self.console.ask(f"echo {self.name} >/proc/sys/kernel/hostname", 20)
 
     def memory_taken(self) -> int:
         """Bytes of memory that QEMU and the vTPM take, with their part of what other machines share."""
@@ -209,10 +206,10 @@ class VirtualMachine:
             CommandTimeout: the shell does not answer.
         """
         self.wait_booted(on_progress, on_handover)
-        self.console.handshake(_HANDSHAKE * self.patience)
+        self.console.handshake(_HANDSHAKE)
         if self.spec.board.shell_is_console:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
-            self.console.run(":", _HANDSHAKE * self.patience, aside=True)
+            self.console.ask(":", _HANDSHAKE)
         # A job in the background that prints would stop the guest, clock and all, until somebody reads.
         self._shell.read_when_idle()
         return self._boot_log.timeline()

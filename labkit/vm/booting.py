@@ -127,7 +127,7 @@ def _make_unique(machine: VirtualMachine) -> None:
     Raises:
         VmError: the guest did not take the seed; it would share secrets with its siblings.
     """
-    if machine.console.run(renewal(round(time.time())), timeout=20 * machine.patience).exit_status != 0:
+    if machine.console.ask(renewal(round(time.time())), 20).exit_status != 0:
         raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
 
 

@@ -177,6 +177,28 @@ def test_patience_stretches_it(quiet: Quiet) -> None:
     assert quiet.now - start == pytest.approx(36.0, abs=0.01)
 
 
+def test_patience_stretches_the_search_for_the_shell(quiet: Quiet) -> None:
+    quiet.deaf, start = True, quiet.now
+    with pytest.raises(CommandTimeout, match="did not answer within 30 s"):
+        Console(quiet, patience=3.0).handshake(10)
+    assert quiet.now - start == pytest.approx(30.0, abs=0.1)
+
+
+def test_patience_stretches_labkits_own_commands_and_no_others(quiet: Quiet) -> None:
+    console = Console(quiet, patience=3.0)
+    console.handshake(1000)
+    with pytest.raises(CommandTimeout, match="did not end within 6 s"):
+        console.ask("sleep 1000", 2)
+    with pytest.raises(CommandTimeout, match="did not end within 2 s"):
+        console.run("sleep 1000", 2)
+
+
+def test_a_command_of_labkits_own_leaves_the_last_status(console: Console) -> None:
+    console.run("(exit 9)")
+    assert console.ask("true", 1000).exit_status == 0
+    assert console.run("echo $?").output == "9\n"
+
+
 def test_a_shell_that_ends_its_work_and_does_not_answer_is_asked_again_and_given_up(
     console: Console, quiet: Quiet
 ) -> None:

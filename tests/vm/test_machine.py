@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -104,23 +103,6 @@ def test_patience_is_what_every_deadline_of_a_boot_is_multiplied_by(
     with pytest.raises(BootFailed, match=r"Stage firmware did not end within 0\.09 s") as refused:
         boot(spec, Hypervisor(toolchain, hasty, TCG), cold=True)
     assert "LABKIT_PATIENCE" in refused.value.remedy
-
-
-def test_patience_stretches_the_wait_for_the_shell_as_well() -> None:
-    asked: list[float] = []
-    console = SimpleNamespace(
-        handshake=asked.append, run=lambda _command, timeout, aside: asked.append(timeout)
-    )
-    machine = SimpleNamespace(
-        patience=3.0,
-        console=console,
-        spec=SimpleNamespace(board=SimpleNamespace(shell_is_console=True)),
-        wait_booted=lambda *_: None,
-        _shell=SimpleNamespace(read_when_idle=lambda: None),
-        _boot_log=SimpleNamespace(timeline=lambda: None),
-    )
-    VirtualMachine.wait_ready(machine)  # type: ignore[arg-type]
-    assert asked == [90.0, 90.0]
 
 
 def test_closing_leaves_logs_and_nothing_else(guest: VirtualMachine) -> None:
