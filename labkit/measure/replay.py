@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,9 +69,28 @@ def rtmrs(log: EventLog) -> Rtmrs:
         DataError: the log has no SHA-384 bank.
     """
     values = [bytes(48)] * 4
+    for step in _steps(log):
+        if step is not None:
+            values[step.register] = step.after
+    return (values[0], values[1], values[2], values[3])
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What an event did to an RTMR."""
+
+    register: int
+    before: bytes
+    after: bytes
+
+
+def _steps(log: EventLog) -> Iterator[_Step | None]:
+    """For each event, what it did; None where it extends no RTMR."""
+    values = [bytes(48)] * 4
     for event in log.events:
         number = log.rtmr_of(event)
         if number is None or not event.extends:
+            yield None
             continue
         digest = event.digest(SHA384)
         if digest is None:
@@ -78,8 +98,8 @@ def rtmrs(log: EventLog) -> Rtmrs:
                 "The log has no SHA-384 bank, so that no RTMR follows from it.",
                 "Give the TPM a SHA-384 bank: swtpm_setup --pcr-banks sha256,sha384.",
             )
-        values[number] = hashlib.sha384(values[number] + digest).digest()
-    return (values[0], values[1], values[2], values[3])
+        before, values[number] = values[number], extend(values[number], digest)
+        yield _Step(number, before, values[number])
 
 
 @dataclass(frozen=True)
@@ -135,17 +155,15 @@ class LogReport:
 
 def event_parts(log: EventLog) -> list[ListedPart]:
     """Each event whole, with what it did to its register."""
-    values = [bytes(48)] * 4
     parts = []
-    for event, row in zip(log.events, event_rows(log), strict=True):
-        number, digest = log.rtmr_of(event), event.digest(SHA384)
+    for step, row in zip(_steps(log), event_rows(log), strict=True):
         facts = [(name, row[name]) for name in ("register", "type", "digest", "description")]
-        if number is not None and event.extends and digest is not None:
-            before, values[number] = values[number], extend(values[number], digest)
-            facts += [(f"RTMR{number} before", before.hex()), (f"RTMR{number} after", values[number].hex())]
+        if step is not None:
+            facts.append((f"RTMR{step.register} before", step.before.hex()))
+            facts.append((f"RTMR{step.register} after", step.after.hex()))
             facts.append(("how", "SHA-384 of the value before, followed by the digest"))
         else:
-            facts.append(("register", "stays as it is: this event extends nothing"))
+            facts.append(("what it did", "no RTMR is changed by this event"))
         facts.append(("text and digest", _TEXTS[row["data"]]))
         label = f"{row['index']:3} {row['register']} {row['type'].removeprefix('EV_')} {row['description']}"
         parts.append(ListedPart(one_line(label, _LABEL), section_table((), facts), row["register"]))

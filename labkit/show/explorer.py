@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from labkit.settings import Settings
 from labkit.show._view import View
 from labkit.show.form import tended
-from labkit.show.front_end import FORM, WIDGET, is_live
+from labkit.show.front_end import is_live, live_form
 from labkit.show.markup import Markup
 
 _ALL = "all"
@@ -53,8 +53,7 @@ def explored(
     """
     if not is_live(Settings.load().ui):
         return None
-    box = tended(_form(result, parts()[:_MOST]), name)
-    return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": box.model_id}}, {FORM: True}
+    return live_form(tended(_form(result, parts()[:_MOST]), name))
 
 
 def _form(result: Shown, parts: Sequence[ListedPart]) -> Any:

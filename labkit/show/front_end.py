@@ -35,6 +35,11 @@ def is_live(ui: Ui) -> bool:
     return bool(parent.get("content", {}).get("allow_stdin", False))
 
 
+def live_form(widget: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data and metadata by which an output shows ``widget`` until it is saved, beside its static twin."""
+    return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, {FORM: True}
+
+
 class Place:
     """A place in a cell's output: shows a live form first, and in the end what is to be saved."""
 
@@ -44,11 +49,8 @@ class Place:
 
     def show(self, view: View, widget: Any = None) -> None:
         """Show ``view`` here, or ``widget`` where the front end has widgets, with ``view`` as its text."""
-        bundle: dict[str, Any] = {"text/plain": view.text, "text/html": str(view.html)}
-        metadata = {}
-        if widget is not None:
-            bundle[WIDGET] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-            metadata[FORM] = True
+        form, metadata = ({}, {}) if widget is None else live_form(widget)
+        bundle = {"text/plain": view.text, "text/html": str(view.html), **form}
         _publish(bundle, metadata=metadata, transient={"display_id": self._id}, update=self._shown)
         self._shown = True
 
