@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import threading
@@ -15,7 +14,7 @@ from labkit import process
 from labkit.errors import UsageError
 from labkit.kernel._session import GuestSession
 from labkit.kernel.host import HostPermission
-from labkit.kernel.output import Publisher
+from labkit.kernel.output import Cleaner, Clear, Publisher
 from labkit.kernel.pulse import Pulse
 from labkit.learn.ask import Notebook
 from labkit.learn.question import Kind
@@ -103,20 +102,25 @@ def call(magic: MagicCall, context: Context) -> CellOutcome:
 def _host(magic: MagicCall, context: Context) -> CellOutcome:
     context.permission.require(magic.code, context.ask)
     words = ["bash", "-c", magic.body, "bash", *magic.argument.split()]
-    publisher, errors = context.publisher, codecs.getincrementaldecoder("utf-8")("replace")
+    publisher, errors = context.publisher, Cleaner()
     pulse = Pulse("Running on this machine", publisher) if context.ask is not None else None
 
     def heard(stdout: bytes, stderr: bytes) -> None:
         publisher.output(stdout)
-        publisher.text(clean(errors.decode(stderr)), "stderr")
+        publisher.text(_words(errors.feed(stderr)), "stderr")
         publisher.flush()
         if pulse:
             pulse.beat(silent=not (stdout or stderr))
 
     done = process.run(words, timeout=86400.0, env=os.environ, cancelled=context.interrupted, heard=heard)
+    publisher.text(_words(errors.feed(b"", final=True)), "stderr")
     if pulse:
         pulse.end(done.ok)
     return CellOutcome(130 if context.interrupted.is_set() else done.status % 256)
+
+
+def _words(parts: list[str | Clear]) -> str:
+    return "".join(part for part in parts if isinstance(part, str))
 
 
 def _timeline(magic: MagicCall, context: Context) -> CellOutcome:

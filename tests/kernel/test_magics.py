@@ -115,6 +115,13 @@ def test_a_cell_of_the_host_says_what_it_prints_while_it_runs(tmp_path: Path) ->
     assert (outcome.status, desk.text()) == (0, "first\nnowä")
 
 
+def test_errors_of_the_host_may_be_cut_anywhere() -> None:
+    desk = Desk()
+    begin, rest = r"printf 'a \033[3'", r"printf '1mred\033[0m \033]0;title\007\303'"
+    desk.run(f"%%host\nexec >&2; {begin}; sleep .3; {rest}")
+    assert desk.text("stderr") == "a \x1b[31mred\x1b[0m \ufffd"
+
+
 def test_a_person_sees_that_a_silent_cell_goes_on() -> None:
     clock = [0.0]
     sent: list[tuple[str, str]] = []
