@@ -119,11 +119,15 @@ class AnswerMark:
 
 @dataclass(frozen=True)
 class Task:
-    """An exercise as one student has it: whose it is, and the variant."""
+    """An exercise as one student has it: whose it is, and the variant.
+
+    reveal: a mark for a wrong answer tells the right one.
+    """
 
     exercise: Exercise
     challenge: Challenge
     variant: Variant
+    reveal: bool = True
 
     def challenge_file(self) -> bytes:
         """The bytes of ``challenge.json``."""
@@ -215,7 +219,8 @@ def check_answer(task: Task, question: Question, claims: Claims) -> AnswerMark:
         return nothing
     if value == question.form.read(task.variant.expected[question.key]):
         return mark(question, question.points, "Right.")
-    return mark(question, 0, f"Wrong. {question.form.shown(task.variant.expected[question.key])}")
+    told = f" {question.form.shown(task.variant.expected[question.key])}" if task.reveal else ""
+    return mark(question, 0, f"Wrong.{told}")
 
 
 def answer_of(question: Question, claims: Claims) -> tuple[Any, AnswerMark | None]:

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,14 +161,14 @@ class Work:
     def _practised(self, question: Question) -> str:
         """What the practice variant says; what is right only after the last hint, not to a first look."""
         key, task = question.key, self.exercise.task(PRACTICE, _PRACTICE_NAME, _PRACTICE_NAME)
+        reveal = self._shown.get(key, 0) >= len(question.hints)
         try:
-            return self._require(key, task).why
+            return self._require(key, replace(task, reveal=reveal)).why
         except NotYetRight as wrong:
-            if self._shown.get(key, 0) >= len(question.hints) or key not in task.variant.expected:
+            if reveal or key not in task.variant.expected:
                 raise
-            told = question.form.shown(task.variant.expected[key])
             hint = f'work.hint("{key}") gives a hint; after the last one, what is right is told here.'
-            raise NotYetRight(str(wrong).replace(told, hint)) from None
+            raise NotYetRight(f"{wrong} {hint}") from None
 
     def _require(self, key: str, task: Task) -> AnswerMark:
         claims = Claims(self.answers, _files(self.folder))
