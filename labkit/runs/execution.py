@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from labkit.later import spare_iri_grammar
+from labkit.returns import without_overwritten
 from labkit.runs._prctl import die_with_parent
-from labkit.show.terminal import without_overwritten
 
 TDVM_KERNEL = "tdvm"
 _ERROR_MARKER = "papermill-error-cell-tag"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from labkit.returns import without_overwritten
 from labkit.settings import Trust
-from labkit.show.terminal import without_overwritten
 
 # ECMA-48: CSI, OSC/DCS/SOS/PM/APC strings up to ST or BEL, two-byte escapes; then lone C0/C1 controls.
 _ESCAPES = re.compile(
