@@ -271,12 +271,15 @@ def _archive(files: Mapping[str, bytes]) -> io.BytesIO:
 
 
 def _storage(said: str) -> LabkitError | None:
-    if "no space left on device" in said.lower() or "disk quota exceeded" in said.lower():
-        return StorageError(
-            "The disk of the container engine is full.",
-            "Free some space there (`docker system df` shows what takes it), then try again.",
-        )
-    return None
+    full = "no space left on device" in said.lower() or "disk quota exceeded" in said.lower()
+    return _full_disk() if full else None
+
+
+def _full_disk() -> LabkitError:
+    return StorageError(
+        "The disk of the container engine is full.",
+        "Free some space there (`docker system df` shows what takes it), then try again.",
+    )
 
 
 _BY_FILE = "Or load the image from a file with --image-file."
@@ -359,7 +362,9 @@ def pull_refusal(reference: str, said: str) -> LabkitError:
 def build_refusal(tag: str, said: str, step: BootLogReader) -> LabkitError:
     """What the end of a build means, from the engine's words and those of the step that failed."""
     known = step.failure
-    if full := _storage("no space left on device" if known and known.id == "disk-full" else said):
+    if known is not None and known.id == "disk-full":
+        return _full_disk()
+    if full := _storage(said):
         return full
     if "requires buildkit" in said.lower() or "the --mount option" in said.lower():
         return MissingComponent(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import StorageError
+from labkit.files import write_whole
 from labkit.learn.saving import EXTENSION
 
 NAME, DISPLAY_NAME = "tdvm", "TDVM shell"
@@ -84,8 +85,7 @@ def install(user: bool = False, prefix: str | None = None) -> Installed:
 def _extend(config: Path) -> None:
     """Have every Jupyter server of an environment save a form that is still open as its static twin."""
     with _storing():
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(json.dumps(EXTENSION, indent=1) + "\n")
+        write_whole(config, (json.dumps(EXTENSION, indent=1) + "\n").encode())
 
 
 def _registered() -> bool:

@@ -101,9 +101,7 @@ def run_index(
                 class_="facts",
             ),
             _trust_note(run),
-            Markup()
-            if run["status"] in ("passed", "failed")
-            else element("p", UNFINISHED, class_="note bad"),
+            _unfinished(run),
             element("h2", "Where and when"),
             _pairs(_place(run)),
             element("h2", "With what"),

@@ -97,11 +97,6 @@ class BootSpec:
     devices: tuple[Device, ...] = ()
 
     @property
-    def profile(self) -> Guest:
-        """The guest, under the name that it had before."""
-        return self.guest
-
-    @property
     def image(self) -> Path:
         """The file that boots."""
         found = self.kernel or self.iso
