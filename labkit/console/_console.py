@@ -16,6 +16,7 @@ gets the question at once, behind the command.
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
@@ -114,6 +115,32 @@ class Console:
             "Look at console.log in the run directory for what the guest was doing.",
         )
 
+    def state(self) -> str:
+        """What is known of the shell, as JSON: the console of a resumed guest can ``go_on`` with it."""
+        return json.dumps(
+            {
+                "dialect": self._dialect.state(),
+                "number": self._number,
+                "status": self._status,
+                "flags": self._flags,
+                "prompts": self._prompts,
+            }
+        )
+
+    def go_on(self, state: str) -> None:
+        """Know the shell without a ``handshake``: it is as it was when the ``state`` of its console was had.
+
+        Raises:
+            ValueError: it is not a state.
+        """
+        try:
+            kept = json.loads(state)
+            self._dialect = Dialect.of(kept["dialect"])
+            self._number, self._status = int(kept["number"]), int(kept["status"])
+            self._flags, self._prompts = str(kept["flags"]), bool(kept["prompts"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("not the state of a console") from error
+
     def run(
         self,
         command: str,
@@ -122,12 +149,14 @@ class Console:
         *,
         listener: Listener | None = None,
         aside: bool = False,
+        bare: bool = False,
     ) -> CommandResult:
         """Run one command (any text but NUL, any number of lines) and wait for its end.
 
         ``on_output`` receives raw output as it arrives; a ``listener`` can do more. A command that is
         still running after ``timeout`` seconds is interrupted. ``aside``: the next command's ``$?`` is
-        that of the command before this one.
+        that of the command before this one. ``bare``: it reads and prints nothing, and its descriptors are
+        left as they are.
 
         Raises:
             CommandTimeout: the time ran out.
@@ -141,7 +170,7 @@ class Console:
         output = Output(self._limit, listener.output)
         started = time.monotonic()
         try:
-            answer = self._run(command, timeout, output, listener)
+            answer = self._run(command, timeout, output, listener, bare)
         except OSError as error:
             raise gone(output) from error
         seconds = time.monotonic() - started
@@ -156,18 +185,18 @@ class Console:
             raise unknown(command, "the shell ended, and a new one answers")
         return CommandResult(command, answer.status, output.kept(), seconds, output.dropped, answer.ended)
 
-    def ask(self, command: str, seconds: float) -> CommandResult:
+    def ask(self, command: str, seconds: float, *, bare: bool = False) -> CommandResult:
         """Run a command of labkit's own: it leaves ``$?`` as it was.
 
-        seconds: how long it may take on a machine at rest.
+        seconds: how long it may take on a machine at rest. bare: it reads and prints nothing.
 
         Raises:
             As ``run``.
         """
-        return self.run(command, seconds * self._patience, aside=True)
+        return self.run(command, seconds * self._patience, aside=True, bare=bare)
 
     def _run(
-        self, command: str, timeout: float | None, output: Output, listener: Listener
+        self, command: str, timeout: float | None, output: Output, listener: Listener, bare: bool
     ) -> CommandEnd | None:
         """Run a command; its end is believed by its proof, or where the shell shows that it is honest."""
         dialect = self._dialect
@@ -179,7 +208,8 @@ class Console:
             self._exchange(b"{ \\set +xv; } 2>/dev/null", self._silence)
         number = self._next()
         before, head = dialect.head(number, self._status, traced)
-        line = self._upload(ansi_c_quote(head, command, dialect.tail(number, command) if closed else b""))
+        tail = dialect.tail(number, command) if closed else b""
+        line = self._upload(ansi_c_quote(head, command, tail), b"" if bare else self._redirections)
         if line is None:
             return CommandEnd(INTERRUPTED)
         traces = bool(traced) or may_trace(command)
@@ -215,7 +245,7 @@ class Console:
     def _proves(self) -> bool:
         """A text without a command comes to its end, and can say so: nobody took the name that does."""
         number = self._next()
-        line = self._upload(ansi_c_quote(b"", "", self._dialect.tail(number, "")))
+        line = self._upload(ansi_c_quote(b"", "", self._dialect.tail(number, "")), self._redirections)
         if line is None:
             return False
         answer = self._exchange(self._dialect.begin(number) + b";" + line, self._silence, number=number)
@@ -244,14 +274,17 @@ class Console:
         except OSError as error:
             raise GuestGone("The guest is gone.", "Boot it again.") from error
 
-    def _upload(self, quoted: list[bytes]) -> bytes | None:
+    @property
+    def _redirections(self) -> bytes:
+        # In this order both are the terminal, and both are saved.
+        both = b" >/dev/tty 2>&1" if self._dialect.muted else b" 2>&1 >&2"
+        return b" <>" + self.stdin.encode() + both
+
+    def _upload(self, quoted: list[bytes], redirections: bytes) -> bytes | None:
         """Return the line that runs the quoted command; a long one is stored in the guest first.
 
         None where an interrupt came in between.
         """
-        # In this order both are the terminal, and both are saved.
-        both = b" >/dev/tty 2>&1" if self._dialect.muted else b" 2>&1 >&2"
-        redirections = b" <>" + self.stdin.encode() + both
         parts = lines(quoted, _LINE)
         if len(parts) == 1:
             return self._dialect.evaluate(b"$'" + parts[0] + b"'", redirections)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 TERMINAL = b"sane -echo -onlcr -icrnl -ixon noflsh susp undef quit undef"
 """How the terminal has to be, in the words of stty(1)."""
@@ -56,6 +57,15 @@ class Dialect:
     muted: bool = False
     # Chosen at random, so that no cell makes them readonly by chance; the shell shows them to nobody.
     _variables: tuple[bytes, ...] = field(default_factory=_names)
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return asdict(self) | {"_variables": [name.decode() for name in self._variables]}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Dialect:
+        """The dialect of a ``state``."""
+        return cls(**state | {"_variables": tuple(name.encode() for name in state["_variables"])})
 
     @property
     def _record(self) -> bytes:

@@ -44,20 +44,20 @@ _HEADERS = 64 + 56  # ELF header and one program header
 _CODE = _BASE + _HEADERS
 
 
-def renewal(seconds: int) -> str:
-    """The command that gives a guest fresh randomness and the time; its exit status is 0 where that was done.
+def renewal(seconds: int) -> tuple[str, str]:
+    """Two commands that give a guest fresh randomness and the time, with exit status 0 where that was done.
 
-    Where nobody waits at the pipe (its process was killed, or an older initramfs has none), the program is
-    started. seconds: since 1970, in ten digits.
+    The first asks the program that waits, and waits for ever where nobody does (it was killed); the second
+    starts the program. The wait cannot be limited in the guest: its clock jumps meanwhile.
+    seconds: since 1970, in ten digits.
     """
-    line = base64.b64encode(os.urandom(_RANDOM_BYTES)).decode() + f"{seconds:0{_DIGITS}}"
-    done = line[1 - _ANSWER :]
+    asked, started = (
+        base64.b64encode(os.urandom(_RANDOM_BYTES)).decode() + f"{seconds:0{_DIGITS}}" for _ in range(2)
+    )
+    done = asked[1 - _ANSWER :]
     return (
-        f"_seed={line} _done=\n"
-        f"[ -p /{SEED} ]&&echo $_seed 1<>/{SEED}&&read -rt 2 _done <>/{SEEDED}\n"
-        f"[ $_done. = {done}. ]||labkit-reseed >/dev/null <<E\n"
-        "$_seed\nE\n"
-        "[ $? = 0 ]&&unset _seed _done"
+        f"echo {asked} 1<>/{SEED}&&read -r _done <>/{SEEDED}&&[ $_done. = {done}. ]&&unset _done",
+        f"labkit-reseed >/dev/null <<E\n{started}\nE",
     )
 
 

@@ -104,7 +104,7 @@ class GuestSession:
             console = tdvm.machine.console
             result = console.run(code, listener=listener)
             if result.shell_ended:
-                console.ask(PRELUDE, _PRELUDE_TIME)
+                console.ask(PRELUDE, _PRELUDE_TIME, bare=True)
             return result
 
     def query(self, script: str) -> str:
@@ -204,7 +204,7 @@ class GuestSession:
                 # Who knows whether another guest's /dev takes a file: without one, `read` asks nobody.
                 made = tdvm.machine.console.ask(f": <>{STDIN}", _PRELUDE_TIME)
                 tdvm.machine.console.stdin = STDIN if made.exit_status == 0 else "/dev/null"
-            tdvm.machine.console.ask(PRELUDE, _PRELUDE_TIME)
+            tdvm.machine.console.ask(PRELUDE, _PRELUDE_TIME, bare=True)
             if tdvm.keep_in is not None:
                 tdvm.record()
             undo.pop_all()

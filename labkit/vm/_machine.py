@@ -19,7 +19,8 @@ from labkit.bootlog.timeline import Timeline
 from labkit.bootlog.watcher import BootWatcher
 from labkit.console import Console
 from labkit.console.stream import SocketStream
-from labkit.errors import BootFailed, GuestGone, VmError
+from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
+from labkit.guest.reseed import renewal
 from labkit.show import clean
 from labkit.virtio.attached import Attached, Wire
 from labkit.vm._guard import Guard
@@ -29,10 +30,11 @@ from labkit.vm._vtpm import Pcrs, Spawn, read_pcrs
 from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.launch import Launched, Snapshot, copy_of_vtpm, launch
 from labkit.vm.memory import taken_by
-from labkit.vm.rundir import RunDir, RunningVm
+from labkit.vm.rundir import RunDir, RunningVm, forget_old
 from labkit.vm.spec import Accelerator, BootSpec
 
 _HANDSHAKE = 30.0
+_RENEWAL = 5.0
 _LAST_WORDS = 1 << 16
 # What QEMU says where this machine, not a file, is the reason.
 _SHORT = re.compile(r"llocate memory|Too many open files|mmap|No space left")
@@ -88,6 +90,7 @@ class VirtualMachine:
         self._devices = Wire(launched.devices) if launched.devices is not None else None
         self._copy_vtpm = copy_vtpm
         self._closed = False
+        self._shell_known = False
 
     @classmethod
     def start(
@@ -130,6 +133,8 @@ class VirtualMachine:
             run.write_json("argv.json", launched.argv)
             run.write_json("vm.json", asdict(_describe(machine)))
             on_launch()
+            # While QEMU starts.
+            forget_old(settings)
             try:
                 machine._qmp.greet()
             except VmError as error:
@@ -171,7 +176,7 @@ class VirtualMachine:
         """
         if self.spec.guest.reseeds:
             # The shell's own words: a program that starts costs ten times as much.
-            self.console.ask(f"echo {self.name} >/proc/sys/kernel/hostname", 20)
+            self.console.ask(f"echo {self.name} >/proc/sys/kernel/hostname", 20, bare=True)
 
     def memory_taken(self) -> int:
         """Bytes of memory that QEMU and the vTPM take, with their part of what other machines share."""
@@ -201,18 +206,33 @@ class VirtualMachine:
     ) -> Timeline:
         """Wait until the guest's shell answers; the stages until then, each said as it begins.
 
+        A resumed guest of labkit's own gets randomness of its own, and today's time.
+
         Raises:
             BootFailed: the guest failed, ended, or passed a deadline.
             CommandTimeout: the shell does not answer.
+            VmError: a resumed guest did not take the seed; it would share secrets with its siblings.
         """
         self.wait_booted(on_progress, on_handover)
-        self.console.handshake(_HANDSHAKE)
-        if self.spec.board.shell_is_console:
+        if not self._shell_known:
+            self.console.handshake(_HANDSHAKE)
+        if self.resumed and self.spec.guest.reseeds:
+            self._renew()
+        elif self._shell_known or self.spec.board.shell_is_console:
             # An echoing terminal cuts lines early: the first command, a short one, finds and ends the echo.
             self.console.ask(":", _HANDSHAKE)
         # A job in the background that prints would stop the guest, clock and all, until somebody reads.
         self._shell.read_when_idle()
         return self._boot_log.timeline()
+
+    def _renew(self) -> None:
+        """Give a resumed guest what makes it one of its own, before it does anything else."""
+        quick, sure = renewal(round(time.time()))
+        with contextlib.suppress(CommandTimeout):
+            if self.console.ask(quick, _RENEWAL, bare=True).exit_status == 0:
+                return
+        if self.console.ask(sure, _HANDSHAKE).exit_status != 0:
+            raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
 
     def explain(self, gone: GuestGone) -> GuestGone:
         """The same error, said by the guest's own log where that knows why."""
@@ -243,6 +263,7 @@ class VirtualMachine:
                 shutil.copyfile(self._launched.variables, snapshot.variables)
             if self.firmware_log:
                 snapshot.log.write_bytes(self.firmware_log)
+            snapshot.shell.write_text(self.console.state())
         finally:
             self._qmp.execute("cont")
 
@@ -320,6 +341,9 @@ class VirtualMachine:
         self._wait_migrated("The snapshot could not be read.")
         if snapshot.log.exists():
             self.firmware_log = snapshot.log.read_bytes()
+        with contextlib.suppress(OSError, ValueError):
+            self.console.go_on(snapshot.shell.read_text())
+            self._shell_known = True
         self._qmp.execute("cont")
         self._boot_log.begin("shell")
 

@@ -8,13 +8,11 @@ import json
 import os
 import platform
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from labkit.bootlog.timeline import Timeline
 from labkit.errors import BootFailed, VmError
-from labkit.guest.reseed import renewal
 from labkit.toolchain.known import Known
 from labkit.virtio.attached import check_devices
 from labkit.vm._machine import VirtualMachine
@@ -29,7 +27,7 @@ _KEPT = 6
 _ROOM = 400 << 20
 """How many snapshots are kept, and bytes that they may take; one of a 512 MiB guest takes about 120 MB."""
 
-_FORMAT = 4
+_FORMAT = 5
 
 NOT_RESEEDED = (
     "This guest goes on with the randomness and the clock of its snapshot; --cold boots it from power-on."
@@ -110,25 +108,13 @@ def resume(
     with contextlib.ExitStack() as undo:
         undo.enter_context(machine)
         timeline = machine.wait_ready()
-        if spec.guest.reseeds:
-            _make_unique(machine)
-        else:
+        if not spec.guest.reseeds:
             on_progress(NOT_RESEEDED)
         with contextlib.suppress(FileNotFoundError):
             (log := machine.run_dir / "snapshot-console.log").touch(mode=0o600)
             shutil.copyfile(saved.memory.with_name("console.log"), log)
         undo.pop_all()
     return machine, timeline
-
-
-def _make_unique(machine: VirtualMachine) -> None:
-    """Give a resumed guest randomness of its own, and today's time.
-
-    Raises:
-        VmError: the guest did not take the seed; it would share secrets with its siblings.
-    """
-    if machine.console.ask(renewal(round(time.time())), 20).exit_status != 0:
-        raise VmError("The resumed guest did not take a new random seed.", "Boot it with --cold.")
 
 
 def _key(spec: BootSpec, hypervisor: Hypervisor) -> str:

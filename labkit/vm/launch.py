@@ -52,6 +52,11 @@ class Snapshot:
         """The firmware's event log, where it was read early."""
         return self.memory.with_name(f"{self.memory.name}.eventlog")
 
+    @property
+    def shell(self) -> Path:
+        """What was known of the guest's shell."""
+        return self.memory.with_name(f"{self.memory.name}.shell")
+
 
 @dataclass(frozen=True)
 class Launched:

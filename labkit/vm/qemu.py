@@ -83,7 +83,8 @@ def qemu_arguments(
     argv += _served_devices(spec, wires.devices)
     if board.display:
         argv += ["-vga", "std"]
-    argv += image_arguments(spec)
+    # A kernel is in the memory of a machine that is resumed: QEMU need not read it once more.
+    argv += image_arguments(spec) if spec.iso is not None or not resume else []
     return [*argv, "-incoming", "defer"] if resume else argv
 
 

@@ -66,7 +66,7 @@ class RunDir:
 
     @classmethod
     def create(cls, settings: Settings) -> RunDir:
-        """Make a new run directory under the state directory, and forget the oldest ended ones.
+        """Make a new run directory under the state directory.
 
         Raises:
             StorageError: the state directory cannot be written.
@@ -74,14 +74,12 @@ class RunDir:
         parent = _parent(settings)
         name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
         try:
-            run = cls(parent / name)
+            return cls(parent / name)
         except OSError as error:
             raise StorageError(
                 f"The state directory {settings.state_dir} cannot be written: {error.strerror}.",
                 "Set LABKIT_STATE_DIR to a directory that can.",
             ) from error
-        _forget_old(parent)
-        return run
 
     def write_json(self, name: str, content: Any) -> None:
         """Write one JSON file; it appears whole or not at all."""
@@ -123,6 +121,15 @@ def stop(settings: Settings, run_id: str | None = None) -> list[RunningVm]:
     return machines
 
 
+def forget_old(settings: Settings) -> None:
+    """Remove the oldest runs that have ended, and what killed ones left behind."""
+    ended = [path for path in _runs(_parent(settings)) if not _is_locked(path)]
+    for path in ended:
+        _end_left_behind(path)
+    for path in ended[: max(0, len(ended) - _KEPT)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _parent(settings: Settings) -> Path:
     return settings.state_dir / "tdvms"
 
@@ -154,14 +161,6 @@ def _is_qemu_of(vm: RunningVm) -> bool:
     with contextlib.suppress(OSError):
         return vm.id.encode() in Path(f"/proc/{vm.qemu_pid}/cmdline").read_bytes()
     return False
-
-
-def _forget_old(parent: Path) -> None:
-    ended = [path for path in _runs(parent) if not _is_locked(path)]
-    for path in ended:
-        _end_left_behind(path)
-    for path in ended[: max(0, len(ended) - _KEPT)]:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _end_left_behind(run: Path) -> None:

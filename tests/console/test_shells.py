@@ -89,6 +89,22 @@ def patience(test: pytest.Item) -> float:
     return 1 / 6 if test.name.endswith(("-everything readonly]", "-noexec]")) else 1.0
 
 
+def test_another_console_goes_on_with_the_shell_that_one_has_found(
+    toolchain_busybox: Path, shell: tuple[str, ...]
+) -> None:
+    with closing(Terminal(toolchain_busybox, shell=shell)) as terminal:
+        first = Console(terminal)
+        first.handshake(10)
+        assert first.run("word=kept; (exit 3)", timeout=20).exit_status == 3
+        # What puts nothing in order reads and prints nothing, and leaves the status as it was.
+        assert first.ask("word=$word$?", 20, bare=True).exit_status == 0
+        second = Console(terminal)
+        second.go_on(first.state())
+        assert second.is_bash == first.is_bash
+        assert second.run("echo $? $word", timeout=20).output == "3 kept3\n"
+        assert second.run("/bin/sh -c 'exit 4'", timeout=20).exit_status == 4
+
+
 @pytest.mark.parametrize("wedge", WEDGES.values(), ids=WEDGES.keys())
 def test_the_next_commands_are_true_or_the_shell_is_given_up(
     console: Console, shell: tuple[str, ...], wedge: str

@@ -23,7 +23,7 @@ from labkit.guest.reseed import renewal
 from labkit.settings import Settings
 from labkit.toolchain.toolchain import Toolchain
 from labkit.vm import BootSpec, Hypervisor, VirtualMachine, boot
-from labkit.vm.booting import SnapshotStore
+from labkit.vm.booting import SnapshotStore, resume
 from labkit.vm.launch import Snapshot
 from labkit.vm.rundir import running, stop
 
@@ -161,14 +161,52 @@ def test_a_resumed_guest_has_the_time_of_today(guest: VirtualMachine) -> None:
 
 def test_a_guest_is_renewed_without_the_program_that_waits_for_it(guest: VirtualMachine) -> None:
     assert guest.console.run("pidof labkit-reseed", timeout=20).exit_status == 0
-    for kill in ("", "kill -9 $(pidof labkit-reseed)", "rm /etc/seed"):
-        guest.console.run(kill, timeout=20)
-        renewed = guest.console.run(renewal(1_000_000_000), timeout=20)
+    quick, sure = renewal(1_000_000_000)
+    for command in (quick, sure):
+        renewed = guest.console.run(command, timeout=20)
         date = int(guest.console.run("date +%s", timeout=20).output)
-        assert (renewed.exit_status, renewed.output) == (0, ""), kill
-        assert 0 <= date - 1_000_000_000 < 30, kill
+        assert (renewed.exit_status, renewed.output) == (0, ""), command
+        assert 0 <= date - 1_000_000_000 < 30, command
         assert guest.console.run("date -s @1700000000", timeout=20).exit_status == 0
-    assert "_seed" not in guest.console.run("set", timeout=20).output
+    assert "_done" not in guest.console.run("set", timeout=20).output
+
+
+@pytest.mark.parametrize("loss", ["kill -9 $(pidof labkit-reseed)", "rm /etc/seed /etc/seeded"])
+def test_a_guest_that_lost_what_waits_at_the_pipe_is_renewed_when_it_is_resumed(
+    guest: VirtualMachine, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path, loss: str
+) -> None:
+    guest.console.run(f"{loss}; date -s @1000000000", timeout=20)
+    saved = Snapshot(tmp_path / "memory", tmp_path / "vars.fd")
+    guest.save(saved)
+    with resume(guest.spec, Hypervisor(toolchain, vm_settings, TCG), saved)[0] as again:
+        assert int(again.console.run("date +%s", timeout=20).output) > 1_700_000_000
+        assert again.console.run("echo on", timeout=20).output == "on\n"
+
+
+def test_a_resumed_shell_is_known_by_what_its_console_knew(
+    guest: VirtualMachine, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
+) -> None:
+    # A fresh console would not know that `eval` is taken, nor which status the next command sees.
+    guest.console.run("eval() { :; }; exit() { :; }; word=kept; (exit 3)", timeout=20)
+    assert guest.console.run("sh -c 'exit 5'", timeout=20).exit_status == 5
+    saved = Snapshot(tmp_path / "memory", tmp_path / "vars.fd")
+    guest.save(saved)
+    hypervisor = Hypervisor(toolchain, vm_settings, TCG)
+    with resume(guest.spec, hypervisor, saved)[0] as again:
+        assert again.console.run("echo $? $word", timeout=20).output == "5 kept\n"
+
+
+def test_a_resumed_shell_is_looked_for_where_nothing_is_known_of_it(
+    guest: VirtualMachine, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
+) -> None:
+    guest.console.run("word=kept", timeout=20)
+    saved = Snapshot(tmp_path / "memory", tmp_path / "vars.fd")
+    guest.save(saved)
+    hypervisor = Hypervisor(toolchain, vm_settings, TCG)
+    for nonsense in ("", "{}", "[1]", '{"dialect": {"loud": 1}, "number": 1}'):
+        saved.shell.write_text(nonsense)
+        with resume(guest.spec, hypervisor, saved)[0] as again:
+            assert again.console.run("echo $word", timeout=20).output == "kept\n", nonsense
 
 
 def test_a_resumed_guest_keeps_its_tpm(guest: VirtualMachine) -> None:

@@ -60,6 +60,11 @@ def test_the_command_line_is_one_word() -> None:
 def test_a_machine_to_resume_waits_for_its_state() -> None:
     arguments = qemu_arguments(SPEC, Accel.TCG, WIRES, Path("/w/vars"), resume=True)
     assert following(arguments, "-incoming") == ["defer"]
+    # What booted is in its memory; a drive is one of its devices.
+    assert not {"-kernel", "-initrd", "-append"} & set(arguments)
+    disc = replace(SPEC, kernel=None, initrd=None, iso=Path("/i.iso"))
+    arguments = qemu_arguments(disc, Accel.TCG, WIRES, Path("/w/vars"), resume=True)
+    assert any("media=cdrom" in word for word in arguments)
 
 
 def bzimage(magic: bytes = b"HdrS", mz: bytes = b"MZ", flags: int = 0x3F) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from labkit.errors import UsageError
 from labkit.settings import Settings
-from labkit.vm.rundir import RunDir, RunningVm, running, stop
+from labkit.vm.rundir import RunDir, RunningVm, forget_old, running, stop
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_no_other_user_can_change_a_run_whatever_the_umask_is(settings: Settings
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
 
 
-def test_what_a_dead_owner_left_is_ended_by_the_next_run_and_no_process_of_another(
+def test_what_a_dead_owner_left_is_ended_and_no_process_of_another(
     settings: Settings,
 ) -> None:
     dead, reused, living = (RunDir.create(settings) for _ in range(3))
@@ -73,7 +73,7 @@ def test_what_a_dead_owner_left_is_ended_by_the_next_run_and_no_process_of_anoth
         left_behind(dead)
         left_behind(reused)
         assert running(settings) == [machine]
-        RunDir.create(settings).close()
+        forget_old(settings)
         assert own.wait(30) == -signal.SIGKILL
         assert (stranger.poll(), busy.poll()) == (None, None)
     for run in (dead, reused):
@@ -105,6 +105,7 @@ def test_forty_ended_runs_are_kept_and_the_oldest_go(settings: Settings) -> None
     for number in range(42):
         (parent / f"00000000-{number:06}").mkdir()
     run = RunDir.create(settings)
+    forget_old(settings)
     kept = sorted(path.name for path in parent.iterdir())
     assert len(kept) == 41
     assert kept[0] == "00000000-000003"
