@@ -200,6 +200,8 @@ def test_a_resumed_shell_is_looked_for_where_nothing_is_known_of_it(
     guest: VirtualMachine, toolchain: Toolchain, vm_settings: Settings, tmp_path: Path
 ) -> None:
     guest.console.run("word=kept", timeout=20)
+    left_behind = vm_settings.state_dir / "tdvms" / "00000000-000000" / "work"
+    left_behind.mkdir(parents=True)
     saved = Snapshot(tmp_path / "memory", tmp_path / "vars.fd")
     guest.save(saved)
     hypervisor = Hypervisor(toolchain, vm_settings, TCG)
@@ -207,6 +209,7 @@ def test_a_resumed_shell_is_looked_for_where_nothing_is_known_of_it(
         saved.shell.write_text(nonsense)
         with resume(guest.spec, hypervisor, saved)[0] as again:
             assert again.console.run("echo $word", timeout=20).output == "kept\n", nonsense
+    assert not left_behind.exists(), "a machine that starts removes what a killed one left"
 
 
 def test_a_resumed_guest_keeps_its_tpm(guest: VirtualMachine) -> None:
