@@ -29,7 +29,7 @@
     addEventListener("keydown", keys, true);
     tend();
     new MutationObserver((_, observer) => {
-      if (cell.contains(form)) return tend();
+      if (cell.contains(form) && form.matches(".labkit-form")) return tend();
       observer.disconnect();
       removeEventListener("keydown", keys, true);
       // The form has ended under the keyboard: it goes on at the next cell, where its person does.

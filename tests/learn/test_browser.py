@@ -149,6 +149,10 @@ def test_the_panel_comes_up_works_by_keyboard_and_is_saved_as_what_it_shows(
     saved = json.loads((work / "panel.ipynb").read_text())["cells"][2]["outputs"][-1]
     assert set(saved["data"]) == {"text/plain", "text/html"}, "a form is nothing without its kernel"
     assert "RTMR2" in "".join(saved["data"]["text/html"])
+    # A page that is loaded anew has the form that its kernel still has, and the form ends there too.
+    page.reload()
+    output.get_by_role("tab", name="registers").press("Enter")
+    picture(page, "panel-reloaded")
     pressed(output, "Done")
     output.get_by_role("button", name="Attest").wait_for(state="detached")
     assert "RTMR2" in output.inner_text(), "the static form stays"
