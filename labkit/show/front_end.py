@@ -79,7 +79,7 @@ def note_form() -> Place | None:
     if SAVES in os.environ:
         return None
     place = Place()
-    place.show(View(element("p", _LIVES), _LIVES))
+    place.show(View(element("small", _LIVES), _LIVES))
     return place
 
 
