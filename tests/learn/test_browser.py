@@ -141,7 +141,9 @@ def test_the_panel_comes_up_works_by_keyboard_and_is_saved_as_what_it_shows(
     output.get_by_role("tab", name="timeline").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    output.get_by_text("RTMR2").first.wait_for()
+    value = output.get_by_text("RTMR2").first
+    value.wait_for()
+    assert value.evaluate("(it) => getComputedStyle(it.closest('td')).paddingRight") != "0px", "as outside"
     picture(page, "panel-registers")
     assert page.evaluate(CLIPPED) == []
     with page.expect_response(lambda answer: answer.request.method == "PUT" and "panel.ipynb" in answer.url):
