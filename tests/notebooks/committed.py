@@ -84,6 +84,8 @@ def _cell(cell: dict[str, Any]) -> list[str]:
     if "papermill" in cell["metadata"] or "execution" in cell["metadata"]:
         found.append("metadata of one execution are kept: run `labkit refresh`")
     found += [f"a path of one machine: {path}" for path in _OWN_PATHS.findall("".join(cell["source"]))]
+    if cell["cell_type"] == "markdown" and re.search(r"^ +\|.*\|$", "".join(cell["source"]), re.MULTILINE):
+        found.append("a table in a list: nbconvert and nbviewer show its bars")
     for output in cell.get("outputs", ()):
         text = json.dumps(output)
         if output["output_type"] == "error":

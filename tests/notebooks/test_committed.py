@@ -82,6 +82,7 @@ PATH = {"output_type": "stream", "name": "stdout", "text": "made '/home/me/x'"}
         (lambda it: it["cells"][1]["metadata"].clear(), "0 cells are tagged parameters"),
         (lambda it: it["cells"][0].pop("id"), "cell 1: no id"),
         (lambda it: it["cells"][0].update(source="\n"), "cell 1: it is empty"),
+        (lambda it: it["cells"][0].update(source="- a\n\n  | b |\n  |---|\n"), "cell 1: a table in a list"),
         (downgrade, "older than format 4.5"),
         (lambda it: it["metadata"]["kernelspec"].update(name="bash"), "the kernel bash is none of"),
         (lambda it: it["cells"][2].update(execution_count=None), "execution counts are [1, None]"),
