@@ -42,8 +42,8 @@ _ROWS = (
         "INSIDE_VM",
         HOST,
         "This machine is itself a virtual machine.",
-        "Use bare metal: nested TDX does not exist upstream. To learn without it, `labkit boot "
-        "--platform emulated`.",
+        "Use the server itself (bare metal): Linux starts no TDs inside a virtual machine. To learn without "
+        "it, `labkit boot --platform emulated`.",
         (13,),
     ),
     Reason(

@@ -11,7 +11,7 @@ from labkit.learn import journal
 from labkit.learn.question import Answer, Judged, Kind, PredictionQuestion, make_question
 from labkit.settings import Settings
 from labkit.show import View
-from labkit.show.form import CHOICES, SAID, tended
+from labkit.show.form import CHOICES, SAID, end, tended
 from labkit.show.front_end import Place, is_live, show_view
 from labkit.show.learn import outcome_view, predictions_view, question_view
 from labkit.show.markup import element
@@ -100,9 +100,11 @@ class Notebook:
 
         def give(value: object) -> str:
             try:
-                place.show(self.record(question, value))
+                view = self.record(question, value)
             except LabkitError as error:
                 return f"{error.message} {error.remedy or ''}"
+            place.show(view)
+            end(form, view)
             return ""
 
         form = answer_form(question, journal.last_answer(self._file(), question), give)
@@ -138,12 +140,9 @@ def answer_form(question: PredictionQuestion, earlier: Answer | None, give: Call
             complaint.value = "<i>Answer first; a guess is as good as any.</i>"
         elif wrong := give(answer):
             complaint.value = str(element("i", wrong))
-        else:
-            box.close()
 
     record.on_click(clicked)
-    box = widgets.VBox([head, field, widgets.HBox([record, complaint])])
-    return box
+    return widgets.VBox([head, field, widgets.HBox([record, complaint])])
 
 
 def _field(

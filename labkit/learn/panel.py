@@ -15,7 +15,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.platforms import Tdvm, choose_platform, fresh_nonce
 from labkit.settings import Settings
 from labkit.show import View, clean
-from labkit.show.form import SAID, tended
+from labkit.show.form import SAID, end, tended
 from labkit.show.front_end import Place, is_live
 from labkit.show.markup import join, pre
 from labkit.show.measure import scrolled
@@ -39,14 +39,20 @@ def show_panel(tdvm: Tdvm, settings: Settings) -> None:
         VmError: the boot was not measured.
     """
     place = Place()
-    panel = Panel(tdvm, settings, lambda: place.show(static_panel(tdvm))) if is_live(settings.ui) else None
+
+    def done(form: Any) -> None:
+        view = static_panel(tdvm)
+        place.show(view)
+        end(form, view)
+
+    panel = Panel(tdvm, settings, done) if is_live(settings.ui) else None
     place.show(static_panel(tdvm), tended(panel.box, "TDVM") if panel else None)
 
 
 class Panel:
-    """The live form. ``done`` is called when the person has finished with it."""
+    """The live form. ``done`` is called with its box when the person has finished with it."""
 
-    def __init__(self, tdvm: Tdvm, settings: Settings, done: Callable[[], None]) -> None:
+    def __init__(self, tdvm: Tdvm, settings: Settings, done: Callable[[Any], None]) -> None:
         # Imported here: outside of notebooks nothing needs the widget machinery.
         import ipywidgets as widgets
 
@@ -64,20 +70,15 @@ class Panel:
             button = widgets.Button(description=word, tooltip=tip)
             button.on_click(self._reaction(word, action))
             buttons.append(button)
-        end = widgets.Button(description="Done", tooltip="Leave the static form in the notebook")
+        finish = widgets.Button(description="Done", tooltip="Leave the static form in the notebook")
         tabs = widgets.Tab(children=[self._timeline, self._registers, self._console])
         for number, title in enumerate(("timeline", "registers", "console")):
             tabs.set_title(number, title)
         self._buttons = buttons
         self.box = widgets.VBox(
-            [widgets.HTML(str(pre(tdvm.headline))), tabs, widgets.HBox([*buttons, end]), self._said]
+            [widgets.HTML(str(pre(tdvm.headline))), tabs, widgets.HBox([*buttons, finish]), self._said]
         )
-
-        def finish(_: Any) -> None:
-            done()
-            self.box.close()
-
-        end.on_click(finish)
+        finish.on_click(lambda _: done(self.box))
         self._draw()
 
     def _reaction(self, word: str, action: Callable[[], str]) -> Callable[[Any], None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit.settings import Ui
 from labkit.show._view import View
-from labkit.show.form import tended
+from labkit.show.form import end, tended
 from labkit.show.front_end import Place, is_live
 from labkit.show.markup import details, join
 
@@ -27,11 +27,16 @@ def stepper(frames: Sequence[View], ui: Ui = Ui.AUTO) -> View | None:
     if not is_live(ui) or not frames:
         return static
     place = Place()
-    place.show(static, tended(_form(frames, lambda: place.show(static)), "step"))
+
+    def finish(form: Any) -> None:
+        place.show(static)
+        end(form, static)
+
+    place.show(static, tended(_form(frames, finish), "step"))
     return None
 
 
-def _form(frames: Sequence[View], ended: Callable[[], None]) -> Any:
+def _form(frames: Sequence[View], finish: Callable[[Any], None]) -> Any:
     # Imported here: outside of notebooks nothing needs the widget machinery.
     import ipywidgets as widgets
 
@@ -43,12 +48,8 @@ def _form(frames: Sequence[View], ended: Callable[[], None]) -> Any:
     def move(change: Any) -> None:
         shown.value = str(frames[change["new"] - 1].html)
 
-    def finish(_: Any) -> None:
-        ended()
-        box.close()
-
     place.observe(move, names="value")
     back.on_click(lambda _: setattr(place, "value", max(place.min, place.value - 1)))
     forth.on_click(lambda _: setattr(place, "value", min(place.max, place.value + 1)))
-    done.on_click(finish)
+    done.on_click(lambda _: finish(box))
     return box

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from labkit.settings import Settings
 from labkit.show._view import View
 from labkit.show.form import tended
-from labkit.show.front_end import is_live, live_form
+from labkit.show.front_end import is_live, live_form, note_form
 from labkit.show.markup import Markup
 
 _ALL = "all"
@@ -53,6 +53,7 @@ def explored(
     """
     if not is_live(Settings.load().ui):
         return None
+    note_form()
     return live_form(tended(_form(result, parts()[:_MOST]), name))
 
 

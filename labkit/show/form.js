@@ -13,6 +13,8 @@
       form.querySelectorAll(fields).forEach((field) => field.setAttribute("aria-label", name));
       // Radio buttons of one name are one group: the arrow keys choose.
       form.querySelectorAll(".labkit-choices input").forEach((radio) => (radio.name = form.id));
+      // Tables and words look as they do outside of a form.
+      form.querySelectorAll(".widget-html-content").forEach((it) => it.classList.add("jp-RenderedHTMLCommon"));
       form.querySelectorAll(".labkit-said").forEach((line) => line.setAttribute("role", "status"));
     };
     form.id ||= `labkit-${Math.random().toString(36).slice(2)}`;
@@ -29,7 +31,7 @@
     addEventListener("keydown", keys, true);
     tend();
     new MutationObserver((_, observer) => {
-      if (cell.contains(form)) return tend();
+      if (cell.contains(form) && form.matches(".labkit-form")) return tend();
       observer.disconnect();
       removeEventListener("keydown", keys, true);
       // The form has ended under the keyboard: it goes on at the next cell, where its person does.

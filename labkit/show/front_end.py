@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 from uuid import uuid4
 
 from labkit.settings import Ui
 from labkit.show._view import View
+from labkit.show.markup import Markup, element
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORM = "labkit_form"
-"""Marks an output that is a live form: saved without its widget, it is its static twin."""
+"""Marks an output that is a live form: its kernel's process and its widget, which is not saved with it."""
+
+SAVES = "LABKIT_SAVES_FORMS"
+"""The variable of a kernel's environment that is set where what saves its notebook leaves the static twin."""
+
+_LIVES = "A form lives as long as its kernel. Where none is shown here, run this cell again."
 
 
 def is_live(ui: Ui) -> bool:
@@ -37,7 +44,15 @@ def is_live(ui: Ui) -> bool:
 
 def live_form(widget: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Data and metadata by which an output shows ``widget`` until it is saved, beside its static twin."""
-    return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, {FORM: True}
+    return widget_view(widget.model_id), {FORM: {"kernel": os.getpid(), "widget": widget.model_id}}
+
+
+def widget_view(model: str) -> dict[str, Any]:
+    """What shows a widget in an output that holds it."""
+    return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": model}}
+
+
+_NOTHING = View(Markup(""), "")
 
 
 class Place:
@@ -46,6 +61,7 @@ class Place:
     def __init__(self) -> None:
         self._id = uuid4().hex
         self._shown = False
+        self._beside: Place | None = None
 
     def show(self, view: View, widget: Any = None) -> None:
         """Show ``view`` here, or ``widget`` where the front end has widgets, with ``view`` as its text."""
@@ -53,6 +69,18 @@ class Place:
         bundle = {"text/plain": view.text, "text/html": str(view.html), **form}
         _publish(bundle, metadata=metadata, transient={"display_id": self._id}, update=self._shown)
         self._shown = True
+        if self._beside is not None:
+            self._beside.show(_NOTHING)
+        self._beside = None if widget is None else note_form()
+
+
+def note_form() -> Place | None:
+    """Say beside a form why a page may show none, where nothing takes the widget out of what is saved."""
+    if SAVES in os.environ:
+        return None
+    place = Place()
+    place.show(View(element("small", _LIVES), _LIVES))
+    return place
 
 
 def show_view(view: View) -> None:

@@ -141,7 +141,9 @@ def test_the_panel_comes_up_works_by_keyboard_and_is_saved_as_what_it_shows(
     output.get_by_role("tab", name="timeline").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    output.get_by_text("RTMR2").first.wait_for()
+    value = output.get_by_text("RTMR2").first
+    value.wait_for()
+    assert value.evaluate("(it) => getComputedStyle(it.closest('td')).paddingRight") != "0px", "as outside"
     picture(page, "panel-registers")
     assert page.evaluate(CLIPPED) == []
     with page.expect_response(lambda answer: answer.request.method == "PUT" and "panel.ipynb" in answer.url):
@@ -149,6 +151,10 @@ def test_the_panel_comes_up_works_by_keyboard_and_is_saved_as_what_it_shows(
     saved = json.loads((work / "panel.ipynb").read_text())["cells"][2]["outputs"][-1]
     assert set(saved["data"]) == {"text/plain", "text/html"}, "a form is nothing without its kernel"
     assert "RTMR2" in "".join(saved["data"]["text/html"])
+    # A page that is loaded anew has the form that its kernel still has, and the form ends there too.
+    page.reload()
+    output.get_by_role("tab", name="registers").press("Enter")
+    picture(page, "panel-reloaded")
     pressed(output, "Done")
     output.get_by_role("button", name="Attest").wait_for(state="detached")
     assert "RTMR2" in output.inner_text(), "the static form stays"

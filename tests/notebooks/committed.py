@@ -29,6 +29,12 @@ _MARKS = {
     'src=\\"http': "an image from elsewhere",
 }
 
+# What every front end draws by itself. Of an output's types VS Code takes the first of vendors' types
+# (application/vnd.*), text/html, text/markdown, image/png, image/svg+xml, application/json, text/plain
+# (microsoft/vscode, extensions/ipynb/src/deserializers.ts): a vendor's type hides all others.
+_DRAWN = {"text/plain", "text/html", "image/png", "image/jpeg", "application/json"}
+_SCRAP = "application/scrapbook.scrap.json+json"  # a value for programs; its words are drawn
+
 
 def notebooks() -> list[Path]:
     """Every committed notebook."""
@@ -78,12 +84,18 @@ def _cell(cell: dict[str, Any]) -> list[str]:
     if "papermill" in cell["metadata"] or "execution" in cell["metadata"]:
         found.append("metadata of one execution are kept: run `labkit refresh`")
     found += [f"a path of one machine: {path}" for path in _OWN_PATHS.findall("".join(cell["source"]))]
+    if cell["cell_type"] == "markdown" and re.search(r"^ +\|.*\|$", "".join(cell["source"]), re.MULTILINE):
+        found.append("a table in a list: nbconvert and nbviewer show its bars")
     for output in cell.get("outputs", ()):
         text = json.dumps(output)
         if output["output_type"] == "error":
             found.append(f"an error is kept: {output['ename']}")
         found += [f"{what} is kept" for mark, what in _MARKS.items() if mark in text.lower()]
-        if "text/html" in output.get("data", {}) and not output["data"].get("text/plain"):
+        types = set(output.get("data", ()))
+        found += [f"few front ends draw {kind}" for kind in sorted(types - _DRAWN - {_SCRAP})]
+        if types and not output["data"].get("text/plain"):
             found.append("markup without words: a front end that does not trust it shows nothing")
+        if re.search(r"<img(?![^>]* alt=)", "".join(output.get("data", {}).get("text/html", ""))):
+            found.append("a picture without words: some front ends leave it out")
         found += [f"a path of one machine: {path}" for path in _OWN_PATHS.findall(text)]
     return found

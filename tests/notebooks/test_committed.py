@@ -72,6 +72,7 @@ def downgrade(document: dict[str, Any]) -> None:
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
 SCRIPT = {"output_type": "display_data", "metadata": {}, "data": {"text/html": "<SCRIPT>1</SCRIPT>"}}
 FETCHED = {"output_type": "display_data", "metadata": {}, "data": {"text/html": '<img src="https://a/b">'}}
+VENDORS: dict[str, Any] = SCRIPT | {"data": {"application/vnd.a+json": {}, "image/svg+xml": "<svg/>"}}
 PATH = {"output_type": "stream", "name": "stdout", "text": "made '/home/me/x'"}
 
 
@@ -81,6 +82,7 @@ PATH = {"output_type": "stream", "name": "stdout", "text": "made '/home/me/x'"}
         (lambda it: it["cells"][1]["metadata"].clear(), "0 cells are tagged parameters"),
         (lambda it: it["cells"][0].pop("id"), "cell 1: no id"),
         (lambda it: it["cells"][0].update(source="\n"), "cell 1: it is empty"),
+        (lambda it: it["cells"][0].update(source="- a\n\n  | b |\n  |---|\n"), "cell 1: a table in a list"),
         (downgrade, "older than format 4.5"),
         (lambda it: it["metadata"]["kernelspec"].update(name="bash"), "the kernel bash is none of"),
         (lambda it: it["cells"][2].update(execution_count=None), "execution counts are [1, None]"),
@@ -97,6 +99,9 @@ PATH = {"output_type": "stream", "name": "stdout", "text": "made '/home/me/x'"}
         (lambda it: set_output(it, SCRIPT), "cell 3: a script is kept"),
         (lambda it: set_output(it, SCRIPT), "cell 3: markup without words"),
         (lambda it: set_output(it, FETCHED), "cell 3: an image from elsewhere is kept"),
+        (lambda it: set_output(it, FETCHED), "cell 3: a picture without words"),
+        (lambda it: set_output(it, VENDORS), "cell 3: few front ends draw application/vnd.a+json"),
+        (lambda it: set_output(it, VENDORS), "cell 3: few front ends draw image/svg+xml"),
         (lambda it: set_output(it, PATH), "cell 3: a path of one machine: /home/me"),
     ],
 )
