@@ -1,7 +1,8 @@
 """What an OVMF's own code says of the rules that it follows, where versions of edk2 differ.
 
 The code is in a compressed volume of the image. No version number decides: distributions carry patches, and
-most builds have none. Each mark was checked on edk2 2022.11, 2025.02 and 2026.08 of Debian.
+most builds have none. Each mark was checked on edk2 2022.11, 2025.02 and 2026.08 of Debian and 2022.02, 2024.02,
+2025.02 and 2025.11 of Ubuntu.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _UNTOUCHED_KERNEL = b"etc/boot/"
 _WORD_FIRST = b"\0initrd=initrd \0"
 # The name of the second boot option of edk2 2025.05 and later.
 _SET_UP = "EFI Firmware Setup\0".encode("utf-16-le")
+# The variable of ``SecurityPkg/Library/AuthVariableLib``, which a build without Secure Boot does not have.
+_AUTHENTICATED = "certdb\0".encode("utf-16-le")
 # ``OvmfPkg/SmbiosPlatformDxe``: what it says of itself where QEMU says nothing (type 0), and then, each at an
 # address of its own, date, version and vendor.
 _BIOS = bytes.fromhex("001a0000 01 02 00e8 03 00 0800000000000000 001c 0000 ffff 0000")
@@ -42,17 +45,18 @@ class OvmfCode:
     acpi: it measures QEMU's ACPI tables. untouched_kernel: and the kernel's file as it is, where QEMU offers
     that. word_first: the word
     ``initrd=initrd`` stands before the command line. set_up: it offers its boot menu and its set-up, not one
-    for both. smbios: how it measures the SMBIOS tables; None where it does not.
+    for both. secure_boot: it was built with Secure Boot, which need not be in force. smbios: how it measures the SMBIOS tables; None where it does not.
     """
 
     acpi: bool = False
     untouched_kernel: bool = False
     word_first: bool = False
     set_up: bool = False
+    secure_boot: bool = False
     smbios: SmbiosRules | None = None
 
 
-OLDEST = OvmfCode()
+OLDEST = OvmfCode(secure_boot=True)
 """The code of edk2 2022.11, as far as it is looked at."""
 
 
@@ -67,6 +71,7 @@ def read_ovmf(image: bytes) -> OvmfCode:
                 untouched_kernel=_UNTOUCHED_KERNEL in code,
                 word_first=_WORD_FIRST in code,
                 set_up=_SET_UP in code,
+                secure_boot=_AUTHENTICATED in code,
                 smbios=_smbios(code),
             )
         at = image.find(_LZMA_SECTION, at + 1)

@@ -72,8 +72,8 @@ class Rules:
     def emulated(cls, code: OvmfCode = OLDEST, qemu: tuple[int, int] = (7, 2)) -> Rules:
         """OVMF with this code and a virtual TPM, under a QEMU of this version (major, minor).
 
-        Found by booting edk2 2022.11 under QEMU 7.2, 2025.02 under 7.2 and 10.0, and 2026.08 under 11.1. What
-        the SecureBoot variable has is known of these versions; of those in between only the marks are.
+        Found by booting edk2 2022.11 under QEMU 7.2, 2025.02 under 7.2 and 10.0, and 2026.08 under 11.1, of
+        Debian, and edk2 2022.02 to 2025.11 of Ubuntu under 7.2.
         """
         return cls(
             platform=RegisterKind.VTPM,
@@ -81,7 +81,7 @@ class Rules:
             kernel_header=(
                 KernelHeader.RAW if code.untouched_kernel and qemu >= (10, 0) else KernelHeader.PATCHED
             ),
-            secure_boot=SecureBoot.ABSENT if code.untouched_kernel else SecureBoot.OFF,
+            secure_boot=SecureBoot.OFF if code.secure_boot else SecureBoot.ABSENT,
             acpi_events=len(ACPI_BLOBS) if code.acpi else 0,
             smbios_event=code.smbios is not None,
         )

@@ -35,8 +35,10 @@ ABOUT_ITSELF = BIOS + GAP + text("09/26/2026") + GAP + text("2026.08") + b"\x66\
 
 
 def test_an_image_without_code_counts_as_the_oldest() -> None:
-    assert read_ovmf(b"") == read_ovmf(image(b"nothing")) == OvmfCode()
-    assert read_ovmf(uuid.UUID("ee4e5898-3914-4259-9d6e-dc7bd79403cf").bytes_le) == OvmfCode()
+    oldest = OvmfCode(secure_boot=True)
+    assert read_ovmf(b"") == oldest
+    assert read_ovmf(uuid.UUID("ee4e5898-3914-4259-9d6e-dc7bd79403cf").bytes_le) == oldest
+    assert read_ovmf(image(b"nothing")) == OvmfCode()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,9 @@ def test_an_image_without_code_counts_as_the_oldest() -> None:
         (b"\0 initrd=initrd\0", OvmfCode()),
         (text("EFI Firmware Setup"), OvmfCode(set_up=True)),
         (text("UiApp"), OvmfCode()),
+        (text("certdb"), OvmfCode(secure_boot=True)),
+        # What measures the variable names it too, in a build that does not have it.
+        (text("SecureBoot") + text("SetupMode"), OvmfCode()),
     ],
 )
 def test_each_mark_is_a_rule(code: bytes, found: OvmfCode) -> None:

@@ -187,6 +187,11 @@ def test_each_mark_of_the_firmwares_code_is_a_rule() -> None:
     assert Rules.emulated(OvmfCode(acpi=True)).acpi_events == len(ACPI_BLOBS)
     assert Rules.emulated(OvmfCode(smbios=SmbiosRules(b"", ()))).smbios_event
     assert not Rules.emulated().smbios_event
+    # Whether a build has Secure Boot says nothing of its age.
+    for untouched in (True, False):
+        for built, state in ((True, SecureBoot.OFF), (False, SecureBoot.ABSENT)):
+            code = OvmfCode(untouched_kernel=untouched, secure_boot=built)
+            assert Rules.emulated(code).secure_boot is state
 
 
 def test_smbios_tables_are_measured_behind_the_kernel_by_those_that_do() -> None:
