@@ -35,7 +35,7 @@ _PATTERNS = (
     (rb"\xfd7zXZ\x00", "a file compressed with xz", _UNPACK),
     (rb"BZh[1-9]", "a file compressed with bzip2", _UNPACK),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
-    (rb"\x1f\x8b", "a file compressed with gzip, with something else in it", ""),
+    (rb"\x1f\x8b", "a file compressed with gzip", _UNPACK),
     (
         rb"CCEL.{4}[\x01\x02]",
         "the ACPI table CCEL",
