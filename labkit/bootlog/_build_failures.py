@@ -86,7 +86,8 @@ BUILD_FAILURES: tuple[Failure, ...] = (
     Failure(
         "compiler-crash",
         FailureKind.BUILD,
-        r"^error: (?:internal compiler error|rustc interrupted by SIG)|^thread 'rustc'.{0,20} panicked at",
+        r"^error: (?:internal compiler error|rustc interrupted by SIG)"
+        r"|^thread 'rustc'.{0,20} panicked at",
         "the Rust compiler itself crashed",
         "Run `make clean` and build again; if it stays, report it with the lines above.",
         "rustc",
