@@ -53,7 +53,7 @@ _PATTERNS = (
 def named(data: bytes) -> tuple[str, str] | None:
     """What the bytes are, where they are known for something, and what to do; empty for nothing special."""
     if not data.strip(b"\0\xff \t\r\n"):
-        return "an empty file" if len(data) < _SGX_REPORT_SIZE else "an area without any entry", ""
+        return "an area without any entry" if data.strip() else "an empty file", ""
     if data[:1] == b"\x81" and len(data) == _TDREPORT_SIZE:
         return (
             "a TDREPORT, which only the processor that made it can check",
