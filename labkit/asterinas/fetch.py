@@ -23,6 +23,7 @@ from labkit.asterinas.iso import iso_files
 from labkit.asterinas.kept import UNKNOWN, KeptImage, KernelCache
 from labkit.asterinas.versions import RECOMMENDED
 from labkit.errors import DataError, NotInImage, UsageError
+from labkit.measure.strangers import named
 from labkit.settings import Settings
 
 Progress = Callable[[str], None]
@@ -35,6 +36,8 @@ _ENTRY = re.compile(r"osdk-bin|aster", re.IGNORECASE)
 
 _LEAST, _LARGEST = 1 << 18, 64 << 20
 _HEAD = 0x238
+_LOOKED_AT = 1 << 15
+_RELEASE_ISO = "Name the ISO of a release, asterinas-nixos-VERSION-x86_64.iso."
 _DEPTH = 4
 
 
@@ -161,9 +164,9 @@ def _local(path: Path) -> BinaryIO:
 def _found(file: BinaryIO, origin: str, on_progress: Progress) -> bytes:
     """The first kernel with an EFI stub that is an Asterinas."""
     files = sorted(iso_files(file), key=lambda entry: not entry[0].endswith(".squashfs"))
-    if not files:
-        raise DataError(f"{origin} is not an ISO image, or its beginning is damaged.", "Fetch it again.")
     end = file.seek(0, 2)
+    if not files:
+        files = [_taken_out(file, origin, end)]
     for path, offset, size in files:
         if offset + size > end:
             raise DataError(
@@ -180,6 +183,24 @@ def _found(file: BinaryIO, origin: str, on_progress: Progress) -> bytes:
         f"There is no kernel of Asterinas with an EFI stub in {origin}.",
         "Name the ISO of a release, asterinas-nixos-VERSION-x86_64.iso, or give a kernel to `labkit boot`.",
     )
+
+
+def _taken_out(file: BinaryIO, origin: str, size: int) -> tuple[str, int, int]:
+    """The squashfs or the kernel that somebody took out of a release, as the only entry.
+
+    Raises:
+        DataError: it is neither, nor an ISO image.
+    """
+    file.seek(0)
+    head = file.read(_LOOKED_AT)
+    if head[:4] == MAGIC or _starts_by_firmware(head):
+        return origin, 0, size
+    if head[:4] == b"QFI\xfb":
+        raise DataError(f"{origin} is a disk image of QEMU, not an ISO image.", _RELEASE_ISO)
+    # The first 32 KiB of an ISO image are zeros.
+    if found := named(head) if not head or head.strip(b"\0") else None:
+        raise DataError(f"{origin} is {found[0]}, not an ISO image.", found[1] or _RELEASE_ISO)
+    raise DataError(f"{origin} is not an ISO image, or its beginning is damaged.", "Fetch it again.")
 
 
 def _kernels(file: BinaryIO, files: list[tuple[str, int, int]], on_progress: Progress) -> Iterator[_Kernel]:

@@ -11,10 +11,24 @@ from typing import Any
 from dcap_qvl import QuoteCollateralV3
 
 from labkit.errors import MalformedEvidence
-from labkit.measure.wrapping import plain_text
+from labkit.measure.strangers import QUOTE_STARTS, named
+from labkit.measure.wrapping import json_document, plain_text, values_of
 
 _REMEDY = "Fetch it again for this platform's FMSPC, for example with dcap-qvl, and keep its texts unchanged."
 _LIMIT = 4 << 20
+_FIELDS = (
+    "pck_crl_issuer_chain",
+    "root_ca_crl",
+    "pck_crl",
+    "tcb_info_issuer_chain",
+    "tcb_info",
+    "tcb_info_signature",
+    "qe_identity_issuer_chain",
+    "qe_identity",
+    "qe_identity_signature",
+)
+_REPLIES = frozenset({"tcbInfo", "enclaveIdentity", "fmspc", "isvprodid"})
+_DIRECTORY = "Save all of the service's replies in one folder, and name it with --collateral-dir."
 
 
 @dataclass(frozen=True)
@@ -77,13 +91,47 @@ def parse_collateral(data: bytes | str) -> Collateral:
     """
     if len(data) > _LIMIT:
         raise MalformedEvidence(f"The collateral has {len(data)} bytes, far too many.", _REMEDY)
+    if isinstance(data, bytes):
+        _refuse_other(data)
     try:
         text = data if isinstance(data, str) else plain_text(data).decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedEvidence("The collateral is not text.", _REMEDY) from error
-    collateral = Collateral(text)
+    collateral = Collateral(_whole(text))
     _ = collateral.native
     return collateral
+
+
+def _refuse_other(data: bytes) -> None:
+    """Refuse by its name what is known for something other than collateral."""
+    if data.startswith(QUOTE_STARTS):
+        raise MalformedEvidence("This is a TDX quote, not collateral.", "Give the file with the collateral.")
+    found = named(data)
+    if found and found[0] != "text":
+        raise MalformedEvidence(f"This is {found[0]}, not collateral.", found[1] or _REMEDY)
+    if data[:2] in (b"\x30\x81", b"\x30\x82") or data.lstrip().startswith(b"-----BEGIN"):
+        raise MalformedEvidence("This is one certificate or CRL, not the whole collateral.", _DIRECTORY)
+
+
+def _whole(text: str) -> str:
+    """The nine fields as JSON: the document, or the part of a service's answer that has them.
+
+    Raises:
+        MalformedEvidence: a field is not there, or is no text.
+    """
+    document = json_document(text.encode("utf-8", "surrogatepass"))
+    inner = document
+    if isinstance(document, dict) and not document.keys() & set(_FIELDS):
+        inner = next(values_of(document, {"quote_collateral", "collateral"}), document)
+        if document.keys() & _REPLIES and not any("crl" in key.lower() for key in document):
+            raise MalformedEvidence("This is one reply of the service, not the whole collateral.", _DIRECTORY)
+    if not isinstance(inner, dict):
+        return text
+    if wrong := [name for name in _FIELDS if not isinstance(inner.get(name), str)]:
+        raise MalformedEvidence(
+            f"The collateral does not have these fields as text: {', '.join(wrong)}.", _REMEDY
+        )
+    return text if inner is document else json.dumps(inner)
 
 
 def _document(text: str) -> dict[str, Any]:

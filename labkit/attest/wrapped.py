@@ -8,15 +8,17 @@ from collections.abc import Iterator
 
 from labkit.errors import MalformedEvidence
 from labkit.measure.embedded import embedded
+from labkit.measure.strangers import QUOTE_STARTS, TOKEN, named, sgx_quote
 from labkit.measure.wrapping import from_text, json_document, plain_bytes, values_of
 
 _QUOTE_NAMES = frozenset(
     {"quote", "tdx_quote", "td_quote", "tdquote", "intel_quote", "raw_quote", "quote_hex", "quote_base64"}
 )
 _COLLATERAL_NAMES = frozenset({"tcb_info", "tcbinfo", "enclaveidentity", "qe_identity"})
-_JWT = re.compile(rb"\s*eyJ[\w-]+\.[\w-]+\.[\w-]*\s*")
-_TDREPORT_SIZE, _SGX_REPORT_SIZE, _SNP_REPORT_SIZE = 1024, 432, 1184
-_STARTS = tuple(struct.pack("<HHI", version, key, 0x81) for version in (4, 5) for key in (2, 3))
+_TOKEN_NAMES = frozenset(
+    {"token", "attestation_token", "attestationtoken", "access_token", "jwt", "id_token"}
+)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _DEEPEST_FRAME = 64
 _MOST_QUOTES = 16
 _ANOTHER = "Give the quote itself, as configfs-tsm's outblob or the quoting service gave it."
@@ -29,9 +31,9 @@ def unwrap_quote(data: bytes) -> bytes:
         MalformedEvidence: it holds several quotes, or is known for something else; the message says what it
             is.
     """
-    if data.startswith(_STARTS):
+    if data.startswith(QUOTE_STARTS):
         return data
-    quotes = list(dict.fromkeys(quote for found in embedded(data, _STARTS) for quote in _apart(found)))
+    quotes = list(dict.fromkeys(quote for found in embedded(data, QUOTE_STARTS) for quote in _apart(found)))
     if len(quotes) > 1:
         many = f"{_MOST_QUOTES} or more" if len(quotes) >= _MOST_QUOTES else len(quotes)
         raise MalformedEvidence(
@@ -47,13 +49,22 @@ def unwrap_quote(data: bytes) -> bytes:
                 return quote
         if next(values_of(document, _COLLATERAL_NAMES), None) is not None:
             raise MalformedEvidence("This is collateral, not a quote.", "Name it with --collateral.")
+        tokens = values_of(document, _TOKEN_NAMES)
+        for token in tokens:
+            if isinstance(token, str) and named(token.encode("utf-8", "replace")) == TOKEN:
+                raise MalformedEvidence(f"This is {TOKEN[0]}, not a TDX quote.", TOKEN[1])
         raise MalformedEvidence("This JSON document has no quote in it.", _ANOTHER)
+    if certificates := _certificates(data):
+        for certificate in certificates:
+            if places := [at for start in QUOTE_STARTS if (at := certificate.find(start)) > 0]:
+                return _whole(certificate[min(places) :])
+        raise MalformedEvidence("This is a certificate, and it has no quote in it.", _ANOTHER)
     found = plain_bytes(data)
     # The quoting service's buffer, a length, or the head of a CBOR string stands before it.
-    if places := [at for start in _STARTS if (at := found.find(start, 1, _DEEPEST_FRAME)) > 0]:
+    if places := [at for start in QUOTE_STARTS if (at := found.find(start, 1, _DEEPEST_FRAME)) > 0]:
         return _whole(found[min(places) :])
-    if name := other_than_a_quote(found):
-        raise MalformedEvidence(*name)
+    if other := other_than_a_quote(found):
+        raise MalformedEvidence(*other)
     return found
 
 
@@ -64,7 +75,7 @@ def _apart(data: bytes) -> Iterator[bytes]:
         quote = _whole(data)
         yield quote
         rest = data[len(quote) :]
-        places = [at for start in _STARTS if (at := rest.find(start)) >= 0]
+        places = [at for start in QUOTE_STARTS if (at := rest.find(start)) >= 0]
         data = rest[min(places) :] if places else b""
         if not data or data[12:28] != vendor:
             return
@@ -83,37 +94,16 @@ def _whole(data: bytes) -> bytes:
 
 def other_than_a_quote(data: bytes) -> tuple[str, str] | None:
     """What the bytes are, where they are known for something other than a TDX quote, and what to do."""
-    if data[:1] == b"\x81" and len(data) == _TDREPORT_SIZE:
-        what = "This is a TDREPORT, not a quote: only the processor that made it can check it"
-        return f"{what}.", "Have a quoting enclave make a quote of it; `labkit quote inspect` shows it."
-    if data[32:48] == b"Spec ID Event03\0":
-        return "This is an event log, not a quote.", "Use `labkit eventlog`."
-    if data[:4] == b"HCLA":
-        what = "This is the report of Azure's paravisor, not a quote"
-        return f"{what}.", "Have Azure's service make a quote of the TDREPORT in it."
-    if data[:4] == b"\xffTCG":
-        return "This is a TPM's quote, not one of TDX.", _ANOTHER
-    if len(data) == _SNP_REPORT_SIZE and data[:4] in (b"\2\0\0\0", b"\3\0\0\0", b"\5\0\0\0"):
-        return "This is an attestation report of AMD SEV-SNP, not a TDX quote.", _ANOTHER
-    if len(data) == _SGX_REPORT_SIZE:
-        return "This is a report of an SGX enclave, not a TDX quote.", _ANOTHER
-    if _JWT.fullmatch(data[: 1 << 16]):
-        what = "This is a token (JWT) of an attestation service, not a quote"
-        return f"{what}.", "Its service's keys verify it; labkit verifies quotes."
-    return _other_quote(data)
-
-
-def _other_quote(data: bytes) -> tuple[str, str] | None:
-    """Other quotes with Intel's header: version, key type, TEE; version 5 has the type of its body too."""
-    if len(data) < 54:
+    if not (found := named(data) or sgx_quote(data)):
         return None
-    version, key_type, tee = struct.unpack_from("<HHI", data)
-    if version in (1, 2) and key_type in (0, 1):
-        return f"This is an SGX quote of version {version} (EPID), not of TDX.", _ANOTHER
-    sgx = version in (3, 4, 5) and key_type in (2, 3) and tee == 0
-    if version == 5 and key_type in (2, 3):
-        (body,) = struct.unpack_from("<H", data, 48)
-        sgx = sgx or (tee == 0x81 and body == 1)
-    if sgx:
-        return f"This is an SGX quote of version {version}: its header is not that of a TDX quote.", _ANOTHER
-    return None
+    what, remedy = found
+    return f"This is {what}, not a TDX quote.", remedy or _ANOTHER
+
+
+def _certificates(data: bytes) -> list[bytes]:
+    """The certificates that a file is: RA-TLS carries its quote in one."""
+    if data[:2] == b"\x30\x82" and int.from_bytes(data[2:4], "big") + 4 == len(data):
+        return [data]
+    # A quote has certificates inside it, as text among its bytes.
+    blocks = [] if b"\0" in data else _CERTIFICATE.findall(data)
+    return [der for block in blocks if (der := plain_bytes(block[27:-25])) != block[27:-25]]

@@ -75,6 +75,74 @@ BUILD_FAILURES: tuple[Failure, ...] = (
         "rustup",
     ),
     Failure(
+        "toolchain-age",
+        FailureKind.BUILD,
+        r"requires rustc \d|is not supported by the following packages?:|feature `edition\d{4}` is required"
+        r"|lock file version `?\d`? was found, but|^error\[E0635\]: unknown feature",
+        "a crate does not fit the Rust toolchain: one of them is older than the other",
+        "Check out the tag that belongs to the image, with its Cargo.lock; build with `make`, not `cargo`.",
+        "cargo, rust-version",
+    ),
+    Failure(
+        "compiler-crash",
+        FailureKind.BUILD,
+        r"^error: (?:internal compiler error|rustc interrupted by SIG)"
+        r"|^thread 'rustc'.{0,20} panicked at",
+        "the Rust compiler itself crashed",
+        "Run `make clean` and build again; if it stays, report it with the lines above.",
+        "rustc",
+    ),
+    Failure(
+        "osdk-panic",
+        FailureKind.BUILD,
+        r"^thread 'main'.{0,20} panicked at (?:\S{0,80}/)?(?:osdk|src/commands|src/util|src/bundle)\S{0,80}",
+        "OSDK itself failed before a guest was started",
+        "The lines behind it name the command or the file that it missed; build with the tag's own image.",
+        "osdk/src",
+    ),
+    Failure(
+        "source-missing",
+        FailureKind.BUILD,
+        r"could not find `Cargo\.toml` in `",
+        "the source tree is not where the build runs",
+        "Look at the folder that is mounted as /root/asterinas: it has to be a whole checkout.",
+        "cargo, make",
+    ),
+    Failure(
+        "source-owner",
+        FailureKind.BUILD,
+        r"detected dubious ownership in repository at",
+        "the source tree belongs to another user, and git refuses to read it",
+        "Run `git config --global --add safe.directory '*'` in the container, or give the tree its user.",
+        "git, safe.directory",
+    ),
+    Failure(
+        "cargo-permission",
+        FailureKind.BUILD,
+        r"^error: failed to (?:open|create directory|write|remove(?: file)?):? .{0,200}"
+        r"(?:\.cargo|target)\b.{0,120}$",
+        "cargo may not write into its folder or into target/: another user built there",
+        "Give the tree and ~/.cargo to the user who builds, or remove target/.",
+        "cargo",
+    ),
+    Failure(
+        "server",
+        FailureKind.BUILD,
+        r"The requested URL returned error: 5\d\d|HTTP error 5\d\d|the remote end hung up unexpectedly"
+        r"|RPC failed; (?:HTTP|curl) \d|HTTP/\S{1,3} 5\d\d\b",
+        "a server that the build asks for a file does not work just now",
+        "Run it again later; the build goes on where it was.",
+        "git, curl",
+    ),
+    Failure(
+        "nix-setup",
+        FailureKind.BUILD,
+        r"cannot connect to (?:socket|daemon) at '/nix/|experimental Nix feature '[\w-]{1,40}' is disabled",
+        "Nix is not set up in this container as the source expects",
+        "Use the image of the tag: its nix.conf allows what the build needs.",
+        "Nix",
+    ),
+    Failure(
         "osdk-missing",
         FailureKind.BUILD,
         r"no such command: `osdk`",
@@ -113,7 +181,9 @@ BUILD_FAILURES: tuple[Failure, ...] = (
     Failure(
         "tool-missing",
         FailureKind.BUILD,
-        r"nix-build: (?:command )?not found|VDSO_LIBRARY_DIR.{0,80}(?:not|must|unset)",
+        r"(?:nix-build|xorriso|grub-mkrescue|mkfs\.\w{2,8}|mke2fs|mcopy|mformat|cpio|yq): "
+        r"(?:command )?not found"
+        r"|xorriso not found|`mformat` invocation failed|VDSO_LIBRARY_DIR.{0,80}(?:not|must|unset)",
         "the source is newer than the image, which lacks its tools",
         "Check out the tag that belongs to the image.",
         "asterinas HEAD against 0.9.0-tdx",

@@ -119,6 +119,31 @@ HOST_FAILURES: tuple[Failure, ...] = (
         weight=1,
     ),
     Failure(
+        "kvm-run",
+        FailureKind.HOST,
+        r"^error: kvm run failed .{1,80}",
+        "KVM stopped the guest's processor with an error",
+        "`sudo dmesg` of the host says why; --no-kvm shows whether the guest itself boots.",
+        "QEMU accel/kvm/kvm-all.c",
+    ),
+    Failure(
+        "kvm-processor",
+        FailureKind.HOST,
+        r"kvm_init_vcpu: .{0,80}failed|error: failed to [sg]et MSR 0x[0-9a-f]{1,16}"
+        r"|kvm_buf_set_msrs.{0,80}failed",
+        "KVM refused the processor that QEMU asked for, as inside another virtual machine (WSL, a cloud)",
+        "Boot without KVM (--no-kvm), or on a machine of its own.",
+        "QEMU target/i386/kvm",
+    ),
+    Failure(
+        "qemu-crash",
+        FailureKind.HOST,
+        r"^Bail out! ERROR:|^(?:\S{0,80}/)?qemu-system-x86_64: .{0,200}Assertion `",
+        "QEMU itself failed: an assertion in it does not hold",
+        "Use the QEMU of the image; with --no-kvm it takes another path.",
+        "QEMU",
+    ),
+    Failure(
         "port-taken",
         FailureKind.HOST,
         r"Could not set up host forwarding rule '[^']{0,80}'",
@@ -247,10 +272,12 @@ HOST_FAILURES: tuple[Failure, ...] = (
         r"|-kvm)?: (?:(?:--?[a-z]\S*)(?: .{0,200})?: (?:invalid option"
         r"|Property '[^']{1,80}' not found|Invalid parameter '|invalid accelerator"
         r"|'[^']{1,80}' is not a valid (?:device model|object type)"
-        r"|Parameter '[^']{1,40}' does not accept value|drive with bus=)|unable to find CPU model '"
+        r"|Parameter '[^']{1,40}' (?:does not accept value|expects )|drive with bus="
+        r"|Intel Interrupt Remapping cannot work)|unable to find CPU model '|Property '[^']{1,80}' not found"
+        r"|Invalid SMP CPUs \d"
         r"|.{0,120}is not compiled into this binary)",
-        "this QEMU does not know an option of the command line: it is of another version, or built "
-        "without that part",
+        "this QEMU does not take an option of the command line: it is of another version, built "
+        "without that part, or the value is none for it",
         "Use the QEMU of the image, and the source of the tag that belongs to it.",
         "QEMU system/vl.c",
         weight=1,
@@ -274,8 +301,8 @@ HOST_FAILURES: tuple[Failure, ...] = (
     Failure(
         "vhost",
         FailureKind.HOST,
-        r"(?:/dev/vhost-\w{1,12}|vhost-(?:net|vsock)).{0,80}(?:Permission denied|No such file"
-        r"|No such device|Operation not permitted|could not be initialized)",
+        r"(?:/dev/vhost-\w{1,12}|vhost-(?:net|vsock)|open vhost char device).{0,80}"
+        r"(?:Permission denied|No such file|No such device|Operation not permitted|could not be initialized)",
         "a device of the host for virtio (vhost-net, vhost-vsock) is not there or may not be opened",
         "Run `sudo modprobe vhost_vsock vhost_net`, and hand the device to the container; "
         "--as-documented does.",

@@ -411,9 +411,12 @@ class BootLogReader:
                 return f"that make's target {error['target']!r} failed ({ended}) before a guest was started"
         elif exit_code and self._make_stop and not _GUEST_STAGES & self._begun.keys():
             return f"that make stopped before a guest was started: {self._make_stop}"
+        spoke = _GUEST_STAGES & self._begun.keys() or not self._error_line
         known = {
             0: "success",
-            1: "that the guest ran and failed or panicked",
+            1: "that the guest ran and failed or panicked"
+            if spoke
+            else "that a command failed before a guest said anything",
             2: "a problem of QEMU or the host, or a triple fault",
             **dict.fromkeys((3, 5, 6, 7, 8, 12), "that OSDK failed before QEMU"),
         }

@@ -184,11 +184,10 @@ class Console:
             elif attempt == "repaired":
                 shell.tell(shell.dialect.repair())
             answer = shell.tell(shell.dialect.evaluate(b"/", b" 2>|/dev/null"))
-            if answer is not None and answer.status in (126, 127):
-                if attempt == "as it is" and self._proves():
+            if answer is not None and answer.status in (126, 127) and self._proves():
+                if attempt == "as it is":
                     return
-                if attempt != "as it is":
-                    raise unknown(command, "the shell's own commands were redefined")
+                raise unknown(command, "the shell's own commands were redefined")
         raise silent(_DISHONEST, output)
 
     def _proves(self) -> bool:

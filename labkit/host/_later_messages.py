@@ -57,11 +57,11 @@ AFTER: tuple[Message, ...] = (
         scope="Kernel panic - not syncing: ",
     ),
     row(
-        "run-tdp",
+        "run-requires",
         Role.RUNTIME,
-        r" +Please enable TDP MMU for TDX\.",
-        "run-time message of Canonical's 6.8",
-        scope="TDX requires TDP MMU.",
+        r"(?P<what>TDP MMU|mmio caching)\. +Please enable (?P=what) for TDX\.?",
+        "Canonical's 6.8: at run time, or when KVM loads, and TDX is then off",
+        scope=("TDX requires ", "kvm_intel: TDX requires "),
     ),
     row("run-aug", Role.RUNTIME, r".*\btdx_\w+.*", "run-time warning of KVM", scope="WARNING: "),
     row(

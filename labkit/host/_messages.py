@@ -43,9 +43,24 @@ MESSAGES: tuple[Message, ...] = (
     row(
         "initialized",
         Role.SUCCESS,
-        r"(?:TDX[- ][Mm]odule|[Mm]odule) initialized\.?",
+        r"(?:TDX[- ][Mm]odule|[Mm]odule) initialized\.?|Successfully initialized TDX module\.?",
         "the TDX module is up",
         past=True,
+    ),
+    row(
+        "kvm-supported",
+        Role.SUCCESS,
+        r"TDX is supported\.?",
+        "before upstream: KVM says so when the module has come up",
+        past=True,
+        scope=KVM_HEADS,
+    ),
+    row(
+        "kvm-could",
+        Role.CONTEXT,
+        r"(?:kvm: )?TDX is supported\. x86 phys bits \d+",
+        "before upstream: KVM could do TDX; the module comes up later",
+        scope=(*CORE_HEADS, *KVM_HEADS),
     ),
     row(
         "not-supported",
@@ -68,6 +83,16 @@ MESSAGES: tuple[Message, ...] = (
         r"Cannot enable TDX on TDX disabled platform\.?",
         "MVP era: the platform has no TDX",
         "PLATFORM_NOT_TDX",
+        scope=(*CORE_HEADS, *KVM_HEADS),
+    ),
+    row(
+        "kvm-bare-metal",
+        Role.FAILURE,
+        r"TDX requires baremetal\. +Not Supported on VMM guest\.?",
+        "before upstream: KVM runs under another hypervisor",
+        "INSIDE_VM",
+        scope=(*KVM_HEADS, ""),
+        needle="TDX requires baremetal",
     ),
     row(
         "no-ept-ve",
@@ -93,7 +118,8 @@ MESSAGES: tuple[Message, ...] = (
     row(
         "bios",
         Role.FAILURE,
-        r"(?:\[[Ff]irmware [Bb]ug\]: )?(?:TDX is )?not enabled by BIOS\.?",
+        r"(?:\[[Ff]irmware [Bb]ug\]: )?(?:TDX is )?not enabled by BIOS\.?"
+        r"|SEAMCALL failed: TDX disabled by BIOS\.?|\[BIOS bug\]: TDX isn't enabled\.?",
         "firmware did not enable TDX",
         "BIOS_NOT_ENABLED",
     ),
@@ -107,7 +133,7 @@ MESSAGES: tuple[Message, ...] = (
     row(
         "not-loaded",
         Role.FAILURE,
-        r"(?:TDX )?module (?:is )?not loaded\.?",
+        r"(?:SEAMCALL failed: )?(?:TDX )?[Mm]odule (?:is )?not loaded\.?",
         "the first SEAMCALL found no module in memory",
         "MODULE_NOT_LOADED",
         past=True,
@@ -115,7 +141,7 @@ MESSAGES: tuple[Message, ...] = (
     row(
         "no-module",
         Role.FAILURE,
-        r"No TDX module loaded by BIOS\.?",
+        r"No TDX module loaded by BIOS\.?|Failed to load TDX module\.?",
         "MVP era: no module in memory",
         "MODULE_NOT_LOADED",
     ),
@@ -168,9 +194,17 @@ MESSAGES: tuple[Message, ...] = (
         past=True,
     ),
     row(
+        "debug-config",
+        Role.PROGRESS,
+        r"SEAMCALL failed: (?:CPU \d+: )?leaf 254, error 0x[0-9a-f]{1,16}\.?"
+        r"|TDDEBUGCONFIG isn't supported\.?",
+        "MVP era: a call for debugging, which a module for production refuses",
+        past=True,
+    ),
+    row(
         "seamcall-6.5",
         Role.FAILURE,
-        r"SEAMCALL failed: CPU \d+: leaf (?P<leaf>\d{1,9}), error (?P<status>0x[0-9a-f]{1,16})\.?.*",
+        r"SEAMCALL failed: (?:CPU \d+: )?leaf (?P<leaf>\d{1,9}), error (?P<status>0x[0-9a-f]{1,16})\.?.*",
         "a SEAMCALL of the initialisation failed (6.5: the leaf is decimal)",
         "SEAMCALL_FAILED",
         past=True,
@@ -184,15 +218,16 @@ MESSAGES: tuple[Message, ...] = (
     row(
         "failed",
         Role.FAILURE,
-        r"(?:TDX-Module |module )?initialization failed \((?P<errno>-?\d{1,9})\)\.?",
+        r"(?:(?:TDX[- ][Mm]odule |module )?initialization failed \(|Failed to initialize TDX module )"
+        r"(?P<errno>-?\d{1,9})\)?\.?",
         "summary line: the cause stands above it",
     ),
     row(
         "kvm-failed",
         Role.FAILURE,
-        r"Failed to initialize TDX module\.?",
-        "KVM's summary line: the cause stands above it",
-        scope=KVM_HEADS,
+        r"Failed to initialize TDX module\.?(?: +Shut it down\.?)?",
+        "KVM's summary line, or before upstream the kernel's: the cause stands above it",
+        scope=(*CORE_HEADS, *KVM_HEADS),
     ),
     # KVM's requirements: each turns TDX off, and kvm_intel still loads.
     row(
@@ -207,6 +242,14 @@ MESSAGES: tuple[Message, ...] = (
         Role.FAILURE,
         r"(?P<what>.+?) (?:is|are) (?:required|reqiured) for TDX\.?",
         "a requirement is not met, TDX is switched off",
+        "KVM_PREREQ",
+        scope=(*CORE_HEADS, *KVM_HEADS),
+    ),
+    row(
+        "kvm-no-ept",
+        Role.FAILURE,
+        r"Cannot enable TDX with EPT disabled\.?",
+        "before upstream: KVM runs without EPT, so TDX is switched off",
         "KVM_PREREQ",
         scope=(*CORE_HEADS, *KVM_HEADS),
     ),
@@ -253,9 +296,16 @@ MESSAGES: tuple[Message, ...] = (
     ),
     # The way there.
     row(
+        "start-5.19",
+        Role.START,
+        r"SEAMRR enabled\.?|TDX enabled by BIOS\.?",
+        "before upstream: the sequence starts",
+    ),
+    row(
         "start",
         Role.START,
-        r"BIOS enabled: private KeyID range \[(?P<low>\d{1,9}), ?(?P<high>\d{1,9})\)\.?",
+        r"(?:BIOS enabled: |TDX enabled by BIOS\. )?(?:TDX )?private KeyID range:? "
+        r"\[(?P<low>\d{1,9}), ?(?P<high>\d{1,9})\)\.?",
         "the sequence starts; from MSR 0x87",
     ),
     row("s3", Role.PROGRESS, r"Disable ACPI S3\b.*", "information, always printed", past=True),

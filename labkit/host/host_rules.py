@@ -36,7 +36,8 @@ def not_td_guest(view: FactsView) -> Finding:
 
 def bare_metal(view: FactsView) -> Finding:
     """The hypervisor flag of CPUID, or the hypervisor that the kernel met."""
-    flag, said = view.has_flag("hypervisor"), view.find("hypervisor")
+    flag = view.has_flag("hypervisor")
+    said = [*view.find("hypervisor"), *view.reasons("INSIDE_VM")]
     evidence = view.evidence(("cpu.flags", "dmi.vendor", "dmi.product"), said)
     if flag is None and said and not view.success:
         return failed(evidence, f"Its kernel says: {said[-1].line.text}.")
@@ -294,7 +295,8 @@ def kvm_param(view: FactsView) -> Finding:
 
 def kvm_prereq(view: FactsView) -> Finding:
     """KVM's requirements, from its lines and its parameters."""
-    said = view.reasons("KVM_PREREQ")
+    # Said after the module came up it is a run-time message.
+    said = view.reasons("KVM_PREREQ") or ([] if view.success else view.find("run-requires"))
     names = ("kvm.param.ept", "kvm.param.tdp_mmu", "kvm.param.enable_apicv", "kvm.param.enable_virt_at_load")
     evidence = view.evidence(names, said)
     if view.flag("kvm.param.tdx") or (view.flag("kvm.param.tdx") is None and view.success and not said):

@@ -23,11 +23,14 @@ _MOST_VALUES = 10_000
 _MOST_MEMBERS = 64
 _GZIP = b"\x1f\x8b"
 _GAP = rb"(?:[\s:,;'\"+]*(?:0[xX]|\\x)?)"
+# A row of a hex dump: its offset, its bytes. A row with * stands for any number of the row before it.
 _DUMP = re.compile(
-    rb"^[ \t]*[0-9a-fA-F]{4,16}:?[ \t]{1,3}((?:[0-9a-fA-F]{2}[ \t]{0,2}){1,32}?)"
-    rb"(?:[ \t]{2,}.*|[ \t]*\|.*|[ \t]*)$",
+    rb"^[ \t]*(?:([0-9a-fA-F]{4,16}):?(?:[ \t]{1,9}((?:[0-9a-fA-F]{2}[ \t]{0,4}){1,32}?))?"
+    rb"(?:[ \t]{2,}.*|[ \t]*\|.*|\s*)|(\*)\s*)$",
     re.MULTILINE,
 )
+_NUMBER = rb"(?:0[xX][0-9a-fA-F]{1,2}|-?[0-9]{1,3})"
+_NUMBERS = re.compile(rb"(?<![\w.-])" + _NUMBER + rb"(?:[\s,]{1,99}" + _NUMBER + rb"){63,}(?![\w.])")
 
 
 def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator[bytes]:
@@ -55,10 +58,10 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
             for inner in _values(document):
                 yield from embedded(inner, starts, depth + 1)
             return
-    if text[:2] in (b"b'", b'b"'):
+    if dumps := [data for data in _dumped(text) if data.startswith(starts)]:
+        yield dumps[0]
+    elif text[:2] in (b"b'", b'b"'):
         yield from embedded(_literal(text), starts, depth + 1)
-    elif (rows := _DUMP.findall(text)) and len(rows) >= text.count(b"\n"):
-        yield from embedded(bytes.fromhex(b"".join(rows).decode("ascii")), starts, depth + 1)
     elif (decoded := from_text(text.translate(None, WHITE).decode("latin-1"))) is not None:
         yield from embedded(decoded, starts, depth + 1)
     else:
@@ -81,6 +84,33 @@ def _gunzipped(data: bytes) -> bytes:
         if data[:2] != _GZIP:
             return whole
     return b""
+
+
+def _dumped(text: bytes) -> tuple[bytes, ...]:
+    """What a hex dump shows: of bytes, and of words of two bytes, which `hexdump` turns round."""
+    rows = _DUMP.findall(text)
+    if len(rows) <= text.count(b"\n") or not rows[0][1]:
+        return ()
+    data, row, first = bytearray(), b"", int(rows[0][0], 16)
+    size = int(rows[-1][0], 16) - first if rows[-1][0] and not rows[-1][1] else None
+    for offset, digits, star in rows:
+        if star or len(data) - 1 == size:  # a last word of one byte is shown with two
+            continue
+        missing = int(offset, 16) - first - len(data)
+        if missing and (not row or missing < 0 or missing % len(row) or len(data) + missing > _LARGEST):
+            return ()
+        data += row * (missing // len(row)) if missing else b""
+        row = bytes.fromhex(digits.decode("ascii"))
+        data += row
+    turned = bytearray(len(data) + len(data) % 2)
+    turned[::2], turned[1::2] = data[1::2].ljust(len(turned) // 2, b"\0"), data[::2]
+    return bytes(data[:size]), bytes(turned[:size])
+
+
+def _of_numbers(text: bytes) -> bytes:
+    """The bytes that a list of numbers stands for; Java's have a sign. Nothing where one is no byte."""
+    numbers = [int(number, 16 if number[1:2] in (b"x", b"X") else 10) for number in re.findall(_NUMBER, text)]
+    return bytes(number & 0xFF for number in numbers) if all(-128 <= n < 256 for n in numbers) else b""
 
 
 def _literal(text: bytes) -> bytes:
@@ -109,14 +139,17 @@ def _values(document: Any) -> Iterator[bytes]:
         elif isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, list):
-            if len(value) >= _SHORTEST and all(type(item) is int and 0 <= item < 256 for item in value):
-                yield bytes(value)
+            if len(value) >= _SHORTEST and all(type(item) is int and -128 <= item < 256 for item in value):
+                yield bytes(item & 0xFF for item in value)
             else:
                 waiting += value
 
 
 def _spelled(text: bytes, starts: tuple[bytes, ...]) -> Iterator[bytes]:
-    """Pieces that stand in a text as hexadecimal or base64, with anything before and behind them."""
+    """Pieces that stand in a text as hexadecimal, base64 or numbers, with anything before and behind them."""
+    for found in _NUMBERS.finditer(text):
+        if _of_numbers(found[0][:_SHORTEST]).startswith(tuple(start[:6] for start in starts)):
+            yield from (data for data in (_of_numbers(found[0]),) if data.startswith(starts))
     for start in starts:
         pairs = _GAP.join(b"%02x" % byte for byte in start)
         for found in re.finditer(

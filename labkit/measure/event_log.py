@@ -17,6 +17,7 @@ from labkit.files import strict_json
 from labkit.measure.describe import DataCheck, data_check, describe
 from labkit.measure.embedded import embedded
 from labkit.measure.event_types import ALGORITHMS, SHA384, EventType, rtmr_of_pcr, type_name
+from labkit.measure.strangers import QUOTE_STARTS, named
 from labkit.measure.wrapping import json_document, plain_bytes, values_of
 from labkit.show import columns
 from labkit.show.fields import hex_map, spans
@@ -198,6 +199,8 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
     elif json_document(data) is not None:
         return _parse_json(_document(data))
     data = plain_bytes(data)
+    if data[32:48] != _SIGNATURE:
+        _refuse_other(data)
     header, position = _parse_header(data)
     sizes = dict(header.algorithms)
     events: list[LogEvent] = []
@@ -212,6 +215,32 @@ def parse_log(data: bytes, format: LogFormat | str | None = None) -> EventLog:  
                 f"Event {event.index} names register {event.register}, which does not exist.", _REMEDY
             )
     return EventLog(kind, header, tuple(events), bytes(data[position:]))
+
+
+def _refuse_other(data: bytes) -> None:
+    """Refuse by its name what is known for something other than an event log."""
+    if data.startswith(QUOTE_STARTS):
+        raise MalformedEventLog("This is a TDX quote, not an event log.", "Use `labkit quote inspect`.")
+    if found := named(data):
+        raise MalformedEventLog(f"This is {found[0]}, not an event log.", found[1] or _REMEDY)
+    if _of_tcg_1_2(data):
+        raise MalformedEventLog(
+            "This log is of TCG 1.2: its digests are of SHA-1 alone, which no RTMR has.",
+            "Have the firmware write the newer form, which begins with Spec ID Event03.",
+        )
+
+
+def _of_tcg_1_2(data: bytes) -> bool:
+    """The first two records are of the form without a header: register, type, SHA-1, size, data."""
+    position = 0
+    for _ in range(2):
+        if len(data) < position + 32:
+            return False
+        register, kind, size = struct.unpack_from("<II20xI", data, position)
+        if register > _MAX_PCR or kind not in set(EventType):
+            return False
+        position += 32 + size
+    return position <= len(data)
 
 
 def parse_log_head(data: bytes) -> int:

@@ -275,7 +275,11 @@ class _Check:
             same = canonical_notebook(read_file(self.directory, name)) == canonical
         except DataError:
             return "was changed and is not a notebook any more"
-        return "was changed, but in times of execution only" if same else "was changed in cells or outputs"
+        return (
+            "was changed, but its cells and outputs read the same"
+            if same
+            else "was changed in cells or outputs"
+        )
 
     def _is_of_this_run(self, raw: bytes, wanted: bytes) -> bool:
         """Whether verification can say more: the quote parses and is about this statement."""

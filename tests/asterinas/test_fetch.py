@@ -157,6 +157,32 @@ def test_no_network(settings: Settings) -> None:
     assert "--iso FILE" in error.remedy
 
 
+@pytest.mark.parametrize("kind", ["kernel", "squashfs"])
+def test_what_was_taken_out_of_an_image_does_as_well(settings: Settings, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    path.write_bytes(KERNEL if kind == "kernel" else squashfs(tmp_path, KERNEL))
+    assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "an empty file"),
+        (b"\x1f\x8b\x08" + bytes(999), "compressed with gzip"),
+        (b"PK\3\4" + bytes(999), "a ZIP archive"),
+        (b"QFI\xfb" + bytes(999), "a disk image of QEMU"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is text"),
+        (b"\x7fELF" + bytes(999), "its beginning is damaged"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(
+    settings: Settings, tmp_path: Path, data: bytes, words: str
+) -> None:
+    path = tmp_path / "asterinas-nixos-0.18.0-x86_64.iso"
+    path.write_bytes(data)
+    assert words in refusal(settings, DataError, iso=str(path)).message
+
+
 def test_image_without_kernel(settings: Settings, tmp_path: Path) -> None:
     path = iso(tmp_path / "x.iso", {"nix-store.squashfs": squashfs(tmp_path, None)})
     assert refusal(settings, NotInImage, iso=str(path)).exit_code == 1

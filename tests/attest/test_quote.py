@@ -58,13 +58,13 @@ def _patched(offset: int, layout: str, value: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "this has 0"),
+        (b"", "empty file"),
         (QUOTE[:635], "this has 635"),
         (QUOTE + bytes(1 << 20), "some thousand bytes"),
         (_patched(0, "<H", 3), "version 3"),
         (_patched(0, "<H", 5), "is none of TD 1.0"),
         (_patched(2, "<H", 3), "ECDSA P-256"),
-        (_patched(4, "<I", 0), "not that of a TDX quote"),
+        (_patched(4, "<I", 0), "SGX quote of version 4, not a TDX quote"),
         (_patched(12, "<I", 0), "Intel's enclave"),
         (_patched(632, "<I", len(QUOTE)), "does not fit"),
         (_patched(632, "<I", 100), "does not fit"),

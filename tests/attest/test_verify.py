@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,36 @@ def test_the_verdict_has_the_keys_of_the_contract(
     assert (document["verdict"], document["anchor"], document["tee"]) == ("VERIFIED", "custom-root", "tdx")
     assert (document["trust"], document["stamp"], document["accepted"]) == ("none", "EMULATED", True)
     assert json.loads(json.dumps(document)) == document
+
+
+def test_collateral_is_read_out_of_a_services_answer(quote: bytes, collateral: Collateral) -> None:
+    nine = json.loads(collateral.text)
+    for answer in ({"quote": quote.hex(), "quote_collateral": nine}, {"collateral": nine}):
+        assert parse_collateral(json.dumps(answer)).native.to_json() == collateral.native.to_json()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda nine, quote: quote, "TDX quote, not collateral"),
+        (lambda nine, quote: b"", "empty file, not collateral"),
+        (lambda nine, quote: b"<html>502 Bad Gateway</html>", "page of a web server"),
+        (lambda nine, quote: bytes.fromhex(nine["root_ca_crl"]), "one certificate or CRL"),
+        (lambda nine, quote: nine["tcb_info_issuer_chain"].encode(), "one certificate or CRL"),
+        (lambda nine, quote: nine["tcb_info"].encode(), "one reply"),
+        (lambda nine, quote: b'{"tcbInfo": %s, "signature": "00"}' % nine["tcb_info"].encode(), "one reply"),
+        (lambda nine, quote: b'{"enclaveIdentity": %s}' % nine["qe_identity"].encode(), "one reply"),
+        (lambda nine, quote: json.dumps(nine | {"pck_crl": None}).encode(), "as text: pck_crl\\."),
+        (lambda nine, quote: json.dumps({"tcbInfo": "", "pckCrl": ""}).encode(), "as text: pck_crl_issuer"),
+        (lambda nine, quote: b'{"error": "Not Found"}', "as text: pck_crl_issuer"),
+    ],
+)
+def test_what_is_no_collateral_is_called_what_it_is(
+    wrong: Callable[[dict[str, str], bytes], bytes], words: str, quote: bytes, collateral: Collateral
+) -> None:
+    with pytest.raises(MalformedEvidence, match=words) as refusal:
+        parse_collateral(wrong(json.loads(collateral.text), quote))
+    assert refusal.value.remedy
 
 
 def test_bad_arguments_are_refused(quote: bytes, collateral: Collateral) -> None:

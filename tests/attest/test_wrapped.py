@@ -9,9 +9,15 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +57,13 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "Python": lambda data: repr(data).encode(),
     "xxd": lambda data: dump(data, 4, ": ", "  .."),
     "hexdump -C": lambda data: dump(data, 2, "  ", "  |..|"),
+    "hexdump": lambda data: words(data, "0000", "%07x"),
+    "od -x": lambda data: words(data, "*", "%06x"),
+    "hexdump -C, rows left out": lambda data: words(data, "*", "%08x", turned=False),
+    "Go": lambda data: f"[]byte{{{', '.join(map(hex, data))}}}".encode(),
+    "Go, printed": lambda data: f"quote: [{' '.join(map(str, data))}]\n".encode(),
+    "Java": lambda data: f"[{', '.join(str(byte - 256 if byte > 127 else byte) for byte in data)}]".encode(),
+    "Rust": lambda data: f"let q = vec![{', '.join(map(str, data))}];".encode(),
     "PEM": lambda data: b"-----BEGIN X-----\n" + base64.encodebytes(data) + b"-----END X-----\n",
     "YAML": lambda data: b"name: 1\nevidence: 0x" + data.hex().encode() + b"\nlast: true\n",
     "shell": lambda data: b"EVIDENCE=" + base64.b64encode(data) + b"\n",
@@ -72,6 +85,22 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
 
 def hex_byte(byte: int) -> str:
     return f"0x{byte:02x}"
+
+
+def words(data: bytes, same: str, offset: str, turned: bool = True) -> bytes:
+    """A dump that ends with its length; of rows that are alike only the first where `same` is a star."""
+    lines: list[str] = []
+    last = b""
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        if row == last and same == "*":
+            lines += ["*"] if lines[-1] != "*" else []
+            continue
+        pairs = [row[i : i + 2] for i in range(0, len(row), 2)]
+        shown = [f"{int.from_bytes(pair, 'little'):04x}" for pair in pairs] if turned else [row.hex(" ")]
+        lines.append(f"{offset % at} {' '.join(shown)}")
+        last = row
+    return "\n".join([*lines, offset % len(data)]).encode() + b"\n"
 
 
 def dump(data: bytes, group: int, before: str, behind: str) -> bytes:
@@ -193,18 +222,54 @@ def header(version: int, key: int, tee: int) -> bytes:
         ),
         (LOG, "event log"),
         (b"\x02\0\0\0" + bytes(1180), "AMD SEV-SNP"),
-        (bytes(432), "report of an SGX enclave"),
+        (b"\1" * 432, "report of an SGX enclave"),
         (b"HCLA" + bytes(2000), "Azure"),
         (b"\xffTCG\x80\x18" + bytes(200), "TPM's quote"),
         (b"eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln", "token"),
         (json.dumps({"tcb_info": "{}"}).encode(), "collateral"),
         (json.dumps({"something": 1}).encode(), "no quote in it"),
+        (json.dumps({"token": "eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln"}).encode(), "token"),
+        (b"\x0a\x09\x08\x04\x10\x02\x18\x81\x01" + bytes(4000), "go-tdx-guest"),
+        (b"header: {\n  version: 4\n  tee_type: 129\n}\n", "go-tdx-guest"),
+        (b"\x84\x44\xa1\x01\x38\x22\xa0" + bytes(4000), "CBOR"),
+        (b"\xd2\x84\x43\xa1\x01\x26" + bytes(4000), "CBOR"),
+        (b"<!DOCTYPE html><title>404</title>", "page of a web server"),
+        (b"PK\3\4" + bytes(4000), "ZIP"),
+        (b"\x28\xb5\x2f\xfd" + bytes(4000), "zstd"),
+        (gzip.compress(b"something else" * 99), "gzip"),
+        (b"quote.bin".ljust(257, b"\0") + b"ustar" + bytes(4000), "tar archive"),
+        (b"", "empty"),
+        (b"\n", "empty"),
     ],
 )
 def test_what_is_no_quote_is_called_what_it_is(data: bytes, words: str) -> None:
     with pytest.raises(MalformedEvidence, match=words) as refusal:
         parse_quote(unwrap_quote(data))
     assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_the_quote_in_a_certificate_is_found_and_another_certificate_is_called_one(
+    encoding: Encoding,
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "RA-TLS")])
+    plain = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(datetime(2026, 1, 1))
+        .not_valid_after(datetime(2027, 1, 1))
+    )
+    held = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.62397.1.1"), b"\x04\x82\0\0" + QUOTE)
+    signed = plain.add_extension(held, critical=False).sign(key, SHA256())
+    assert unwrap_quote(signed.public_bytes(encoding)) == QUOTE
+    with pytest.raises(MalformedEvidence, match="certificate"):
+        unwrap_quote(plain.sign(key, SHA256()).public_bytes(encoding))
+
+
+def test_the_certificates_inside_a_quote_are_not_taken_for_the_file() -> None:
+    with pytest.raises(MalformedEvidence) as refusal:
+        parse_quote(unwrap_quote(bytes(200) + QUOTE))
+    assert "certificate" not in str(refusal.value)
 
 
 def test_hexadecimal_text_is_never_a_version() -> None:

@@ -215,6 +215,21 @@ def test_the_error_that_make_prints_counts_and_not_its_own_status() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "[Error]: the OSDK versions do not match",
+        "cp: cannot stat 'test/build/initramfs.cpio.gz': No such file",
+    ],
+)
+def test_a_command_that_failed_before_a_guest_spoke_is_no_guest(line: str) -> None:
+    text = f"{line}\nmake: *** [Makefile:330: run_kernel] Error 1\n".encode()
+    sentence = classify({"stdout": text}, 2, Layer.MAKE).sentence
+    assert ("before a guest said anything" in sentence, "guest ran" in sentence) == (True, False)
+    guest = b"Spawn the first kernel thread\n"
+    assert "guest ran" in classify({"stdout": guest + text}, 2, Layer.MAKE).sentence
+
+
+@pytest.mark.parametrize(
     ("end", "said"),
     [
         ("[Makefile:330: run] Fehler 1", "failed or panicked"),
@@ -319,6 +334,17 @@ SIGNS = {
     "lock-file": "error: the lock file /root/asterinas/Cargo.lock needs to be updated but --locked "
     "was passed to prevent this",
     "build-memory": "collect2: fatal error: ld terminated with signal 9 [Killed]",
+    "toolchain-age": "error: package `mdbook v0.5.0` cannot be built because it requires rustc 1.88 or newer",
+    "compiler-crash": "error: internal compiler error: compiler/rustc_middle/src/ty/mod.rs:1: unexpected",
+    "osdk-panic": "thread 'main' panicked at osdk/src/commands/build/grub.rs:137:29:\nboom",
+    "source-missing": "error: could not find `Cargo.toml` in `/root/asterinas` or any parent directory",
+    "source-owner": "fatal: detected dubious ownership in repository at '/root/asterinas'",
+    "cargo-permission": "error: failed to open: /root/.cargo/.package-cache",
+    "server": "fatal: unable to access 'https://git.example/x/': The requested URL returned error: 502",
+    "nix-setup": "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Connection refused",
+    "kvm-run": "error: kvm run failed Bad address",
+    "kvm-processor": "qemu-system-x86_64: kvm_init_vcpu: kvm_arch_init_vcpu failed (0): Invalid argument",
+    "qemu-crash": "Bail out! ERROR:../hw/core/cpu.c:1:f: assertion failed: (x)",
     "tsm-permission": "sh: can't create /sys/kernel/config/tsm/report/r/inblob: Operation not permitted",
 }
 

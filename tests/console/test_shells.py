@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from labkit.console import Console, open_documents
-from labkit.errors import VmError
+from labkit.errors import GuestGone, VmError
 
 from . import shells
 from .conftest import Terminal
@@ -110,6 +111,13 @@ def test_the_next_commands_are_true_or_the_shell_is_given_up(
     console: Console, shell: tuple[str, ...], wedge: str
 ) -> None:
     see_that_the_next_are_true(console, shell, wedge)
+
+
+def test_a_shell_that_may_open_no_file_is_not_asked_again_and_again(console: Console) -> None:
+    console.run("ulimit -n 5", timeout=30)
+    # It answers, or it is given up; no other error, which would leave it for the next command.
+    with contextlib.suppress(GuestGone):
+        console.run("echo here", timeout=30)
 
 
 def test_the_name_that_proves_the_end_cannot_be_taken_unseen(

@@ -143,10 +143,75 @@ def test_what_is_said_later_proves_that_the_kernel_got_past_its_first_checks(lin
         ("tdx: SEAMCALL failed: CPU 94: leaf 33, error 0xc000092100000122.", "SEAMCALL_FAILED"),
         ("virt/tdx: SEAMCALL (34) failed: 0xc000050500000000", "MODULE_TOO_OLD"),
         ("virt/tdx: SEAMCALL (0x22) failed: 0xc000050500000000", "MODULE_TOO_OLD"),
+        # The words of the patch series before upstream took them, and of Intel's own trees.
+        ("tdx: SEAMCALL failed: leaf 33, error 0xc000092100000122.", "SEAMCALL_FAILED"),
+        ("virt/tdx: SEAMCALL failed: TDX module not loaded.", "MODULE_NOT_LOADED"),
+        ("tdx: SEAMCALL failed: TDX Module not loaded.", "MODULE_NOT_LOADED"),
+        ("tdx: Failed to load TDX module.", "MODULE_NOT_LOADED"),
+        ("tdx: Failed to initialize TDX module -5", "SEAMCALL_FAILED"),
+        ("tdx: TDX module initialization failed (-5)", "SEAMCALL_FAILED"),
+        ("tdx: Failed to initialize TDX module.  Shut it down.", "INIT_NOT_CONFIRMED"),
+        ("virt/tdx: SEAMCALL failed: TDX disabled by BIOS.", "BIOS_NOT_ENABLED"),
+        ("virt/tdx: [BIOS bug]: TDX isn't enabled.", "BIOS_NOT_ENABLED"),
+        ("kvm_intel: Cannot enable TDX on TDX disabled platform", "INIT_NOT_CONFIRMED"),
+        ("kvm_intel: Cannot enable TDX with EPT disabled", "KVM_PREREQ"),
+        ("tdx: Cannot enable TDX with EPT disabled", "KVM_PREREQ"),
+        ("kvm_intel: TDX requires TDP MMU.  Please enable TDP MMU for TDX.", "KVM_PREREQ"),
+        ("TDX requires TDP MMU.  Please enable TDP MMU for TDX.", "KVM_PREREQ"),
+        ("kvm_intel: TDX requires mmio caching.  Please enable mmio caching for TDX.", "KVM_PREREQ"),
+        ("kvm_intel: TDX requires baremetal. Not Supported on VMM guest.", "INSIDE_VM"),
+        ("TDX requires baremetal. Not Supported on VMM guest.", "INSIDE_VM"),
     ],
 )
 def test_each_failure_line_has_its_reason(line: str, reason: str) -> None:
     assert verify_log(log(START, line)).reason == reason
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        ("tdx: SEAMRR enabled.", "tdx: TDX private KeyID range: [16, 64).", "tdx: TDX enabled by BIOS."),
+        ("tdx: TDX enabled by BIOS. TDX private KeyID range: [16, 64).",),
+        ("tdx: BIOS enabled: private KeyID range: [16, 64).",),
+    ],
+    ids=["5.19", "6.0", "6.2"],
+)
+def test_the_first_words_of_earlier_series_begin_one_boot(first: tuple[str, ...]) -> None:
+    silent = verify_log(log(*first))
+    assert (silent.reason, silent.check("keyids").status) == ("INIT_NOT_CONFIRMED", CheckStatus.PASS)
+    text = log(*first, "tdx: TDX module initialized.", release="5.19.17-mvp1")
+    assert (verify_log(text).verdict, read_log_text(text, "log").boots) == ("READY", 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kvm_intel: TDX is supported.",
+        "tdx: Successfully initialized TDX module",
+        "tdx: TDX module initialized.",
+    ],
+)
+def test_each_generation_has_its_words_for_a_module_that_came_up(line: str) -> None:
+    assert verify_log(log(START, line, release="6.2.16-mvp30v3+7-generic")).verdict == "READY"
+
+
+def test_that_kvm_could_do_tdx_is_no_word_of_the_module() -> None:
+    assert verify_log(log(START, "kvm: TDX is supported. x86 phys bits 52")).verdict == "NOT_READY"
+
+
+def test_a_debugging_call_that_the_module_refuses_is_not_why_it_failed() -> None:
+    refused = (
+        "tdx: SEAMCALL failed: leaf 254, error 0xc000050500000000.",
+        "tdx: TDDEBUGCONFIG isn't supported.",
+    )
+    report = verify_log(log(START, *refused, "tdx: SEAMCALL failed: leaf 33, error 0xc000092100000122."))
+    assert (report.reason, "SYS.INIT" in report.summary) == ("SEAMCALL_FAILED", True), report.summary
+
+
+def test_what_kvm_requires_at_run_time_takes_nothing_back() -> None:
+    assert (
+        verify_log(log(START, UP, "TDX requires TDP MMU.  Please enable TDP MMU for TDX.")).verdict == "READY"
+    )
 
 
 @pytest.mark.parametrize(

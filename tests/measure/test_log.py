@@ -104,12 +104,22 @@ def _header(**changes: object) -> bytes:
 
 GOOD = ccel().encode()
 EVENT_1 = len(_header())
+OF_TCG_1_2 = struct.pack("<II20sI4sII20sI4s", 0, 8, b"", 4, b"1.00", 0, 4, b"", 4, b"")
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "too few"),
+        (b"", "empty file"),
+        (bytes(4096), "without any entry"),
+        (b"\xff" * 4096, "without any entry"),
+        (b"\x04\0\2\0\x81\0\0\0" + bytes(5000), "TDX quote, not an event log"),
+        (b"CCEL\x38\0\0\0\1" + bytes(47), "ACPI table CCEL"),
+        (b"TPM2\x4c\0\0\0\4" + bytes(67), "ACPI table TPM2"),
+        (b"10 " + b"9" * 40 + b" ima-ng sha256:00 boot_aggregate\n", "IMA's list"),
+        (b"---\nversion: 1\nevents:\n- EventNum: 0\n", "text, not an event log"),
+        (OF_TCG_1_2, "TCG 1.2"),
+        (OF_TCG_1_2[:-1], "Spec ID"),
         (GOOD[:40], "too few"),
         (b"\x01" + bytes(100), "Spec ID"),
         (_header(register=2), "Spec ID"),

@@ -184,7 +184,7 @@ def test_what_changed_is_told_apart(copy: Path) -> None:
     document = json.loads(original)
     document["cells"][1]["metadata"]["papermill"]["duration"] = 1.0
     path.write_text(json.dumps(document))
-    assert found(copy)["executed/00-first.ipynb"] == "was changed, but in times of execution only"
+    assert found(copy)["executed/00-first.ipynb"] == "was changed, but its cells and outputs read the same"
     path.write_text(original.replace("answer is 42", "answer is 43"))
     assert found(copy)["executed/00-first.ipynb"] == "was changed in cells or outputs"
     path.write_text("{}")

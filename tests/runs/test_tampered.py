@@ -92,8 +92,11 @@ def timed(text: str) -> str:
         (remove(NOTEBOOK), [(NOTEBOOK, "is missing")]),
         (add("executed/more"), [("executed/more", "was added")]),
         (edit(lambda text: text.replace('"1"', '"2"')), [(NOTEBOOK, "was changed in cells or outputs")]),
-        (edit(lambda text: text + "\n"), [(NOTEBOOK, "was changed, but in times of execution only")]),
-        (edit(timed), [(NOTEBOOK, "was changed, but in times of execution only")]),
+        (
+            edit(lambda text: text + "\n"),
+            [(NOTEBOOK, "was changed, but its cells and outputs read the same")],
+        ),
+        (edit(timed), [(NOTEBOOK, "was changed, but its cells and outputs read the same")]),
         (edit(lambda text: "{}"), [(NOTEBOOK, "was changed and is not a notebook any more")]),
         (flip("run.json"), [("run.json", "was changed")]),
         (
