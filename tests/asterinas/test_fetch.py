@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="no m
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installer's ISO: the kernel inside the squashfs, among much else."""
     folder = tmp_path_factory.mktemp("release")
-    image = squashfs(folder, KERNEL)
+    image = squashfs(folder, KERNEL, packages=60)
     path = folder / "asterinas-nixos-0.18.0-x86_64.iso"
     return iso(
         path, {"initrd": stub(sign=b"", seed=2)[1:], "filler": bytes(PAD), "nix-store.squashfs": image}
