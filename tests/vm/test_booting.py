@@ -145,8 +145,10 @@ def test_what_went_into_a_boot_has_a_snapshot_of_its_own(world: World, change: s
 
 def test_a_snapshot_that_cannot_be_read_is_replaced(world: World) -> None:
     world.boot()
+    (world.snapshots[0] / "memory").write_bytes(b"damaged")
     world.why = VmError("it is damaged")
     assert world.boot() == ["resumed", "power-on", "saved"]
+    assert (world.snapshots[0] / "memory").read_bytes() == b""
     assert any("it is damaged" in line for line in world.said)
 
 
