@@ -26,7 +26,7 @@ from labkit.virtio.attached import Attached, Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._qmp import Qmp
-from labkit.vm._vtpm import Pcrs, Spawn, read_pcrs
+from labkit.vm.vtpm import Pcrs, Spawn, read_pcrs
 from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.launch import Launched, Snapshot, copy_of_vtpm, launch
 from labkit.vm.memory import taken_by
