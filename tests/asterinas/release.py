@@ -24,9 +24,17 @@ def stub(size: int = 1 << 20, sign: bytes = SIGN, seed: int = 7) -> bytes:
 
 
 def squashfs(
-    folder: Path, kernel: bytes | None, *, compression: str = "zstd", entry: str = "", packages: int = 5
+    folder: Path,
+    kernel: bytes | None,
+    *options: str,
+    compression: str = "zstd",
+    entry: str = "",
+    packages: int = 5,
 ) -> bytes:
-    """A NixOS store as squashfs: packages, a Linux, and the kernel as an entry of its own."""
+    """A NixOS store as squashfs: packages, a Linux, and the kernel as an entry of its own.
+
+    options: more of mksquashfs.
+    """
     noise = random.Random(3)
     store = folder / f"store-{compression}"
     for number in range(packages):
@@ -52,6 +60,7 @@ def squashfs(
         "-noappend",
         "-quiet",
         "-no-progress",
+        *options,
     ]
     subprocess.run(command, check=True, capture_output=True)
     return image.read_bytes()

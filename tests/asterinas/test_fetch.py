@@ -75,6 +75,14 @@ def test_older_compressions(settings: Settings, tmp_path: Path, compression: str
     assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
 
 
+def test_kernel_whose_end_shares_a_block_with_other_files(settings: Settings, tmp_path: Path) -> None:
+    store = squashfs(tmp_path, KERNEL, "-always-use-fragments")
+    none = iso(tmp_path / "none.iso", {"nix-store.squashfs": store[:16] + bytes(4) + store[20:]})
+    assert "names a fragment that is not there" in str(refusal(settings, DataError, iso=str(none)))
+    path = iso(tmp_path / "x.iso", {"nix-store.squashfs": store})
+    assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
+
+
 @pytest.mark.parametrize("entry", ["h-asterinas-osdk-bin", "h-aster-nix-osdk-bin/kernel", "h-renamed-kernel"])
 def test_entry_is_known_by_its_content(settings: Settings, tmp_path: Path, entry: str) -> None:
     path = iso(tmp_path / "x.iso", {"other-name.img": squashfs(tmp_path, KERNEL, entry=entry)})

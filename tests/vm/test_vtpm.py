@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import struct
 import subprocess
@@ -90,7 +89,7 @@ def test_every_register_of_both_banks_is_read_and_the_vtpm_goes_on(vtpm: Vtpm, t
     digest = {"sha256": hashlib.sha256(b"one").digest(), "sha384": hashlib.sha384(b"one").digest()}
     expected = {
         bank: {number: bytes(size) for number in range(17)}
-        | {number: b"\xff" * size for number in range(17, 23)}
+        | dict.fromkeys(range(17, 23), b"\xff" * size)
         | {23: bytes(size)}
         for bank, (_, size) in BANKS.items()
     }
@@ -132,4 +131,4 @@ def test_what_does_not_answer_as_a_swtpm_does_is_one_sentence(
         with pytest.raises(VmError, match=why) as refused:
             read_pcrs(control, spawn, tmp_path)
     assert "swtpm.log" in refused.value.remedy
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
