@@ -137,10 +137,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for path in SOURCES
     }
     inner = {n: p for n, p in names.items() if p.name != "__init__.py"}
-    arrows = {
-        name: _bound_modules(_tree(path)) & inner.keys() - {name}
-        for name, path in inner.items()
-    }
+    arrows = {name: _bound_modules(_tree(path)) & inner.keys() - {name} for name, path in inner.items()}
     assert _circles(arrows) == []
 
 
