@@ -208,6 +208,11 @@ def test_version_that_has_no_release(settings: Settings, version: str) -> None:
     refusal(settings, UsageError, version=version)
 
 
+def test_first_version_that_has_a_release(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.asterinas.fetch.RELEASE", "http://127.0.0.1:9/{0}.iso")
+    assert "does not answer" in refusal(settings, MissingComponent, version="0.17.0").message
+
+
 def test_newest_version_comes_first(settings: Settings) -> None:
     for seed, version in enumerate(("0.9.0", "unknown", "0.18.0", "0.18.0-rc2", "0.17.2")):
         KernelCache(settings).keep(stub(seed=seed), version, "here")
