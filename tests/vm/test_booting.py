@@ -132,7 +132,7 @@ def test_what_went_into_a_boot_has_a_snapshot_of_its_own(world: World, change: s
     if change == "command line":
         spec = replace(spec, command_line="verbose")
     elif change == "kernel":
-        spec.kernel.write_text("another")
+        (world.folder / "kernel").write_text("another")
     elif change == "memory":
         spec = replace(spec, memory=2 * MEMORY)
     elif change == "tpm":
