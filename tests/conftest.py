@@ -40,7 +40,10 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let files run side by side, but each by itself, and all that need a container engine one by one.
+    """Let files run side by side, but each by itself, and those one by one that share something costly.
+
+    The container tests share an engine, the kernel's tests a boot from power-on, and the tests of runs a
+    run of five notebooks with its site.
 
     ``--dist loadgroup`` does nothing under pytest 9.2: xdist 3.8 writes groups where pytest no longer looks.
     """
@@ -49,7 +52,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Files(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "engine" if file.startswith("tests/container/") else file
+            folder = file.rpartition("/")[0]
+            return folder if folder in ("tests/container", "tests/kernel", "tests/runs") else file
 
     return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 

@@ -106,15 +106,6 @@ class Squashfs:
                 place += 9 + length
                 yield Node(name, _kind(kind), (start, offset))
 
-    def target(self, link: Node) -> str:
-        """Where a symbolic link points to."""
-        kind, body = self._inode(link, 8)
-        if kind not in _LINKS:
-            raise DataError(f"{link.name!r} in the squashfs is not a link.", _REMEDY)
-        (size,) = struct.unpack_from("<I", body, 4)
-        _, body = self._inode(link, 8 + min(size, 4096))
-        return body[8:].decode("utf-8", "replace")
-
     def file_size(self, file: Node) -> int:
         """Bytes of a file."""
         return self._details(file).size

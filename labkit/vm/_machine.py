@@ -26,12 +26,12 @@ from labkit.virtio.attached import Attached, Wire
 from labkit.vm._guard import Guard
 from labkit.vm._guest_memory import GuestMemory, copy_memory, low_memory
 from labkit.vm._qmp import Qmp
-from labkit.vm._vtpm import Pcrs, Spawn, read_pcrs
 from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.launch import Launched, Snapshot, copy_of_vtpm, launch
 from labkit.vm.memory import taken_by
 from labkit.vm.rundir import RunDir, RunningVm, forget_old
 from labkit.vm.spec import Accelerator, BootSpec
+from labkit.vm.vtpm import Pcrs, Spawn, read_pcrs
 
 _HANDSHAKE = 30.0
 _RENEWAL = 5.0

@@ -22,10 +22,10 @@ from labkit.toolchain.toolchain import Program, Toolchain
 from labkit.virtio import Disk
 from labkit.virtio.devices import Device
 from labkit.vm._guard import Guard
-from labkit.vm._vtpm import Spawn
 from labkit.vm.hypervisor import Hypervisor
 from labkit.vm.qemu import Sockets, qemu_arguments
 from labkit.vm.spec import BootSpec, Port
+from labkit.vm.vtpm import Spawn
 
 _VTPM_BYTES = 1 << 18
 # What swtpm_setup says in any case.

@@ -23,11 +23,21 @@ def stub(size: int = 1 << 20, sign: bytes = SIGN, seed: int = 7) -> bytes:
     return bytes(data) + sign
 
 
-def squashfs(folder: Path, kernel: bytes | None, *, compression: str = "zstd", entry: str = "") -> bytes:
-    """A NixOS store as squashfs: many packages, a Linux, and the kernel as an entry of its own."""
+def squashfs(
+    folder: Path,
+    kernel: bytes | None,
+    *options: str,
+    compression: str = "zstd",
+    entry: str = "",
+    packages: int = 5,
+) -> bytes:
+    """A NixOS store as squashfs: packages, a Linux, and the kernel as an entry of its own.
+
+    options: more of mksquashfs.
+    """
     noise = random.Random(3)
     store = folder / f"store-{compression}"
-    for number in range(60):
+    for number in range(packages):
         package = store / f"{number:032x}-package-{number}"
         package.mkdir(parents=True)
         for file in range(8):
@@ -50,6 +60,7 @@ def squashfs(folder: Path, kernel: bytes | None, *, compression: str = "zstd", e
         "-noappend",
         "-quiet",
         "-no-progress",
+        *options,
     ]
     subprocess.run(command, check=True, capture_output=True)
     return image.read_bytes()

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="no m
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installer's ISO: the kernel inside the squashfs, among much else."""
     folder = tmp_path_factory.mktemp("release")
-    image = squashfs(folder, KERNEL)
+    image = squashfs(folder, KERNEL, packages=60)
     path = folder / "asterinas-nixos-0.18.0-x86_64.iso"
     return iso(
         path, {"initrd": stub(sign=b"", seed=2)[1:], "filler": bytes(PAD), "nix-store.squashfs": image}
@@ -72,6 +72,14 @@ def test_out_of_a_file(settings: Settings, release: Path) -> None:
 def test_older_compressions(settings: Settings, tmp_path: Path, compression: str) -> None:
     image = squashfs(tmp_path, KERNEL, compression=compression)
     path = iso(tmp_path / "x.iso", {"nix-store.squashfs": image})
+    assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
+
+
+def test_kernel_whose_end_shares_a_block_with_other_files(settings: Settings, tmp_path: Path) -> None:
+    store = squashfs(tmp_path, KERNEL, "-always-use-fragments")
+    none = iso(tmp_path / "none.iso", {"nix-store.squashfs": store[:16] + bytes(4) + store[20:]})
+    assert "names a fragment that is not there" in str(refusal(settings, DataError, iso=str(none)))
+    path = iso(tmp_path / "x.iso", {"nix-store.squashfs": store})
     assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
 
 
@@ -224,6 +232,11 @@ def test_hash_that_is_asked_for(settings: Settings, release: Path) -> None:
 @pytest.mark.parametrize("version", ["new", "0.16.1", "../0.18.0"])
 def test_version_that_has_no_release(settings: Settings, version: str) -> None:
     refusal(settings, UsageError, version=version)
+
+
+def test_first_version_that_has_a_release(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.asterinas.fetch.RELEASE", "http://127.0.0.1:9/{0}.iso")
+    assert "does not answer" in refusal(settings, MissingComponent, version="0.17.0").message
 
 
 def test_newest_version_comes_first(settings: Settings) -> None:

@@ -174,3 +174,27 @@ def test_a_loader_measures_only_if_nothing_in_its_configuration_can_prevent_it(
 def test_a_word_that_holds_another_names_no_asterinas(words: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.iso").write_bytes(iso({"grub.cfg": words + b"\n linux /vmlinuz\n}\n"}))
     assert not BootImage.recognize(tmp_path / "x.iso").asterinas
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize(("length", "found"), [(16, True), (4, False), (0, False)])
+def test_a_pvh_note_is_looked_for_in_its_segment_alone(
+    tmp_path: Path, wide: bool, length: int, found: bool
+) -> None:
+    note = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", 0x100000)
+    at = 0x200 - 8  # the name's length and the value's stand before what is looked for
+    if wide:
+        head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+        rows = struct.pack("<IIQQQQQQ", 1, 7, 0, 0, 0, 64, 64, 1)
+        rows += struct.pack("<IIQQQQQQ", 4, 4, 0x200, 0, 0, length, length, 4)
+    else:
+        head = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 3, 1, 0, 52, 0, 0, 52, 32, 2, 0, 0, 0)
+        rows = struct.pack("<IIIIIIII", 1, 0, 0, 0, 64, 64, 7, 1)
+        rows += struct.pack("<IIIIIIII", 4, 0x200, 0, 0, length, length, 4, 4)
+    path = tmp_path / "kernel"
+    path.write_bytes((head + rows).ljust(at, b"\0") + note + bytes(4096))
+    if found:
+        assert BootImage.recognize(path).kind is ImageKind.PVH
+    else:
+        with pytest.raises(NotAKernel, match="PVH note"):
+            BootImage.recognize(path)

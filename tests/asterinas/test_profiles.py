@@ -46,6 +46,9 @@ def test_every_row_is_complete_and_consistent() -> None:
         assert row.stages[-1] == "prompt"
         assert json.loads(json.dumps(row.to_dict()))["name"] == name
         assert row.tag in str(row)
+        has = [word for word, here in dataclasses.asdict(row.features).items() if here]
+        assert ("one CPU, no TDX" in str(row)) is (not has)
+        assert ("several CPUs" in str(row)) is ("smp" in has)
         assert row.image in row._repr_html_()
         with pytest.raises(dataclasses.FrozenInstanceError):
             row.tag = "main"  # type: ignore[misc]

@@ -93,3 +93,20 @@ def test_a_signed_notebook_is_not_asked_about_and_only_its_own_cells_are_not(
     path.write_text(json.dumps(document))
     with pytest.raises(UsageError):
         permission.require("%%host\nid", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no JSON",
+        json.dumps({"cells": [{"source": CELL}]}),
+        json.dumps({"cells": 7, "nbformat": 4}),
+        json.dumps({"cells": [{"cell_type": "code", "source": CELL}], "nbformat": 4, "nbformat_minor": "x"}),
+    ],
+)
+def test_a_notebook_that_cannot_be_judged_is_asked_about(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "notebook.ipynb"
+    path.write_text(text)
+    with pytest.raises(UsageError):
+        HostPermission({"JPY_SESSION_NAME": str(path)}).require(CELL, None)

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # What the script may use of a bare Debian system.
 _TOOLS = (
     *("awk", "cat", "chmod", "cp", "df", "dirname", "dpkg-deb", "env", "flock", "grep", "id", "mkdir", "mv"),
-    *("rm", "sed", "sh", "sha256sum", "tail", "uname"),
+    *("rm", "sed", "sh", "sha256sum", "sort", "tail", "uname"),
 )
 
 # A Python whose venv holds copies of it, whose pip says what PIP_SAYS holds, and which records its words.
@@ -34,7 +34,7 @@ case "$*" in
     "-m pip "*) echo "$*" >>"$STUB_RECORD"; echo "pip in ${TMPDIR-}" >>"$STUB_RECORD"
         printf '%b\\n' "${PIP_SAYS:-Collecting x}"
         exit "${PIP_STATUS:-0}" ;;
-    "-m pytest"*) echo "$*" >>"$STUB_RECORD"
+    "-m pytest"*) echo "$*${PYTHONDONTWRITEBYTECODE:+ without bytecode}" >>"$STUB_RECORD"
         case "$*" in *--nbval*) exit "${NBVAL_STATUS:-0}" ;; *) exit "${PYTEST_STATUS:-0}" ;; esac ;;
     *) echo "${0##*/} $*" >>"$STUB_RECORD" ;;
 esac
@@ -313,15 +313,19 @@ def test_tests_and_notebooks_both_count(bench: Bench) -> None:
     (bench.repository / "notebooks").mkdir()
     (bench.repository / "notebooks/00-start.ipynb").touch()
     bench.stub("nproc", "echo 2")
-    assert bench.lab("test").status == 0
+    for name in ("vm/test_b", "vm/test_quick", "kernel/test_a", "kernel/test_browser", "learn/test_browser"):
+        path = bench.repository / f"tests/{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("" if "quick" in name else "pytestmark = pytest.mark.vm\n")
+    assert bench.lab("test", PYTHONDONTWRITEBYTECODE="1").status == 0
     quick, rest, typed, notebooks = [line for line in bench.recorded() if line.startswith("-m pytest")]
     assert "--nbval" not in quick + rest
     assert quick == "-m pytest -p no:nbval -n 3 --dist loadfile -m not vm and not docker and not browser"
     assert rest == (
-        "-m pytest -n auto --dist loadfile -m not (not vm and not docker and not browser)"
-        " --ignore=tests/kernel/test_browser.py --ignore=tests/learn/test_browser.py"
+        "-m pytest -p no:nbval -n auto --dist loadfile -m not (not vm and not docker and not browser)"
+        " tests/kernel/test_a.py tests/vm/test_b.py"
     )
-    assert typed == "-m pytest tests/kernel/test_browser.py tests/learn/test_browser.py"
+    assert typed == "-m pytest -p no:nbval tests/kernel/test_browser.py tests/learn/test_browser.py"
     assert notebooks.endswith("notebooks/00-start.ipynb")
     assert bench.lab("test", PYTEST_STATUS="1").status == 1
     assert bench.lab("test", NBVAL_STATUS="1").status == 1

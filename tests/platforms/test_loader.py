@@ -6,8 +6,7 @@ The guest is a stand-in: a Linux whose EFI stub has nothing measured, like that 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from labkit.attest import LabAuthority
 from labkit.errors import MissingComponent, UsageError
 from labkit.guest import cpio_archive
 from labkit.guest.cpio import file as cpio_file
-from labkit.measure import predict
-from labkit.platforms import Attestation, BootRequest, TdvmPlatform, choose_platform
+from labkit.measure import Prediction, predict
+from labkit.platforms import BootRequest, Tdvm, TdvmPlatform, choose_platform
 from labkit.platforms.attestation import attest_tdvm, emulated_policy
 from labkit.platforms.evidence import Quoting
 from labkit.platforms.measurements import Measurements
@@ -63,78 +62,61 @@ def other_initrd(platform: TdvmPlatform, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-@dataclass(frozen=True)
-class Booted:
-    """What is known of a guest that was booted once, with its evidence appraised as that of ``MEASURED``."""
-
-    measurements: Measurements
-    attestation: Attestation
-    cold: bool
+OTHER_WORDS = "console=ttyS0 ä=ö a=$x;y b={z}  -- sh -l"
 
 
 @pytest.fixture(scope="module")
-def booted(
-    platform: TdvmPlatform, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[BootRequest], Booted]:
-    """Boots each request once, so that a request's tests share the boot."""
-    authority = LabAuthority.open(tmp_path_factory.mktemp("state"), NOW)
-    policy = emulated_policy(platform.predict(MEASURED), NONCE)
-    known: dict[BootRequest, Booted] = {}
-
-    def boot(request: BootRequest) -> Booted:
-        if request not in known:
-            with platform.boot(request) as tdvm:
-                outcome = attest_tdvm(tdvm, policy, NONCE, Quoting(authority, NOW))
-                known[request] = Booted(tdvm.measurements, outcome, tdvm.cold)
-        return known[request]
-
-    return boot
+def quoting(tmp_path_factory: pytest.TempPathFactory) -> Quoting:
+    return Quoting(LabAuthority.open(tmp_path_factory.mktemp("state"), NOW), NOW)
 
 
-def first_events(outcome: Attestation) -> dict[str, str]:
-    """The first differing event of each register."""
+@pytest.fixture(scope="module")
+def cold(platform: TdvmPlatform) -> Measurements:
+    """What the first boot of ``MEASURED`` measured; the others resume."""
+    with platform.boot(MEASURED) as tdvm:
+        assert tdvm.cold
+        return tdvm.measurements
+
+
+def first_events(tdvm: Tdvm, expected: Prediction, quoting: Quoting) -> dict[str, str]:
+    """The first event of each register by which a guest is told from the one that was expected."""
+    outcome = attest_tdvm(tdvm, emulated_policy(expected, NONCE), NONCE, quoting)
+    assert not outcome.accepted
     reasons = outcome.to_dict()["reasons"]
     return {reason["register"]: str((reason["first_difference"] or {}).get("event")) for reason in reasons}
 
 
-def test_the_honest_boot_is_accepted_and_measured_as_predicted(
-    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted]
-) -> None:
-    found = booted(MEASURED)
-    assert found.cold
-    assert found.measurements.told is None
-    assert found.measurements.replay_matches
-    assert platform.predict(MEASURED).rtmrs == found.measurements.rtmr
-    assert found.attestation.accepted, str(found.attestation)
+def test_the_honest_boot_is_measured_as_predicted(platform: TdvmPlatform, cold: Measurements) -> None:
+    assert cold.told is None
+    assert cold.replay_matches
+    assert platform.predict(MEASURED).rtmrs == cold.rtmr
 
 
-def test_a_resumed_guest_is_measured_too(
-    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted]
+def test_a_resumed_guest_is_measured_and_accepted_too(
+    platform: TdvmPlatform, cold: Measurements, quoting: Quoting
 ) -> None:
-    first = booted(MEASURED)
     with platform.boot(MEASURED) as tdvm:
         assert not tdvm.cold
-        assert tdvm.measurements.raw_log == first.measurements.raw_log
+        assert tdvm.measurements.raw_log == cold.raw_log
         assert "when the kernel took over" in tdvm.measurements.where
+        policy = emulated_policy(platform.predict(MEASURED), NONCE)
+        outcome = attest_tdvm(tdvm, policy, NONCE, quoting)
+    assert outcome.accepted, str(outcome)
 
 
-def test_another_command_line_is_predicted_and_rejected(
-    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted]
+def test_another_command_line_and_initramfs_are_measured_as_predicted_and_rejected(
+    platform: TdvmPlatform, other_initrd: Path, quoting: Quoting
 ) -> None:
-    request = replace(MEASURED, append="console=ttyS0 ä=ö a=$x;y b={z}  -- sh -l", cold=True)
-    found = booted(request)
-    assert found.measurements.told is None
-    assert platform.predict(request).rtmrs == found.measurements.rtmr
-    assert first_events(found.attestation) == {"RTMR2": "boot loader's configuration"}
-
-
-def test_another_initramfs_is_predicted_and_rejected(
-    platform: TdvmPlatform, booted: Callable[[BootRequest], Booted], other_initrd: Path
-) -> None:
-    request = replace(MEASURED, initrd=other_initrd, cold=True)
-    found = booted(request)
-    assert platform.predict(request).rtmrs == found.measurements.rtmr
-    assert first_events(found.attestation) == {"RTMR2": "initrd, as the boot loader reads it"}
+    request = replace(MEASURED, append=OTHER_WORDS, initrd=other_initrd, cold=True)
+    with platform.boot(request) as tdvm:
+        assert tdvm.measurements.told is None
+        assert platform.predict(request).rtmrs == tdvm.measurements.rtmr
+        for other, event in (
+            (MEASURED, "boot loader's configuration"),
+            (replace(request, append=MEASURED.append), "boot loader's configuration"),
+            (replace(request, initrd=None), "initrd, as the boot loader reads it"),
+        ):
+            assert first_events(tdvm, platform.predict(other), quoting) == {"RTMR2": event}
 
 
 def test_prediction_for_linux_through_the_loader(platform: TdvmPlatform) -> None:
@@ -159,22 +141,24 @@ def test_without_the_loader_what_is_not_measured_is_said_in_one_line(platform: T
         assert platform.predict(GUEST).rtmrs == tdvm.measurements.rtmr
 
 
-def test_another_kernel_is_rejected(
-    booted: Callable[[BootRequest], Booted], toolchain: Toolchain, tmp_path: Path
+def test_another_kernel_or_loader_than_expected_is_rejected(
+    platform: TdvmPlatform,
+    cold: Measurements,
+    quoting: Quoting,
+    toolchain: Toolchain,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """That the machine measures them shows in the tests above: their prediction holds what is measured."""
     path = tmp_path / "kernel"
     path.write_bytes(standin.silent(toolchain) + b"x")
-    found = first_events(booted(replace(MEASURED, kernel=path, cold=True)).attestation)
-    assert found == {"RTMR1": "kernel", "RTMR2": "kernel, as the boot loader reads it"}
-
-
-def test_another_loader_is_rejected(
-    booted: Callable[[BootRequest], Booted], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    modules = ("tpm", "iso9660", "normal", "linux", "echo")
-    monkeypatch.setattr("labkit.vm.boot_disc._MODULES", modules)
-    found = first_events(booted(replace(MEASURED, cold=True)).attestation)
-    assert found == {"RTMR1": "boot loader"}
+    kernel = platform.predict(replace(MEASURED, kernel=path))
+    with platform.boot(MEASURED) as tdvm:
+        monkeypatch.setattr("labkit.vm.boot_disc._MODULES", ("tpm", "iso9660", "normal", "linux", "echo"))
+        loader = platform.predict(MEASURED)
+        assert first_events(tdvm, loader, quoting) == {"RTMR1": "boot loader"}
+        found = first_events(tdvm, kernel, quoting)
+        assert found == {"RTMR1": "kernel", "RTMR2": "kernel, as the boot loader reads it"}
 
 
 def test_a_prediction_needs_no_boot(platform: TdvmPlatform) -> None:

@@ -262,6 +262,8 @@ def test_a_processor_is_named_by_four_bytes_and_the_others_ask_for_virtual_leave
 def test_decode_takes_answers_apart() -> None:
     assert str(decode(0xC000030000000008)) == "0xc000030000000008 PAGE_METADATA_INCORRECT | R8"
     assert decode(Status.PAGE_ALREADY_ACCEPTED | 1).operand == "level 1"
+    # Which TDMR, and not which operand.
+    assert decode(Status.INVALID_TDMR | 8).operand == decode(Status.CMR_LIST_INVALID | 8).operand == ""
     assert decode(48).name == "SUCCESS"
     assert decode(48).operand == ""
     assert decode(0x1234 << 32).status is None

@@ -24,7 +24,6 @@ def spec(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Boot
     return BootSpec(toolchain.firmware, toolchain.kernel, initrd, COMMAND_LINE, LINUX, memory=256)
 
 
-@pytest.mark.vm
 def test_a_machine_that_never_runs_tells_its_acpi_tables(spec: BootSpec, hypervisor: Hypervisor) -> None:
     rsdp, tables, log = fw_cfg_files(spec, hypervisor, NAMES)
     assert rsdp.startswith(b"RSD PTR ")
@@ -38,7 +37,6 @@ def test_a_machine_that_never_runs_tells_its_acpi_tables(spec: BootSpec, hypervi
     assert [one == other for one, other in zip((rsdp, tables, log), more, strict=True)] == [True, False, True]
 
 
-@pytest.mark.vm
 def test_a_file_that_qemu_does_not_have_is_named_and_nothing_is_left_behind(
     spec: BootSpec, hypervisor: Hypervisor
 ) -> None:
