@@ -1,8 +1,8 @@
 """Grading a class: two workers beside one, and labkit beside nbgrader's own serial autograde, in one run.
 
 Usage: python benchmarks/course.py [STUDENTS]. All graders get the same submissions, worked solutions of
-``mrtd``; all of them run the notebooks again. nbgrader starts a kernel for each. One worker and two take turns,
-and the medians count. The first run of all, which also makes what is made once for a course, does not.
+``mrtd``; all of them run the notebooks again. nbgrader starts a kernel for each. One worker and two take
+turns, and medians count. The first run of all, which also makes what a course makes once, does not.
 """
 
 from __future__ import annotations

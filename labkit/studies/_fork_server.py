@@ -1,6 +1,6 @@
-"""Loaded first by the process whose forks the workers are: what it loads stays, so it looks for no garbage there.
+"""Loaded first by the process whose forks the workers are: what it loads stays, so it looks for no garbage.
 
-A fifth of the time until workers are there went into that. They look again, `_preload` says.
+That took a fifth of the time that the loading takes. The workers look again, `_preload` says.
 """
 
 from __future__ import annotations
