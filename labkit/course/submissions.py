@@ -76,7 +76,7 @@ def find_submissions(place: Path, assignment: str, students: Iterable[str]) -> l
     """The submissions for an assignment below ``place``, one for each student, in the order of names.
 
     ``ID/NAME/``, ``ID/NAME.zip``, ``ID/*.zip``, ``*.zip`` and ``SOMEBODY/*.zip`` are looked at; of several by
-    one student the latest counts. Work on another assignment does not count, and is told of unless its file has
+    one student the latest counts. Work on another assignment does not, and is told of unless its file has
     that one's name. One that is a student's only by what it says itself does not count beside
     one that lies where that student's work lies; where two people say that they are one student, nobody is.
 
