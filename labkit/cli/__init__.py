@@ -96,10 +96,6 @@ def main() -> None:
         _complain(UsageError(error.format_message(), f"See `{verb} --help`."), debug)
     except LabkitError as error:
         _complain(error, debug)
-    except BrokenPipeError:
-        # The reader went away, as `labkit … | head` does: nothing is left to tell it.
-        sys.stderr.close()
-        sys.exit(0)
     except OSError as error:
         _complain(error_of_system(error), debug)
     except MemoryError:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +33,16 @@ class LazyGroup(Group):
         super().__init__(*args, **kwargs)
         self._modules = modules
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the words; this is where help is printed."""
+        with _ends_without_reader():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        with _ends_without_reader():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs, in the order of their table."""
         return list(self._modules)
@@ -39,3 +54,27 @@ class LazyGroup(Group):
         command = import_module(self._modules[cmd_name]).command
         assert isinstance(command, click.Command)
         return command
+
+
+@contextmanager
+def _ends_without_reader() -> Iterator[None]:
+    """End as a shell shows of other programs, where whoever reads the output goes away (``labkit … | head``).
+
+    Click would end with 1, which is an answer of many verbs.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        if not any(_has_no_reader(stream.fileno()) for stream in (sys.stdout, sys.stderr)):
+            raise
+        # What is still to be written has nowhere to go, and Python would say so at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _has_no_reader(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(found & (select.POLLERR | select.POLLHUP) for _, found in poll.poll(0))
