@@ -63,7 +63,8 @@ class StudentRow:
         """Each mark with its reason."""
         head = f"{printable(self.student)}: {self.score} of {self.max_score}"
         lines = [f"{head}  {' '.join(self.flags)}".rstrip()]
-        lines += [f"  {text}" for text in (self.problem, self.void, *self.notes) if text]
+        void = self.void and f"{self.void} No point below counts."
+        lines += [f"  {text}" for text in (self.problem, void, *self.notes) if text]
         lines += [
             f"  {entry.question}: {entry.points} of {entry.max_points}. {entry.why}" for entry in self.marks
         ]

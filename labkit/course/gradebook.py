@@ -67,7 +67,8 @@ def merge(course: Course, exercise: Exercise, grades: ClassGrades, url: str | No
             f"The gradebook {_shown(address)} needs the package {error.name}, which is not installed.",
             f"Run: pip install {error.name}",
         ) from error
-    return f"{len(rows)} marks are in nbgrader's gradebook {_shown(address)}."
+    count = sum("missing" not in row.flags for row in rows)
+    return f"{count} marks are in nbgrader's gradebook {_shown(address)}."
 
 
 def _shown(address: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from labkit import __version__
@@ -57,7 +58,7 @@ class GradingJob:
     rerun: bool = True
     limits: Limits = field(default_factory=Limits)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same for the same work graded in the same way; a result is kept under it."""
         parts = [

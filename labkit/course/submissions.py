@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from labkit.course._given import given_json
 from labkit.course.course import parse_time, refusing
-from labkit.course.exercises import exercise
+from labkit.course.exercises import NAMES, exercise
 from labkit.course.model import ANSWERS, CHALLENGE, EVIDENCE, canonical
 from labkit.errors import LabkitError, UsageError
 
@@ -30,6 +30,7 @@ _MOST_FILES = 400
 _MOST_BYTES = 24 << 20
 _LARGEST_ZIP = 2 * _MOST_BYTES
 _DEEPEST = 4
+_ENTRY = b"PK\x01\x02"  # begins what a zip says at its end of each file and folder
 # zipfile passes on what its decompressors say.
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -76,7 +77,8 @@ def find_submissions(place: Path, assignment: str, students: Iterable[str]) -> l
     """The submissions for an assignment below ``place``, one for each student, in the order of names.
 
     ``ID/NAME/``, ``ID/NAME.zip``, ``ID/*.zip``, ``*.zip`` and ``SOMEBODY/*.zip`` are looked at; of several by
-    one student the latest counts. One that is a student's only by what it says itself does not count beside
+    one student the latest counts. Work on another assignment does not, and is told of unless its file has
+    that one's name. One that is a student's only by what it says itself does not count beside
     one that lies where that student's work lies; where two people say that they are one student, nobody is.
 
     Raises:
@@ -116,13 +118,15 @@ def _same(name: str) -> str:
 
 def _all(place: Path, assignment: str, roster: Mapping[str, str]) -> Iterator[Submission]:
     if place.is_file():
-        yield _from_zip(place, assignment, roster, None)
+        yield from _from_zip(place, assignment, roster, None)
         return
     for entry in sorted(place.iterdir()):
         if entry.is_symlink() or entry.name.startswith("."):
             continue
         if entry.is_file() and entry.suffix.lower() == ".zip":
-            yield _from_zip(entry, assignment, roster, None)
+            yield from _from_zip(entry, assignment, roster, None)
+        elif entry.is_file() and (owner := roster.get(_same(_stem(entry, assignment)))):
+            yield Submission(owner, problem=f"{entry.name} is neither a zip file nor a folder")
         elif entry.is_dir():
             student = roster.get(_same(entry.name), entry.name)
             known = _same(entry.name) in roster
@@ -137,8 +141,10 @@ def _in_folder(folder: Path, assignment: str, student: str) -> Iterator[Submissi
     inner = folder / assignment
     if inner.is_dir() and not inner.is_symlink():
         yield _from_folder(inner, student)
-    elif any((folder / name).is_file() for name in _MARKER):
-        yield _from_folder(folder, student)
+    elif any((folder / name).is_file() for name in (*_MARKER, f"{assignment}.ipynb")):
+        found = _from_folder(folder, student)
+        other = _other(found.files, assignment)
+        yield Submission(student, problem=f"{folder.name} is work on {other}") if other else found
 
 
 def _zips_in(
@@ -149,9 +155,9 @@ def _zips_in(
         if not entry.is_file() or entry.is_symlink():
             continue
         if student is not None:
-            yield _from_zip(entry, assignment, roster, student)
-        else:
-            claim = _from_zip(entry, assignment, {}, None)
+            yield from _from_zip(entry, assignment, roster, student)
+            continue
+        for claim in _from_zip(entry, assignment, {}, None):
             owner = folder.name if claim.problem else roster.get(_same(claim.student), folder.name)
             yield replace(claim, student=owner, folder=folder.name)
 
@@ -206,10 +212,26 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             yield from _walk(entry, depth + 1)
 
 
-def _from_zip(path: Path, assignment: str, roster: Mapping[str, str], student: str | None) -> Submission:
-    """A zip's owner is whose folder it lies in, else whom its name or its content names."""
+def _stem(path: Path, assignment: str) -> str:
+    """The name of a file without what stands around an id in it."""
     # A browser that saves a second file of a name puts a number behind it; no id has parentheses.
-    stem = re.sub(r" ?\([0-9]+\)$", "", path.stem).removeprefix(f"{assignment}-")
+    return re.sub(r" ?\([0-9]+\)$", "", path.stem).removeprefix(f"{assignment}-")
+
+
+def _other(files: Mapping[str, bytes], assignment: str) -> str:
+    """The assignment that this is work on, where it is another one."""
+    try:
+        named = str(given_json(files[CHALLENGE])["assignment"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return named if named in NAMES.keys() - {assignment} else ""
+
+
+def _from_zip(
+    path: Path, assignment: str, roster: Mapping[str, str], student: str | None
+) -> Iterator[Submission]:
+    """A zip's owner is whose folder it lies in, else whom its name or its content names."""
+    stem = _stem(path, assignment)
     owner = student or roster.get(_same(stem))
     placed = owner is not None
     try:
@@ -218,9 +240,14 @@ def _from_zip(path: Path, assignment: str, roster: Mapping[str, str], student: s
             raise Unreadable(f"it has more than {_LARGEST_ZIP >> 20} MiB")
         named, files = read_zip(data, assignment)
     except (Unreadable, OSError) as error:
-        return Submission(owner or stem, problem=f"{path.name} cannot be read: {error}", placed=placed)
-    by_content = roster.get(_same(named), named) if named else stem
-    return Submission(owner or by_content, files, _submitted(files), placed=placed)
+        yield Submission(owner or stem, problem=f"{path.name}: {error}", placed=placed)
+        return
+    owner = owner or (roster.get(_same(named), named) if named else stem)
+    other = _other(files, assignment)
+    if not other:
+        yield Submission(owner, files, _submitted(files), placed=placed)
+    elif other not in path.stem:  # the others lie here until their assignment is graded
+        yield Submission(owner, problem=f"{path.name} is work on {other}", placed=placed)
 
 
 def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]]:
@@ -230,6 +257,9 @@ def read_zip(data: bytes, assignment: str) -> tuple[str | None, dict[str, bytes]
         Unreadable: it is not a zip, too large, or has names that lead out of it.
     """
     files: dict[str, bytes] = {}
+    # Counted before zipfile makes an object of each, of which there may be a million.
+    if data.count(_ENTRY) > 10 * _MOST_FILES:
+        raise Unreadable(f"it has far more than {_MOST_FILES} files")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [info for info in archive.infolist() if not info.is_dir()]

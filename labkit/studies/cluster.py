@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -34,12 +35,13 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
     method = _start_method()
     if method == "forkserver":
         # It loads what the workers need, once for all of them, while this process loads Dask.
-        set_forkserver_preload(["distributed", *modules])
+        set_forkserver_preload(["labkit.studies._fork_server", "distributed", *modules])
         # It does not hear Ctrl-C, not even before its first line; it ends with its owner.
         with _on_ctrl_c(signal.SIG_IGN):
             forkserver.ensure_running()
-    import dask
-    from distributed import LocalCluster
+    with _no_sweeping():
+        import dask
+        from distributed import LocalCluster
 
     _quiet()
 
@@ -81,6 +83,18 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         finally:
             with contextlib.suppress(Exception):
                 cluster.close(timeout=10)
+
+
+@contextlib.contextmanager
+def _no_sweeping() -> Iterator[None]:
+    """Look for no garbage for a while: what is loaded stays."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def connect(address: str, patience: float) -> Client:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import struct
+import tracemalloc
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from labkit.course.classes import ClassGrades, StudentRow, grade_class
 from labkit.course.course import init_course, open_course
 from labkit.course.exercises import exercise
 from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells
+from labkit.course.submissions import Unreadable, read_zip
 
 from .serial import grade_serially, sandboxes_that_stay
 
@@ -406,6 +410,23 @@ def test_an_accent_can_be_written_in_two_ways(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "solved" / "zoé").rename(tmp_path / "solved" / unicodedata.normalize("NFD", "zoé"))
     done = grade_class(course, exercise(NAME), tmp_path / "solved", rerun=False)
     assert [(row.student, row.score) for row in done.rows] == [("zoé", FULL)]
+
+
+def test_a_zip_of_a_million_names_costs_the_grader_nothing() -> None:
+    """They are 44 MiB in a file, and ten times that as the objects that the zip's reader makes of them."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(f"{NAME}/x", "")
+    data = stream.getvalue()
+    begin, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    entries = data[begin:end] * 5000
+    bomb = data[:begin] + entries + data[end : end + 12] + struct.pack("<LLH", len(entries), begin, 0)
+    tracemalloc.start()
+    with pytest.raises(Unreadable, match="far more than 400 files"):
+        read_zip(bomb, NAME)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100_000
 
 
 # What code in the sandbox may try against the machine that it runs on.

@@ -117,6 +117,8 @@ def test_copied_answers_beside_the_own_challenge_are_found(place: Path, name: st
     done = graded(place, name)
     assert "copied:ada" in flags(done)["eve"]
     assert scores(done)["eve"] == 0
+    (row,) = (row for row in done.rows if row.student == "eve")
+    assert "from ada. No point below counts.\n" in row.explain()  # some of its answers may be right
 
 
 def test_the_source_of_a_copy_need_not_have_handed_in(place: Path) -> None:
@@ -242,6 +244,54 @@ def test_zip_files_are_graded_like_folders(place: Path) -> None:
     assert {row.student for row in done.failed} == {"eve", "fay"}
 
 
+def test_work_on_another_assignment_is_no_forgery(place: Path) -> None:
+    """Who hands in two assignments, or the wrong one, forged nothing."""
+    inbox = place / "inbox"
+    for student in STUDENTS[:4]:
+        (inbox / student).mkdir(parents=True)
+    for student, names in {"ada": ("mrtd", "hosts"), "bob": ("hosts",), "cyd": ("hosts",)}.items():
+        for moment, name in enumerate(names, 1):  # hosts is the later one
+            pack(place / "solutions" / student / name, name, inbox / student / f"{name}.zip", now=moment)
+    (inbox / "cyd" / "hosts.zip").rename(inbox / "cyd" / "work.zip")
+    shutil.copytree(place / "solutions" / "dan" / "hosts", inbox / "dan", dirs_exist_ok=True)
+    pack(place / "solutions" / "eve" / "hosts", "hosts", inbox / "hosts-eve.zip")
+    done = graded(place, where="inbox")
+    assert flags(done) == {
+        "bob": ("missing",),
+        "cyd": ("unreadable",),
+        "dan": ("unreadable",),
+        "eve": ("missing",),
+        "fay": ("missing",),
+    }
+    assert scores(done)["ada"] == exercise("mrtd").points
+    assert [row.problem for row in done.failed] == [
+        "The submission cannot be read: work.zip is work on hosts.",
+        "The submission cannot be read: dan is work on hosts.",
+    ]
+    (inbox / "cyd" / "work.zip").unlink()
+    with zipfile.ZipFile(inbox / "cyd" / "hosts.zip", "w") as archive:
+        archive.writestr("challenge.json", '{"assignment": ["hosts"]}')
+    assert "forged" in flags(graded(place, where="inbox"))["cyd"]
+
+
+def test_a_file_in_another_format_is_not_overlooked(place: Path) -> None:
+    """Who hands in a document, or the notebook alone, is not told that nothing was handed in."""
+    inbox = place / "inbox"
+    (inbox / "ada").mkdir(parents=True)
+    shutil.copy(place / "solutions" / "ada" / "mrtd" / "mrtd.ipynb", inbox / "ada")
+    (inbox / "mrtd-bob (1).docx").write_bytes(b"words")
+    (inbox / "notes.txt").write_text("the teacher's own")
+    done = graded(place, where="inbox")
+    assert {name: flags(done).get(name, ()) for name in ("ada", "bob", "cyd")} == {
+        "ada": (),
+        "bob": ("unreadable",),
+        "cyd": ("missing",),
+    }
+    assert [row.problem for row in done.failed] == [
+        "The submission cannot be read: mrtd-bob (1).docx is neither a zip file nor a folder."
+    ]
+
+
 @pytest.mark.parametrize("name", ["mrtd-ada (1).zip", "mrtd-ada(2).zip", "ada (1).zip"])
 def test_a_second_hand_in_counts_under_the_name_that_a_browser_gives_it(place: Path, name: str) -> None:
     inbox = place / "inbox"
@@ -314,15 +364,16 @@ def test_marks_are_merged_into_nbgraders_gradebook(place: Path) -> None:
     from nbgrader.api import Gradebook
 
     replace_folder(place, "eve", "ada", "mrtd")
+    shutil.rmtree(place / "solutions" / "fay")
     course = open_course(place / "course")
     grades = graded(place)
     url = f"sqlite:///{place / 'gradebook.db'}"
     for _ in range(2):  # merged twice, nothing is counted twice
-        merge(course, exercise("mrtd"), grades, url)
+        assert merge(course, exercise("mrtd"), grades, url).startswith("5 marks are in")
     with Gradebook(url) as book:
         found = {entry.student.id: entry.score for entry in book.assignment_submissions("mrtd")}
         assert book.find_assignment("mrtd").max_score == 6
-    assert found == {student: 0.0 if student == "eve" else 6.0 for student in STUDENTS}
+    assert found == {student: 0.0 if student == "eve" else 6.0 for student in STUDENTS if student != "fay"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -30,6 +31,8 @@ def test_workers_are_nobody_elses_and_have_the_environment_of_now(monkeypatch: p
         with Client(cluster, set_as_default=False) as client:
             assert client.submit(os.getenv, "LABKIT_TEST_WORD").result(timeout=60) == "later"
             loaded = client.submit(lambda: list(sys.modules)).result(timeout=60)
+            swept = client.submit(lambda: (gc.isenabled(), gc.get_freeze_count() > 0)).result(timeout=60)
+        assert swept == (True, True)  # of garbage that is its own
         assert "prometheus_client" not in loaded  # half of what a worker loaded after its fork
         server: Any = cluster.scheduler
         pages = f"http://127.0.0.1:{server.http_server.port}"
