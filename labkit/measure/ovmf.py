@@ -1,8 +1,8 @@
 """What an OVMF's own code says of the rules that it follows, where versions of edk2 differ.
 
 The code is in a compressed volume of the image. No version number decides: distributions carry patches, and
-most builds have none. Each mark was checked on edk2 2022.11, 2025.02 and 2026.08 of Debian and 2022.02, 2024.02,
-2025.02 and 2025.11 of Ubuntu.
+most builds have none. Each mark was checked on edk2 2022.11, 2025.02 and 2026.08 of Debian and 2022.02,
+2024.02, 2025.02 and 2025.11 of Ubuntu.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class OvmfCode:
     acpi: it measures QEMU's ACPI tables. untouched_kernel: and the kernel's file as it is, where QEMU offers
     that. word_first: the word
     ``initrd=initrd`` stands before the command line. set_up: it offers its boot menu and its set-up, not one
-    for both. secure_boot: it was built with Secure Boot, which need not be in force. smbios: how it measures the SMBIOS tables; None where it does not.
+    for both. secure_boot: it was built with Secure Boot, which need not be in force.
+    smbios: how it measures the SMBIOS tables; None where it does not.
     """
 
     acpi: bool = False

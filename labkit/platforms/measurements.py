@@ -152,11 +152,21 @@ def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) ->
                     return known
                 first = first or known
     if first is None:
-        raise VmError(
-            "There is no event log of the firmware in the guest's memory.",
-            "Its kernel may have overwritten it; boot again with --cold.",
-        )
+        raise no_log(pcrs)
     return first
+
+
+def no_log(pcrs: Pcrs) -> VmError:
+    """Why there is no event log beside a vTPM with these registers."""
+    if not any(any(value) for bank in pcrs.values() for number, value in bank.items() if number < 8):
+        return VmError(
+            "The firmware measured nothing into the vTPM: it has no driver for one, as builds for TDX alone.",
+            "Boot a firmware that measures into a TPM, such as OVMF.fd.",
+        )
+    return VmError(
+        "There is no event log of the firmware in the guest's memory.",
+        "Its kernel may have overwritten it; boot again with --cold.",
+    )
 
 
 def keep_log(machine: VirtualMachine, firmware: FirmwareMeasurement) -> None:

@@ -14,7 +14,7 @@ from labkit import process
 from labkit.errors import NotMeasured
 from labkit.measure import FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.tdvf import Tdvf
-from labkit.platforms.measurements import Measurements
+from labkit.platforms.measurements import Measurements, no_log
 from labkit.platforms.told import parse_told, tell_measurements
 
 FIRMWARE = FirmwareMeasurement("f", Tdvf((), 0, b""), {order: bytes(48) for order in PageOrder})
@@ -63,6 +63,13 @@ def measured(
 
 RAW = log(event(4, b"\x11" * 48), event(9, b"\x22" * 48), event(1, b"\x33" * 48))
 SHORT = log(event(4, b"\x11" * 48), event(1, b"\x33" * 48))
+
+
+def test_a_firmware_that_measures_into_no_tpm_is_told_from_a_log_that_is_lost() -> None:
+    # A program of the guest may have extended those above; the firmware's own are 0 to 7.
+    unmeasured = {"sha384": {0: bytes(48), 7: bytes(48), 10: b"\x11" * 48}}
+    assert "has no driver for one" in no_log(unmeasured).message
+    assert "There is no event log" in no_log(registers(RAW)).message
 
 
 def test_an_honest_log_accounts_for_every_register() -> None:
