@@ -168,8 +168,8 @@ class World:
             self.findings.append(f"{what}: {path.relative_to(self.folder)} is left")
 
         for path in (self.folder / "tmp").iterdir():
-            holds = sorted(child.name for child in path.iterdir()) if path.is_dir() else path.read_bytes()[:200]
-            self.findings.append(f"{what}: {path.relative_to(self.folder)} is left: {holds!r}")
+            held = [child.name for child in path.iterdir()] if path.is_dir() else path.read_bytes()[:200]
+            self.findings.append(f"{what}: {path.relative_to(self.folder)} is left, and holds {held!r}")
             shutil.rmtree(path, ignore_errors=True)
             path.unlink(missing_ok=True)
         deadline = time.monotonic() + _PATIENCE
