@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from labkit.bootlog._stages import STAGES
+from labkit.bootlog.exit_codes import Layer, MakeEnd, meaning
 from labkit.bootlog.failures import FAILURES, HANGS, Failure, FailureKind
 from labkit.bootlog.timeline import Stage, Timeline
 from labkit.host.wrapping import without_common
@@ -41,33 +42,15 @@ class Goal(StrEnum):
     SMOKE = "smoke"
 
 
-class Layer(StrEnum):
-    """Whose exit code it is: QEMU's own (33 and 65), or that of OSDK and make (0, 1, 2)."""
-
-    QEMU = "qemu"
-    MAKE = "make"
-
-
 _ORDER = {row.name: number for number, row in enumerate(STAGES)}
 _ENDS = frozenset({"prompt", "smoke"})
 _PROMPT = re.compile(r"^~ # ")
 # Behind the prompt, where floods come from, only these are looked for.
 _PANICS = tuple(row for row in FAILURES if row.kind is FailureKind.PANIC and not row.detail)
-# In any language. Innermost first: the make that failed, then those that had called it.
-_MAKE_ERROR = re.compile(
-    r"^make(?P<level>\[\d+\])?: \*\*\* \[(?:[^\]:]{1,120}:\d+(?:: |：))?(?P<target>[^\]]{0,200})\] "
-    r"(?:\w{2,12} (?P<number>\d{1,3})|(?P<signal>\w[\w ]{2,30}))"
-)
-# What make itself cannot do; then no target has failed.
-_MAKE_STOP = re.compile(
-    r"^(?:make(?:\[\d+\])?|[\w./-]{0,120}(?:[Mm]akefile[\w.-]{0,40}|\.mk):\d+): "
-    r"\*\*\* (?P<why>[^\[\s].{0,200}?)\.?\s+Stop\.$"
-)
 # The compiler quotes source code behind the number of its line.
 _QUOTED_SOURCE = re.compile(r"^\s{0,12}\d{0,7}\s{1,3}[|│](?:\s|$)|^\s{1,12}--> ")
 _TRACE = re.compile(r"Printing stack trace:|\d{1,3}: fn 0x")
 _MAKE_SPEAKS = re.compile(r"^make(?:\[\d+\])?: ")
-_RUN_TARGETS = frozenset({"run", "run_kernel", "run_iso"})
 _GUEST_STAGES = frozenset({"firmware", "grub", "efi-stub", "tdx", "ostd", "thread", "initramfs", "init"})
 _ERROR_WORDS = re.compile(
     r"(?i)\b(?:error|fatal|failed|failure|cannot|can't|could not|not found|denied|no such|unable to|undefined"
@@ -163,8 +146,7 @@ class BootLogReader:
         self._panic_says = ""
         self._panic_at = ""
         self._lines: list[str] = []
-        self._make_error: re.Match[str] | None = None
-        self._make_stop = ""
+        self._make = MakeEnd()
         self._heard = 0.0
         self._error_line = ""
         self._spoken_line = ""
@@ -289,10 +271,7 @@ class BootLogReader:
             for row in STAGES:
                 if row.expression.search(line):
                     self._begin(state, row.name, now)
-        if (match := _MAKE_ERROR.match(line)) and self._make_error is None:
-            self._make_error = match
-        if (stop := _MAKE_STOP.match(line)) and not state.at_prompt:
-            self._make_stop = self._make_stop or one_line(stop["why"], 200)
+        self._make.hear(line, at_prompt=state.at_prompt)
         self._panic_message(state, bare)
         rows = _PANICS if state.at_prompt and not state.panic_left else FAILURES
         rows = () if _QUOTED_SOURCE.match(line) else rows
@@ -354,7 +333,8 @@ class BootLogReader:
             said = f": {message}" if message else ""
             what = failure.sentence if failure else "the kernel panicked"
             return BootOutcome.PANIC, f"Panic {where}: {what}{said}.", cause
-        code = self._code(exit_code, layer)
+        began = bool(_GUEST_STAGES & self._begun.keys())
+        code = meaning(exit_code, layer, self._make, guest_began=began, erred=bool(self._error_line))
         if outside:
             return BootOutcome.FAILED, f"Failed {where}: {outside}.", (None, "", "")
         if self.reached and code in (None, "success"):
@@ -393,34 +373,6 @@ class BootLogReader:
         if self._error_line and self._error_line != self.last_line:
             return f"the last error was {self._error_line!r}"
         return f"the last line was {self._spoken_line!r}" if self._spoken_line else self._last()
-
-    def _code(self, exit_code: int | None, layer: Layer) -> str | None:
-        """What an exit code means; None while the run goes on."""
-        if exit_code is None:
-            return None
-        if layer is Layer.QEMU:
-            known = {33: "success", 0: "success", 65: "that the guest failed or panicked"}
-            return known.get(exit_code, "a problem of QEMU or the host, or a triple fault")
-        number: int | None = exit_code
-        if exit_code and (error := self._make_error) is not None:
-            number = int(error["number"]) if error["number"] else None
-            if number is None and error["target"] in _RUN_TARGETS:
-                return f"that QEMU, or the command that starts it, was ended by a signal ({error['signal']})"
-            if error["target"] not in _RUN_TARGETS and not _GUEST_STAGES & self._begun.keys():
-                ended = f"status {number}" if number is not None else error["signal"]
-                return f"that make's target {error['target']!r} failed ({ended}) before a guest was started"
-        elif exit_code and self._make_stop and not _GUEST_STAGES & self._begun.keys():
-            return f"that make stopped before a guest was started: {self._make_stop}"
-        spoke = _GUEST_STAGES & self._begun.keys() or not self._error_line
-        known = {
-            0: "success",
-            1: "that the guest ran and failed or panicked"
-            if spoke
-            else "that a command failed before a guest said anything",
-            2: "a problem of QEMU or the host, or a triple fault",
-            **dict.fromkeys((3, 5, 6, 7, 8, 12), "that OSDK failed before QEMU"),
-        }
-        return known.get(number, "that the run did not work") if number is not None else known[2]
 
 
 def classify(

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from labkit.asterinas import Profile
-from labkit.bootlog.asterinas import BootLogReader, BootReport, Layer
+from labkit.bootlog.asterinas import BootLogReader, BootReport
+from labkit.bootlog.exit_codes import Layer
 from labkit.console import Console
 from labkit.container import _cleanup
 from labkit.container.attached import AttachedStream, LogTail

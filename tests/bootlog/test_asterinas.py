@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import process
-from labkit.bootlog.asterinas import BootLogReader, BootOutcome, BootReport, Goal, Layer, classify
+from labkit.bootlog.asterinas import BootLogReader, BootOutcome, BootReport, Goal, classify
+from labkit.bootlog.exit_codes import Layer
 from labkit.bootlog.failures import FAILURES, HANGS, Failure, FailureKind, Hang
 from labkit.toolchain.toolchain import Toolchain
 

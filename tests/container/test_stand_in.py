@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from labkit.asterinas.versions import PROFILES
-from labkit.bootlog.asterinas import BootLogReader, BootOutcome, BootReport, Layer
+from labkit.bootlog.asterinas import BootLogReader, BootOutcome, BootReport
+from labkit.bootlog.exit_codes import Layer
 from labkit.container import flow as runs
 from labkit.container import plan as plans
 from labkit.container.container import Options, creation
