@@ -76,8 +76,9 @@ class Console:
         """
         try:
             kept = json.loads(state)
+            status = int(kept["status"])
             self._shell.go_on(kept["shell"])
-            self._status = int(kept["status"])
+            self._status = status
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("not the state of a console") from error
 

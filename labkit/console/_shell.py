@@ -101,10 +101,10 @@ class Shell:
         }
 
     def go_on(self, state: dict[str, Any]) -> None:
-        """Know the shell as it was when the ``state`` was had."""
-        self.dialect = Dialect.of(state["dialect"])
-        self._number = int(state["number"])
-        self.flags, self._prompts = str(state["flags"]), bool(state["prompts"])
+        """Know the shell as it was when the ``state`` was had; what is no state changes nothing."""
+        dialect, number = Dialect.of(state["dialect"]), int(state["number"])
+        flags, prompts = str(state["flags"]), bool(state["prompts"])
+        self.dialect, self._number, self.flags, self._prompts = dialect, number, flags, prompts
 
     def interrupt(self) -> None:
         """Send Ctrl-C to the running command; may be called from another thread.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -100,6 +101,15 @@ def test_another_console_goes_on_with_the_shell_that_one_has_found(
         # What puts nothing in order reads and prints nothing, and leaves the status as it was.
         assert first.ask("word=$word$?", 20, bare=True).exit_status == 0
         second = Console(terminal)
+        fresh = second.state()
+        for key in ("number", "flags", "prompts", "dialect"):
+            # What is half a state leaves nothing behind.
+            half = json.loads(first.state())
+            del half["shell"][key]
+            half["shell"].setdefault("dialect", {})["muted"] = True
+            with pytest.raises(ValueError, match="not the state"):
+                second.go_on(json.dumps(half))
+            assert second.state() == fresh
         second.go_on(first.state())
         assert second.is_bash == first.is_bash
         assert second.run("echo $? $word", timeout=20).output == "3 kept3\n"

@@ -205,7 +205,7 @@ def test_a_resumed_shell_is_looked_for_where_nothing_is_known_of_it(
     saved = Snapshot(tmp_path / "memory", tmp_path / "vars.fd")
     guest.save(saved)
     hypervisor = Hypervisor(toolchain, vm_settings, TCG)
-    for nonsense in ("", "{}", "[1]", '{"dialect": {"loud": 1}, "number": 1}'):
+    for nonsense in ("", "{}", "[1]", '{"status": 0, "shell": {"dialect": {"loud": 1}, "number": 1}}'):
         saved.shell.write_text(nonsense)
         with resume(guest.spec, hypervisor, saved)[0] as again:
             assert again.console.run("echo $word", timeout=20).output == "kept\n", nonsense
