@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -36,6 +38,19 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that ``./lab test`` would never run: it finds files that boot by their marks' words."""
+    for item in items:
+        if any(map(item.get_closest_marker, ("vm", "docker", "browser"))) and not _shows_its_mark(item.path):
+            raise pytest.UsageError(f"{item.path}: write `pytest.mark.` and the mark's name into this file.")
+
+
+@cache
+def _shows_its_mark(file: Path) -> bool:
+    return re.search(r"mark\.(vm|docker|browser)", file.read_text(encoding="utf-8")) is not None
 
 
 @pytest.hookimpl(optionalhook=True)

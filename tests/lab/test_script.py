@@ -8,13 +8,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from labkit.process import Completed, run
+from tests.conftest import pytest_collection_modifyitems
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -329,6 +333,20 @@ def test_tests_and_notebooks_both_count(bench: Bench) -> None:
     assert notebooks.endswith("notebooks/00-start.ipynb")
     assert bench.lab("test", PYTEST_STATUS="1").status == 1
     assert bench.lab("test", NBVAL_STATUS="1").status == 1
+
+
+@pytest.mark.parametrize("mark", ["vm", "docker", "browser", "slow"])
+def test_a_test_that_boots_by_a_mark_from_elsewhere_is_refused(tmp_path: Path, mark: str) -> None:
+    def collect(words: str) -> None:
+        path = tmp_path / f"test_{len(words)}.py"
+        path.write_text(words)
+        item = SimpleNamespace(path=path, get_closest_marker=lambda name: name == mark or None)
+        pytest_collection_modifyitems([cast(pytest.Item, item)])
+
+    collect(f"@pytest.mark.{mark}")
+    refused = nullcontext() if mark == "slow" else pytest.raises(pytest.UsageError, match=r"pytest\.mark\.")
+    with refused:
+        collect("from tests.elsewhere import boots")
 
 
 def test_words_after_test_are_for_pytest(bench: Bench) -> None:
