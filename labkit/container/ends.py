@@ -22,6 +22,9 @@ UNTOLD = (
 )
 MEMORY = "the kernel killed the container because memory ran out"
 _KILLED_BY = {130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM"}
+# Engines write down who ended a container after they did it: in seconds, how long that may take.
+_UNTIL_WRITTEN = 3
+_LAST_WORDS = frozenset({"destroy", "oom", "remove", "stop"})
 # What keeps an engine from starting a container besides the causes that `start_refusal` tells apart.
 _REFUSALS = (
     (
@@ -96,14 +99,16 @@ def ended_from_outside(
         return REMOVED
     except refusals:
         state = {}
-    actions: list[Any] = []
+    events: list[Any] = []
+    until = int(time.time()) + (_UNTIL_WRITTEN if code is None or code in _KILLED_BY else 1)
     with contextlib.suppress(*refusals, ValueError):
-        actions = list(
-            client.api.events(
-                since=since, until=int(time.time()) + 1, filters={"container": container}, decode=True
-            )
-        )
-    return told(state, actions, code, podman=podman)
+        for event in client.api.events(
+            since=since, until=until, filters={"container": container}, decode=True
+        ):
+            events.append(event)
+            if _action(event) in _LAST_WORDS:
+                break
+    return told(state, events, code, podman=podman)
 
 
 def told(state: dict[str, Any], events: list[Any], code: int | None, *, podman: bool = False) -> str:
@@ -116,7 +121,7 @@ def told(state: dict[str, Any], events: list[Any], code: int | None, *, podman: 
 
 
 def _told(state: dict[str, Any], events: list[Any], code: int | None, *, podman: bool) -> str:
-    actions = [str(event.get("Action") or event.get("status") or "") for event in events]
+    actions = [_action(event) for event in events]
     if state.get("OOMKilled") or "oom" in actions:
         return MEMORY
     if state.get("Removing") or state.get("Status") == "removing" or {"destroy", "remove"} & set(actions):
@@ -130,6 +135,10 @@ def _told(state: dict[str, Any], events: list[Any], code: int | None, *, podman:
     if code in _KILLED_BY:
         return f"the container was ended by {_KILLED_BY[code]}: from outside, or because memory ran out"
     return ""
+
+
+def _action(event: Any) -> str:
+    return str(event.get("Action") or event.get("status") or "")
 
 
 def start_refusal(said: str) -> LabkitError:

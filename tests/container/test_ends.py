@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,16 @@ import pytest
 from labkit.asterinas.versions import PROFILES
 from labkit.container import plan as plans
 from labkit.container.attached import LogTail
-from labkit.container.ends import KILLED, MEMORY, REMOVED, STOPPED, UNTOLD, start_refusal, told
+from labkit.container.ends import (
+    KILLED,
+    MEMORY,
+    REMOVED,
+    STOPPED,
+    UNTOLD,
+    ended_from_outside,
+    start_refusal,
+    told,
+)
 from labkit.container.flow import keep_logs
 from labkit.container.image import pull_refusal
 from labkit.container.plan import RunRequest, profile_of
@@ -64,6 +75,42 @@ def test_podman_writes_down_no_stop_and_that_is_said() -> None:
     assert told({}, events("start", "die", "cleanup"), 2, podman=True) == ""
     assert "podman kill" in told({}, events("kill", "die"), 137, podman=True)
     assert told({"OOMKilled": True}, events("die"), 137, podman=True) == MEMORY
+
+
+class SlowEngine:
+    """An engine that writes its events down some seconds after what they tell."""
+
+    def __init__(self, late: float, actions: list[str]) -> None:
+        self._at, self._actions, self.read = time.time() + late, actions, 0
+
+    @property
+    def api(self) -> SlowEngine:
+        return self
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        return {"State": {"Status": "exited"}}
+
+    def events(self, *, until: int, **_: Any) -> Iterator[dict[str, str]]:
+        for action in self._actions if until >= self._at else ():
+            self.read += 1
+            yield {"Action": action}
+
+
+@pytest.mark.parametrize("podman", [True, False])
+def test_what_an_engine_writes_down_late_is_read(podman: bool) -> None:
+    engine: Any = SlowEngine(1.9, ["die", "kill"])
+    assert "kill)" in ended_from_outside(engine, "x", 0, 137, podman=podman)
+
+
+def test_no_news_are_awaited_after_the_last() -> None:
+    engine: Any = SlowEngine(0, ["kill", "die", "stop", "and what comes much later"])
+    assert ended_from_outside(engine, "x", 0, 137) == STOPPED
+    assert engine.read == 3
+
+
+def test_a_container_that_ended_by_itself_is_not_waited_for() -> None:
+    engine: Any = SlowEngine(1.9, ["kill"])
+    assert ended_from_outside(engine, "x", 0, 0) == ""
 
 
 @pytest.mark.parametrize(
