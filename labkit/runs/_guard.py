@@ -19,18 +19,22 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 from labkit.runs._prctl import adopt_orphans, die_with_parent
 
 GRACE = 3.0
 """Seconds that left-over processes have between SIGTERM and SIGKILL."""
 
+# Blocked, and waited for: Python's handlers forget what arrives before a new fork has run, and a wait that
+# is about to begin does not hear them.
+_NEWS = (signal.SIGTERM, signal.SIGCHLD)
+
 
 def main(argv: list[str]) -> int:
     """Run ``argv[1:]`` for process ``argv[0]``; returns its status (128 + signal), or 143 after SIGTERM."""
     parent, words = int(argv[0]), argv[1:]
-    signal.signal(signal.SIGTERM, _end)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NEWS)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not _stand_by(parent):
         return 143
@@ -38,9 +42,8 @@ def main(argv: list[str]) -> int:
     second = os.fork()
     if second == 0:
         return _run(words) if _stand_by(first) else 143
-    try:
-        status = os.waitstatus_to_exitcode(os.waitpid(second, 0)[1])
-    except SystemExit:
+    status = _wait(second)
+    if status is None:
         os.kill(second, signal.SIGTERM)
         status = os.waitstatus_to_exitcode(os.waitpid(second, 0)[1])
     names = _end_children()
@@ -58,20 +61,30 @@ def _stand_by(parent: int) -> bool:
 
 def _run(words: list[str]) -> int:
     """Run the program, and end what it leaves."""
-    try:
-        # Not `labkit.process`: its pipes would be held open by the very daemons that are to be ended.
-        pid = os.posix_spawnp(
-            words[0],
-            words,
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],
-            setsigdef=[signal.SIGINT, signal.SIGTERM],
-        )
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except SystemExit:
-        status = 143
+    # Not `labkit.process`: its pipes would be held open by the very daemons that are to be ended.
+    pid = os.posix_spawnp(
+        words[0],
+        words,
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],
+        setsigmask=[],
+        setsigdef=[signal.SIGINT],
+    )
+    status = _wait(pid)
     _tell(_end_children())
+    if status is None:
+        return 143
     return status if status >= 0 else 128 - status
+
+
+def _wait(pid: int) -> int | None:
+    """The status of a child that ended; None where SIGTERM came first."""
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if signal.sigwait(_NEWS) == signal.SIGTERM:
+            return None
 
 
 def _tell(names: list[str]) -> None:
@@ -79,18 +92,11 @@ def _tell(names: list[str]) -> None:
         sys.stdout.write(json.dumps(names) + "\n")
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    # A second request must not interrupt what the first one began.
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
 def _end_children() -> list[str]:
     """End every process below this one: SIGTERM, then SIGKILL after the grace time; returns their names.
 
     Ending a process makes its children ours, so the rounds go on until there is none.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     names: dict[int, str] = {}
     deadline = time.monotonic() + GRACE
     while _reap():

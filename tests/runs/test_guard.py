@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -61,3 +63,25 @@ def test_a_program_that_dies_of_a_signal_has_a_status_as_in_a_shell() -> None:
 
 def test_a_guard_whose_parent_is_gone_starts_nothing() -> None:
     assert guarded("exit 0", parent=1).status == 143
+
+
+def test_a_request_that_comes_while_the_guard_doubles_itself_is_heard() -> None:
+    for _ in range(20):
+        guard = [sys.executable, "-m", "labkit.runs._guard", str(os.getpid()), "sleep", "1000"]
+        process = subprocess.Popen(guard, stdout=subprocess.DEVNULL, start_new_session=True)
+        below = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not below.read_text():
+            assert process.poll() is None
+        try:
+            # Both are told, and the second may not have run at all.
+            os.killpg(process.pid, signal.SIGTERM)
+            assert process.wait(30) == 143
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def test_what_is_guarded_hears_signals_itself() -> None:
+    done = guarded("trap 'echo heard; exit 3' TERM CHLD; kill -TERM $$; sleep 1")
+    assert (done.status, done.stderr) == (3, b"heard\n")
