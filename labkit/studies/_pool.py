@@ -83,8 +83,10 @@ class Pool:
     def refresh(self) -> None:
         """Learn who is there: newcomers are asked what they can do, and who left is forgotten."""
         try:
-            present = self._client.scheduler_info()["workers"]
-        except (KeyError, OSError, RuntimeError):
+            # Not `scheduler_info`: the client's own look in the background, which asks for no workers, may
+            # come between its question and its answer, and then nobody would be there.
+            present = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
+        except (AttributeError, KeyError, OSError, RuntimeError, TimeoutError):
             present = {}
         self.workers = {address: worker for address, worker in self.workers.items() if address in present}
         new = [address for address in present if address not in self.workers]
