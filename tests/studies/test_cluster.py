@@ -44,6 +44,25 @@ def test_workers_are_nobody_elses_and_have_the_environment_of_now(monkeypatch: p
                 connect(address, 2.0)
 
 
+SCRIPT = """
+import os
+from distributed import Client
+from labkit.studies.cluster import local_cluster
+print("run", __file__)
+with local_cluster(1) as cluster, Client(cluster) as client:
+    assert client.submit(os.getpid).result(timeout=60) != os.getpid()
+print("still", __file__)
+"""
+
+
+def test_a_script_that_starts_workers_is_not_run_by_them(tmp_path: Path) -> None:
+    """Without that line about its name that few know; each worker would wait for workers of its own."""
+    script = tmp_path / "study.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == (f"run {script}\nstill {script}\n", 0), done.stderr
+
+
 @pytest.mark.parametrize(
     "address", ["nonsense", "http://127.0.0.1:1", "tcp://127.0.0.1:9", "tcp://", ":::", "tls://127.0.0.1:9"]
 )
