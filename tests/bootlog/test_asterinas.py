@@ -568,8 +568,12 @@ def test_two_machines_on_one_disk_end_as_a_locked_disk(toolchain: Toolchain, tmp
         env=toolchain.qemu.environ(),
     )
     try:
+        assert first.stdin is not None
         assert first.stdout is not None
-        assert b"QMP" in first.stdout.readline()  # it has the disk
+        assert b"QMP" in first.stdout.readline()
+        first.stdin.write(b'{"execute": "qmp_capabilities"}\n')
+        first.stdin.flush()
+        assert b"return" in first.stdout.readline()  # it greets before it opens the disk, and answers after
         second = process.run(toolchain.qemu.argv(*words), env=toolchain.qemu.environ(), timeout=30)
     finally:
         first.kill()

@@ -128,12 +128,12 @@ def test_an_interrupt_ends_a_command_with_130(toolchain_busybox: Path, command: 
         console.handshake(10)
 
         def interrupt() -> None:
-            started.wait(10)
+            started.wait(60)
             console.interrupt()
 
         thread = threading.Thread(target=interrupt)
         thread.start()
-        result = console.run(f"echo started; {command}", timeout=30, on_output=lambda data: started.set())
+        result = console.run(f"echo started; {command}", timeout=90, on_output=lambda data: started.set())
         thread.join()
         assert result.exit_status == 130
         after = console.run("echo next", timeout=10)

@@ -66,7 +66,7 @@ def test_a_guard_whose_parent_is_gone_starts_nothing() -> None:
 
 
 def test_a_request_that_comes_while_the_guard_doubles_itself_is_heard() -> None:
-    for _ in range(20):
+    for _ in range(12):
         guard = [sys.executable, "-m", "labkit.runs._guard", str(os.getpid()), "sleep", "1000"]
         process = subprocess.Popen(guard, stdout=subprocess.DEVNULL, start_new_session=True)
         below = Path(f"/proc/{process.pid}/task/{process.pid}/children")
