@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -90,6 +91,22 @@ def scratch_folder(prefix: str, where: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         companion.release()
+
+
+@contextlib.contextmanager
+def unseen_script() -> Iterator[None]:
+    """Keep new Python processes from running the user's script, which would start such processes as well.
+
+    multiprocessing does that for names that a script may define, and asks for a line in it that few know.
+    It is for processes that run functions of labkit's alone.
+    """
+    script = vars(sys.modules["__main__"])
+    kept: dict[str, object] = {name: script.pop(name) for name in ("__file__", "__spec__") if name in script}
+    script["__spec__"] = None
+    try:
+        yield
+    finally:
+        script.update(kept)
 
 
 def status_fields(pid: int) -> list[str] | None:

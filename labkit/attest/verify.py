@@ -22,6 +22,7 @@ from labkit.attest._quote import Quote, parse_quote
 from labkit.attest.chain import INTEL_ROOT_SHA256, load_certificate, signed_by
 from labkit.attest.reasons import Refusal, meaning_of, reason_of, remedy_of
 from labkit.errors import MalformedEvidence, UsageError
+from labkit.process import unseen_script
 from labkit.settings import Trust
 from labkit.show import columns, one_line, stamp
 from labkit.show.verdict import verdict_view
@@ -278,9 +279,15 @@ def verifier_pool(
 ) -> Iterator[VerifierPool]:
     """A pool of ``workers`` processes (default: one for each CPU), ended when the block is left."""
     # Not fork: the caller may be a notebook kernel with threads.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_prepare, initargs=(collateral, now, root_ca)
-    ) as executor:
+    with (
+        unseen_script(),
+        ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=_prepare,
+            initargs=(collateral, now, root_ca),
+        ) as executor,
+    ):
         yield VerifierPool(executor)
 
 

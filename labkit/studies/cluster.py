@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import MissingComponent
-from labkit.process import scratch_folder
+from labkit.process import scratch_folder, unseen_script
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -57,7 +56,7 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         "distributed.worker.http.routes": [],
     }
     with (
-        _unseen_script(),
+        unseen_script(),
         scratch_folder("labkit-workers-") as scratch,
         dask.config.set({**settings, "temporary-directory": str(scratch)}),
     ):
@@ -97,21 +96,6 @@ def _no_sweeping() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
-
-
-@contextlib.contextmanager
-def _unseen_script() -> Iterator[None]:
-    """Keep new processes from running the user's script, which would start workers as well.
-
-    multiprocessing does that for names that a script may define; nothing that is run here is of that kind.
-    """
-    script = vars(sys.modules["__main__"])
-    kept: dict[str, object] = {name: script.pop(name) for name in ("__file__", "__spec__") if name in script}
-    script["__spec__"] = None
-    try:
-        yield
-    finally:
-        script.update(kept)
 
 
 def connect(address: str, patience: float) -> Client:

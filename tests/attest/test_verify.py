@@ -5,6 +5,8 @@ import hashlib
 import json
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,6 +228,31 @@ def test_a_pool_verifies_many_in_order(authority: LabAuthority, collateral: Coll
     assert kinds == [QuoteVerdict, QuoteVerdict, MalformedEvidence, QuoteVerdict]
     verdicts = [outcome.reason for outcome in outcomes if isinstance(outcome, QuoteVerdict)]
     assert verdicts == [None, Refusal.QUOTE_SIGNATURE, None]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from labkit.attest import parse_collateral
+from labkit.attest.verify import verifier_pool
+print("run")
+folder = Path(sys.argv[1])
+collateral = parse_collateral((folder / "collateral.json").read_text())
+with verifier_pool(collateral, int(sys.argv[2]), (folder / "root.der").read_bytes(), workers=1) as pool:
+    print([outcome.reason for outcome in pool.verify([(folder / "quote.bin").read_bytes()])])
+"""
+
+
+def test_a_script_that_verifies_many_is_not_run_by_its_processes(
+    authority: LabAuthority, collateral: Collateral, tmp_path: Path
+) -> None:
+    (tmp_path / "collateral.json").write_text(collateral.text)
+    (tmp_path / "root.der").write_bytes(authority.root_der)
+    (tmp_path / "quote.bin").write_bytes(authority.quote(report()))
+    (tmp_path / "many.py").write_text(SCRIPT)
+    words: list[str | Path] = [sys.executable, tmp_path / "many.py", tmp_path, str(NOW)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("run\n[None]\n", 0), done.stderr
 
 
 # Texts of the recorded verdicts and the codes they become here.
