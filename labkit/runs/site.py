@@ -294,5 +294,6 @@ def _style_lines(style: str) -> Iterable[str]:
     from pygments.formatters import HtmlFormatter
 
     rules = str(HtmlFormatter(style=style).get_style_defs(".highlight"))
-    # Only the words are coloured: the background is the page's own.
-    return [line for line in rules.splitlines() if re.match(r"\.highlight \.\w+ ", line)]
+    # Only the words are coloured: the background is the page's own. What is no word of the language (``err``)
+    # gets no mark: in a shell's cell that is the text behind a magic.
+    return [line for line in rules.splitlines() if re.match(r"\.highlight \.(?!err )\w+ ", line)]

@@ -10,7 +10,7 @@ from labkit.show.markup import Markup, code, details, element, join, table
 _HUES = (210, 35, 140, 280, 0, 180, 55, 320, 100, 245)
 _ROW = 32
 _MAX_BYTES = 8192
-_VALUE = "min-width:18em"
+_VALUE = "min-width:14em"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def field_table(fields: Sequence[FieldSpan]) -> Markup:
             span.name,
             # Broken anywhere, so that the meaning stays in sight.
             element("div", code(_short(span.value)), style=_VALUE),
-            element("div", span.note, style="min-width:10em") if span.note else "",
+            element("div", span.note, style="min-width:7em") if span.note else "",
         )
         for number, span in enumerate(fields)
     ]

@@ -19,6 +19,7 @@ UNFINISHED = (
     "This run has not come to its end: it was interrupted or cut off, or it still goes on. Only what is "
     "listed here has run."
 )
+_WHAT = "Each page is a notebook that was run: its text, its code, and what came out. "
 _WORDS = {"passed": "✓ passed", "failed": "✗ failed", "interrupted": "◦ interrupted", "running": "◦ running"}
 
 
@@ -127,7 +128,7 @@ def _unfinished(run: Mapping[str, Any]) -> Markup:
 def _start(chapters: Sequence[Link], everything: Link | None) -> Markup:
     if not chapters:
         return Markup()
-    words: list[object] = ["Start here: ", element("b", _link(chapters[0])), ". "]
+    words: list[object] = [_WHAT, "Begin with ", element("b", _link(chapters[0])), ". "]
     if everything:
         words += ["Looking for a word? ", _link(everything), "."]
     return element("p", *words)
@@ -233,9 +234,11 @@ def _facts(chapter: Mapping[str, Any]) -> list[Markup]:
     return [
         _status(chapter["status"]),
         element("span", *_where(chapter), " ", _badge(chapter)),
-        element("span", f"{chapter['cells_run']} of {chapter['cells']} code cells ran"),
+        element(
+            "span",
+            f"{chapter['cells_run']} of {chapter['cells']} code cells ran in {chapter['seconds']:.1f} s",
+        ),
         *([element("span", f"on the host, not in the TDVM: cells {cells}")] if on_host else []),
-        element("span", f"{chapter['seconds']:.1f} s"),
     ]
 
 
@@ -254,7 +257,7 @@ def _chapter(chapter: Mapping[str, Any], link: Link) -> Markup:
         element(
             "div",
             *name,
-            *([element("span", f"{link.minutes} to work through")] if link.minutes else []),
+            *([element("span", f"time: {link.minutes}")] if link.minutes else []),
             *_facts(chapter)[1:],
             class_="facts",
         ),

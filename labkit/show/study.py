@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from labkit.show.svg import picture
 _SHADES = ("#ddf4ff", "#fbefff", "#dafbe1", "#fff8c5", "#ffeff7", "#eaeef2")
 _MOST_BARS = 200
 _CELL = 60
+_HEX = re.compile(r"[0-9a-f]{64,}")
+_DIGEST = 8
+"""As much of a digest as tells it from another."""
 
 
 def study_page(
@@ -82,10 +86,11 @@ def _cell(row: Mapping[str, Any], name: str, pages: Mapping[int, Link]) -> objec
     if name == "row" and row["row"] in pages:
         return link_to(pages[row["row"]])
     if name == "status":
-        return status_word(str(value))
+        return element("span", status_word(str(value)), style="white-space:nowrap")
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "" if value is None else one_line(str(value), _CELL)
+    words = "" if value is None else str(value)
+    return f"{words[:_DIGEST]}…" if _HEX.fullmatch(words) else one_line(words, _CELL)
 
 
 def failure_bars(reasons: Mapping[str, int]) -> Markup:

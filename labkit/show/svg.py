@@ -10,9 +10,10 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 from labkit.show.colours import BLUE, DIM, GOOD, ON_DARK, ON_LIGHT, PINK, PURPLE, UNSURE
-from labkit.show.markup import Markup, element, table
+from labkit.show.markup import Markup, element
 
-_NUMBER = "text-align:right;white-space:nowrap"
+_NAME, _NUMBER = "width:6em;text-align:left", "width:4em;text-align:right;white-space:nowrap"
+_SMALLEST = 0.7
 _COLOURS = (BLUE, PURPLE, GOOD, UNSURE, PINK, DIM)
 
 # An image does not inherit the page's colours, and a front end's dark theme is not the system's: a picture
@@ -31,7 +32,10 @@ _PAPER = (
 def picture(
     width: float, height: float, label: str, *parts: Markup, font: str = "13px system-ui,sans-serif"
 ) -> Markup:
-    """A picture in its natural size, which scrolls where there is no room; ``label`` is read in its place."""
+    """A picture in its natural size; ``label`` is read in its place.
+
+    Where there is less room it shrinks as far as its words can be read, and scrolls then.
+    """
     drawn = element(
         "svg",
         element("style", Markup(_PAPER)),
@@ -52,7 +56,7 @@ def picture(
             alt=label,
             width=width,
             height=height,
-            style="max-width:none",
+            style=f"max-width:100%;min-width:{_SMALLEST * width:.0f}px;height:auto",
         ),
         style="overflow-x:auto",
     )
@@ -61,14 +65,15 @@ def picture(
 def bars(spans: Sequence[tuple[str, float, float]]) -> Markup:
     """Horizontal bars on one time axis: (name, start, length) each, in seconds.
 
-    The numbers stand as text before the bars: they can be read without colour, without style, and on a phone,
-    where the bars may have to be scrolled to.
+    The numbers stand as text before the bars: they can be read without colour and without style. The bars
+    take what room is left beside them, also on a phone.
     """
     total = max((start + length for _, start, length in spans), default=0.0) or 1.0
     rows = []
     for number, (name, start, length) in enumerate(spans):
         place = f"margin-left:{97 * start / total:.2f}%;width:{max(0.5, 97 * length / total):.2f}%"
         fill = f"height:.9em;border-radius:3px;background-color:{_COLOURS[number % len(_COLOURS)]}"
-        bar = element("div", element("div", style=f"{place};{fill}"), style="width:14em;margin-top:.2em")
-        rows.append((name, element("div", f"{length:.2f} s", style=_NUMBER), bar))
-    return table(rows)
+        bar = element("div", element("div", style=f"{place};{fill}"), style="margin-top:.2em")
+        cells = [element("td", name, style=_NAME), element("td", f"{length:.2f} s", style=_NUMBER)]
+        rows.append(element("tr", *cells, element("td", bar, style="vertical-align:top")))
+    return element("table", *rows, style="margin-left:0;width:100%;max-width:28em")

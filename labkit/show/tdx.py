@@ -158,7 +158,8 @@ def memory_lines(rows: Sequence[Mapping[str, Any]]) -> View:
 
 def sequence(rows: Sequence[Mapping[str, Any]], title: str = "Calls") -> View:
     """A sequence diagram of host, TDX module and guest; errors in red, runs of equal calls joined."""
-    lanes = {"host": 90, "module, memory": 330, "guest": 570}
+    # Between two lanes there is room for the longest words of an arrow.
+    lanes = {"host": 70, "module, memory": 350, "guest": 630}
     shown = rows[:_ROWS]
     height = 40 + 26 * len(shown)
     parts = []
@@ -177,9 +178,9 @@ def sequence(rows: Sequence[Mapping[str, Any]], title: str = "Calls") -> View:
         parts.append(element("polygon", points=points, fill=colour))
         parts.append(_text((x1 + x2) / 2, y - 5, words, anchor="middle"))
         if answer:
-            parts.append(_text(620, y + 4, answer, colour))
+            parts.append(_text(650, y + 4, answer, colour))
         lines.append((f"lp{row['lp']}", f"{start} -> {end}", words, answer))
-    svg = picture(900, height, title, *parts, font=_FONT)
+    svg = picture(930, height, title, *parts, font=_FONT)
     return View(_framed(title, svg), _titled(title, columns(lines) + _more(rows)))
 
 

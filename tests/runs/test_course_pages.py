@@ -126,7 +126,7 @@ def test_the_index_names_what_was_not_run(site: Run) -> None:
     links = [Link("a.html", "A")] * len(site.chapters)
     page = run_index(site.to_dict(), links, title="t", others=missing)
     assert "not part of this run" in page
-    assert "Start here" in page
+    assert 'Begin with <b><a href="a.html">A</a></b>' in page
 
 
 def test_a_run_for_a_ci(site: Run) -> None:

@@ -264,3 +264,10 @@ def test_trust_is_only_as_high_as_the_lowest() -> None:
         [Reported("hardware", Trust.HARDWARE, None), Reported("emulated", Trust.NONE, "tcg"), Reported()]
     )
     assert merged == Reported("hardware, emulated", Trust.NONE, "tcg")
+
+
+def test_what_is_no_word_of_a_language_is_not_marked_as_wrong(site: Run) -> None:
+    """Pygments calls the text behind a magic an error, and some of its styles draw a red box around it."""
+    coloured = {name for page in pages(site).values() for name in re.findall(r"\.highlight \.(\w+) ", page)}
+    assert "k" in coloured
+    assert "err" not in coloured

@@ -76,6 +76,17 @@ def test_names_are_escaped() -> None:
     assert "<b>" not in show.tdx.page_life([row], 0).html.split("</b>", 1)[1]
 
 
+def test_the_words_of_an_arrow_fit_between_its_lanes() -> None:
+    write = {"kind": "WRITE", "size": 4096, "address": 0x1_0000_2000, "times": 256, "error": False}
+    picture = ET.fromstring(drawn(show.tdx.sequence([{"lp": 0, **write}]).html))
+    lanes = [float(line.attrib["x1"]) for line in picture.findall(".//{*}line") if line.attrib["y1"] == "24"]
+    words = next(text for text in picture.findall(".//{*}text") if "4096" in (text.text or ""))
+    half = 7.2 * len(words.text or "") / 2  # the width of a character of 12 px
+    middle = float(words.attrib["x"])
+    assert lanes[0] < middle - half
+    assert middle + half < lanes[1]
+
+
 def test_long_traces_are_cut() -> None:
     rows = [
         {"kind": "WRITE", "lp": 0, "name": "WRITE", "size": 1, "address": i, "error": False, "answer": ""}
