@@ -11,6 +11,7 @@ import re
 import select
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ USUAL: dict[str, Any] = {
     "says": "",
     "migrates": "completed",
     "refuses": {},
+    "floods": 0,
     "gives": None,
     "dies": None,
     "ends_at": None,
+    "silent_at": None,
+    "test": "OK 0x1",
 }
 
 
@@ -37,6 +41,8 @@ class Qemu:
         self._control = ends["control"]
         self._files: list[int] = []
         self._asked_after = 0
+        if "test" in ends:
+            threading.Thread(target=self._serve_test, args=(ends["test"],), daemon=True).start()
         self._shell = ends["shell"]
         ends["log"].sendall(orders["log"].encode())
         sys.stderr.write(orders["says"])
@@ -65,11 +71,19 @@ class Qemu:
                     record.write(f"{json.dumps([name, arguments])}\n")
                 self._answer(name, arguments)
 
+    def _serve_test(self, end: socket.socket) -> None:
+        """QEMU's test protocol, in which all that is read is the same."""
+        for _ in end.makefile("rb"):
+            end.sendall(f"{self._orders['test']}\n".encode())
+
     def _answer(self, name: str, arguments: dict[str, Any]) -> None:
         if name in self._orders["refuses"]:
             self._tell({"error": {"desc": self._orders["refuses"][name]}})
             return
+        if name == self._orders["silent_at"]:
+            return
         self._tell({"event": "RTC_CHANGE"})
+        self._shell.sendall(bytes(self._orders["floods"]))
         self._tell({"return": self._do(name, arguments)})
         if name in ("migrate", "migrate-incoming"):
             for status in ("setup", "active", self._orders["migrates"]):
@@ -82,6 +96,10 @@ class Qemu:
             case "query-status":
                 self._asked_after += 1
                 return {"status": "finish-migrate" if self._asked_after < 3 else "postmigrate"}
+            case "query-cpus-fast":
+                return [{"qom-path": "/cpu"}]
+            case "qom-get":
+                return 40
             case "add-fd":
                 return {"fdset-id": 7}
             case "pmemsave":
@@ -95,6 +113,9 @@ class Qemu:
 
 def main() -> None:
     """Serve on the descriptors that the command line names."""
+    if "--version" in sys.argv:
+        sys.stdout.write("QEMU emulator version 10.0.0")
+        return
     orders = {**USUAL, **json.loads((HERE / "orders.json").read_text())}
     if orders["dies"] is not None:
         sys.exit(orders["dies"])

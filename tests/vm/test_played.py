@@ -19,11 +19,16 @@ from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.guest.types import LINUX, SHELL_PROMPT
 from labkit.settings import Settings
 from labkit.toolchain.toolchain import Program, Toolchain
-from labkit.vm import BootSpec, Hypervisor, MachineConfig, VirtualMachine
+from labkit.virtio import Disk
+from labkit.virtio.devices import Entropy
+from labkit.vm import BootSpec, Hypervisor, MachineConfig, VirtualMachine, accel
+from labkit.vm.booting import SnapshotStore
+from labkit.vm.fwcfg import fw_cfg_files
 from labkit.vm.launch import Snapshot
 from labkit.vm.rundir import running
 from labkit.vm.spec import Accel, Accelerator
 
+from ..toolchain.stubs import write_program
 from . import played_qemu
 
 OURS = "[    0.0] Linux version 6\nlabkit: init\nlabkit: shell\n"
@@ -39,21 +44,36 @@ class World:
 
     def __post_init__(self) -> None:
         shutil.copyfile(played_qemu.__file__, self.folder / "qemu.py")
-        (self.folder / "kernel").touch()
         # -I -S: without what is installed, it starts in a few hundredths of a second.
         qemu = Program(Path(sys.executable), ("-I", "-S", str(self.folder / "qemu.py")))
         self.settings = Settings(cache_dir=self.folder / "cache", state_dir=self.folder / "state")
+        for name in ("busybox", "kernel"):
+            (self.folder / name).touch()
+        write_program(self.folder / "swtpm", "exec sleep 600")
+        write_program(self.folder / "swtpm_setup", "echo made >tpm/tpm2-00.permall")
+        self.toolchain = SimpleNamespace(
+            qemu=qemu,
+            swtpm=Program(self.folder / "swtpm"),
+            swtpm_setup=Program(self.folder / "swtpm_setup"),
+            busybox=self.folder / "busybox",
+            kernel=self.folder / "kernel",
+            bash=None,
+        )
         self.hypervisor = Hypervisor(
-            cast(Toolchain, SimpleNamespace(qemu=qemu)), self.settings, Accelerator(Accel.TCG, "it is played")
+            cast(Toolchain, self.toolchain), self.settings, Accelerator(Accel.TCG, "it is played")
         )
         self.spec = BootSpec(None, self.folder / "kernel", None, "", LINUX, memory=MEMORY, tpm=False)
         self.snapshot = Snapshot(self.folder / "memory", self.folder / "vars.fd")
 
+    def order(self, **orders: object) -> None:
+        """What the next machine is to do."""
+        (self.folder / "orders.json").write_text(json.dumps(orders))
+        (self.folder / "asked.jsonl").write_text("")
+
     def start(
         self, spec: BootSpec | None = None, resume: Snapshot | None = None, **orders: object
     ) -> VirtualMachine:
-        (self.folder / "orders.json").write_text(json.dumps(orders))
-        (self.folder / "asked.jsonl").write_text("")
+        self.order(**orders)
         machine = VirtualMachine.start(spec or self.spec, self.hypervisor, resume)
         self.machines.append(machine)
         return machine
@@ -319,3 +339,107 @@ def test_a_machine_takes_memory_and_has_neither_a_vtpm_nor_devices_of_ours(world
         machine.vtpm_registers()
     machine.close()
     assert machine.memory_taken() == 0
+
+
+def test_what_a_guest_floods_is_read_while_qemu_is_waited_for(world: World) -> None:
+    # More than a socket takes: QEMU answers only once that was read.
+    machine = world.start(floods=1 << 20)
+    machine.close()
+    assert (machine.run_dir / "shell.log").stat().st_size > 1 << 19
+
+
+def test_patience_is_what_every_deadline_of_a_boot_is_multiplied_by(world: World) -> None:
+    world.hypervisor = replace(world.hypervisor, settings=replace(world.settings, patience=0.001))
+    machine = world.start()
+    with pytest.raises(BootFailed, match=r"Stage firmware did not end within 0\.09 s") as refused:
+        machine.wait_booted()
+    assert "LABKIT_PATIENCE" in refused.value.remedy
+
+
+def test_a_vtpm_is_made_for_a_boot_from_power_on_and_not_for_a_snapshot(world: World) -> None:
+    spec = replace(world.spec, tpm=True)
+    machine = world.start(spec)
+    assert (machine.run_dir / "work/tpm/tpm2-00.permall").exists()
+    assert "emulator,id=tpm0,chardev=tpm" in machine.argv
+    assert machine.memory_taken() > 0
+    machine.close()
+    snapshot = saved(world)
+    again = world.start(spec, snapshot)
+    assert list((again.run_dir / "work/tpm").iterdir()) == []
+    again.close()
+    write_program(world.folder / "swtpm_setup", "echo it will not; exit 1")
+    with pytest.raises(BootFailed, match="swtpm_setup says: it will not"):
+        world.start(spec)
+
+
+def test_devices_of_ours_are_served_by_a_process_that_ends_with_the_machine(world: World) -> None:
+    machine = world.start(replace(world.spec, devices=(Entropy(), Disk(content=b"x" * 512))))
+    assert [device.record().exchanges for device in machine.devices] == [(), ()]
+    assert sum("vhost-user-" in word for word in machine.argv) == 2
+    machine.close()
+    with pytest.raises(VmError):
+        machine.devices[0].record()
+
+
+def test_a_guest_that_boots_under_kvm_makes_it_the_accelerator(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(log: str) -> tuple[Accel, str, list[str]]:
+        world.order(log=log)
+        said: list[str] = []
+        chosen = accel.choose_accelerator(cast(Toolchain, world.toolchain), world.settings, said.append)
+        return chosen.kind, chosen.why, said
+
+    monkeypatch.setattr(accel, "_KVM", tmp_path / "kvm")
+    assert choose(OURS) == (Accel.TCG, "there is no /dev/kvm on this machine", [])
+    (tmp_path / "kvm").touch()
+    assert choose("Kernel panic - not syncing: no\n")[:2] == (
+        Accel.TCG,
+        "KVM did not work here (The guest failed in stage kernel: no.)",
+    )
+    # What was found out is kept.
+    assert choose(OURS) == (Accel.TCG, "KVM did not work here (The guest failed in stage kernel: no.)", [])
+    (world.settings.cache_dir / "accelerator.json").write_text("{}")
+    kind, why, said = choose(OURS)
+    assert (kind, why) == (Accel.KVM, "a guest has booted under it")
+    assert said == ["Trying a guest under KVM, for 6 s at most."]
+    assert choose("") == (Accel.KVM, "a guest has booted under it", [])
+
+
+def test_a_qemu_that_is_silent_or_gone_is_said_in_one_sentence(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.vm._qmp._ANSWER", 5.0)
+    machine = world.start()
+    machine.kill()
+    machine.close()
+    with pytest.raises(VmError, match="QEMU closed its control connection"):
+        machine.save(world.snapshot)
+    silent = world.start(silent_at="stop")
+    monkeypatch.setattr("labkit.vm._qmp._ANSWER", 0.05)
+    with pytest.raises(VmError, match="QEMU did not answer") as refused:
+        silent.save(world.snapshot)
+    assert refused.value.remedy == "Is the machine overloaded?"
+
+
+def test_a_snapshot_store_has_room_for_its_limit(world: World) -> None:
+    machine = world.start()
+    played(machine)
+    kept = world.settings.cache_dir / "snapshots"
+    machine.save(world.snapshot)
+    one = sum(path.stat().st_blocks * 512 for path in world.folder.glob("memory*"))
+    for number in range(5):
+        SnapshotStore(kept, str(number), room=4 * one).save(machine)
+        os.utime(kept / str(number), (number, number))
+    assert sorted(path.name for path in kept.iterdir()) == ["1", "2", "3", "4"]
+    SnapshotStore(kept, "5", room=100 * one).save(machine)
+    assert sorted(path.name for path in kept.iterdir()) == ["1", "2", "3", "4", "5"]
+
+
+def test_an_item_that_the_firmwares_device_refuses_is_named(world: World) -> None:
+    world.order()
+    with pytest.raises(VmError, match=r"QEMU's fw_cfg device refused item 0x19\."):
+        fw_cfg_files(world.spec, world.hypervisor, ("etc/acpi/rsdp",))
+    world.order(test="ERR")
+    with pytest.raises(VmError, match="QEMU's test interface refused outl"):
+        fw_cfg_files(world.spec, world.hypervisor, ("etc/acpi/rsdp",))
