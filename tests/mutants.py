@@ -6,10 +6,10 @@ fails. The sample is drawn by a fixed seed, at most one a line. Survivors are pr
 change, to be judged by a person: equivalent, only wording, or a missing test. Each mutant is tried in a copy
 of the repository, so that a run that is cut short leaves nothing behind.
 
-The tests are those of the package, and those elsewhere that name it. Which of them reach a statement is
-measured first, once a package, and only those are run. All are run for a statement that is also reached
-outside of a test function: while a module is imported, by a fixture, in another process. A survivor that
-none of them reaches is called unreached: only tests that boot may kill it.
+Which tests reach a statement is measured first, once a package, and only those are run. All are run for a
+statement that is also reached outside of a test function: while a module is imported, by a fixture, in
+another process. A survivor that none of them reaches is called unreached: only tests that boot, or those of
+another package, may kill it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import ast
 import contextlib
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -192,18 +191,6 @@ def sample(package: str, count: int, seed: int) -> list[Mutant]:
     return [chance.choice(by_line[line]) for line in lines]
 
 
-def tests_of(package: str) -> list[str]:
-    """The package's own tests, and the files elsewhere that name it or one of its modules."""
-    name = package.partition("/")[0]
-    imports = re.compile(rf"^\s*(from labkit\.{name}\b|from labkit import .*\b{name}\b)", re.MULTILINE)
-    others = [
-        str(path.relative_to(REPOSITORY))
-        for path in sorted((REPOSITORY / "tests").rglob("test_*.py"))
-        if path.parent.name != name and imports.search(path.read_text(encoding="utf-8"))
-    ]
-    return [f"tests/{name}", "tests/test_values.py", *others]
-
-
 class Trial:
     """The tests of one package, in a copy of the repository, and the lines that each of them reaches."""
 
@@ -327,7 +314,7 @@ def main() -> int:
         for package_folder in ("labkit/runs", "tests/runs"):
             shutil.copytree(REPOSITORY / package_folder, copy / package_folder, dirs_exist_ok=True)
         for package in given.packages or PACKAGES:
-            tests = given.tests or tests_of(package)
+            tests = given.tests or [f"tests/{package.partition('/')[0]}", "tests/test_values.py"]
             drawn = sample(package, given.count, given.seed)
             trial = Trial(copy, tests)
             if not trial.measure():
