@@ -27,7 +27,6 @@ USUAL: dict[str, Any] = {
     "gives": None,
     "dies": None,
     "ends_at": None,
-    "silent_at": None,
     "test": "OK 0x1",
 }
 
@@ -79,8 +78,6 @@ class Qemu:
     def _answer(self, name: str, arguments: dict[str, Any]) -> None:
         if name in self._orders["refuses"]:
             self._tell({"error": {"desc": self._orders["refuses"][name]}})
-            return
-        if name == self._orders["silent_at"]:
             return
         self._tell({"event": "RTC_CHANGE"})
         self._shell.sendall(bytes(self._orders["floods"]))

@@ -406,20 +406,11 @@ def test_a_guest_that_boots_under_kvm_makes_it_the_accelerator(
     assert choose("") == (Accel.KVM, "a guest has booted under it", [])
 
 
-def test_a_qemu_that_is_silent_or_gone_is_said_in_one_sentence(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("labkit.vm._qmp._ANSWER", 5.0)
+def test_a_qemu_that_is_gone_is_said_in_one_sentence(world: World) -> None:
     machine = world.start()
     machine.kill()
-    machine.close()
     with pytest.raises(VmError, match="QEMU closed its control connection"):
         machine.save(world.snapshot)
-    silent = world.start(silent_at="stop")
-    monkeypatch.setattr("labkit.vm._qmp._ANSWER", 0.05)
-    with pytest.raises(VmError, match="QEMU did not answer") as refused:
-        silent.save(world.snapshot)
-    assert refused.value.remedy == "Is the machine overloaded?"
 
 
 def test_a_snapshot_store_has_room_for_its_limit(world: World) -> None:
