@@ -28,6 +28,7 @@ USUAL: dict[str, Any] = {
     "dies": None,
     "ends_at": None,
     "test": "OK 0x1",
+    "data": "",
 }
 
 
@@ -71,9 +72,10 @@ class Qemu:
                 self._answer(name, arguments)
 
     def _serve_test(self, end: socket.socket) -> None:
-        """QEMU's test protocol, in which all that is read is the same."""
-        for _ in end.makefile("rb"):
-            end.sendall(f"{self._orders['test']}\n".encode())
+        """QEMU's test protocol, in which all that is read is the same, but for what ``b64read`` gives."""
+        for line in end.makefile("rb"):
+            words = f"OK {self._orders['data']}" if line.startswith(b"b64read") else self._orders["test"]
+            end.sendall(f"{words}\n".encode())
 
     def _answer(self, name: str, arguments: dict[str, Any]) -> None:
         if name in self._orders["refuses"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -427,9 +428,13 @@ def test_a_snapshot_store_has_room_for_its_limit(world: World) -> None:
     assert sorted(path.name for path in kept.iterdir()) == ["1", "2", "3", "4", "5"]
 
 
-def test_an_item_that_the_firmwares_device_refuses_is_named(world: World) -> None:
+def test_what_the_firmwares_device_refuses_or_cannot_have_is_named(world: World) -> None:
     world.order()
     with pytest.raises(VmError, match=r"QEMU's fw_cfg device refused item 0x19\."):
+        fw_cfg_files(world.spec, world.hypervisor, ("etc/acpi/rsdp",))
+    # The number of files in its directory, of which each takes 64 bytes.
+    world.order(test="OK 0x0", data=base64.b64encode(b"\xff" * 4).decode())
+    with pytest.raises(VmError, match=r"QEMU offers a file of \d+ bytes, far too many"):
         fw_cfg_files(world.spec, world.hypervisor, ("etc/acpi/rsdp",))
     world.order(test="ERR")
     with pytest.raises(VmError, match="QEMU's test interface refused outl"):
