@@ -22,8 +22,22 @@ from labkit.kernel import session as sessions
 from labkit.kernel.jupyter import TdvmKernel
 from labkit.kernel.magics import MAGICS, help_text
 from labkit.kernel.session import GuestSession
-from labkit.settings import Settings, Ui
+from labkit.settings import Settings, Trust, Ui
 from labkit.vm.launch import Snapshot
+
+
+@dataclass
+class Shown:
+    """A result that shows itself."""
+
+    text: str
+    verdict: str = "ACCEPTED"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.text}"
 
 
 @dataclass
@@ -35,7 +49,7 @@ class PlayedGuest:
     reseeds: bool = True
     keep_in: Path | None = None
     headline: str = "[EMULATED] platform emulated, trust none"
-    measurements: str = "registers"
+    measurements: Any = field(default_factory=lambda: Shown("registers"))
     stdin: str = ""
     is_bash: bool = True
     log: list[str] = field(default_factory=list)
@@ -56,7 +70,7 @@ class PlayedGuest:
 
     @property
     def timeline(self) -> Any:
-        return SimpleNamespace(__str__=lambda: "stages", _repr_html_=lambda: "<p>stages")
+        return Shown("stages")
 
     def ask(self, command: str, seconds: float, *, bare: bool = False) -> CommandResult:
         words = command.split()
@@ -119,6 +133,8 @@ class World:
         self.reseeds = True
         self.keeps = False
         self.first: list[CommandResult | Exception] = []
+        self.nonces: list[bytes] = []
+        self.attested: Any = None
 
     def boot(self, *_: object) -> PlayedGuest:
         if self.fails is not None:
@@ -135,8 +151,9 @@ class World:
         before.log.append(f"left for {snapshot.memory.parent.name}")
         return self.boot()
 
-    def attest(self, guest: PlayedGuest, nonce: bytes) -> bytes:
-        return nonce
+    def attest(self, guest: PlayedGuest, nonce: bytes) -> Any:
+        self.nonces.append(nonce)
+        return self.attested
 
 
 @pytest.fixture
@@ -221,10 +238,13 @@ def test_a_question_runs_aside_and_may_stay_without_an_answer(world: World) -> N
 
 
 def test_a_guest_is_attested_for_a_nonce_or_a_fresh_one(world: World) -> None:
+    world.attested = "evidence"
     measured, evidence = cast(Any, world.session.attest(b"mine"))
-    assert (measured, evidence) == ("registers", b"mine")
-    fresh = [cast(bytes, world.session.attest(None)[1]) for _ in range(2)]
-    assert len(set(fresh)) == 2
+    assert (str(measured), evidence) == ("registers", "evidence")
+    for _ in range(2):
+        world.session.attest(None)
+    assert world.nonces[0] == b"mine"
+    assert len(set(world.nonces)) == 3
 
 
 def test_a_state_is_saved_with_its_log_and_gone_back_to(world: World) -> None:
@@ -545,3 +565,58 @@ def test_the_end_and_what_a_kernel_says_of_itself(world: World, front: Front) ->
     assert asyncio.run(front.kernel.do_shutdown(True)) == {"status": "ok", "restart": True}
     assert world.guests[0].log[-2:] == ["kill", "abandon"]
     assert not world.session.alive
+
+
+def test_what_a_guest_shows_is_looked_at(world: World, front: Front) -> None:
+    (guest,) = world.guests
+
+    def during(listener: Listener) -> None:
+        assert listener.display is not None
+        listener.display("application/json", b"[1]")
+        listener.display("text/html", b"<script>")
+
+    guest.during = during
+    front.run("display application/json")
+    (shown, _) = (content for kind, content in front.wire.sent)
+    assert shown["data"]["application/json"] == [1]
+    assert front.text("stderr").startswith("display: text/html from the guest is not shown")
+    assert front.text("stderr").endswith("\n")
+
+
+def test_an_interrupt_that_does_not_reach_the_guest_has_a_reply(world: World, front: Front) -> None:
+    (guest,) = world.guests
+
+    def gone() -> None:
+        raise GuestGone("it ended")
+
+    cast(Any, guest).interrupt = gone
+    guest.during = lambda listener: front.interrupt()
+    front.run("sleep 1")
+    (reply,) = [content for kind, content in front.wire.sent if kind == "interrupt_reply"]
+    assert (reply["status"], reply["ename"], reply["evalue"]) == ("error", "GuestGone", "it ended")
+
+
+def test_the_boot_and_the_evidence_of_the_guest_are_results(world: World, front: Front) -> None:
+    world.attested = SimpleNamespace(
+        headline="[EMULATED] trust none",
+        verdict="VERIFIED\nand more",
+        trust=Trust.NONE,
+        appraisal=Shown("ACCEPTED"),
+        _repr_html_=lambda: "<p>evidence",
+    )
+    front.run("%timeline")
+    ((kind, content),) = front.wire.sent
+    assert kind == "execute_result"
+    assert "<p>stages" in content["data"]["text/html"]
+    front.run("%attest 00FF")
+    ((_, content),) = front.wire.sent
+    assert world.nonces == [b"\0\xff"]
+    text = content["data"]["text/plain"].splitlines()
+    assert text[0] == "[EMULATED] trust none"
+    assert text[3:] == ["quote VERIFIED", "registers"]
+    assert "evidence" in content["data"]["text/html"]
+    front.run("%predict 03.first What will it say?")
+    front.run("%attest", stdin=True)
+    assert front.kinds() == ["stream", "clear_output", "execute_result"]
+    front.run("%outcome 03.first | because")
+    assert "ACCEPTED, trust none" in front.wire.sent[-1][1]["data"]["text/plain"]
