@@ -26,7 +26,7 @@ FLOORS: dict[str, float] = {
     "fleet": 93,
     "guest": 95,
     "host": 93,
-    "kernel": 68,
+    "kernel": 95,
     "lab": 49,
     "later": 98,
     "learn": 71,
@@ -42,7 +42,7 @@ FLOORS: dict[str, float] = {
     "tdx": 95,
     "toolchain": 92,
     "virtio": 73,
-    "vm": 58,
+    "vm": 93,
 }
 
 

@@ -6,8 +6,10 @@ fails. The sample is drawn by a fixed seed, at most one a line. Survivors are pr
 change, to be judged by a person: equivalent, only wording, or a missing test. Each mutant is tried in a copy
 of the repository, so that a run that is cut short leaves nothing behind.
 
-Which tests reach a line is measured first, once a package, and only those are run. All are run for a line
-that is also reached outside of a test function: while a module is imported, by a fixture, in another process.
+Which tests reach a statement is measured first, once a package, and only those are run. All are run for a
+statement that is also reached outside of a test function: while a module is imported, by a fixture, in
+another process. A survivor that none of them reaches is called unreached: only tests that boot, or those of
+another package, may kill it.
 """
 
 from __future__ import annotations
@@ -79,7 +81,11 @@ _ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.F
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: the file, the line, and the line's expression before and after."""
+    """One change: the file, the line, and the line's expression before and after.
+
+    ``statement`` has the first and the last line of the statement that is changed, without what stands in its
+    blocks; ``called`` says that it is in a function, not run by an import.
+    """
 
     path: Path
     line: int
@@ -88,6 +94,8 @@ class Mutant:
     end: int
     before: str
     after: str
+    statement: tuple[int, int]
+    called: bool
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.before}  →  {self.after}"
@@ -123,23 +131,42 @@ def _changed(node: ast.AST) -> str | None:
     return None
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those of annotations and docstrings."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a node stands: see ``Mutant``."""
+
+    statement: tuple[int, int] = (0, 0)
+    called: bool = False
+
+    def within(self, node: ast.AST, parent: ast.AST) -> _Place:
+        """The place of a child."""
+        if not isinstance(node, ast.stmt):
+            return self
+        called = self.called or isinstance(parent, ast.FunctionDef | ast.AsyncFunctionDef)
+        body = getattr(node, "body", None)
+        last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
+        return _Place((node.lineno, last), called)
+
+
+def _nodes(tree: ast.AST, place: _Place = _Place()) -> Iterator[tuple[ast.AST, _Place]]:
+    """All nodes but those of annotations and docstrings, with their places."""
     for node in ast.iter_child_nodes(tree):
+        inner = place.within(node, tree)
         if isinstance(node, ast.AnnAssign):
-            yield from _nodes(ast.Module([ast.Expr(node.value)] if node.value else [], []))
+            if node.value:
+                yield from _nodes(ast.Expression(node.value), inner)
             continue
         if isinstance(node, ast.arg) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             continue
-        yield node
-        yield from _nodes(node)
+        yield node, inner
+        yield from _nodes(node, inner)
 
 
 def mutants(path: Path) -> list[Mutant]:
     """Every change of a file that this module knows."""
     text = (REPOSITORY / path).read_text()
     found = []
-    for node in _nodes(ast.parse(text)):
+    for node, where in _nodes(ast.parse(text)):
         after = _changed(node)
         if after is None or not hasattr(node, "lineno"):
             continue
@@ -147,7 +174,7 @@ def mutants(path: Path) -> list[Mutant]:
         assert isinstance(node, ast.expr | ast.stmt)
         if node.end_lineno and node.end_col_offset and before:
             place = (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
-            found.append(Mutant(path, *place, before=" ".join(before.split()), after=after))
+            found.append(Mutant(path, *place, " ".join(before.split()), after, where.statement, where.called))
     return found
 
 
@@ -193,11 +220,18 @@ class Trial:
             part.unlink(missing_ok=True)  # a process that ends late takes its own away
         return True
 
+    def reaching(self, mutant: Mutant) -> set[str]:
+        """The tests that reach the statement; "" for what is no test."""
+        lines = self._reached.get(str(self._copy / mutant.path), {})
+        first, last = mutant.statement
+        contexts = {name for line in range(first, last + 1) for name in lines.get(line, ())}
+        # Whoever imports a module first is not the only one who needs it.
+        return contexts if mutant.called or not contexts else {""}
+
     def survives(self, mutant: Mutant) -> bool:
         """No test fails with the change, and none of them is run in vain."""
         path = self._copy / mutant.path
-        lines = self._reached.get(str(path), {})
-        contexts = {name for line in range(mutant.line, mutant.end_line + 1) for name in lines.get(line, ())}
+        contexts = self.reaching(mutant)
         original = path.read_text()
         path.write_text(mutant.apply(original))
         try:
@@ -291,9 +325,11 @@ def main() -> int:
             for mutant in drawn:
                 if trial.survives(mutant):
                     alive.append(mutant)
-                    print(f"survives  {mutant}", flush=True)
+                    mark = "survives " if trial.reaching(mutant) else "unreached"
+                    print(f"{mark} {mutant}", flush=True)
             killed = len(drawn) - len(alive)
-            print(f"{package:12} {killed} of {len(drawn)} killed", flush=True)
+            unreached = sum(not trial.reaching(mutant) for mutant in alive)
+            print(f"{package:12} {killed} of {len(drawn)} killed, {unreached} unreached", flush=True)
             status |= killed < 0.9 * len(drawn)
     return int(status)
 

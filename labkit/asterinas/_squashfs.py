@@ -26,13 +26,13 @@ _FRAGMENT = struct.Struct("<QII")
 _MOST_ENTRIES = 1 << 18
 _WINDOW = 1 << 24
 _COMPRESSIONS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
-_DIRECTORIES, _FILES, _LINKS = (1, 8), (2, 9), (3, 10)
+_DIRECTORIES, _FILES = (1, 8), (2, 9)
 _REMEDY = "Fetch the file again; an image of a newer kind needs a newer labkit."
 
 
 @dataclass(frozen=True)
 class Node:
-    """One entry. kind: ``file``, ``directory``, ``link`` or ``other``; ``where`` is its inode."""
+    """One entry. kind: ``file``, ``directory`` or ``other``, such as a link; ``where`` is its inode."""
 
     name: str
     kind: str
@@ -218,9 +218,7 @@ class Squashfs:
 def _kind(number: int) -> str:
     if number in _DIRECTORIES:
         return "directory"
-    if number in _FILES:
-        return "file"
-    return "link" if number in _LINKS else "other"
+    return "file" if number in _FILES else "other"
 
 
 def _gzip(data: bytes, limit: int) -> bytes:

@@ -9,8 +9,8 @@ import zmq
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import Type
 
-from labkit.kernel._kernel import TdvmKernel
 from labkit.kernel._start import Starting
+from labkit.kernel.jupyter import TdvmKernel
 
 _LAST_WORDS = 1.0
 

@@ -31,8 +31,8 @@ class History:
         low, high = start or 0, stop if stop is not None else 1 << 31
         return self._entries([cell for cell in self._cells if low <= cell[0] < high], output)
 
-    def search(self, pattern: str, count: int | None, unique: bool, output: bool) -> list[Entry]:
-        """The last cells that a glob pattern matches as a whole."""
+    def search(self, pattern: str | None, count: int | None, unique: bool, output: bool) -> list[Entry]:
+        """The last cells that a glob pattern matches as a whole; all match where there is none."""
         found = [cell for cell in self._cells if fnmatch.fnmatchcase(cell[1], pattern or "*")]
         if unique:
             found = sorted({cell[1]: cell for cell in found}.values())

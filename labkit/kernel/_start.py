@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from labkit.kernel._session import GuestSession
+from labkit.kernel.session import GuestSession
 from labkit.platforms import Tdvm
 from labkit.settings import Settings
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from labkit import process
 from labkit.errors import UsageError
-from labkit.kernel._session import GuestSession
 from labkit.kernel.host import HostPermission
 from labkit.kernel.output import Cleaner, Clear, Publisher
 from labkit.kernel.pulse import Pulse
+from labkit.kernel.session import GuestSession
 from labkit.learn.ask import Notebook
 from labkit.learn.question import Kind
 from labkit.show import View as Shown

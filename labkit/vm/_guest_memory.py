@@ -36,20 +36,20 @@ def copy_memory(memory: int, target: Path) -> None:
         target.chmod(0o600)
         file.truncate(size)
         zeros = bytes(_BLOCK)
-        for start in _touched(memory, size):
+        for start in _touched(memory):
             if (block := source[start : start + _BLOCK]) != zeros:
                 file.seek(start)
                 file.write(block)
 
 
-def _touched(memory: int, size: int) -> Iterator[int]:
+def _touched(memory: int) -> Iterator[int]:
     """Where the blocks begin that were ever written (lseek(2), SEEK_DATA)."""
     end = 0
-    while end < size:
+    while True:
         try:
             start = os.lseek(memory, end, os.SEEK_DATA)
         except OSError:
-            return
+            return  # nothing more, or the end of the file
         end = os.lseek(memory, start, os.SEEK_HOLE)
         yield from range(start // _BLOCK * _BLOCK, end, _BLOCK)
 

@@ -136,8 +136,10 @@ def _key(spec: BootSpec, hypervisor: Hypervisor) -> str:
 class SnapshotStore:
     """The snapshot of one key, in a folder that appears whole or not at all."""
 
-    def __init__(self, parent: Path, key: str) -> None:
+    def __init__(self, parent: Path, key: str, *, room: int = _ROOM) -> None:
+        """The snapshot ``key`` in ``parent``; all that are there may take ``room`` bytes."""
         self._parent = parent
+        self._room = room
         self._folder = parent / key
 
     def find(self, size: int) -> Snapshot | None:
@@ -180,7 +182,8 @@ class SnapshotStore:
         whole = [path for path in folders if not path.name.startswith(".")]
         # Room is left for the one that is coming, as large as the others.
         sizes = {path: sum(file.stat().st_blocks * 512 for file in path.iterdir()) for path in whole}
-        while whole and (len(whole) >= _KEPT or sum(sizes[p] for p in whole) > _ROOM * (_KEPT - 1) // _KEPT):
+        room = self._room * (_KEPT - 1) // _KEPT
+        while whole and (len(whole) >= _KEPT or sum(sizes[path] for path in whole) > room):
             half_made.append(whole.pop(0))
         for path in half_made:
             shutil.rmtree(path, ignore_errors=True)

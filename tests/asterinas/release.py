@@ -30,10 +30,11 @@ def squashfs(
     compression: str = "zstd",
     entry: str = "",
     packages: int = 5,
+    twice: bool = False,
 ) -> bytes:
     """A NixOS store as squashfs: packages, a Linux, and the kernel as an entry of its own.
 
-    options: more of mksquashfs.
+    options: more of mksquashfs. twice: the kernel has a second name.
     """
     noise = random.Random(3)
     store = folder / f"store-{compression}"
@@ -49,6 +50,8 @@ def squashfs(
         path = store / (entry or f"{63:032x}-aster-kernel-osdk-bin")
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(kernel)
+        if twice:
+            path.with_name(f"{path.name}-too").hardlink_to(path)
     image = folder / f"{compression}.squashfs"
     command: list[str | Path] = [
         "mksquashfs",

@@ -83,6 +83,13 @@ def test_kernel_whose_end_shares_a_block_with_other_files(settings: Settings, tm
     assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
 
 
+def test_kernel_with_two_names(settings: Settings, tmp_path: Path) -> None:
+    """mksquashfs gives it a longer inode, which a sparse file and one beyond 4 GiB have as well."""
+    store = squashfs(tmp_path, KERNEL, twice=True)
+    path = iso(tmp_path / "x.iso", {"nix-store.squashfs": store})
+    assert fetch_image(settings, iso=str(path)).path.read_bytes() == KERNEL
+
+
 @pytest.mark.parametrize("entry", ["h-asterinas-osdk-bin", "h-aster-nix-osdk-bin/kernel", "h-renamed-kernel"])
 def test_entry_is_known_by_its_content(settings: Settings, tmp_path: Path, entry: str) -> None:
     path = iso(tmp_path / "x.iso", {"other-name.img": squashfs(tmp_path, KERNEL, entry=entry)})

@@ -125,3 +125,9 @@ def test_the_board_is_the_observed_one() -> None:
     assert (board.cpu, board.machine) == ("Icelake-Server,+x2apic", "q35,kernel-irqchip=split")
     assert (board.shell, board.debug_exit) == (Port.HVC0, True)
     assert asterinas_machine(Port.TTYS0).shell is Port.TTYS0
+
+
+def test_a_shell_that_is_there_has_no_deadline() -> None:
+    watcher = AsterinasGuest().watch()
+    watcher.feed("console", b"~ # ", 7.0)
+    assert (watcher.reached, watcher.due(9.0)) == (True, 3600.0)

@@ -198,3 +198,17 @@ def test_a_pvh_note_is_looked_for_in_its_segment_alone(
     else:
         with pytest.raises(NotAKernel, match="PVH note"):
             BootImage.recognize(path)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_table_of_segments_that_the_file_does_not_hold_has_no_note(tmp_path: Path, wide: bool) -> None:
+    size = 4096
+    for missing in (1, 20, 39):
+        at = size - 40 + missing
+        head = (
+            struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, at, 0, 0, 64, 56, 1, 0, 0, 0)
+            if wide
+            else struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 3, 1, 0, at, 0, 0, 52, 32, 1, 0, 0, 0)
+        )
+        with pytest.raises(NotAKernel, match="PVH note"):
+            BootImage.recognize(write(tmp_path, head.ljust(size, b"\0")))

@@ -54,6 +54,19 @@ def test_every_row_is_complete_and_consistent() -> None:
             row.tag = "main"  # type: ignore[misc]
 
 
+def test_what_a_version_can_do_grows_and_only_a_td_has_reports() -> None:
+    """Reports with the first version, several CPUs in a TD from 0.15 on, quotes and RTMRs from 0.18 on."""
+    for row in PROFILES.values():
+        has = dataclasses.asdict(row.features)
+        newer = tuple(int(part) for part in row.version.split("."))
+        assert has == {
+            "report": row.tdx,
+            "quotes": row.tdx and newer >= (0, 18),
+            "rtmr": row.tdx and newer >= (0, 18),
+            "smp": not row.tdx or newer >= (0, 15),
+        }, row.name
+
+
 def test_an_unknown_name_names_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         Profile.named("0.9.0_tdx")

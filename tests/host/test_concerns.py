@@ -59,6 +59,12 @@ def test_ready_says_what_may_stand_in_the_way(messages: tuple[str, ...], said: s
     assert "What may keep a TD from running" in report._repr_html_()
 
 
+def test_a_panic_is_shown_by_its_own_line() -> None:
+    panic = "Kernel panic - not syncing: Fatal machine check"
+    (concern,) = of(START, UP, panic).to_dict()["concerns"]
+    assert concern["evidence"] == [{"source": "kernel log", "value": panic}]
+
+
 @pytest.mark.parametrize(
     "messages",
     [

@@ -76,5 +76,5 @@ def test_json_is_shown_up_to_its_limits() -> None:
         assert len(text) == length
         shown, _ = bundle("application/json", text.encode())
         assert shown is not None
-        assert ("characters not shown" in shown["text/plain"]) is cut
+        assert ("[... 1 characters not shown ...]" in shown["text/plain"]) is cut
     assert bundle("text/plain", b"a\x1b[2Jb\xff")[0] == {"text/plain": "ab\ufffd"}

@@ -24,9 +24,11 @@ from labkit.tdx import (
     Vmm,
     accept,
     vmcall,
+    vmm,
 )
 from labkit.tdx.ghci import VmcallStatus, extend, report
-from labkit.tdx.status import Status
+from labkit.tdx.params import GIB, Tdmr
+from labkit.tdx.status import Status, decode
 from tests.tdx.worlds import MAPPED, PENDING, World, launched, physical
 
 PAGE = 0x1000
@@ -182,6 +184,50 @@ def test_large_pages_split_and_merge() -> None:
         world.platform.seamcall("TDH.VP.ENTER", rcx=world.ready)
         assert world.platform.load(gpa + 0x5008, 13) == b"in the middle"
         world.platform.interrupt()
+
+
+def _two_gib() -> Tdmr:
+    """One TDMR of 2 GiB, of which the VMM itself uses the first."""
+    base, size, at = 5 * GIB, 2 * GIB, 4 * GIB + GIB // 2
+    places = []
+    for unit in (GIB, 0x200000, 0x1000):
+        places.append((at, -(-size // unit * 16 // 0x1000) * 0x1000))
+        at += places[-1][1]
+    large, middle, small = places
+    return Tdmr(base, size, large, middle, small)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "status"),
+    [
+        (6 * GIB, 7 * GIB - 0x200000, Status.SUCCESS),
+        (6 * GIB, 5 * GIB + GIB // 2, Status.EPT_INVALID_PROMOTE_CONDITIONS),
+        (5 * GIB + GIB // 2, 6 * GIB + GIB // 2 - 0x200000, Status.EPT_INVALID_PROMOTE_CONDITIONS),
+    ],
+    ids=["in a row", "the last one elsewhere", "not aligned"],
+)
+def test_512_large_pages_in_a_row_merge_into_one_of_1_gib(
+    monkeypatch: pytest.MonkeyPatch, first: int, last: int, status: Status
+) -> None:
+    monkeypatch.setattr(vmm, "default_tdmr", _two_gib)
+    host = vmm.Vmm(Platform()).start()
+    while host.call("TDH.SYS.TDMR.INIT", rcx=5 * GIB)["rdx"] < 7 * GIB:
+        pass
+    td = host.create(TdParams())
+    pages = [*range(first, first + GIB - 0x200000, 0x200000), last]
+    for number, page in enumerate(pages):
+        gpa = GIB + number * 0x200000
+        host.tables(td, gpa, 1)
+        host.call("TDH.MEM.PAGE.AUG", rcx=gpa | 1, rdx=td.tdr, r8=page)
+    host.call("TDH.MEM.RANGE.BLOCK", rcx=GIB | 2, rdx=td.tdr)
+    host.call("TDH.MEM.TRACK", rcx=td.tdr)
+    result = host.platform.seamcall("TDH.MEM.PAGE.PROMOTE", rcx=GIB | 2, rdx=td.tdr)
+    assert decode(result.status).status is status
+    if result.ok:
+        entry = host.call("TDH.MEM.SEPT.RD", rcx=GIB | 2, rdx=td.tdr)
+        assert entry["rcx"] & (1 << 52) - (1 << 30) == first
+        assert entry["rdx"] & 0xFF == 2
+        assert host.call("TDH.PHYMEM.PAGE.RDMD", rcx=last)["r8"] == 2, "the page is one of 1 GiB"
 
 
 def test_an_interrupt_in_the_middle_of_a_large_accept_is_one_exit_and_the_accept_runs_again() -> None:

@@ -96,15 +96,6 @@ def test_the_end_of_the_guest_ends_the_command_and_a_panic_is_called_one(
     assert said in guest.explain(gone.value).message
 
 
-def test_patience_is_what_every_deadline_of_a_boot_is_multiplied_by(
-    spec: BootSpec, toolchain: Toolchain, vm_settings: Settings
-) -> None:
-    hasty = replace(vm_settings, patience=0.001)
-    with pytest.raises(BootFailed, match=r"Stage firmware did not end within 0\.09 s") as refused:
-        boot(spec, Hypervisor(toolchain, hasty, TCG), cold=True)
-    assert "LABKIT_PATIENCE" in refused.value.remedy
-
-
 def test_closing_leaves_logs_and_nothing_else(guest: VirtualMachine) -> None:
     guest.console.run("echo something", timeout=20)
     guest.power_off()

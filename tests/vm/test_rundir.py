@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit.errors import UsageError
+from labkit.errors import StorageError, UsageError
 from labkit.settings import Settings
+from labkit.vm import rundir
 from labkit.vm.rundir import RunDir, RunningVm, forget_old, running, stop
 
 
@@ -110,4 +111,39 @@ def test_forty_ended_runs_are_kept_and_the_oldest_go(settings: Settings) -> None
     assert len(kept) == 41
     assert kept[0] == "00000000-000003"
     assert run.path.name in kept
+    run.close()
+
+
+def test_how_long_a_machine_is_idle_is_told_by_its_shells_log(settings: Settings) -> None:
+    run = RunDir.create(settings)
+    machine = describe(run, os.getpid())
+    assert machine.idle == 0.0
+    log = run.path / "shell.log"
+    log.touch()
+    os.utime(log, (0, log.stat().st_mtime - 100))
+    assert 100 <= machine.idle < 200
+    os.utime(log, (0, log.stat().st_mtime + 1000))
+    assert machine.to_dict() == {**asdict(machine), "idle_seconds": 0.0}
+    run.close()
+
+
+def test_a_state_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written: File exists") as refused:
+        RunDir.create(Settings(cache_dir=tmp_path, state_dir=tmp_path / "file"))
+    assert "LABKIT_STATE_DIR" in refused.value.remedy
+
+
+def test_a_machine_that_does_not_listen_is_killed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rundir, "_PATIENCE", 0.05)
+    run = RunDir.create(settings)
+    words = ["/bin/sh", "-c", "trap '' TERM; echo ready; while read line; do :; done", run.path.name]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as deaf:
+        assert deaf.stdout is not None
+        assert deaf.stdout.readline() == b"ready\n"
+        describe(run, deaf.pid)
+        stop(settings)
+        assert deaf.wait(30) == -signal.SIGKILL
     run.close()

@@ -132,3 +132,17 @@ def test_what_does_not_answer_as_a_swtpm_does_is_one_sentence(
             read_pcrs(control, spawn, tmp_path)
     assert "swtpm.log" in refused.value.remedy
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_that_does_not_take_the_state_is_said(tmp_path: Path) -> None:
+    def spawn(arguments: Sequence[str], descriptors: Sequence[int], log: Path) -> subprocess.Popen[bytes]:
+        """It takes its data connection, and refuses the first part of the state."""
+        answers = f"printf '\\0\\0\\0\\0\\0\\0\\0\\11' >&{descriptors[0]}; exec sleep 600"
+        return subprocess.Popen(["bash", "-c", answers], pass_fds=descriptors, cwd=log.parent)
+
+    control, its = socket.socketpair()
+    with control, its:
+        its.sendall(2 * (struct.pack(">IIII", 0, 0, 4, 4) + b"abcd"))
+        with pytest.raises(VmError, match=r"a copy of it refused its state \(0x9\)"):
+            read_pcrs(control, spawn, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -176,7 +176,7 @@ class TdvmKernel(Kernel):  # type: ignore[misc, unused-ignore]
             case "range":
                 entries = self._cells.range(start, stop, output)
             case _:
-                entries = self._cells.search(pattern or "*", n, unique, output)
+                entries = self._cells.search(pattern, n, unique, output)
         return {"status": "ok", "history": entries}
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
