@@ -20,6 +20,7 @@ _DEEPEST = 5
 _LARGEST = 16 << 20
 _SHORTEST = 64  # bytes of the smallest thing that is looked for
 _MOST_VALUES = 10_000
+_FIRST_NUMBERS = 1 << 10  # characters in which the first six of a list stand
 _MOST_MEMBERS = 64
 _GZIP = b"\x1f\x8b"
 _GAP = rb"(?:[\s:,;'\"+]*(?:0[xX]|\\x)?)"
@@ -109,8 +110,14 @@ def _dumped(text: bytes) -> tuple[bytes, ...]:
 
 def _of_numbers(text: bytes) -> bytes:
     """The bytes that a list of numbers stands for; Java's have a sign. Nothing where one is no byte."""
-    numbers = [int(number, 16 if number[1:2] in (b"x", b"X") else 10) for number in re.findall(_NUMBER, text)]
-    return bytes(number & 0xFF for number in numbers) if all(-128 <= n < 256 for n in numbers) else b""
+    words = text.replace(b",", b" ").split()
+    if b"x" in text or b"X" in text:
+        numbers = [int(word, 16 if word[1:2] in (b"x", b"X") else 10) for word in words]
+    else:
+        numbers = list(map(int, words))
+    if min(numbers) < -128 or max(numbers) > 255:
+        return b""
+    return bytes(numbers if min(numbers) >= 0 else [number & 0xFF for number in numbers])
 
 
 def _literal(text: bytes) -> bytes:
@@ -148,20 +155,28 @@ def _values(document: Any) -> Iterator[bytes]:
 def _spelled(text: bytes, starts: tuple[bytes, ...]) -> Iterator[bytes]:
     """Pieces that stand in a text as hexadecimal, base64 or numbers, with anything before and behind them."""
     for found in _NUMBERS.finditer(text):
-        if _of_numbers(found[0][:_SHORTEST]).startswith(tuple(start[:6] for start in starts)):
+        first = b" ".join(found[0][:_FIRST_NUMBERS].replace(b",", b" ").split()[:6])
+        if _of_numbers(first).startswith(tuple(start[:6] for start in starts)):
             yield from (data for data in (_of_numbers(found[0]),) if data.startswith(starts))
+    # One pattern for all of them: to look at every character of a long text once takes long enough.
+    pairs = _GAP.join(
+        b"(?:%s)" % b"|".join({b"%02x" % byte for byte in column}) for column in zip(*starts, strict=False)
+    )
+    for found in re.finditer(
+        rb"(?i)(?<![0-9a-f])" + pairs + rb"(?:" + _GAP + rb"[0-9a-f]{2})*(?![0-9a-f])", text
+    ):
+        digits = re.sub(_GAP, b"", found[0]).decode("ascii")
+        if len(digits) >= 2 * _SHORTEST and (data := bytes.fromhex(digits)).startswith(starts):
+            yield data
     for start in starts:
-        pairs = _GAP.join(b"%02x" % byte for byte in start)
-        for found in re.finditer(
-            rb"(?i)(?<![0-9a-f])" + pairs + rb"(?:" + _GAP + rb"[0-9a-f]{2})*(?![0-9a-f])", text
-        ):
-            digits = re.sub(_GAP, b"", found[0]).decode("ascii")
-            if len(digits) >= 2 * _SHORTEST:
-                yield bytes.fromhex(digits)
-        prefix = re.escape(base64.b64encode(start[: len(start) // 3 * 3]))
+        prefix = base64.b64encode(start[: len(start) // 3 * 3])
+        if prefix not in text:
+            continue
         # White space does not end a piece, but where the next one begins behind it.
-        on = rb"(?:[A-Za-z0-9+/_]|-(?!----)|\s+(?!" + prefix + rb")(?=[A-Za-z0-9+/_=]))*"
-        for found in re.finditer(rb"(?<![A-Za-z0-9+/_])" + prefix + on, text):
+        on = rb"(?:[A-Za-z0-9+/_]|-(?!----)|\s+(?!" + re.escape(prefix) + rb")(?=[A-Za-z0-9+/_=]))*"
+        for found in re.finditer(rb"(?<![A-Za-z0-9+/_])" + re.escape(prefix) + on, text):
             word = b"".join(found[0].split()).decode("ascii")
+            if 3 * len(word) < 4 * _SHORTEST:
+                continue
             if (decoded := from_text(word[: len(word) - (len(word) % 4 == 1)])) is not None:
                 yield decoded

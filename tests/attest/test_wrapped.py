@@ -35,6 +35,7 @@ from labkit.errors import LabkitError, MalformedEventLog, MalformedEvidence
 from labkit.measure import embedded as embedded_module
 from labkit.measure import parse_log
 from labkit.measure.replay import report_log
+from labkit.measure.strangers import QUOTE_STARTS
 from tests.attest.conftest import NOW, report
 from tests.measure.logs import ccel
 
@@ -172,6 +173,21 @@ def test_a_file_full_of_quotes_is_refused_after_some_of_them() -> None:
     quotes = b"".join(start + struct.pack("<I", number) + bytes(700) for number in range(2_000))
     with pytest.raises(MalformedEvidence, match="16 or more different quotes"):
         unwrap_quote(base64.b64encode(quotes))
+
+
+@pytest.mark.parametrize("number", ["-1", "-12", "0x4", "0x04", "12", "255"])
+@pytest.mark.parametrize("first", ["", "1, ", "12, ", "-3, "])
+def test_a_list_of_numbers_that_is_no_quote_is_text(first: str, number: str) -> None:
+    """Wherever a reader cuts it to look at its beginning."""
+    with pytest.raises(MalformedEvidence, match="text, not a TDX quote"):
+        unwrap_quote(f"x = [{first}{', '.join([number] * 100)}]".encode())
+
+
+def test_beginnings_of_quotes_alone_are_no_quotes() -> None:
+    """A text of four megabytes full of them took five seconds."""
+    starts = (base64.b64encode(start[:6]) for start in QUOTE_STARTS)
+    with pytest.raises(MalformedEvidence, match="text, not a TDX quote"):
+        unwrap_quote(b"x " + b" ".join([*starts] * 1000))
 
 
 def test_of_two_logs_none_is_chosen() -> None:
