@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+import time
 import traceback
 from contextlib import suppress
 from io import TextIOWrapper
@@ -12,7 +14,7 @@ import click
 
 from labkit import __version__
 from labkit.cli._lazy import LazyGroup
-from labkit.errors import LabkitError, StorageError, UsageError
+from labkit.errors import DataError, LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`, in the order of the help.
 # A new verb is a row here and a module beside this one.
@@ -57,6 +59,10 @@ _REMEDIES = {
 }
 
 
+_LAST_SECOND = (1 << 63) // 10**9
+_OF_OTHER_PYTHONS = ("PYTHONHOME", "PYTHONPATH", "PYTHONINSPECT", "PYTHONSTARTUP")
+
+
 _HELP = """Confidential computing with Intel TDX and Asterinas, as a lab that runs anywhere.
 
 \b
@@ -79,8 +85,10 @@ def labkit(debug: bool) -> None:
 def main() -> None:
     """Run the command line; every error becomes one sentence, a remedy and a stable exit code."""
     debug = "--debug" in sys.argv[1:]
+    _leave_other_pythons()
     _let_every_character_pass()
     try:
+        _require_clock()
         sys.exit(labkit.main(standalone_mode=False))
     except click.exceptions.Abort:
         sys.exit(130)
@@ -100,6 +108,19 @@ def main() -> None:
         _complain(error_of_system(error), debug)
     except MemoryError:
         _complain(StorageError("There is not enough memory for this.", _MEMORY), debug)
+
+
+def _leave_other_pythons() -> None:
+    """What this Python was told to ignore (`python -E`) leads none of its own processes astray either."""
+    if sys.flags.ignore_environment:
+        for name in _OF_OTHER_PYTHONS:
+            os.environ.pop(name, None)
+
+
+def _require_clock() -> None:
+    """Python counts nanoseconds since 1970 in 63 bits; parts of its library do not load outside of them."""
+    if not 0 <= time.time() < _LAST_SECOND:
+        raise DataError("The clock of this machine is before 1970 or after 2261.", "Set the clock.")
 
 
 def _let_every_character_pass() -> None:

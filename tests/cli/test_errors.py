@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from labkit.cli import labkit, main
+from labkit.errors import DataError
 from labkit.process import run
 
 
@@ -110,3 +111,41 @@ def test_the_exit_code_stands_where_standard_error_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "labkit", "no-such-verb"], stderr=full, timeout=60)
     assert done.returncode == 64
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_where_variables_of_another_python_are_ignored_its_processes_have_none(
+    tmp_path: Path, ignored: bool
+) -> None:
+    (tmp_path / "click.py").write_text("raise SystemExit('another click')")
+    program = "import os, labkit.cli as c; c.labkit.main = lambda **_: os.environ.get('PYTHONPATH'); c.main()"
+    done = run(
+        [sys.executable, *(["-E"] if ignored else []), "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (b"another click" in done.stderr) is not ignored
+    assert done.ok is ignored
+
+
+@pytest.mark.parametrize("year", [1, 2300, 9999])
+def test_a_clock_that_python_cannot_read_is_named(
+    year: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = (year - 1970) * 31_556_952
+    monkeypatch.setattr("time.time", lambda: float(seconds))
+    monkeypatch.setattr(sys, "argv", ["labkit", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 65
+    assert "The clock of this machine" in capsys.readouterr().err
+
+
+def test_a_wrong_clock_is_said_before_a_run_that_is_to_be_attested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("labkit.cli._run.run_plan", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr("time.time", lambda: 915_148_800.0)
+    done = CliRunner().invoke(labkit, ["run", "05", "--attest", "--output", str(tmp_path / "run")])
+    assert isinstance(done.exception, DataError)
+    assert "The clock of this machine says 1999" in done.exception.message
