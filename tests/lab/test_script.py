@@ -369,6 +369,24 @@ def test_variables_that_lead_pip_astray_are_dropped(bench: Bench) -> None:
     assert bench.lab("test", PIP_TARGET="/x", PYTHONPATH="/y").status == 0
 
 
+_AWAY = "#!/bin/sh\n'''exec' \"/a b/python\"{} \"$0\" \"$@\"\n' '''\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["#!/x/.venv/bin/python{}\n", "#!/x/.venv/bin/python3.13{}\n", _AWAY],
+    ids=["short", "numbered", "with a blank"],
+)
+def test_variables_for_another_python_do_not_reach_the_command(bench: Bench, written: str) -> None:
+    rest = "import re\nfrom labkit.cli import main\n"
+    (bench.repository / "script").write_text(written.format("") + rest)
+    own = 'cp "$0" "$3/bin/labkit"'
+    assert own in _PYTHON
+    bench.stub("python3", _PYTHON.replace(own, own.replace("$0", f"{bench.repository}/script")))
+    assert bench.lab("vectors").status == 0
+    assert (bench.repository / ".venv/bin/labkit").read_text() == written.format(" -E") + rest
+
+
 def test_the_script_is_clean_for_dash_and_shellcheck() -> None:
     scripts = [
         REPOSITORY / name
