@@ -9,6 +9,7 @@ import time
 import traceback
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
@@ -86,6 +87,7 @@ def main() -> None:
     """Run the command line; every error becomes one sentence, a remedy and a stable exit code."""
     debug = "--debug" in sys.argv[1:]
     _leave_other_pythons()
+    _open_closed_streams()
     _let_every_character_pass()
     try:
         _require_clock()
@@ -117,6 +119,14 @@ def _leave_other_pythons() -> None:
             os.environ.pop(name, None)
 
 
+def _open_closed_streams() -> None:
+    """Who closed a standard stream (`2>&-`) wants nothing of it, and no file that is opened in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is the one that was closed.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def _require_clock() -> None:
     """Python counts nanoseconds since 1970 in 63 bits; parts of its library do not load outside of them."""
     if not 0 <= time.time() < _LAST_SECOND:
@@ -140,8 +150,18 @@ def _complain(error: LabkitError, debug: bool) -> None:
     sys.exit(error.exit_code)
 
 
+def _here() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def error_of_system(error: OSError) -> LabkitError:
     """What the system refused, as an error of labkit that names the file."""
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _here():
+        return UsageError("The current folder is there no more.", "Go to another one: `cd`.")
     # Of a copy that failed, the second name is the one that could not be written.
     name = error.filename2 or error.filename
     where = f" {name}" if name else ""

@@ -149,3 +149,23 @@ def test_a_wrong_clock_is_said_before_a_run_that_is_to_be_attested(
     done = CliRunner().invoke(labkit, ["run", "05", "--attest", "--output", str(tmp_path / "run")])
     assert isinstance(done.exception, DataError)
     assert "The clock of this machine says 1999" in done.exception.message
+
+
+def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    environ = {**os.environ, "LABKIT_STATE_DIR": str(tmp_path / "state"), "LABKIT": sys.executable}
+    done = run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$LABKIT" -m labkit progress'],
+        cwd=tmp_path / "gone",
+        env=environ,
+    )
+    assert done.status == 64
+    assert done.stderr.startswith(b"labkit: The current folder is there no more.")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_error_and_no_file_takes_its_place(closed: str) -> None:
+    look = "[os.fstat(n) for n in range(3)], sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty()"
+    program = f"import os, sys, labkit.cli as c; c.labkit.main = lambda **_: bool([{look}]) - 1; c.main()"
+    done = run(["sh", "-c", f'"$1" -c "$2" {closed}', "sh", sys.executable, program])
+    assert done.ok, done.stderr
