@@ -145,6 +145,8 @@ def test_too_little_space(bench: Bench) -> None:
             "WARNING: Retrying\\nERROR: NewConnectionError: Temporary failure in name resolution",
             "no package server answered while fetching the Python packages: check the network connection",
         ),
+        ("ProxyError('Cannot connect', NewConnectionError(", "answered through the proxy that is set"),
+        ("OSError('Tunnel connection failed: 407 Proxy Authentication Required", "asked for a password"),
         ("ERROR: Could not install: [Errno 28] No space left on device", "the disk is full: free some space"),
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "was not accepted"),
         (
@@ -347,6 +349,11 @@ def test_a_test_that_boots_by_a_mark_from_elsewhere_is_refused(tmp_path: Path, m
     refused = nullcontext() if mark == "slow" else pytest.raises(pytest.UsageError, match=r"pytest\.mark\.")
     with refused:
         collect("from tests.elsewhere import boots")
+
+
+def test_a_proxy_that_is_set_is_named_where_no_server_answers(bench: Bench) -> None:
+    silent = {"PIP_SAYS": "E: Failed to fetch http://x", "PIP_STATUS": "1", "https_proxy": "http://p:3128"}
+    assert "look at http_proxy, https_proxy and no_proxy" in _refusal(bench.lab("run", **silent))
 
 
 def test_words_after_test_are_for_pytest(bench: Bench) -> None:
