@@ -168,8 +168,11 @@ class RemoteFile(io.RawIOBase):
             except (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema) as error:
                 raise self._unspoken(error) from error
             except (requests.RequestException, ValueError) as error:
-                if (proxy := proxy_of(self.url)) and ":" not in proxy:
-                    raise MissingComponent(f"{proxy!r} is no address of a proxy.", PROXY) from error
+                if proxy := proxy_of(self.url):
+                    raise MissingComponent(
+                        f"The proxy {proxy} is none, or its answer for {self.url} makes no sense.",
+                        PROXY,
+                    ) from error
                 raise MissingComponent(
                     f"{self.url} cannot be fetched: the server's answer makes no sense.", _BY_HAND
                 ) from error

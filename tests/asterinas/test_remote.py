@@ -142,7 +142,9 @@ def test_a_proxy_that_answers_garbage_is_named_without_its_password(
     assert "geheim" not in str(error)
 
 
-@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "no address", "http://"])
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "no address", "http://[::1", "http://"]
+)
 def test_a_proxy_is_named_as_the_cause(tmp_path: Path, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.setenv("no_proxy", "")
