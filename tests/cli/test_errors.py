@@ -4,14 +4,17 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from labkit.attest import LabAuthority
 from labkit.cli import labkit, main
 from labkit.errors import DataError
 from labkit.process import run
+from tests.attest.conftest import report
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
@@ -169,3 +172,18 @@ def test_a_stream_that_is_closed_is_no_error_and_no_file_takes_its_place(closed:
     program = f"import os, sys, labkit.cli as c; c.labkit.main = lambda **_: bool([{look}]) - 1; c.main()"
     done = run(["sh", "-c", f'"$1" -c "$2" {closed}', "sh", sys.executable, program])
     assert done.ok, done.stderr
+
+
+def test_the_clock_is_named_where_evidence_is_refused_for_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path / "state"))
+    earlier = int(time.time()) - 60 * 86_400
+    authority = LabAuthority.open(tmp_path / "state", earlier)
+    (tmp_path / "evidence").mkdir()
+    (tmp_path / "evidence/quote.bin").write_bytes(authority.quote(report()))
+    (tmp_path / "collateral").write_text(authority.collateral(earlier).text)
+    words = ["attest", "--evidence", str(tmp_path / "evidence"), "--collateral", str(tmp_path / "collateral")]
+    told = CliRunner().invoke(labkit, words)
+    assert "CRL_EXPIRED" in told.stdout
+    assert "It is verified for the time of this machine's clock, 2" in told.stderr
