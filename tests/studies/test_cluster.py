@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import subprocess
@@ -42,6 +43,29 @@ def test_workers_are_nobody_elses_and_have_the_environment_of_now(monkeypatch: p
         for address in (cluster.scheduler_address, cluster.scheduler_address.replace("tls", "tcp")):
             with pytest.raises(MissingComponent, match="No Dask scheduler answers"):
                 connect(address, 2.0)
+
+
+def test_a_loopback_that_is_down_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    with (
+        pytest.raises(
+            MissingComponent, match=r"Nothing reaches 127\.0\.0\.1.*unreachable.*ip link set lo up"
+        ),
+        local_cluster(1),
+    ):
+        pass
+
+
+def test_workers_that_do_not_start_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("Cluster failed to start: a port is taken")
+
+    monkeypatch.setattr("distributed.LocalCluster", broken)
+    with pytest.raises(MissingComponent, match=r"did not start: .*a port is taken\."), local_cluster(1):
+        pass
 
 
 @pytest.mark.parametrize(
