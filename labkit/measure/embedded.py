@@ -5,7 +5,6 @@ Text around it, hexadecimal or base64 in any layout, hex dumps, source code, JSO
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
 import re
@@ -14,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from labkit.measure.spellings import bare_rows, literal, respelled, unquoted
 from labkit.measure.wrapping import WHITE, crowded_evidence, from_text, plain_text
 
 _DEEPEST = 5
@@ -50,6 +50,7 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
     text = plain_text(data).strip()
     if b"\0" in text:
         return
+    text = unquoted(text)
     if text[:1] in b'{["' and not crowded_evidence(text):
         try:
             document = json.loads(text, object_pairs_hook=_every)
@@ -59,14 +60,21 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
             for inner in _values(document):
                 yield from embedded(inner, starts, depth + 1)
             return
-    if dumps := [data for data in _dumped(text) if data.startswith(starts)]:
+    if dumps := [data for data in (*_dumped(text), *_dumped(bare_rows(text))) if data.startswith(starts)]:
         yield dumps[0]
     elif text[:2] in (b"b'", b'b"'):
-        yield from embedded(_literal(text), starts, depth + 1)
+        yield from embedded(literal(text), starts, depth + 1)
     elif (decoded := from_text(text.translate(None, WHITE).decode("latin-1"))) is not None:
         yield from embedded(decoded, starts, depth + 1)
     else:
-        yield from _spelled(text, starts)
+        nothing = True
+        for found in _spelled(text, starts):
+            nothing = False
+            yield found
+        # Once: of what is respelled nothing is respelled again.
+        if nothing and depth < _DEEPEST:
+            for other in respelled(text):
+                yield from embedded(other, starts, _DEEPEST)
 
 
 def _gunzipped(data: bytes) -> bytes:
@@ -120,15 +128,6 @@ def _of_numbers(text: bytes) -> bytes:
     return bytes(numbers if min(numbers) >= 0 else [number & 0xFF for number in numbers])
 
 
-def _literal(text: bytes) -> bytes:
-    """The bytes of a literal of Python."""
-    try:
-        value = ast.literal_eval(text.decode("ascii"))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return b""
-    return value if isinstance(value, bytes) else b""
-
-
 def _every(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
     """An object with all its values: of two under one key, each is found."""
     found = dict(pairs)
@@ -144,7 +143,8 @@ def _values(document: Any) -> Iterator[bytes]:
         if isinstance(value, str):
             yield value.strip().encode("utf-8", "replace")
         elif isinstance(value, dict):
-            waiting += value.values()
+            # How JavaScript writes an array of bytes as JSON: {"0": 4, "1": 0, …}.
+            waiting += [list(value.values())] if "0" in value else value.values()
         elif isinstance(value, list):
             if len(value) >= _SHORTEST and all(type(item) is int and -128 <= item < 256 for item in value):
                 yield bytes(item & 0xFF for item in value)
