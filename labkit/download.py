@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from labkit.errors import DataError, MissingComponent
 from labkit.files import printable
@@ -68,7 +68,7 @@ def proxy_of(address: str) -> str | None:
     """Through which proxy the environment leads to an address, without its password; None for directly."""
     try:
         parts = urlsplit(address)
-        direct = proxy_bypass_environment(parts.hostname or "")
+        direct = proxy_bypass(parts.hostname or "")
     except ValueError:
         return None
     named = getproxies_environment()

@@ -34,9 +34,9 @@ def unwrap_quote(data: bytes) -> bytes:
     if data.startswith(QUOTE_STARTS):
         return data
     quotes: list[bytes] = []
-    for quote in (quote for found in embedded(data, QUOTE_STARTS) for quote in _apart(found)):
-        if quote not in quotes:
-            quotes.append(quote)
+    for one in (one for found in embedded(data, QUOTE_STARTS) for one in _apart(found)):
+        if one not in quotes:
+            quotes.append(one)
         if len(quotes) == _MOST_QUOTES:
             break
     if len(quotes) > 1:

@@ -147,11 +147,11 @@ def test_a_wrong_clock_is_said_before_a_run_that_is_to_be_attested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setattr("labkit.cli._run.run_plan", lambda *_, **__: pytest.fail("it ran"))
     monkeypatch.setattr("time.time", lambda: 915_148_800.0)
     done = CliRunner().invoke(labkit, ["run", "05", "--attest", "--output", str(tmp_path / "run")])
     assert isinstance(done.exception, DataError)
     assert "The clock of this machine says 1999" in done.exception.message
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
