@@ -6,14 +6,22 @@ What is read in parts, and goes on where it broke off, is ``labkit.asterinas._re
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 from labkit.errors import DataError, MissingComponent
+from labkit.files import printable
+
+PROXY = "Look at http_proxy, https_proxy and no_proxy in the environment."
+PROXY_PASSWORD = "Put it into http_proxy and https_proxy: http://NAME:PASSWORD@HOST:PORT."
+"""What to do about a proxy that does not do its part."""
 
 _SECONDS = 60.0
 _BLOCK = 1 << 16
@@ -56,6 +64,24 @@ def download(address: str, pin: Pin, target: Path) -> None:
         part.replace(target)
 
 
+def proxy_of(address: str) -> str | None:
+    """Through which proxy the environment leads to an address, without its password; None for directly."""
+    try:
+        parts = urlsplit(address)
+        direct = proxy_bypass(parts.hostname or "")
+    except ValueError:
+        return None
+    named = getproxies_environment()
+    proxy = named.get(parts.scheme) or named.get("all") or ""
+    shown = re.sub(r"^[a-z0-9+]*://", "", proxy, flags=re.IGNORECASE).rpartition("@")[2].rstrip("/")
+    return None if direct or not proxy else printable(shown)
+
+
+def asks_for_a_password(said: str) -> bool:
+    """Whether the words of a failure are those of a proxy that wants to know who asks."""
+    return re.search(r"Proxy Authentication|(?<![:\d])407\b", said) is not None
+
+
 def _blocks(address: str, largest: int) -> Iterator[bytes]:
     left = largest + 1
     try:
@@ -64,6 +90,13 @@ def _blocks(address: str, largest: int) -> Iterator[bytes]:
                 left -= len(block)
                 yield block
     except (OSError, HTTPException, ValueError) as error:
+        proxy = proxy_of(address)
+        if proxy and asks_for_a_password(str(error)):
+            raise MissingComponent(f"The proxy {proxy} asks for a password.", PROXY_PASSWORD) from error
+        if proxy:
+            raise MissingComponent(
+                f"{address} does not answer with a file through the proxy {proxy}.", PROXY
+            ) from error
         raise MissingComponent(
             f"{address} does not answer with a file.", "Check the network connection."
         ) from error

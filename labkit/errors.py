@@ -13,6 +13,7 @@
     │   ├── BootFailed          QEMU ended, or a stage passed its deadline
     │   ├── GuestGone           the guest ended while it was being used
     │   ├── CommandTimeout      a command in the guest ran out of time
+    │   ├── NothingMeasured     the firmware measures into no vTPM
     │   └── NotMeasured         the vTPM's registers are not those of the log     exit 1
     ├── NotModelled             the TDX model leaves this out, and says so     exit 69
     ├── ModuleRefused           the TDX module refused what had to succeed     exit 70
@@ -114,6 +115,10 @@ class GuestGone(VmError):
 
 class CommandTimeout(VmError):
     """A command in the guest ran out of time."""
+
+
+class NothingMeasured(VmError):
+    """A firmware that measures into no vTPM: there are no registers, and there is no fault of the boot."""
 
 
 class NotMeasured(VmError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from labkit.download import Pin, download
+from labkit.download import Pin, asks_for_a_password, download, proxy_of
 from labkit.errors import DataError, LabkitError, MissingComponent
 
 CONTENT = b"as pinned" * 20_000
@@ -48,3 +49,48 @@ def test_of_what_does_not_fit_nothing_is_kept(
         download((folder / "there").as_uri(), PIN, folder / "mine/file")
     assert list((folder / "mine").iterdir()) == []
     assert not PIN.fits(folder / "mine/file")
+
+
+@pytest.mark.parametrize(
+    ("environ", "address", "proxy"),
+    [
+        ({}, "http://a.org/x", None),
+        ({"http_proxy": "http://p:3128"}, "http://a.org/x", "p:3128"),
+        ({"http_proxy": "http://p:3128"}, "https://a.org/x", None),
+        ({"HTTPS_PROXY": "p:3128"}, "https://a.org/x", "p:3128"),
+        ({"all_proxy": "socks5h://p:1080/"}, "https://a.org/x", "p:1080"),
+        ({"http_proxy": "http://me:geh@im@p:3128"}, "http://a.org/x", "p:3128"),
+        ({"http_proxy": "http://p", "no_proxy": "a.org"}, "http://b.a.org/x", None),
+        ({"http_proxy": "http://p", "no_proxy": "*"}, "http://a.org/x", None),
+        ({"http_proxy": "a\nb"}, "http://a.org/x", "a\\nb"),
+        ({"http_proxy": "http://p"}, "http://[::1/x", None),
+    ],
+)
+def test_the_proxy_of_an_address_is_named_without_its_password(
+    environ: dict[str, str], address: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_of(address) == proxy
+
+
+def test_a_proxy_that_does_not_answer_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(MissingComponent, match=r"through the proxy 127\.0\.0\.1:9\..*http_proxy"):
+        download("http://example.org/x", PIN, folder / "mine/file")
+
+
+@pytest.mark.parametrize(
+    ("said", "asks"),
+    [
+        ("Tunnel connection failed: 407 Proxy Authentication Required", True),
+        ("Err:1 http://deb/x  407  authentication needed", True),
+        ("cannot connect to 127.0.0.1:407", False),
+        ("port 14070", False),
+    ],
+)
+def test_a_proxy_that_asks_for_a_password_is_known_by_its_words(said: str, asks: bool) -> None:
+    assert asks_for_a_password(said) is asks

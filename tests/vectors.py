@@ -12,10 +12,10 @@ import argparse
 import csv
 import hashlib
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from labkit.settings import Settings
@@ -80,7 +80,7 @@ def _fetched(vectors: tuple[Vector, ...]) -> dict[str, bytes]:
         try:
             with urllib.request.urlopen(vector.url, timeout=20) as answer:
                 data = answer.read(_LARGEST)
-        except (urllib.error.URLError, TimeoutError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             print(f"no answer for {vector.url}: {getattr(error, 'reason', error)}", file=sys.stderr)
             break
         if _fits(vector, data):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from labkit.download import PROXY, PROXY_PASSWORD, asks_for_a_password, proxy_of
 from labkit.errors import DataError, MissingComponent, StorageError, UsageError
 from labkit.files import write_whole
 from labkit.show import one_line
@@ -28,7 +29,6 @@ _TRIES = 4
 _CONNECT, _SILENCE = 20.0, 60.0
 _TELL_SECONDS = 3.0
 _LATER = "Try again later: what has come is kept."
-_PROXY = "Look at http_proxy, https_proxy and no_proxy in the environment."
 _BY_HAND = "Download the file by other means, then run `labkit asterinas fetch --iso FILE`."
 
 
@@ -168,6 +168,11 @@ class RemoteFile(io.RawIOBase):
             except (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema) as error:
                 raise self._unspoken(error) from error
             except (requests.RequestException, ValueError) as error:
+                if proxy := proxy_of(self.url):
+                    raise MissingComponent(
+                        f"The proxy's address {proxy} is wrong, or its answer for {self.url} makes no sense.",
+                        PROXY,
+                    ) from error
                 raise MissingComponent(
                     f"{self.url} cannot be fetched: the server's answer makes no sense.", _BY_HAND
                 ) from error
@@ -237,7 +242,7 @@ class RemoteFile(io.RawIOBase):
         """A proxy, or the address that the server sends on to, that is reached by other means than HTTP."""
         if isinstance(error, requests.exceptions.InvalidProxyURL) or "SOCKS" in str(error):
             return MissingComponent(
-                f"The proxy that this machine is set to use for {self.url} speaks no HTTP.", _PROXY
+                f"The proxy that this machine is set to use for {self.url} speaks no HTTP.", PROXY
             )
         return MissingComponent(
             f"The server of {self.url} sends on to an address that is not of the web.", _BY_HAND
@@ -252,13 +257,20 @@ class RemoteFile(io.RawIOBase):
                 f"The server of {self.url} has a certificate that this machine does not accept.",
                 "Behind a proxy that opens TLS, set REQUESTS_CA_BUNDLE to its certificate.",
             )
+        if isinstance(error, requests.exceptions.ProxyError) and asks_for_a_password(str(error)):
+            return self._refused(407)
         if isinstance(error, requests.exceptions.ProxyError):
             return MissingComponent(
                 f"The proxy that this machine is set to use does not reach {self.url}.",
-                f"{_PROXY} Or give a file: `labkit asterinas fetch --iso FILE`.",
+                f"{PROXY} Or give a file: `labkit asterinas fetch --iso FILE`.",
             )
         if isinstance(error, requests.exceptions.ChunkedEncodingError):
             return MissingComponent(f"The server of {self.url} hands out less than it says.", _BY_HAND)
+        if proxy := proxy_of(self.url):
+            return MissingComponent(
+                f"The server of {self.url} does not answer through the proxy {proxy}.",
+                f"{PROXY} Or give a file: `labkit asterinas fetch --iso FILE`.",
+            )
         return MissingComponent(
             f"The server of {self.url} does not answer.",
             "Check the network connection, or give a file: `labkit asterinas fetch --iso FILE`.",
@@ -268,7 +280,7 @@ class RemoteFile(io.RawIOBase):
 _STATUS = {
     401: ("asks for a name and a password", "Put them into ~/.netrc, or download the file by other means."),
     403: ("does not let this machine have it", _BY_HAND),
-    407: ("is behind a proxy that asks for a password", _PROXY),
+    407: ("is behind a proxy that asks for a password", PROXY_PASSWORD),
     416: ("says that the file is empty or shorter than it was", "Run the command again."),
     429: ("was asked too often", "Wait some minutes, then run the same command: what has come is kept."),
 }

@@ -81,7 +81,7 @@ def fetch_image(
         origin = iso if _is_url(iso) else str(Path(iso).absolute())
         version = version or version_in_name(origin)
     before = next((image for image in KernelCache(settings).table().images if image.origin == origin), None)
-    if before and _is_url(origin) and sha256 in (None, before.sha256):
+    if before and not before.problem and _is_url(origin) and sha256 in (None, before.sha256):
         on_progress(f"it is in the cache already, from {origin}")
         return before
     with _opened(origin, settings, on_progress) as file:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from labkit.asterinas.boot_image import BootImage
 from labkit.errors import MissingComponent, NotAKernel, StorageError, UsageError
 from labkit.settings import Settings
 from labkit.show import columns, one_line
-from labkit.show.markup import pre, table
+from labkit.show.markup import join, pre, table
 
 UNKNOWN = "unknown"
 """The version of a kernel that nothing names."""
@@ -35,7 +35,8 @@ class KeptImage:
     """A kernel in the cache.
 
     version: of Asterinas, or ``unknown``. kind: its form, as ``ImageKind`` has it. origin: where it was
-    found. kept: when, in seconds since 1970.
+    found. kept: when, in seconds since 1970. problem: why it cannot be used, in a sentence; empty where it
+    can. One whose record is lost has no sha256.
     """
 
     version: str
@@ -44,10 +45,16 @@ class KeptImage:
     origin: str
     kept: int
     path: Path
+    problem: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a problem."""
+        return f"Remove {self.path.parent}, then run `labkit asterinas fetch`."
 
     def to_dict(self) -> dict[str, Any]:
         """The image as JSON types."""
-        return {**asdict(self), "path": str(self.path)}
+        return {**asdict(self), "path": str(self.path), "problem": self.problem or None}
 
     def __repr__(self) -> str:
         return f"KeptImage({self.version}, {self.kind}, {self.sha256[:12]})"
@@ -70,13 +77,26 @@ class ImageTable:
         return f"ImageTable({len(self.images)} images)"
 
     def __str__(self) -> str:
-        return columns([_HEAD, *self._rows()]) if self.images else _NONE
+        return "\n".join([columns([_HEAD, *self._rows()]), *self._problems()]) if self.images else _NONE
 
     def _repr_html_(self) -> str:
-        return table(self._rows(), head=_HEAD) if self.images else pre(_NONE)
+        if not self.images:
+            return pre(_NONE)
+        return join([table(self._rows(), head=_HEAD), *map(pre, self._problems())])
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(image.version, image.kind, image.sha256[:16], image.origin) for image in self.images]
+        return [
+            (
+                f"{image.version}{' (not usable)' if image.problem else ''}",
+                image.kind,
+                image.sha256[:16] or image.path.parent.name[:16],
+                image.origin,
+            )
+            for image in self.images
+        ]
+
+    def _problems(self) -> list[str]:
+        return [f"{image.problem} {image.remedy}" for image in self.images if image.problem]
 
 
 _HEAD = ("version", "kind", "sha256", "origin")
@@ -116,9 +136,8 @@ class KernelCache:
     settings: Settings
 
     def table(self) -> ImageTable:
-        """The kernels in the cache, the newest version first; a folder without a whole record is left out."""
-        found = [_load(folder) for folder in self._folder.glob("[!.]*")]
-        images = [image for image in found if image is not None]
+        """The kernels in the cache, the newest version first; also those that cannot be used."""
+        images = [_load(folder) for folder in self._folder.glob("[!.]*") if folder.is_dir()]
         return ImageTable(
             tuple(sorted(images, key=lambda image: (_order(image.version), image.kept), reverse=True))
         )
@@ -129,7 +148,7 @@ class KernelCache:
         Raises:
             MissingComponent: it is not in the cache, or is damaged there.
         """
-        images = self.table().images
+        images = [image for image in self.table().images if image.sha256]
         fitting = [image for image in images if version in (None, image.version, f"v{image.version}")]
         if not fitting:
             there = ", ".join(dict.fromkeys(image.version for image in images))
@@ -140,15 +159,12 @@ class KernelCache:
                 f"`labkit asterinas fetch {version}` gets it." if version else FETCH,
             )
         image = fitting[0]
-        if hashlib.sha256(image.path.read_bytes()).hexdigest() != image.sha256:
-            raise MissingComponent(
-                f"{image.path} is not what was kept there: its hash is another one.",
-                f"Remove {image.path.parent}, then run `labkit asterinas fetch`.",
-            )
+        if image.problem:
+            raise MissingComponent(image.problem, image.remedy)
         return image
 
     def keep(self, data: bytes, version: str, origin: str, *, efi: bool = True) -> KeptImage:
-        """Keep a kernel in the cache, whole or not at all; one that is there stays.
+        """Keep a kernel in the cache, whole or not at all; one that is there and can be used stays.
 
         efi: only one that UEFI firmware can start will do.
 
@@ -169,7 +185,7 @@ class KernelCache:
                 zip(_FIELDS, (version, image.kind.value, digest, origin, int(time.time())), strict=True)
             )
             (new / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-            if _load(folder) is None:
+            if not folder.is_dir() or _load(folder).problem:
                 shutil.rmtree(folder, ignore_errors=True)
                 new.rename(folder)
         except OSError as error:
@@ -179,9 +195,7 @@ class KernelCache:
             ) from error
         finally:
             shutil.rmtree(new, ignore_errors=True)
-        kept = _load(folder)
-        assert kept is not None
-        return kept
+        return _load(folder)
 
     def guest(self, name: str) -> GuestHere:
         """Whether a guest of this name can boot here.
@@ -205,15 +219,27 @@ class KernelCache:
         return self.settings.cache_dir / "asterinas" / "images"
 
 
-def _load(folder: Path) -> KeptImage | None:
-    """The image of a folder, if its record is whole, and of the kernel after which the folder is called."""
+def _load(folder: Path) -> KeptImage:
+    """The image of a folder; usable if its record is whole, and of the kernel that is there."""
+    path = folder / _KERNEL
     try:
         record = json.loads((folder / _RECORD).read_text())
         version, kind, digest, origin = (one_line(str(record[name])) for name in _FIELDS[:-1])
-        image = KeptImage(version, kind, digest, origin, int(record["kept"]), folder / _KERNEL)
+        image = KeptImage(version, kind, digest, origin, int(record["kept"]), path)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return None
-    return image if image.path.is_file() and digest[:_NAMED] == folder.name else None
+        image = None
+    # Whoever swaps the kernel can swap the hash beside it, but it names the folder too.
+    if image is None or image.sha256[:_NAMED] != folder.name:
+        return KeptImage(
+            UNKNOWN, UNKNOWN, "", UNKNOWN, 0, path, f"{folder} has no whole record of the kernel in it."
+        )
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return replace(image, problem=f"{path} cannot be read: {error.strerror}.")
+    if found != image.sha256:
+        return replace(image, problem=f"{path} is not what was kept there: its hash is another one.")
+    return image
 
 
 def _order(version: str) -> tuple[tuple[int, ...], bool]:

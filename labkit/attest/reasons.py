@@ -120,6 +120,18 @@ _REMEDIES = {
 }
 
 
+OF_TIME = frozenset(
+    {
+        Refusal.CERTIFICATE_NOT_YET_VALID,
+        Refusal.CERTIFICATE_EXPIRED,
+        Refusal.CRL_EXPIRED,
+        Refusal.COLLATERAL_EXPIRED,
+        Refusal.COLLATERAL_NOT_YET_VALID,
+    }
+)
+"""Refusals that another time of verification may not have."""
+
+
 def reason_of(message: str) -> Refusal:
     """The code for an error text of the library; ``OTHER`` where none is known."""
     folded = message.casefold()

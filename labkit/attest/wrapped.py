@@ -33,9 +33,14 @@ def unwrap_quote(data: bytes) -> bytes:
     """
     if data.startswith(QUOTE_STARTS):
         return data
-    quotes = list(dict.fromkeys(quote for found in embedded(data, QUOTE_STARTS) for quote in _apart(found)))
+    quotes: list[bytes] = []
+    for one in (one for found in embedded(data, QUOTE_STARTS) for one in _apart(found)):
+        if one not in quotes:
+            quotes.append(one)
+        if len(quotes) == _MOST_QUOTES:
+            break
     if len(quotes) > 1:
-        many = f"{_MOST_QUOTES} or more" if len(quotes) >= _MOST_QUOTES else len(quotes)
+        many = f"{_MOST_QUOTES} or more" if len(quotes) == _MOST_QUOTES else len(quotes)
         raise MalformedEvidence(
             f"There are {many} different quotes in it, and nothing says which is meant.",
             "Give one of them in a file of its own.",

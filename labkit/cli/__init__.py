@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+import time
 import traceback
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
 from labkit import __version__
 from labkit.cli._lazy import LazyGroup
-from labkit.errors import LabkitError, StorageError, UsageError
+from labkit.errors import DataError, LabkitError, StorageError, UsageError
 
 # verb -> module that defines `command`, in the order of the help.
 # A new verb is a row here and a module beside this one.
@@ -57,6 +60,10 @@ _REMEDIES = {
 }
 
 
+_LAST_SECOND = (1 << 63) // 10**9
+_OF_OTHER_PYTHONS = ("PYTHONHOME", "PYTHONPATH", "PYTHONINSPECT", "PYTHONSTARTUP")
+
+
 _HELP = """Confidential computing with Intel TDX and Asterinas, as a lab that runs anywhere.
 
 \b
@@ -79,8 +86,11 @@ def labkit(debug: bool) -> None:
 def main() -> None:
     """Run the command line; every error becomes one sentence, a remedy and a stable exit code."""
     debug = "--debug" in sys.argv[1:]
+    _leave_other_pythons()
+    _open_closed_streams()
     _let_every_character_pass()
     try:
+        _require_clock()
         sys.exit(labkit.main(standalone_mode=False))
     except click.exceptions.Abort:
         sys.exit(130)
@@ -102,6 +112,27 @@ def main() -> None:
         _complain(StorageError("There is not enough memory for this.", _MEMORY), debug)
 
 
+def _leave_other_pythons() -> None:
+    """What this Python was told to ignore (`python -E`) leads none of its own processes astray either."""
+    if sys.flags.ignore_environment:
+        for name in _OF_OTHER_PYTHONS:
+            os.environ.pop(name, None)
+
+
+def _open_closed_streams() -> None:
+    """Who closed a standard stream (`2>&-`) wants nothing of it, and no file that is opened in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is the one that was closed.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _require_clock() -> None:
+    """Python counts nanoseconds since 1970 in 63 bits; parts of its library do not load outside of them."""
+    if not 0 <= time.time() < _LAST_SECOND:
+        raise DataError("The clock of this machine is before 1970 or after 2261.", "Set the clock.")
+
+
 def _let_every_character_pass() -> None:
     """A terminal or a file in an encoding of one country gets `?` for what it cannot show."""
     for stream in (sys.stdout, sys.stderr):
@@ -119,8 +150,18 @@ def _complain(error: LabkitError, debug: bool) -> None:
     sys.exit(error.exit_code)
 
 
+def _here() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def error_of_system(error: OSError) -> LabkitError:
     """What the system refused, as an error of labkit that names the file."""
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _here():
+        return UsageError("The current folder is there no more.", "Go to another one: `cd`.")
     # Of a copy that failed, the second name is the one that could not be written.
     name = error.filename2 or error.filename
     where = f" {name}" if name else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from labkit.cli._common import emit, json_option
+from labkit.cli._common import emit, json_option, note
 from labkit.cli._course import COURSE
 from labkit.cli._lazy import Group
 
@@ -88,11 +89,14 @@ def release(
     Example: labkit assignment release mrtd --course mycourse
     """
     from labkit.course import release as release_assignment
-    from labkit.course.course import course_folder, open_course, parse_time
+    from labkit.course.course import course_folder, open_course, parse_time, shown_moment
     from labkit.course.exercises import exercise
 
     found = exercise(name)
     course = open_course(course_folder(course_dir))
     if due is not None:
-        course = course.set_due(found.name, parse_time(due))
+        moment = parse_time(due)
+        if moment < time.time():
+            note(f"The due date {shown_moment(moment)} is past: all that is handed in now is flagged `late`.")
+        course = course.set_due(found.name, moment)
     emit(release_assignment(course, found, output, solutions), as_json)

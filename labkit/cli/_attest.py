@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,6 +153,7 @@ def _shown(
 ) -> Attestation:
     """Judge evidence that lies in a folder, or that the TD around us gives and that is kept in one."""
     from labkit.attest import LabAuthority, parse_collateral
+    from labkit.attest.reasons import OF_TIME
     from labkit.platforms.attestation import attest_evidence
     from labkit.platforms.evidence import load_evidence
     from labkit.platforms.tsm import hardware_evidence, run_here
@@ -166,6 +168,11 @@ def _shown(
         folder = evidence.keep(settings.state_dir / "evidence", now)
         note(f"to judge it again: labkit attest --evidence {folder} --report-data {nonce.hex()}")
     outcome = attest_evidence(evidence, policy_for(evidence.trust), now, folder, "", "")
+    if outcome.verdict.reason in OF_TIME:
+        moment = datetime.fromtimestamp(now, UTC).isoformat(" ", "seconds")
+        note(
+            f"It is verified for the time of this machine's clock, {moment}: if that is wrong, set the clock."
+        )
     shown = outcome.appraisal.shown_trust
     # By the root that the quote names: a refused quote has no trust, whatever its platform.
     platform = "emulated" if shown is Trust.NONE else "hardware"

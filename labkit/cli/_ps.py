@@ -33,11 +33,22 @@ def command(as_json: bool) -> None:
         return
     now = time.time()
     rows = [
-        (vm.id, "tdvm", f"{now - vm.started:.0f} s", vm.owner_pid, _about(vm.accelerator, vm.memory, vm.idle))
+        (
+            vm.id,
+            "tdvm",
+            _running_for(now, vm.started),
+            vm.owner_pid,
+            _about(vm.accelerator, vm.memory, vm.idle),
+        )
         for vm in machines
     ]
-    rows += [(job.id, job.kind, f"{now - job.started:.0f} s", job.pid, job.what) for job in jobs]
+    rows += [(job.id, job.kind, _running_for(now, job.started), job.pid, job.what) for job in jobs]
     click.echo(columns([("ID", "KIND", "RUNNING FOR", "OWNER PID", "WHAT"), *rows]))
+
+
+def _running_for(now: float, started: float) -> str:
+    """Seconds, where the clock was not set back meanwhile."""
+    return f"{now - started:.0f} s" if now >= started else "?"
 
 
 def _about(accelerator: str, memory: int, idle: float) -> str:

@@ -57,16 +57,19 @@ def command(
     A notebook runs code on this machine, with your rights: run one that somebody sent only after reading it.
     """
     plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout, allow_host=allow_host)
-    run = publish(run_plan(plan, on_progress=lambda text: click.echo(text, err=True, nl=False)))
     if attest:
         from labkit.attest import LabAuthority
-        from labkit.platforms import choose_platform
-        from labkit.runs import attest_run
         from labkit.settings import Settings
 
-        settings, now = Settings.load(), int(time.time())
-        platform = choose_platform("auto", settings)
-        run = attest_run(run, platform, LabAuthority.open(settings.state_dir, now), now)
+        settings = Settings.load()
+        # What keeps the run from being attested, such as a wrong clock, is said before it runs.
+        authority = LabAuthority.open(settings.state_dir, int(time.time()))
+    run = publish(run_plan(plan, on_progress=lambda text: click.echo(text, err=True, nl=False)))
+    if attest:
+        from labkit.platforms import choose_platform
+        from labkit.runs import attest_run
+
+        run = attest_run(run, choose_platform("auto", settings), authority, int(time.time()))
     if junit:
         junit.write_text(junit_report(run), encoding="utf-8")
     if summary:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labkit.course.course import Course, refusing
+from labkit.course.course import Course, refusing, shown_moment
 from labkit.course.model import ANSWERS, CHALLENGE, Exercise, Task, answers_file
 from labkit.course.notebooks import student_notebook
 from labkit.errors import StorageError
@@ -43,8 +43,7 @@ class Released:
         line = f"{self.assignment}: {self.students} {what}, in {self.folder}/ID/{self.assignment}/"
         if self.due is None or self.solutions:
             return line
-        moment = datetime.fromtimestamp(self.due, UTC).isoformat(" ", "minutes")
-        return f"{line}\nDue {moment}; what comes later is flagged."
+        return f"{line}\nDue {shown_moment(self.due)}; what comes later is flagged."
 
 
 def student_files(task: Task, notebook: bytes) -> dict[str, bytes]:
@@ -87,6 +86,7 @@ def release(
     """
     folder = output or course.folder / ("solutions" if solutions else "released")
     make = solution_files if solutions else student_files
+    before = False
     with refusing(folder):
         notebook = student_notebook(exercise.name, course.notebooks, solutions)
         for student in course.students:
@@ -94,11 +94,14 @@ def release(
             place = folder / student / exercise.name
             files = make(task, notebook)
             if place.exists():
+                before = True
                 same = CHALLENGE if not solutions else _README
                 _refuse_other(place, same, files[same])
             if not place.exists() or solutions:
                 _write(place, files)
             on_progress(student)
+        if not solutions and exercise.name not in course.released and not before:
+            course.set_released(exercise.name, time.time())
     due = course.due.get(exercise.name)
     return Released(exercise.name, folder, len(course.students), solutions, due)
 

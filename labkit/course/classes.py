@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from labkit.course.copies import find_copies
-from labkit.course.course import Course, refusing
+from labkit.course.course import Course, refusing, shown_moment
 from labkit.course.engine import ResultStore, grade_jobs
 from labkit.course.grading import Graded, GradingJob
 from labkit.course.model import AnswerMark, Exercise
@@ -19,6 +20,9 @@ from labkit.course.notebooks import released_as, released_versions
 from labkit.course.sandbox import Limits, require_bubblewrap
 from labkit.course.submissions import Submission, find_submissions
 from labkit.files import csv_cell, printable
+
+_CLOCKS_DIFFER = 600.0
+"""Seconds by which the clock of a student may differ from the teacher's without a word."""
 
 COLUMNS = ("id", "assignment", "score", "max_score", "flags")
 
@@ -210,7 +214,11 @@ def grade_class(
     results = grade_jobs([job(student) for student in course.students], store, workers, scheduler, tell)
     copies = find_copies(results)
     rows = [
-        student_row(result, copies.flags.get(result.student, ()), copies.void.get(result.student, ""))
+        _timed(
+            student_row(result, copies.flags.get(result.student, ()), copies.void.get(result.student, "")),
+            found.get(result.student),
+            course.released.get(exercise.name, 0.0),
+        )
         for result in results
     ]
     rows += [
@@ -225,6 +233,19 @@ def student_row(result: Graded, flags: tuple[str, ...], void: str) -> StudentRow
     return StudentRow(
         result.student, result.assignment, result.marks, every, result.notes, void, result.problem
     )
+
+
+def _timed(row: StudentRow, submission: Submission | None, released: float) -> StudentRow:
+    """The row, flagged where the submission's own time stamp cannot be true: it says nothing of lateness."""
+    moment = submission.submitted if submission else None
+    if submission and submission.misdated:
+        note = "Its own time stamp is not a moment."
+    elif moment is None or released - _CLOCKS_DIFFER <= moment <= time.time() + _CLOCKS_DIFFER:
+        return row
+    else:
+        when = f"before the release ({shown_moment(released)})" if moment < released else "in the future"
+        note = f"Its own time stamp, {shown_moment(moment)}, is {when}: a clock was wrong, or was set."
+    return replace(row, flags=(*row.flags, "clock"), notes=(*row.notes, note))
 
 
 def _stranger(exercise: Exercise, submission: Submission) -> StudentRow:

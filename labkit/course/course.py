@@ -29,6 +29,7 @@ _LONGEST_ID = 64
 _LARGEST = 4 << 20
 _ALIKE = str.maketrans("аеорсухіјѕһԁԛԝвкмнтαικνορτυχ", "aeopcyxijshdqwbkmhtaikvoptux")
 _DELIMITERS = ",;\t"
+_AGAIN = "Take it out; `labkit assignment release` writes it anew."
 _NBGRADER = """\
 # nbgrader runs in this folder: its settings for labkit's assignments.
 c = get_config()
@@ -45,7 +46,8 @@ c.ExecutePreprocessor.timeout = 300
 class Course:
     """A course. ``seed`` decides every variant: who has it has all right answers.
 
-    due: by assignment, seconds since 1970 after which a submission is late.
+    due: by assignment, seconds since 1970 after which a submission is late. released: by assignment, when it
+    was released first.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Course:
     seed: bytes = field(repr=False)
     students: tuple[str, ...] = ()
     due: dict[str, float] = field(default_factory=dict)
+    released: dict[str, float] = field(default_factory=dict)
 
     @property
     def notebooks(self) -> Path:
@@ -79,10 +82,17 @@ class Course:
 
     def set_due(self, assignment: str, due: float) -> Course:
         """Write down until when an assignment is to be handed in; the course with that."""
-        document = _document(self.folder / _FILE)
-        document.setdefault("due", {})[assignment] = due
-        write_whole(self.folder / _FILE, canonical(document, indent=1))
+        self._write_moment("due", assignment, due)
         return replace(self, due={**self.due, assignment: due})
+
+    def set_released(self, assignment: str, moment: float) -> None:
+        """Write down when an assignment was released first."""
+        self._write_moment("released", assignment, moment)
+
+    def _write_moment(self, kind: str, assignment: str, moment: float) -> None:
+        document = _document(self.folder / _FILE)
+        document.setdefault(kind, {})[assignment] = moment
+        write_whole(self.folder / _FILE, canonical(document, indent=1))
 
 
 def course_folder(given: Path | None) -> Path:
@@ -148,9 +158,14 @@ def open_course(folder: Path) -> Course:
         seed = b""
     if len(seed) < 16:
         raise DataError(f"The seed {seed_file} is damaged.", "Restore it from your copy.")
-    due = {str(name): float(when) for name, when in document.get("due", {}).items()}
     return Course(
-        folder, str(document["name"]), str(document["id"]), seed, read_roster(folder / _ROSTER), due
+        folder,
+        str(document["name"]),
+        str(document["id"]),
+        seed,
+        read_roster(folder / _ROSTER),
+        document.get("due", {}),
+        document.get("released", {}),
     )
 
 
@@ -244,6 +259,14 @@ def parse_time(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def shown_moment(moment: float) -> str:
+    """A moment for people, in UTC; one that no calendar has is shown as its seconds."""
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat(" ", "minutes")
+    except (ValueError, OverflowError, OSError):
+        return f"{moment:g} s since 1970"
+
+
 @contextmanager
 def refusing(folder: Path) -> Iterator[None]:
     """Turn an OSError inside into a sentence about ``folder``."""
@@ -265,4 +288,8 @@ def _document(path: Path) -> dict[str, Any]:
     whole = isinstance(document, dict) and document.get("format") == "labkit-course/1"
     if not whole or not document.keys() >= {"name", "id"}:
         raise DataError(f"{path} is not what labkit wrote.", "Restore it from your copy.")
+    for kind in ("due", "released"):
+        moments = document.get(kind, {})
+        if not isinstance(moments, dict) or any(type(when) not in (int, float) for when in moments.values()):
+            raise DataError(f"In {path}, `{kind}` is not a time for each assignment.", _AGAIN)
     return dict(document)

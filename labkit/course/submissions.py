@@ -63,6 +63,11 @@ class Submission:
     folder: str = ""
 
     @property
+    def misdated(self) -> bool:
+        """It has a time stamp, and that is none."""
+        return self.submitted is None and not {_TIMESTAMP, MANIFEST}.isdisjoint(self.files)
+
+    @property
     def digest(self) -> str:
         """What the submission is, as a hash over names and contents."""
         parts = [[name, hashlib.sha256(self.files[name]).hexdigest()] for name in sorted(self.files)]

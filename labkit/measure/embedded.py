@@ -5,7 +5,6 @@ Text around it, hexadecimal or base64 in any layout, hex dumps, source code, JSO
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
 import re
@@ -14,12 +13,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from labkit.measure.spellings import bare_rows, literal, respelled, unquoted
 from labkit.measure.wrapping import WHITE, crowded_evidence, from_text, plain_text
 
 _DEEPEST = 5
 _LARGEST = 16 << 20
 _SHORTEST = 64  # bytes of the smallest thing that is looked for
 _MOST_VALUES = 10_000
+_FIRST_NUMBERS = 1 << 10  # characters in which the first six of a list stand
 _MOST_MEMBERS = 64
 _GZIP = b"\x1f\x8b"
 _GAP = rb"(?:[\s:,;'\"+]*(?:0[xX]|\\x)?)"
@@ -49,6 +50,7 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
     text = plain_text(data).strip()
     if b"\0" in text:
         return
+    text = unquoted(text)
     if text[:1] in b'{["' and not crowded_evidence(text):
         try:
             document = json.loads(text, object_pairs_hook=_every)
@@ -58,14 +60,21 @@ def embedded(data: bytes, starts: tuple[bytes, ...], depth: int = 0) -> Iterator
             for inner in _values(document):
                 yield from embedded(inner, starts, depth + 1)
             return
-    if dumps := [data for data in _dumped(text) if data.startswith(starts)]:
+    if dumps := [data for data in (*_dumped(text), *_dumped(bare_rows(text))) if data.startswith(starts)]:
         yield dumps[0]
     elif text[:2] in (b"b'", b'b"'):
-        yield from embedded(_literal(text), starts, depth + 1)
+        yield from embedded(literal(text), starts, depth + 1)
     elif (decoded := from_text(text.translate(None, WHITE).decode("latin-1"))) is not None:
         yield from embedded(decoded, starts, depth + 1)
     else:
-        yield from _spelled(text, starts)
+        nothing = True
+        for found in _spelled(text, starts):
+            nothing = False
+            yield found
+        # Once: of what is respelled nothing is respelled again.
+        if nothing and depth < _DEEPEST:
+            for other in respelled(text):
+                yield from embedded(other, starts, _DEEPEST)
 
 
 def _gunzipped(data: bytes) -> bytes:
@@ -109,17 +118,14 @@ def _dumped(text: bytes) -> tuple[bytes, ...]:
 
 def _of_numbers(text: bytes) -> bytes:
     """The bytes that a list of numbers stands for; Java's have a sign. Nothing where one is no byte."""
-    numbers = [int(number, 16 if number[1:2] in (b"x", b"X") else 10) for number in re.findall(_NUMBER, text)]
-    return bytes(number & 0xFF for number in numbers) if all(-128 <= n < 256 for n in numbers) else b""
-
-
-def _literal(text: bytes) -> bytes:
-    """The bytes of a literal of Python."""
-    try:
-        value = ast.literal_eval(text.decode("ascii"))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    words = text.replace(b",", b" ").split()
+    if b"x" in text or b"X" in text:
+        numbers = [int(word, 16 if word[1:2] in (b"x", b"X") else 10) for word in words]
+    else:
+        numbers = list(map(int, words))
+    if min(numbers) < -128 or max(numbers) > 255:
         return b""
-    return value if isinstance(value, bytes) else b""
+    return bytes(numbers if min(numbers) >= 0 else [number & 0xFF for number in numbers])
 
 
 def _every(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
@@ -137,7 +143,8 @@ def _values(document: Any) -> Iterator[bytes]:
         if isinstance(value, str):
             yield value.strip().encode("utf-8", "replace")
         elif isinstance(value, dict):
-            waiting += value.values()
+            # How JavaScript writes an array of bytes as JSON: {"0": 4, "1": 0, …}.
+            waiting += [list(value.values())] if "0" in value else value.values()
         elif isinstance(value, list):
             if len(value) >= _SHORTEST and all(type(item) is int and -128 <= item < 256 for item in value):
                 yield bytes(item & 0xFF for item in value)
@@ -148,20 +155,28 @@ def _values(document: Any) -> Iterator[bytes]:
 def _spelled(text: bytes, starts: tuple[bytes, ...]) -> Iterator[bytes]:
     """Pieces that stand in a text as hexadecimal, base64 or numbers, with anything before and behind them."""
     for found in _NUMBERS.finditer(text):
-        if _of_numbers(found[0][:_SHORTEST]).startswith(tuple(start[:6] for start in starts)):
+        first = b" ".join(found[0][:_FIRST_NUMBERS].replace(b",", b" ").split()[:6])
+        if _of_numbers(first).startswith(tuple(start[:6] for start in starts)):
             yield from (data for data in (_of_numbers(found[0]),) if data.startswith(starts))
+    # One pattern for all of them: to look at every character of a long text once takes long enough.
+    pairs = _GAP.join(
+        b"(?:%s)" % b"|".join({b"%02x" % byte for byte in column}) for column in zip(*starts, strict=False)
+    )
+    for found in re.finditer(
+        rb"(?i)(?<![0-9a-f])" + pairs + rb"(?:" + _GAP + rb"[0-9a-f]{2})*(?![0-9a-f])", text
+    ):
+        digits = re.sub(_GAP, b"", found[0]).decode("ascii")
+        if len(digits) >= 2 * _SHORTEST and (data := bytes.fromhex(digits)).startswith(starts):
+            yield data
     for start in starts:
-        pairs = _GAP.join(b"%02x" % byte for byte in start)
-        for found in re.finditer(
-            rb"(?i)(?<![0-9a-f])" + pairs + rb"(?:" + _GAP + rb"[0-9a-f]{2})*(?![0-9a-f])", text
-        ):
-            digits = re.sub(_GAP, b"", found[0]).decode("ascii")
-            if len(digits) >= 2 * _SHORTEST:
-                yield bytes.fromhex(digits)
-        prefix = re.escape(base64.b64encode(start[: len(start) // 3 * 3]))
+        prefix = base64.b64encode(start[: len(start) // 3 * 3])
+        if prefix not in text:
+            continue
         # White space does not end a piece, but where the next one begins behind it.
-        on = rb"(?:[A-Za-z0-9+/_]|-(?!----)|\s+(?!" + prefix + rb")(?=[A-Za-z0-9+/_=]))*"
-        for found in re.finditer(rb"(?<![A-Za-z0-9+/_])" + prefix + on, text):
+        on = rb"(?:[A-Za-z0-9+/_]|-(?!----)|\s+(?!" + re.escape(prefix) + rb")(?=[A-Za-z0-9+/_=]))*"
+        for found in re.finditer(rb"(?<![A-Za-z0-9+/_])" + re.escape(prefix) + on, text):
             word = b"".join(found[0].split()).decode("ascii")
+            if 3 * len(word) < 4 * _SHORTEST:
+                continue
             if (decoded := from_text(word[: len(word) - (len(word) % 4 == 1)])) is not None:
                 yield decoded

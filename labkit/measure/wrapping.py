@@ -47,7 +47,8 @@ def from_text(word: str) -> bytes | None:
     bare = word[2:] if word[:2] in ("0x", "0X") else word
     if len(bare) % 2 == 0 and _HEX.fullmatch(bare):
         return bytes.fromhex(bare)
-    if _BASE64.fullmatch(word):
+    # The lines around what is armoured have letters of base64 alone.
+    if _BASE64.fullmatch(word) and "-----" not in word:
         try:
             padded = word + "=" * (-len(word) % 4)
             return base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)

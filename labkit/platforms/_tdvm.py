@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.bootlog.timeline import Timeline
 from labkit.console import CommandResult
-from labkit.errors import DataError, GuestGone, VmError
+from labkit.errors import DataError, GuestGone, NothingMeasured, VmError
 from labkit.platforms.told import tell_measurements
 from labkit.settings import Trust
 from labkit.show import columns, stamp
@@ -189,13 +189,22 @@ class Tdvm:
 
     @cached_property
     def _no_registers(self) -> str | None:
-        """Why there are no registers to show; a guest that is not labkit's own may have ended by itself."""
-        if self.unmeasured is None and not self.machine.spec.guest.reseeds:
-            try:
-                _ = self.measurements
-            except (VmError, DataError) as error:
-                return f"The registers could not be read. {error.message}"
-        return self.unmeasured
+        """Why there are no registers to show; a guest that is not labkit's own may have ended by itself.
+
+        Raises:
+            VmError, DataError: labkit's own guest has lost its event log.
+        """
+        if self.unmeasured is not None:
+            return self.unmeasured
+        try:
+            _ = self.measurements
+        except NothingMeasured as error:
+            return f"There are no registers to show. {error.message}"
+        except (VmError, DataError) as error:
+            if self.machine.spec.guest.reseeds:
+                raise
+            return f"The registers could not be read. {error.message}"
+        return None
 
     def _registers(self) -> dict[str, Any]:
         if self._no_registers is None:

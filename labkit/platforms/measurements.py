@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from labkit.errors import DataError, NotMeasured, VmError
+from labkit.errors import DataError, NothingMeasured, NotMeasured, VmError
 from labkit.measure import EventLog, FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.memory import FoundLog, find_logs
 from labkit.measure.replay import Rtmrs
@@ -159,7 +159,7 @@ def read_measurements(machine: VirtualMachine, firmware: FirmwareMeasurement) ->
 def no_log(pcrs: Pcrs) -> VmError:
     """Why there is no event log beside a vTPM with these registers."""
     if not any(any(value) for bank in pcrs.values() for number, value in bank.items() if number < 8):
-        return VmError(
+        return NothingMeasured(
             "The firmware measured nothing into the vTPM: it has no driver for one, as builds for TDX alone.",
             "Boot a firmware that measures into a TPM, such as OVMF.fd.",
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import LabkitError, MissingComponent, StorageError, UsageError
+from labkit.errors import DataError, LabkitError, MissingComponent, StorageError, UsageError
 from labkit.runs.runner import CELL_TIMEOUT
 from labkit.settings import Settings
 from labkit.show import one_line
@@ -261,7 +261,11 @@ def _take(state: _State, pool: Pool, ended: Ended) -> None:
     if ended.entry is not None:
         pool.forget(ended.row)
         if ended.archive is not None:
-            unpack(ended.archive, folder)
+            try:
+                unpack(ended.archive, folder)
+            except DataError as error:
+                state.again(ended.row, _words(error), _MOST_ERRORS)
+                return
         entry = read_entry(folder)
         if entry is None:
             folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import MissingComponent
 from labkit.process import scratch_folder, unseen_script
+from labkit.show import one_line
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -31,7 +33,11 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
 
     It speaks TLS with keys made for it: every account of this machine reaches its ports, and who reaches a
     Dask scheduler runs code as its owner. Whoever calls this imports Dask inside, while the workers start.
+
+    Raises:
+        MissingComponent: the workers cannot be reached, or do not start.
     """
+    _require_loopback()
     method = _start_method()
     if method == "forkserver":
         # It loads what the workers need, once for all of them, while this process loads Dask.
@@ -62,7 +68,7 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
     ):
         # Ctrl-C waits for the cluster: one that is half there cannot be ended.
         pressed: list[int] = []
-        with _on_ctrl_c(lambda number, _frame: pressed.append(number)):
+        with _on_ctrl_c(lambda number, _frame: pressed.append(number)), _started_or_said():
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -84,6 +90,29 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         finally:
             with contextlib.suppress(Exception):
                 cluster.close(timeout=10)
+
+
+def _require_loopback() -> None:
+    """Refuse at once what Dask would wait a minute for."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=5).close()
+    except OSError as error:
+        raise MissingComponent(
+            f"Nothing reaches 127.0.0.1, through which the workers are spoken to: {error.strerror or error}.",
+            "As root: `ip link set lo up`.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _started_or_said() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise MissingComponent(
+            f"The workers on this machine did not start: {one_line(str(error), 200).rstrip('.')}.",
+            "Close other programs, or take fewer workers: -j 1.",
+        ) from error
 
 
 @contextlib.contextmanager

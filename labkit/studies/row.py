@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gzip
 import hashlib
 import io
 import json
@@ -19,6 +20,7 @@ import shutil
 import tarfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,7 +30,7 @@ from typing import Any
 
 from labkit import __version__
 from labkit.errors import DataError, LabkitError, StorageError
-from labkit.files import read_below, write_whole
+from labkit.files import MOST_FILES, read_below, write_whole
 from labkit.runs.execution import Execution
 from labkit.runs.parameters import RUN_DIR
 from labkit.runs.record import believed, read_failure, read_results, result_files
@@ -287,15 +289,13 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def pack(folder: Path) -> bytes:
-    """The files of a row's folder as one archive."""
+    """The files of a row's folder as one archive: of large ones what ``unpack`` takes, its entry first."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
-        for path in sorted(folder.rglob("*")):
-            if (
-                path.is_file()
-                and not path.is_symlink()
-                and path.stat().st_size + buffer.tell() < _ARCHIVE_LIMIT
-            ):
+        for path in sorted(folder.rglob("*"), key=lambda path: (path.name != ENTRY, path)):
+            # A file's name and its end take some blocks more.
+            taken = archive.offset + 8 * tarfile.BLOCKSIZE
+            if path.is_file() and not path.is_symlink() and taken + path.stat().st_size < _ARCHIVE_LIMIT:
                 archive.add(path, str(path.relative_to(folder)), recursive=False)
     return buffer.getvalue()
 
@@ -304,13 +304,38 @@ def unpack(data: bytes, folder: Path) -> None:
     """Write an archive's files into a row's folder, its entry last.
 
     Raises:
-        DataError: the archive is damaged or leaves the folder.
+        DataError: the archive is damaged, leaves the folder, or unpacks to more than ``pack`` packs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            members = [member for member in archive.getmembers() if member.isfile()]
+        with _Bounded(fileobj=io.BytesIO(data)) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+            members: list[tarfile.TarInfo] = []
+            total = 0
+            for member in archive:
+                total += member.size + tarfile.BLOCKSIZE
+                if total > _ARCHIVE_LIMIT or len(members) >= MOST_FILES:
+                    raise _too_much()
+                if member.isfile():
+                    members.append(member)
             for member in sorted(members, key=lambda member: member.name == ENTRY):
                 archive.extract(member, folder, filter="data")
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"A worker sent a damaged row: {error}.", "Sweep again.") from error
+
+
+class _Bounded(gzip.GzipFile):
+    """What an archive unpacks to, up to its limit: tarfile reads a long name whole, however long it says."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        most = _ARCHIVE_LIMIT - self.tell() + 1
+        data = super().read(most if size is None or size < 0 else min(size, most))
+        if self.tell() > _ARCHIVE_LIMIT:
+            raise _too_much()
+        return data
+
+
+def _too_much() -> DataError:
+    return DataError(
+        f"A worker sent a row that unpacks to more than {MOST_FILES} files or {_ARCHIVE_LIMIT >> 20} MiB.",
+        "Look at that worker, and sweep again.",
+    )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit.download import PROXY, PROXY_PASSWORD, asks_for_a_password, proxy_of
 from labkit.errors import LabkitError, MissingComponent, StorageError
 from labkit.process import Completed, run
 
@@ -34,6 +35,8 @@ _NO_NETWORK = re.compile(
     r"Temporary failure|Could not resolve|Failed to fetch|Unable to connect|Could not connect"
     r"|[Tt]imed out|unreachable|Connection refused"
 )
+_ADDRESS = re.compile(r"https?://[^\s/]+/")
+_SERVER = "http://deb.debian.org/"
 _CERTIFICATE = re.compile(r"[Cc]ertificate verif|CERTIFICATE_VERIFY|certificate is (?:NOT|not) trusted")
 # Not every lock that cannot be had is held: apt names the other reasons.
 _BUSY = re.compile(r"Could not get lock(?!.* open \((?!11:))|is another process using it")
@@ -277,7 +280,19 @@ def _refusal(what: str, done: Completed) -> LabkitError:
             "A proxy that signs in its place needs its certificate in /usr/local/share/ca-certificates, and "
             "`update-ca-certificates`.",
         )
-    if done.timed_out or _NO_NETWORK.search(output):
+    if asks_for_a_password(output):
+        return MissingComponent(
+            f"A proxy asked for a password while labkit fetched {what}.",
+            f"{PROXY_PASSWORD} Then run `labkit setup` again.",
+        )
+    found = _ADDRESS.search(output)
+    silent = done.timed_out or _NO_NETWORK.search(output)
+    if silent and (proxy := proxy_of(found[0] if found else _SERVER)):
+        return MissingComponent(
+            f"The package servers did not answer through the proxy {proxy} while labkit fetched {what}.",
+            f"{PROXY} Then run `labkit setup` again.",
+        )
+    if silent:
         return MissingComponent(
             f"The package servers did not answer while labkit fetched {what}.",
             "Check the network connection and run `labkit setup` again.",

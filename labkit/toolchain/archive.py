@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.download import Pin, download
+from labkit.download import PROXY, Pin, download, proxy_of
 from labkit.errors import DataError, MissingComponent, StorageError
 from labkit.settings import Settings
 from labkit.toolchain.apt import Apt, unpack
+
+_SNAPSHOT = "https://snapshot.debian.org"
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ def fetch_kernel(
         with tempfile.TemporaryDirectory(dir=tree.parent, prefix=".fetch-") as folder:
             package = Path(folder) / Path(wanted.path).name
             if not any(_download(address, wanted, package) for address in addresses):
+                first = PROXY if proxy_of(_SNAPSHOT) else "Check the network connection."
                 raise MissingComponent(
                     f"No server that answers has Linux {wanted.version} of Debian 12.",
-                    "Check the network connection; the mirrors drop old kernels, and snapshot.debian.org "
-                    "keeps them.",
+                    f"{first} The mirrors drop old kernels, and snapshot.debian.org keeps them.",
                 )
             new = Path(folder) / "tree"
             unpack([package], new)
@@ -119,7 +121,7 @@ def _addresses(wanted: ArchivedKernel, settings: Settings) -> Iterator[str]:
         beside = mirror.rstrip("/").rpartition("/")[0]
         yield f"{beside}/{wanted.archive}/{wanted.path}"
     yield f"https://deb.debian.org/{wanted.archive}/{wanted.path}"
-    yield f"https://snapshot.debian.org/archive/{wanted.archive}/{wanted.snapshot}/{wanted.path}"
+    yield f"{_SNAPSHOT}/archive/{wanted.archive}/{wanted.snapshot}/{wanted.path}"
 
 
 def _download(address: str, wanted: ArchivedKernel, target: Path) -> bool:

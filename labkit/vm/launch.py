@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import process
 from labkit.errors import BootFailed, LabkitError, StorageError
 from labkit.show import one_line
 from labkit.toolchain.toolchain import Program, Toolchain
@@ -28,6 +27,7 @@ from labkit.vm.spec import BootSpec, Port
 from labkit.vm.vtpm import Spawn
 
 _VTPM_BYTES = 1 << 18
+_SETUP_PATIENCE = 60.0
 # What swtpm_setup says in any case.
 _SETUP_IDLE = re.compile(r"(?:Starting|Ending) vTPM|TPM is listening|Successfully ")
 
@@ -215,7 +215,7 @@ def _tpm(
     state = guard.work / "tpm"
     state.mkdir()
     if manufacture:
-        _manufacture(toolchain.swtpm_setup, state)
+        _manufacture(toolchain.swtpm_setup, state, guard)
     swtpms, qemus = socket.socketpair()
     with swtpms:
         # swtpm splits its options at commas: such a path is given from where it starts.
@@ -264,11 +264,20 @@ def _contents(content: bytes, its: contextlib.ExitStack) -> int:
     return descriptor
 
 
-def _manufacture(setup: Program, state: Path) -> None:
-    argv = setup.argv("--tpm2", "--tpmstate", state.name, "--pcr-banks", "sha256,sha384")
-    made = process.run(argv, env=setup.environ(), cwd=state.parent)
-    if not made.ok:
-        raise no_vtpm((made.stdout + made.stderr).decode(errors="replace"), state)
+def _manufacture(setup: Program, state: Path, guard: Guard) -> None:
+    """Make the state of a new vTPM.
+
+    swtpm_setup starts a swtpm for that, which outlives it where it is killed: both are in the guarded group.
+    """
+    log = guard.work / "swtpm_setup.log"
+    arguments = ["--tpm2", "--tpmstate", state.name, "--pcr-banks", "sha256,sha384"]
+    made = _spawn(setup, arguments, [], log, guard, state.parent)
+    try:
+        failed = made.wait(_SETUP_PATIENCE) != 0
+    except subprocess.TimeoutExpired:
+        failed = True
+    if failed:
+        raise no_vtpm(log.read_text(errors="replace"), state)
 
 
 def no_vtpm(said: str, state: Path) -> LabkitError:

@@ -266,8 +266,30 @@ def test_newest_version_comes_first(settings: Settings) -> None:
 def test_kept_image_that_was_altered(settings: Settings) -> None:
     image = KernelCache(settings).keep(stub(), "0.18.0", "here")
     image.path.write_bytes(stub(seed=8))
-    with pytest.raises(MissingComponent, match="another one"):
+    with pytest.raises(MissingComponent, match="another one") as refused:
         KernelCache(settings).find()
+    table = KernelCache(settings).table()
+    assert "0.18.0 (not usable)" in str(table)
+    assert str(refused.value) in str(table)
+    assert "not usable" in table._repr_html_()
+    assert table.to_dict()[0]["problem"] == refused.value.message
+    # To fetch it again is enough.
+    KernelCache(settings).keep(stub(), "0.18.0", "here")
+    assert KernelCache(settings).find().path.read_bytes() == stub()
+    assert "not usable" not in str(KernelCache(settings).table())
+
+
+@pytest.mark.parametrize("lost", ["image.json", "kernel"])
+def test_kept_image_of_which_a_file_is_lost(settings: Settings, lost: str) -> None:
+    image = KernelCache(settings).keep(stub(), "0.18.0", "here")
+    (image.path.parent / lost).unlink()
+    table = str(KernelCache(settings).table())
+    assert "(not usable)" in table
+    assert f"Remove {image.path.parent}" in table
+    with pytest.raises(MissingComponent):
+        KernelCache(settings).find()
+    KernelCache(settings).keep(stub(), "0.18.0", "here")
+    assert KernelCache(settings).find() == KernelCache(settings).find("0.18.0")
 
 
 @pytest.mark.parametrize(
@@ -288,8 +310,11 @@ def test_a_record_that_was_altered_leads_to_no_other_kernel(
     record = image.path.parent / "image.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | change))
     table = KernelCache(settings).table()
-    assert bool(table.images) is ("version" in change)
-    assert len(str(table).splitlines()) < 3
+    assert ("not usable" in str(table)) is ("version" not in change)
+    assert len(str(table).splitlines()) < 4
+    if "version" not in change:
+        with pytest.raises(MissingComponent, match="no kernel of Asterinas"):
+            KernelCache(settings).find()
     assert "\x1b" not in str(table)
 
 

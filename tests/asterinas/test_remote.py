@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -39,6 +41,9 @@ def server(answer: Callable[[str], Answer]) -> Iterator[str]:
             self.end_headers()
             with contextlib.suppress(OSError):
                 self.wfile.write(body)
+
+        def do_CONNECT(self) -> None:
+            self.do_GET()
 
         def log_message(self, *words: object) -> None:
             pass
@@ -103,7 +108,43 @@ def test_a_password_in_an_address_is_not_taken_and_not_shown(tmp_path: Path) -> 
     assert ("geheim" in str(error), ".netrc" in error.remedy) == (False, True)
 
 
-@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_asks_for_a_password_is_named(
+    tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(lambda path: (407, {}, b"")) as url:
+        monkeypatch.setenv(f"{scheme}_proxy", url)
+        monkeypatch.setenv("no_proxy", "")
+        error = refused(tmp_path, f"{scheme}://example.org/x.iso")
+    assert "proxy that asks for a password" in error.message
+    assert "NAME:PASSWORD" in error.remedy
+
+
+def test_a_proxy_that_answers_garbage_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        place = f"127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setenv("http_proxy", f"http://me:geheim@{place}/")
+        monkeypatch.setenv("no_proxy", "")
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"\0\xff garbage\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        error = refused(tmp_path, "http://example.org/x.iso")
+        thread.join()
+    assert f"through the proxy {place}." in error.message
+    assert "geheim" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "no address", "http://[::1", "http://"]
+)
 def test_a_proxy_is_named_as_the_cause(tmp_path: Path, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.setenv("no_proxy", "")

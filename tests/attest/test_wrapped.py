@@ -6,11 +6,13 @@ import base64
 import gzip
 import hashlib
 import json
+import quopri
 import struct
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from cryptography import x509
@@ -35,6 +37,7 @@ from labkit.errors import LabkitError, MalformedEventLog, MalformedEvidence
 from labkit.measure import embedded as embedded_module
 from labkit.measure import parse_log
 from labkit.measure.replay import report_log
+from labkit.measure.strangers import QUOTE_STARTS
 from tests.attest.conftest import NOW, report
 from tests.measure.logs import ccel
 
@@ -80,6 +83,26 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "JSON numbers": lambda data: json.dumps({"any": list(data)}).encode(),
     "JSON in JSON": lambda data: json.dumps({"any": json.dumps({"x": [data.hex()]})}).encode(),
     "JSON in base64": lambda data: base64.b64encode(json.dumps({"x": data.hex()}).encode()),
+    "JSON of JavaScript": lambda data: json.dumps({"x": dict(enumerate(data))}).encode(),
+    "PEM without padding": lambda data: (
+        b"-----BEGIN X-----\n" + base64.encodebytes(data).replace(b"=", b"") + b"-----END X-----\n"
+    ),
+    "form": lambda data: urlencode({"quote": base64.b64encode(data), "nonce": "00"}).encode(),
+    "quoted-printable": lambda data: quopri.encodestring(base64.b64encode(data)),
+    "C with casts": lambda data: ", ".join(f"(uint8_t)0x{byte:02X}" for byte in data).encode(),
+    "Java with casts": lambda data: f"{{{', '.join(f'(byte) {hex_byte(byte)}' for byte in data)}}}".encode(),
+    "Rust with types": lambda data: f"[{', '.join(f'{hex_byte(byte)}u8' for byte in data)}]".encode(),
+    "Kotlin": lambda data: ", ".join(f"{hex_byte(byte)}.toByte()" for byte in data).encode(),
+    "Python in a log": lambda data: f"INFO quote {data!r} taken\n".encode(),
+    "Python's bytearray": lambda data: repr(bytearray(data)).encode(),
+    "PowerShell": lambda data: b"\r\n  00 01 02 03\r\n\r\n" + dump(data, 2, "   ", "  ..").upper(),
+    "kernel log": lambda data: b"".join(
+        b"[   12.34] quote: " + row for row in dump(data, 2, ": ", "  ..").splitlines(keepends=True)
+    ),
+    "gdb": lambda data: b"".join(
+        f"0x7ffe{at:08x}:\t{chr(9).join(map(hex_byte, data[at : at + 8]))}\n".encode()
+        for at in range(0, len(data), 8)
+    ),
 }
 
 
@@ -172,6 +195,21 @@ def test_a_file_full_of_quotes_is_refused_after_some_of_them() -> None:
     quotes = b"".join(start + struct.pack("<I", number) + bytes(700) for number in range(2_000))
     with pytest.raises(MalformedEvidence, match="16 or more different quotes"):
         unwrap_quote(base64.b64encode(quotes))
+
+
+@pytest.mark.parametrize("number", ["-1", "-12", "0x4", "0x04", "12", "255"])
+@pytest.mark.parametrize("first", ["", "1, ", "12, ", "-3, "])
+def test_a_list_of_numbers_that_is_no_quote_is_text(first: str, number: str) -> None:
+    """Wherever a reader cuts it to look at its beginning."""
+    with pytest.raises(MalformedEvidence, match="text, not a TDX quote"):
+        unwrap_quote(f"x = [{first}{', '.join([number] * 100)}]".encode())
+
+
+def test_beginnings_of_quotes_alone_are_no_quotes() -> None:
+    """A text of four megabytes full of them took five seconds."""
+    starts = (base64.b64encode(start[:6]) for start in QUOTE_STARTS)
+    with pytest.raises(MalformedEvidence, match="text, not a TDX quote"):
+        unwrap_quote(b"x " + b" ".join([*starts] * 1000))
 
 
 def test_of_two_logs_none_is_chosen() -> None:

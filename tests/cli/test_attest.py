@@ -152,6 +152,7 @@ def test_evidence_of_real_hardware_is_judged_without_a_prediction(
     assert done.returncode == 1, done.stderr
     document = json.loads(done.stdout)
     assert (document["platform"], document["trust"], document["stamp"]) == ("hardware", "none", "")
+    assert "the time of this machine's clock" in done.stderr
     # Its collateral has expired since, and its nonce is not ours.
     assert [reason["register"] for reason in document["reasons"]] == ["quote", "REPORTDATA"]
     assert "MRTD" in document["unchecked"]

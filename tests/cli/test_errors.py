@@ -4,13 +4,17 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from labkit.attest import LabAuthority
 from labkit.cli import labkit, main
+from labkit.errors import DataError
 from labkit.process import run
+from tests.attest.conftest import report
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
@@ -110,3 +114,76 @@ def test_the_exit_code_stands_where_standard_error_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "labkit", "no-such-verb"], stderr=full, timeout=60)
     assert done.returncode == 64
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_where_variables_of_another_python_are_ignored_its_processes_have_none(
+    tmp_path: Path, ignored: bool
+) -> None:
+    (tmp_path / "click.py").write_text("raise SystemExit('another click')")
+    program = "import os, labkit.cli as c; c.labkit.main = lambda **_: os.environ.get('PYTHONPATH'); c.main()"
+    done = run(
+        [sys.executable, *(["-E"] if ignored else []), "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (b"another click" in done.stderr) is not ignored
+    assert done.ok is ignored
+
+
+@pytest.mark.parametrize("year", [1, 2300, 9999])
+def test_a_clock_that_python_cannot_read_is_named(
+    year: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = (year - 1970) * 31_556_952
+    monkeypatch.setattr("time.time", lambda: float(seconds))
+    monkeypatch.setattr(sys, "argv", ["labkit", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 65
+    assert "The clock of this machine" in capsys.readouterr().err
+
+
+def test_a_wrong_clock_is_said_before_a_run_that_is_to_be_attested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("time.time", lambda: 915_148_800.0)
+    done = CliRunner().invoke(labkit, ["run", "05", "--attest", "--output", str(tmp_path / "run")])
+    assert isinstance(done.exception, DataError)
+    assert "The clock of this machine says 1999" in done.exception.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    environ = {**os.environ, "LABKIT_STATE_DIR": str(tmp_path / "state"), "LABKIT": sys.executable}
+    done = run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$LABKIT" -m labkit progress'],
+        cwd=tmp_path / "gone",
+        env=environ,
+    )
+    assert done.status == 64
+    assert done.stderr.startswith(b"labkit: The current folder is there no more.")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_error_and_no_file_takes_its_place(closed: str) -> None:
+    look = "[os.fstat(n) for n in range(3)], sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty()"
+    program = f"import os, sys, labkit.cli as c; c.labkit.main = lambda **_: bool([{look}]) - 1; c.main()"
+    done = run(["sh", "-c", f'"$1" -c "$2" {closed}', "sh", sys.executable, program])
+    assert done.ok, done.stderr
+
+
+def test_the_clock_is_named_where_evidence_is_refused_for_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path / "state"))
+    earlier = int(time.time()) - 60 * 86_400
+    authority = LabAuthority.open(tmp_path / "state", earlier)
+    (tmp_path / "evidence").mkdir()
+    (tmp_path / "evidence/quote.bin").write_bytes(authority.quote(report()))
+    (tmp_path / "collateral").write_text(authority.collateral(earlier).text)
+    words = ["attest", "--evidence", str(tmp_path / "evidence"), "--collateral", str(tmp_path / "collateral")]
+    told = CliRunner().invoke(labkit, words)
+    assert "CRL_EXPIRED" in told.stdout
+    assert "It is verified for the time of this machine's clock, 2" in told.stderr

@@ -121,7 +121,7 @@ def kinds(canary: Path, seed: Path, port: int) -> dict[str, list[Kind]]:
             Kind("honest without a notebook", 40, _answers_alone, True),
             Kind("empty", 6, _code(""), False),
             Kind("missing", 2, _missing, False, ("missing",)),
-            Kind("late", 4, _late, True, ("late",)),
+            Kind("late", 4, _late, True, ("late", "clock")),
             Kind("copied", 4, _copied, False, ("copied:{}",)),
             Kind("copied answers", 4, _copied_answers, False, ("copied:{}",)),
             Kind("edited cells", 2, _edited_cells, False, ("edited",)),

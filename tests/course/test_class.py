@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 
+from labkit.cli import labkit
 from labkit.course import open_work, release
 from labkit.course.classes import ClassGrades, grade_class
 from labkit.course.course import Course, init_course, open_course, read_roster
@@ -218,12 +221,55 @@ def test_a_notebook_of_an_earlier_labkit_is_not_edited(place: Path) -> None:
 
 
 def test_late_is_flagged_by_the_time_of_the_submission(place: Path) -> None:
-    open_course(place / "course").set_due("mrtd", 1000.0)
-    for student, moment in (("ada", "900"), ("bob", "1100")):
-        (place / "solutions" / student / "mrtd" / "timestamp.txt").write_text(moment)
+    now = int(time.time())
+    open_course(place / "course").set_due("mrtd", now + 100)
+    for student, moment in (("ada", now), ("bob", now + 200)):
+        (place / "solutions" / student / "mrtd" / "timestamp.txt").write_text(str(moment))
     done = graded(place)
     assert flags(done) == {"bob": ("late",)}
     assert scores(done)["bob"] == 6
+
+
+def test_a_time_stamp_that_cannot_be_true_is_flagged(place: Path) -> None:
+    now = time.time()
+    stamps = {"ada": now - 86400, "bob": now + 86400, "cyd": now - 60, "dan": "soon", "eve": 1e11, "fay": -1}
+    for student, moment in stamps.items():
+        (place / "solutions" / student / "mrtd" / "timestamp.txt").write_text(str(moment))
+    done = graded(place)
+    assert flags(done) == dict.fromkeys(("ada", "bob", "dan", "eve", "fay"), ("clock",))
+    assert set(scores(done).values()) == {6}
+    notes = {row.student: " ".join(row.notes) for row in done.rows}
+    assert "is before the release (20" in notes["ada"]
+    assert "is in the future" in notes["bob"]
+    assert "is not a moment" in notes["dan"]
+
+
+def test_the_first_release_counts_and_one_that_was_not_written_down_is_not_guessed(place: Path) -> None:
+    course = open_course(place / "course")
+    first = course.released["mrtd"]
+    release(course, exercise("mrtd"), place / "again")
+    assert open_course(place / "course").released["mrtd"] == first
+    path = place / "course" / "course.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "released": {}}))
+    release(open_course(place / "course"), exercise("mrtd"), place / "released")
+    assert open_course(place / "course").released == {}
+
+
+@pytest.mark.parametrize("moments", [[], {"mrtd": "soon"}, {"mrtd": None}, {"mrtd": True}])
+@pytest.mark.parametrize("kind", ["due", "released"])
+def test_a_course_whose_moments_are_damaged_is_named(place: Path, kind: str, moments: object) -> None:
+    path = place / "course" / "course.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), kind: moments}))
+    with pytest.raises(DataError, match=f"`{kind}` is not a time for each assignment"):
+        open_course(place / "course")
+
+
+def test_a_due_date_that_is_past_is_said(place: Path) -> None:
+    words = ("assignment", "release", "hosts", "--course", str(place / "course"))
+    for due, past in (("2020-01-01", True), ("2100-01-01", False)):
+        told = CliRunner().invoke(labkit, [*words, "--output", str(place / "released"), "--due", due])
+        assert told.exit_code == 0
+        assert ("is past" in told.stderr) is past
 
 
 def test_zip_files_are_graded_like_folders(place: Path) -> None:
@@ -246,12 +292,14 @@ def test_zip_files_are_graded_like_folders(place: Path) -> None:
 
 def test_work_on_another_assignment_is_no_forgery(place: Path) -> None:
     """Who hands in two assignments, or the wrong one, forged nothing."""
-    inbox = place / "inbox"
+    inbox, now = place / "inbox", time.time()
     for student in STUDENTS[:4]:
         (inbox / student).mkdir(parents=True)
     for student, names in {"ada": ("mrtd", "hosts"), "bob": ("hosts",), "cyd": ("hosts",)}.items():
         for moment, name in enumerate(names, 1):  # hosts is the later one
-            pack(place / "solutions" / student / name, name, inbox / student / f"{name}.zip", now=moment)
+            pack(
+                place / "solutions" / student / name, name, inbox / student / f"{name}.zip", now=now + moment
+            )
     (inbox / "cyd" / "hosts.zip").rename(inbox / "cyd" / "work.zip")
     shutil.copytree(place / "solutions" / "dan" / "hosts", inbox / "dan", dirs_exist_ok=True)
     pack(place / "solutions" / "eve" / "hosts", "hosts", inbox / "hosts-eve.zip")

@@ -145,6 +145,8 @@ def test_too_little_space(bench: Bench) -> None:
             "WARNING: Retrying\\nERROR: NewConnectionError: Temporary failure in name resolution",
             "no package server answered while fetching the Python packages: check the network connection",
         ),
+        ("ProxyError('Cannot connect', NewConnectionError(", "answered through the proxy that is set"),
+        ("OSError('Tunnel connection failed: 407 Proxy Authentication Required", "asked for a password"),
         ("ERROR: Could not install: [Errno 28] No space left on device", "the disk is full: free some space"),
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "was not accepted"),
         (
@@ -349,6 +351,11 @@ def test_a_test_that_boots_by_a_mark_from_elsewhere_is_refused(tmp_path: Path, m
         collect("from tests.elsewhere import boots")
 
 
+def test_a_proxy_that_is_set_is_named_where_no_server_answers(bench: Bench) -> None:
+    silent = {"PIP_SAYS": "E: Failed to fetch http://x", "PIP_STATUS": "1", "https_proxy": "http://p:3128"}
+    assert "look at http_proxy, https_proxy and no_proxy" in _refusal(bench.lab("run", **silent))
+
+
 def test_words_after_test_are_for_pytest(bench: Bench) -> None:
     assert bench.lab("test", "tests/vm", "-k", "a b", PYTEST_STATUS="5").status == 5
     assert bench.recorded()[-1] == "-m pytest tests/vm -k a b"
@@ -367,6 +374,24 @@ def test_variables_that_lead_pip_astray_are_dropped(bench: Bench) -> None:
         "python3", _PYTHON.replace('"-m pip "*)', '"-m pip "*) [ -z "$PIP_TARGET$PYTHONPATH" ] || exit 9;')
     )
     assert bench.lab("test", PIP_TARGET="/x", PYTHONPATH="/y").status == 0
+
+
+_AWAY = "#!/bin/sh\n'''exec' \"/a b/python\"{} \"$0\" \"$@\"\n' '''\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["#!/x/.venv/bin/python{}\n", "#!/x/.venv/bin/python3.13{}\n", _AWAY],
+    ids=["short", "numbered", "with a blank"],
+)
+def test_variables_for_another_python_do_not_reach_the_command(bench: Bench, written: str) -> None:
+    rest = "import re\nfrom labkit.cli import main\n"
+    (bench.repository / "script").write_text(written.format("") + rest)
+    own = 'cp "$0" "$3/bin/labkit"'
+    assert own in _PYTHON
+    bench.stub("python3", _PYTHON.replace(own, own.replace("$0", f"{bench.repository}/script")))
+    assert bench.lab("vectors").status == 0
+    assert (bench.repository / ".venv/bin/labkit").read_text() == written.format(" -E") + rest
 
 
 def test_the_script_is_clean_for_dash_and_shellcheck() -> None:

@@ -5,17 +5,22 @@ import os
 import re
 import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import process
-from labkit.errors import NotMeasured
+from labkit.bootlog.timeline import Timeline
+from labkit.errors import NothingMeasured, NotMeasured
 from labkit.measure import FirmwareMeasurement, PageOrder, parse_log, replay_pcrs, rtmrs
 from labkit.measure.tdvf import Tdvf
+from labkit.platforms import Tdvm
 from labkit.platforms.measurements import Measurements, no_log
 from labkit.platforms.told import parse_told, tell_measurements
+from labkit.settings import Trust
 
 FIRMWARE = FirmwareMeasurement("f", Tdvf((), 0, b""), {order: bytes(48) for order in PageOrder})
 
@@ -70,6 +75,32 @@ def test_a_firmware_that_measures_into_no_tpm_is_told_from_a_log_that_is_lost() 
     unmeasured = {"sha384": {0: bytes(48), 7: bytes(48), 10: b"\x11" * 48}}
     assert "has no driver for one" in no_log(unmeasured).message
     assert "There is no event log" in no_log(registers(RAW)).message
+
+
+def test_a_boot_that_nothing_was_measured_of_has_a_record_and_no_registers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unmeasured = {bank: {0: bytes(48)} for bank in ("sha256", "sha384")}
+
+    def read(machine: object, firmware: object) -> Measurements:
+        raise no_log(unmeasured)
+
+    monkeypatch.setattr("labkit.platforms.measurements.read_measurements", read)
+    machine: Any = SimpleNamespace(
+        accelerator=SimpleNamespace(kind=SimpleNamespace(value="tcg"), why="it is chosen"),
+        resumed=False,
+        spec=SimpleNamespace(guest=SimpleNamespace(reseeds=True), to_dict=dict),
+        run_dir="/run",
+    )
+    tdvm = Tdvm(machine, Timeline(()), "emulated", Trust.NONE, "asked for", FIRMWARE)
+    shown = tdvm.measured
+    assert shown.startswith("MRTD")
+    assert "There are no registers to show. The firmware measured nothing into the vTPM" in shown
+    document = tdvm.to_dict()
+    assert document["rtmr"] is None
+    assert document["unmeasured"] in shown
+    with pytest.raises(NothingMeasured):
+        tdvm.evidence(b"", SimpleNamespace())  # type: ignore[arg-type]
 
 
 def test_an_honest_log_accounts_for_every_register() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import subprocess
@@ -61,6 +62,29 @@ def test_a_script_that_starts_workers_is_not_run_by_them(tmp_path: Path) -> None
     script.write_text(SCRIPT)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == (f"run {script}\nstill {script}\n", 0), done.stderr
+
+
+def test_a_loopback_that_is_down_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    with (
+        pytest.raises(
+            MissingComponent, match=r"Nothing reaches 127\.0\.0\.1.*unreachable.*ip link set lo up"
+        ),
+        local_cluster(1),
+    ):
+        pass
+
+
+def test_workers_that_do_not_start_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("Cluster failed to start: a port is taken")
+
+    monkeypatch.setattr("distributed.LocalCluster", broken)
+    with pytest.raises(MissingComponent, match=r"did not start: .*a port is taken\."), local_cluster(1):
+        pass
 
 
 @pytest.mark.parametrize(

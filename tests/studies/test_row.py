@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,41 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a/file").write_text("x" * 5000)
     with pytest.raises(DataError, match="damaged row"):
         unpack(pack(tmp_path / "a")[:60], tmp_path / "b")
+
+
+def _archive(name: str, kind: bytes, size: int, count: int = 1) -> bytes:
+    """A packed archive of ``count`` members that say to be of ``size`` bytes, zeros behind them."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    zeros = gzip.compress(bytes(1 << 20)) * (-(-size >> 20) + 1)
+    return gzip.compress(member.tobuf() * count, 1) + zeros
+
+
+BOMBS = {
+    "a large file": _archive("big", tarfile.REGTYPE, 300 << 20),
+    "a long name": _archive("name", tarfile.GNUTYPE_LONGNAME, 300 << 20),
+    "long headers": _archive("name", tarfile.XHDTYPE, 300 << 20),
+    "a large device": _archive("device", tarfile.CHRTYPE, 300 << 20),
+    "many files": _archive("file", tarfile.REGTYPE, 0, 20_001),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_an_archive_that_unpacks_to_too_much_is_refused(bomb: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="unpacks to more than 20000 files or 256 MiB"):
+        unpack(BOMBS[bomb], tmp_path / "row")
+    assert not list((tmp_path / "row").iterdir())
+
+
+def test_what_is_packed_can_be_unpacked_and_has_its_entry(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for number in range(3):
+        with (folder / f"{number}.log").open("wb") as stream:
+            stream.truncate(100 << 20)
+    (folder / "row.json").write_text("{}")
+    unpack(pack(folder), tmp_path / "b")
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["0.log", "1.log", "row.json"]
 
 
 def test_a_row_ends_with_the_process_that_runs_it(notebook: Path, tmp_path: Path) -> None:

@@ -19,19 +19,20 @@ from labkit.studies.workers import Worker
 class News:
     """What a pool tells of a row."""
 
-    archive = None
     lost = False
 
-    def __init__(self, row: int, entry: dict[str, Any] | None, error: BaseException | None) -> None:
-        self.row, self.entry, self.error = row, entry, error
+    def __init__(self, row: int, entry: dict[str, Any] | None, error: BaseException | bytes | None) -> None:
+        self.row, self.entry = row, entry
+        self.error = None if isinstance(error, bytes) else error
+        self.archive = error if isinstance(error, bytes) else None
 
 
 class Workers:
-    """A pool of one worker, on which a row comes to what ``outcome`` gives for its number."""
+    """A pool of one worker; a row comes to the error or the archive that ``outcome`` gives for its number."""
 
     connected = True
 
-    def __init__(self, outcome: Callable[[int], BaseException | None]) -> None:
+    def __init__(self, outcome: Callable[[int], BaseException | bytes | None]) -> None:
         self.workers = {"here": Worker("here", "node1", "m1", 1, 4096, shared=True)}
         self._outcome = outcome
         self._news: deque[News] = deque()
@@ -47,8 +48,9 @@ class Workers:
 
     def submit(self, row: int, task: RowTask, worker: str) -> None:
         error = self._outcome(row)
+        fails = isinstance(error, BaseException)
         entry = {"key": task.key, "status": "passed", "recorded": {}, "parameters": task.parameters}
-        self._news.append(News(row, None if error else entry, error))
+        self._news.append(News(row, None if fails else entry, error))
 
     def news(self, timeout: float) -> News | None:
         return self._news.popleft() if self._news else None
@@ -56,7 +58,7 @@ class Workers:
 
 FULL = StorageError("The disk that holds /x on node1 is full.", "Free some.")
 REFUSED = PermissionError(13, "Permission denied", "/x")
-FAULTS: dict[str, tuple[Exception, str, str]] = {
+FAULTS: dict[str, tuple[Exception | bytes, str, str]] = {
     "a full disk": (FULL, "DiskFull", "is full"),
     "a missing package": (
         ModuleNotFoundError("No module named 'x'", name="x"),
@@ -65,6 +67,7 @@ FAULTS: dict[str, tuple[Exception, str, str]] = {
     ),
     "memory": (MemoryError(), "WorkerLost", "not enough memory"),
     "a refusal": (REFUSED, "WorkerLost", "refused /x: Permission denied"),
+    "a damaged archive": (b"\x1f\x8b\x08 cut", "WorkerLost", "sent a damaged row"),
     "anything else": (RuntimeError("it broke"), "WorkerLost", "could not run it (it broke)"),
 }
 

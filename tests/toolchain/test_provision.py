@@ -137,6 +137,30 @@ def test_lists_that_did_not_come_are_noticed_though_apt_calls_it_a_warning(
         install_toolchain(settings, lambda _: None, system=False)
 
 
+@pytest.mark.parametrize(
+    ("message", "no_proxy", "words"),
+    [
+        ("W: Failed to fetch http://d.org/x", "", r"through the proxy p:3128 .*Look at http_proxy"),
+        ("W: Failed to fetch http://d.org/x", "d.org", "Check the network connection"),
+        ("Err:1 http://d.org  407  Proxy Authentication Required", "", "asked for a password"),
+    ],
+)
+def test_a_proxy_that_is_set_is_named_where_no_server_answers(
+    world: World,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    message: str,
+    no_proxy: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:geheim@p:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    world.break_apt(message)
+    with pytest.raises(MissingComponent, match=words) as refused:
+        install_toolchain(settings, lambda _: None, system=False)
+    assert "geheim" not in str(refused.value)
+
+
 def test_a_system_without_apt_is_told_what_it_needs(world: World, settings: Settings) -> None:
     (world.bin / "apt-get").unlink()
     with pytest.raises(MissingComponent, match=r"has no apt-get.*Install QEMU"):

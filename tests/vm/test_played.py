@@ -6,7 +6,10 @@ import base64
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 from labkit.console import CommandResult, Console
 from labkit.errors import BootFailed, CommandTimeout, GuestGone, VmError
 from labkit.guest.types import LINUX, SHELL_PROMPT
+from labkit.process import status_fields
 from labkit.settings import Settings
 from labkit.toolchain.toolchain import Program, Toolchain
 from labkit.virtio import Disk
@@ -42,6 +46,7 @@ class World:
 
     folder: Path
     machines: list[VirtualMachine] = field(default_factory=list)
+    setup: str = "echo made >tpm/tpm2-00.permall"
 
     def __post_init__(self) -> None:
         shutil.copyfile(played_qemu.__file__, self.folder / "qemu.py")
@@ -51,7 +56,7 @@ class World:
         for name in ("busybox", "kernel"):
             (self.folder / name).touch()
         write_program(self.folder / "swtpm", "exec sleep 600")
-        write_program(self.folder / "swtpm_setup", "echo made >tpm/tpm2-00.permall")
+        write_program(self.folder / "swtpm_setup", self.setup)
         self.toolchain = SimpleNamespace(
             qemu=qemu,
             swtpm=Program(self.folder / "swtpm"),
@@ -355,6 +360,28 @@ def test_patience_is_what_every_deadline_of_a_boot_is_multiplied_by(world: World
     with pytest.raises(BootFailed, match=r"Stage firmware did not end within 0\.09 s") as refused:
         machine.wait_booted()
     assert "LABKIT_PATIENCE" in refused.value.remedy
+
+
+OWNER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tests.vm.test_played import World
+there = sys.argv[1]
+world = World(Path(there), setup=f"sleep 1000 & echo $! >{there}/swtpm.pid; kill -KILL $PPID; wait")
+world.start(replace(world.spec, tpm=True))
+"""
+
+
+def test_what_makes_a_vtpm_does_not_outlive_its_owner(tmp_path: Path) -> None:
+    """swtpm_setup starts a swtpm of its own, which never ends by itself."""
+    done = subprocess.run([sys.executable, "-c", OWNER, tmp_path], cwd=Path(__file__).parents[2], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    pid = int((tmp_path / "swtpm.pid").read_text())
+    deadline = time.monotonic() + 30
+    while (status_fields(pid) or ["Z"])[0] != "Z":
+        assert time.monotonic() < deadline, "it outlives its owner"
+        time.sleep(0.02)
 
 
 def test_a_vtpm_is_made_for_a_boot_from_power_on_and_not_for_a_snapshot(world: World) -> None:
