@@ -84,7 +84,7 @@ def sounds_like_tdx(entry: Unwrapped, kind: str) -> bool:
         inner = unwrap(entry.message[name.end() :])
         return not inner.foreign and _tells(classify(inner.message))
     if entry.foreign:
-        return False
+        return _tells(classify(entry.message))  # a program that is called by the kernel's own word
     return holds_message(entry.message) or resembles(entry.message)
 
 

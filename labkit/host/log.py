@@ -171,7 +171,7 @@ def read_log(stream: IO[bytes], source: str) -> KernelLog:
                 reader.examined = 0
             continue
         entry = unwrap(line)
-        found = classify(entry.message)
+        found = None if entry.foreign else classify(entry.message)
         boot = machines.boot_of(entry)
         if found and boot.ends_before(found[0], entry):
             boot = machines.new_boot()

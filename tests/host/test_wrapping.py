@@ -163,6 +163,24 @@ def test_another_programs_line_never_passes_for_the_kernels(line: str) -> None:
     assert verify_log(line + "\n").verdict != "READY"
 
 
+NAMED = {"MESSAGE": "module initialized", "_TRANSPORT": "syslog", "SYSLOG_IDENTIFIER": "virt/tdx"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Oct 28 10:00:00 host virt/tdx: module initialized",
+        "<14>1 2026-03-01T10:00:00.123Z host virt/tdx - - - module initialized",
+        json.dumps(NAMED),
+        json.dumps({"program": "virt/tdx", "message": "module initialized"}),
+    ],
+)
+def test_a_program_that_is_called_as_the_kernels_code_does_not_pass_for_it(line: str) -> None:
+    report = verify_log(f"{line}\n")
+    assert report.verdict != "READY"
+    assert any("module initialized" in said for said in (report.summary, *report.remarks)), report
+
+
 @pytest.mark.parametrize(
     "line",
     [
