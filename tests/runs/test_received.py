@@ -254,6 +254,22 @@ def published(folder: Path, *cells: Any, **change: Any) -> str:
     return site_text(folder)
 
 
+@pytest.mark.parametrize(("shown", "stamped"), [("EMULATED", True), ("hardware", False)])
+def test_a_chapter_that_reports_nothing_has_the_stamp_of_what_it_shows(
+    shown: str, stamped: bool, sent: Path
+) -> None:
+    outputs = [new_output("display_data", {"text/plain": f"a model of the module: {shown}"})]
+    silent = {"platform": None, "trust": None, "accelerator": None}
+    published(sent, new_markdown_cell("# A"), new_code_cell("x", outputs=outputs), **silent)
+    assert ("EMULATED" in (sent / "site/index.html").read_text()) is stamped
+
+
+def test_a_chapter_that_left_no_notebook_has_a_page(sent: Path) -> None:
+    failure = {"cell": None, "first_line": "", "ename": "ProcessEnded", "evalue": "it ended", "cell_id": None}
+    published(sent, status="failed", output=None, failure=failure)
+    assert "ProcessEnded: it ended" in (sent / "site/00-first.html").read_text()
+
+
 @pytest.mark.parametrize(
     "cell",
     [
