@@ -72,6 +72,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
     "410": ((410, {}, b""), "There is no http"),
     "416": ((416, {"Content-Range": "bytes */0"}, b""), "empty or shorter"),
     "429": ((429, {}, b""), "asked too often"),
+    "500": ((500, {}, b""), "cannot hand it out now"),
     "502": ((502, {}, b""), "cannot hand it out now"),
     "a circle": ((302, {"Location": "/f.iso"}, b""), "from one address to the next"),
     "no address of the web": ((302, {"Location": "ftp://x/y"}, b""), "not of the web"),

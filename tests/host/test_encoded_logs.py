@@ -99,6 +99,12 @@ def mail(text: str, encoding: str) -> bytes:
     return message.as_bytes()
 
 
+def mailed_page(text: str) -> bytes:
+    message = EmailMessage()
+    message.set_content(f"<html><body><pre>{html.escape(text)}</pre></body></html>", subtype="html")
+    return message.as_bytes()
+
+
 def attached(text: str) -> bytes:
     message = EmailMessage()
     message["From"], message["Subject"] = "a@example.org", "TDX does not start"
@@ -159,6 +165,7 @@ ENCODED: dict[str, Callable[[str], bytes | str]] = {
     "a mail": lambda text: mail(text, "7bit"),
     "a mail in quoted-printable": lambda text: mail(text, "quoted-printable"),
     "a mail in base64": lambda text: mail(text, "base64"),
+    "a mail that is only a page": mailed_page,
     "a mail with the log attached": attached,
     "a page": lambda text: f"<html><body><pre>{html.escape(text)}</pre></body></html>",
     "breaks": lambda text: html.escape(text).replace("\n", "<br>\n"),
@@ -276,3 +283,11 @@ def test_json_of_more_objects_than_a_log_has_entries_is_not_walked() -> None:
     few, many = (b"[" + b'{"a":0},' * count + entry + b"]" for count in (10, 300_001))
     assert any(line.text == UP for line in read_log(io.BytesIO(few), "log").lines)
     assert not any(line.text == UP for line in read_log(io.BytesIO(many), "log").lines)
+
+
+@pytest.mark.parametrize(("depth", "read"), [(12, True), (13, False)])
+def test_json_is_walked_to_a_depth(depth: int, read: bool) -> None:
+    value: object = f"[   34.317811] {UP}"
+    for _ in range(depth):
+        value = {"a": value}
+    assert (judged(json.dumps(value, indent=1)).verdict == "READY") is read

@@ -201,6 +201,8 @@ def test_each_status_with_a_cause_is_one_of_the_modules_and_the_others_have_that
     assert said["SYS_SHUTDOWN"].startswith("the module was shut down")
     assert said["SYS_NOT_READY"].endswith("too old (1.0)")
     assert said["OPERAND_BUSY"] == "busy, a retry is due"
+    assert said["INCORRECT_CPUID_VALUE"].startswith("an old BIOS")
+    assert said["INCONSISTENT_MSR"] == "the packages are set up differently"
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ def test_facts_come_back_as_they_were_saved(tmp_path: Path) -> None:
     assert load(tmp_path / "facts.json").log.unread
 
 
+def test_facts_that_are_not_there_are_no_damaged_facts(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "facts.json")
+
+
 def test_facts_of_an_earlier_labkit_are_read(tmp_path: Path) -> None:
     old = document(tmp_path)
     del old["log"]["unread"]

@@ -62,6 +62,17 @@ def test_a_copy_of_a_tree_does_not_reach_out_of_itself(tmp_path: Path) -> None:
     assert verify(root).facts.get("cgroup.tdx_capacity").value is None
 
 
+def test_links_of_a_copy_are_followed_inside_it_where_the_copy_itself_is_named_by_a_link(
+    tmp_path: Path,
+) -> None:
+    root = build(BY_NAME["good-6.17"], tmp_path / "root")
+    (root / "proc/cmdline").rename(root / "kept")
+    (root / "proc/cmdline").symlink_to("/kept")
+    named = tmp_path / "named"
+    named.symlink_to(root)
+    assert Tree(named).read("/proc//cmdline") == (root / "kept").read_text()
+
+
 def test_an_endless_link_is_only_a_missing_fact(tmp_path: Path) -> None:
     root = build(BY_NAME["good-6.17"], tmp_path / "root")
     state = root / "sys/power/state"
