@@ -127,9 +127,15 @@ virt/tdx: initialization failed: TDMR [0x100000000, 0x200000000): reserved areas
 virt/tdx: initialization failed: TDMRs exhausted.
 virt/tdx: SEAMCALL (0x21) failed: 0xc000050500000000
 tdx: SEAMCALL failed: CPU 94: leaf 33, error 0xc000092100000122.
+tdx: SEAMCALL failed: leaf 254, error 0x8000000000000000.
 virt/tdx: Disable ACPI S3. Turn off TDX in the BIOS to use ACPI S3.
 virt/tdx: 1050644 KB allocated for PAMT
 virt/tdx: CMR: [0x100000, 0x77800000)
+virt/tdx: Disable Kexec. Turn off TDX in the BIOS to use KEXEC.
+virt/tdx: Module version: 1.5.24
+virt/tdx: Enable Dynamic PAMT
+virt/tdx: PAMT: unable to find local NUMA node for PAMT of TDMR
+virt/tdx: consumed TDMRs reaching limit: 60 used out of 64
 """
 
 

@@ -135,7 +135,11 @@ def test_a_run_for_a_ci(site: Run) -> None:
     assert int(suite.attrib["failures"]) == len(site.failed) == len(suite.findall("testcase/failure"))
     text = summary_report(site)
     assert text.count("\n| ") == len(site.chapters) + 1
-    assert "✗ failed" in text
+    rows = {row.split(" | ")[0]: row for row in text.splitlines()}
+    assert "✓ passed" in rows["| 00-first"]
+    assert rows["| 00-first"].endswith(" |  |"), "what passed has no reason"
+    assert "✗ failed" in rows["| 03-dies"]
+    assert "The kernel ended" in rows["| 03-dies"]
 
 
 def test_what_a_ci_shows_carries_the_stamp(site: Run) -> None:
@@ -156,5 +160,7 @@ def test_what_a_chapter_says_stays_in_its_cell(site: Run) -> None:
     assert failed.failure is not None
     evil = replace(failed, failure=replace(failed.failure, evalue="a|b <script>\n# c\x1b[31m \ud800"))
     run = replace(site, chapters=(evil,))
-    assert "<script>" not in summary_report(run)
+    text = summary_report(run)
+    assert "<script>" not in text
+    assert "script" in text
     ET.fromstring(junit_report(run).encode("utf-8", "replace"))
