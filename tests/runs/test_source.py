@@ -105,6 +105,10 @@ def test_what_to_do_next_works_where_the_run_was_started(tmp_path: Path) -> None
     assert index.as_uri() in elsewhere
     assert "./lab" not in elsewhere
     assert "labkit notebooks copy" in elsewhere
-    assert "./lab notebook" in next_steps(index, Path(__file__).resolve().parents[2])
+    clone = tmp_path / "clone"
+    for folder in (".git", "labkit", "docs"):
+        (clone / folder).mkdir(parents=True)
+    (clone / "lab").touch()
+    assert "./lab notebook" in next_steps(index, clone / "docs")
     copy(tmp_path / "mine")
     assert f"labkit progress {tmp_path / 'mine'}" in next_steps(index, tmp_path / "mine")
