@@ -442,3 +442,11 @@ def test_a_proof_is_never_a_failed_check() -> None:
 def test_what_may_not_be_read_is_denied(tmp_path: Path) -> None:
     (tmp_path / "secret").touch(mode=0)
     assert Tree(tmp_path).fact("/secret", "/").missing is Missing.DENIED
+
+
+def test_half_a_cpu_model_of_the_facts_gives_way_to_that_of_the_log() -> None:
+    cpu = "smpboot: CPU0: Intel(R) Xeon(R) 6980P (family: 0x6, model: 0xad, stepping: 0x1)"
+    facts = Facts(log=read_log_text(f"[    0.1] {cpu}\n", "log"))
+    for half in ({"cpu_family": 15}, {"cpu_model": 1}):
+        assert FactsView(add(facts, **half)).cpu_model == (6, 0xAD)
+    assert FactsView(add(facts, cpu_family=15, cpu_model=1)).cpu_model == (15, 1)
