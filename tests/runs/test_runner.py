@@ -235,7 +235,8 @@ def test_whoever_of_a_chapter_is_killed_nothing_outlives_it_and_the_next_one_run
     victims = ("guard", "its guard", "papermill")
     for number, who in enumerate(victims):
         write_long(tmp_path / f"notebooks/{number:02}-long.ipynb", tmp_path / who)
-    command = [sys.executable, "-m", "labkit", "run", "--output", "out"]
+    output = tmp_path / (100 * "o")  # a path that is too long for a socket's
+    command = [sys.executable, "-m", "labkit", "run", "--output", str(output)]
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = os.environ | {"TMPDIR": str(temporary)}
@@ -250,10 +251,10 @@ def test_whoever_of_a_chapter_is_killed_nothing_outlives_it_and_the_next_one_run
             _, errors = labkit.communicate(timeout=WITHIN)
         finally:
             labkit.kill()
-    assert not list((tmp_path / "out").glob(".scratch-*"))
+    assert not list(output.glob(".scratch-*"))
     assert not list(temporary.iterdir())
     assert labkit.returncode == 1
-    run = read_record(tmp_path / "out")
+    run = read_record(output)
     assert (run.status, [chapter.status for chapter in run.chapters]) == ("failed", ["failed"] * 3)
     for chapter in run.chapters:
         assert "was killed" in failure(run, chapter.name)
