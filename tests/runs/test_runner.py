@@ -102,7 +102,9 @@ def test_the_record_holds_what_ran_and_what_the_chapters_reported(run: Run, fold
     source = (folder / "notebooks/00-first.ipynb").read_bytes()
     assert first.source_sha256 == hashlib.sha256(source).hexdigest()
     assert first.output is not None
-    assert first.output_sha256 == hashlib.sha256((run.directory / first.output).read_bytes()).hexdigest()
+    data = (run.directory / first.output).read_bytes()
+    assert first.output_sha256 == hashlib.sha256(data).hexdigest()
+    assert first.content_sha256 == content_digest(data, run.directory)
     document = json.loads((run.directory / "run.json").read_text())
     assert document["stamp"] == "EMULATED"
     assert document["chapters"][0]["trust"] == "none"
