@@ -61,7 +61,12 @@ print("sockets encrypted", "curve_publickey" in ipykernel.get_connection_info())
 home, me = Path.home(), os.environ["USER"]
 hub = home.parents[1]
 shared = [home / ".cache" / "labkit" / part for part in ("firmware", "guest", "packages")]
-strange = [path for path in home.rglob("*") if path.stat().st_uid != os.getuid()]
+def foreign(path):
+    try:
+        return path.stat().st_uid != os.getuid()
+    except FileNotFoundError:  # a file that the server beside us was done with
+        return False
+strange = [path for path in home.rglob("*") if foreign(path)]
 strange = [path for path in strange if not any(map(path.is_relative_to, shared))]
 print("accounts", os.getuid() != 0, strange, [path for path in shared if os.access(path, os.W_OK)])
 BOOT
