@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ class KeptImage:
     """A kernel in the cache.
 
     version: of Asterinas, or ``unknown``. kind: its form, as ``ImageKind`` has it. origin: where it was
-    found. kept: when, in seconds since 1970. problem: why it cannot be used, in a sentence; empty where it
-    can. One whose record is lost has no sha256.
+    found. kept: when, in seconds since 1970. One whose record is lost has no sha256.
     """
 
     version: str
@@ -45,7 +45,18 @@ class KeptImage:
     origin: str
     kept: int
     path: Path
-    problem: str = ""
+
+    @cached_property
+    def problem(self) -> str:
+        """Why it cannot be used, in a sentence, empty where it can; the kernel is read for it, once."""
+        if not self.sha256:
+            return f"{self.path.parent} has no whole record of the kernel in it."
+        try:
+            found = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        except OSError as error:
+            return f"{self.path} cannot be read: {error.strerror}."
+        same = found == self.sha256
+        return "" if same else f"{self.path} is not what was kept there: its hash is another one."
 
     @property
     def remedy(self) -> str:
@@ -220,26 +231,18 @@ class KernelCache:
 
 
 def _load(folder: Path) -> KeptImage:
-    """The image of a folder; usable if its record is whole, and of the kernel that is there."""
+    """The image of a folder, as its record has it."""
     path = folder / _KERNEL
     try:
         record = json.loads((folder / _RECORD).read_text())
         version, kind, digest, origin = (one_line(str(record[name])) for name in _FIELDS[:-1])
-        image = KeptImage(version, kind, digest, origin, int(record["kept"]), path)
+        kept = int(record["kept"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        image = None
+        digest = ""
     # Whoever swaps the kernel can swap the hash beside it, but it names the folder too.
-    if image is None or image.sha256[:_NAMED] != folder.name:
-        return KeptImage(
-            UNKNOWN, UNKNOWN, "", UNKNOWN, 0, path, f"{folder} has no whole record of the kernel in it."
-        )
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        return replace(image, problem=f"{path} cannot be read: {error.strerror}.")
-    if found != image.sha256:
-        return replace(image, problem=f"{path} is not what was kept there: its hash is another one.")
-    return image
+    if digest[:_NAMED] != folder.name:
+        return KeptImage(UNKNOWN, UNKNOWN, "", UNKNOWN, 0, path)
+    return KeptImage(version, kind, digest, origin, kept, path)
 
 
 def _order(version: str) -> tuple[tuple[int, ...], bool]:
