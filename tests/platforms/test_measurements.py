@@ -99,8 +99,9 @@ def test_a_boot_that_nothing_was_measured_of_has_a_record_and_no_registers(
     document = tdvm.to_dict()
     assert document["rtmr"] is None
     assert document["unmeasured"] in shown
+    nobody: Any = SimpleNamespace()
     with pytest.raises(NothingMeasured):
-        tdvm.evidence(b"", SimpleNamespace())  # type: ignore[arg-type]
+        tdvm.evidence(b"", nobody)
 
 
 def test_an_honest_log_accounts_for_every_register() -> None:
