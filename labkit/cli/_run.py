@@ -21,6 +21,14 @@ from labkit.runs.runner import CELL_TIMEOUT, plan_run, run_plan
 @click.option(
     "-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter of the notebooks."
 )
+@click.option(
+    "-j",
+    "jobs",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Notebooks at a time; by default as many chapters of the course as processors and memory allow, and "
+    "one of other notebooks.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="The run directory; must be new or empty.")
 @click.option(
     "--timeout", type=float, default=CELL_TIMEOUT, show_default=True, help="Seconds that a cell may take."
@@ -41,6 +49,7 @@ from labkit.runs.runner import CELL_TIMEOUT, plan_run, run_plan
 def command(
     notebooks: tuple[str, ...],
     parameters: tuple[tuple[str, str], ...],
+    jobs: int | None,
     output: Path | None,
     timeout: float,
     attest: bool,
@@ -51,12 +60,14 @@ def command(
 ) -> None:
     """Run notebooks through papermill, one process each, and publish them as a site.
 
-    NOTEBOOK is a path or the name of a chapter; without any, the guided chapters run in order.
+    NOTEBOOK is a path or the name of a chapter; without any, the guided chapters run.
     A chapter that fails keeps its partial notebook, and the chapters after it still run.
 
     A notebook runs code on this machine, with your rights: run one that somebody sent only after reading it.
     """
-    plan = plan_run(notebooks, dict(parameters), output=output, timeout=timeout, allow_host=allow_host)
+    plan = plan_run(
+        notebooks, dict(parameters), output=output, timeout=timeout, allow_host=allow_host, jobs=jobs
+    )
     if attest:
         from labkit.attest import LabAuthority
         from labkit.settings import Settings

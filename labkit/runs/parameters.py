@@ -11,7 +11,9 @@ from labkit.errors import UsageError
 from labkit.runs.source import Default, NotebookSource, near
 
 RUN_DIR = "run_dir"
-"""The parameter through which chapters share one directory; a notebook that has it gets it."""
+"""The parameter that names the directory for results; a notebook that has it gets it.
+
+Notebooks that run one after the other share it."""
 
 _WORDS = {"True": True, "False": False, "None": None}
 

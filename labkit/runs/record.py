@@ -1,9 +1,10 @@
 """Provenance of a run: what ran where, when, on which platform with which trust; kept in ``run.json``.
 
-A chapter reports its platform through a file: ``result.json`` anywhere below the run directory (at most
-three folders deep), a JSON object with the keys ``platform``, ``trust`` and ``accelerator``, and optionally
-``versions``, an object of names and texts. Files that are new or changed when a chapter ends are that
-chapter's. What is not reported is recorded as null and never guessed; a claim of hardware is not believed.
+A chapter reports its platform through a file: ``result.json`` anywhere below the directory that its
+parameter ``run_dir`` names (at most three folders deep), a JSON object with the keys ``platform``, ``trust``
+and ``accelerator``, and optionally ``versions``, an object of names and texts. Files that are new or changed
+when a chapter ends are that chapter's. What is not reported is recorded as null and never guessed; a claim of
+hardware is not believed.
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ class Run:
     """Everything about one run of notebooks; ``directory`` is where it lies.
 
     status: ``running``, ``passed``, ``failed`` or ``interrupted``. Times are UTC, ISO 8601.
+    jobs: how many chapters ran at a time; what they measured they measured beside each other.
     """
 
     directory: Path
@@ -158,6 +160,7 @@ class Run:
     git: dict[str, Any] | None
     chapters: tuple[Chapter, ...] = ()
     site: str | None = None
+    jobs: int = 1
 
     def __repr__(self) -> str:
         return f"<Run {self.directory.name}: {self.status}, {len(self.chapters)} chapters>"
@@ -192,6 +195,7 @@ class Run:
             "started": self.started,
             "finished": self.finished,
             "seconds": self.seconds,
+            "jobs": self.jobs,
             "host": self.host,
             "versions": self.versions,
             "git": self.git,
@@ -203,8 +207,9 @@ class Run:
     def __str__(self) -> str:
         passed = len(self.chapters) - len(self.failed)
         mark = stamp(self.reported.trust) if self.reported.trust else ""
+        beside = f", {self.jobs} at a time" if self.jobs > 1 else ""
         lines = [
-            f"{mark}{passed} of {len(self.chapters)} chapters passed in {self.seconds:.1f} s",
+            f"{mark}{passed} of {len(self.chapters)} chapters passed in {self.seconds:.1f} s{beside}",
             *([] if self.complete else [UNFINISHED]),
             columns(
                 (chapter.name, chapter.status, f"{chapter.seconds:.1f} s", str(chapter.failure or ""))
@@ -267,6 +272,7 @@ def _run(directory: Path, data: Any) -> Run:
         git=_commit(data["git"]) if data["git"] else None,
         chapters=chapters,
         site=_below(data["site"]) if data["site"] else None,
+        jobs=max(1, int(_number(data.get("jobs", 1)))),
     )
 
 
@@ -306,11 +312,14 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def result_files(directory: Path) -> dict[str, tuple[int, int]]:
-    """The result files below a run directory, by relative name, with what changes when they are written."""
+def result_files(directory: Path, below: str = "") -> dict[str, tuple[int, int]]:
+    """The result files below a folder of a run directory, with what changes when they are written.
+
+    Their names are relative to the run directory.
+    """
     found = {}
     for pattern in ("*/", "*/*/", "*/*/*/"):
-        for path in sorted(directory.glob(pattern + RESULT)):
+        for path in sorted((directory / below).glob(pattern + RESULT)):
             status = path.lstat()
             found[str(path.relative_to(directory))] = (status.st_mtime_ns, status.st_size)
     return found

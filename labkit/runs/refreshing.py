@@ -16,7 +16,8 @@ from labkit.errors import ChapterFailed
 from labkit.files import write_whole
 from labkit.later import spare_iri_grammar
 from labkit.process import scratch_folder
-from labkit.runs.runner import CELL_TIMEOUT, check_kernels, execute_guarded
+from labkit.runs.guarded import execute_guarded
+from labkit.runs.runner import CELL_TIMEOUT, check_kernels
 from labkit.runs.source import load_source, read_notebook
 
 _LANGUAGE = ("name", "file_extension", "mimetype", "pygments_lexer")

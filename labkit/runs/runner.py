@@ -1,4 +1,4 @@
-"""Runs notebooks one after the other, each in a fresh process, into a run directory with its record."""
+"""Runs notebooks, each in a fresh process, into a run directory with its record."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import signal
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labkit import process
 from labkit.errors import MissingComponent, StorageError, UsageError
-from labkit.kernel.host import ALLOW, REFUSAL
+from labkit.kernel.host import REFUSAL
 from labkit.kernel.installing import NAME as KERNEL_NAME
+from labkit.learn.copies import course_folder
 from labkit.runs._guests import GUEST, for_guest
-from labkit.runs.execution import CellFailure, Execution, Job, judge, open_log
-from labkit.runs.parameters import assign
+from labkit.runs.guarded import execute_guarded, read_json
+from labkit.runs.parameters import RUN_DIR, assign
 from labkit.runs.record import (
     Chapter,
     Run,
@@ -40,17 +36,13 @@ from labkit.runs.record import (
 )
 from labkit.runs.source import NotebookSource, find_notebooks, load_source, near, repository
 from labkit.settings import Settings
-from labkit.show import clean
+from labkit.vm.memory import free_memory
+from labkit.vm.rundir import running
 
 CELL_TIMEOUT = 600.0
 """Seconds that a cell may take, unless the caller says otherwise."""
 
-_START_TIMEOUT = 180.0
-_GRACE = 15.0
-_LEAST_SPACE = 1 << 16
-# The path of a socket has at most 107 bytes (unix(7)); below this folder stands 27 more.
-_LONGEST_FOLDER = 70
-_LONGEST = 20 * 86400.0  # poll(2) takes no more than 2**31 milliseconds
+_CHAPTER_MEMORY = 2048  # MiB: a chapter's process and the TDVMs that it boots
 
 
 @dataclass(frozen=True)
@@ -58,6 +50,7 @@ class RunPlan:
     """Everything about a run that is known, and has been checked, before anything runs.
 
     left_out: names of notebooks that were asked for, and that do not take the guest of the run.
+    jobs: how many notebooks run at a time.
     """
 
     sources: tuple[NotebookSource, ...]
@@ -67,6 +60,11 @@ class RunPlan:
     start: Path
     allow_host: bool = False
     left_out: tuple[str, ...] = ()
+    jobs: int = 1
+
+    def folder(self, name: str) -> Path:
+        """Where a notebook leaves its results: with the others', or by itself where others run beside it."""
+        return _folder(self.directory, self.jobs, name)
 
 
 def plan_run(
@@ -78,6 +76,7 @@ def plan_run(
     start: Path | None = None,
     now: datetime | None = None,
     allow_host: bool = False,
+    jobs: int | None = None,
 ) -> RunPlan:
     """Check a request to run notebooks; writes nothing.
 
@@ -87,6 +86,8 @@ def plan_run(
     output: the run directory, which must be new or empty; ``runs/<UTC time>`` by default.
     timeout: seconds a cell may take. start: the folder that paths are relative to. allow_host: cells of a
     notebook for the TDVM may run on the host (``%%host``); otherwise only those of labkit's own notebooks.
+    jobs: notebooks at a time; by default as many of the course's chapters as there are processors and as
+    memory holds, and one of other notebooks, which may need what the one before left in the run directory.
 
     Raises:
         UsageError: a notebook is missing, a parameter unknown, the directory in use.
@@ -100,16 +101,34 @@ def plan_run(
     sources, left_out = for_guest(found, (parameters or {}).get(GUEST))
     check_kernels(sources)
     directory = _directory(output, here, now or datetime.now(UTC))
+    jobs = min(jobs or _fitting(sources), len(sources))
     values = assign(sources, parameters or {}, directory)
-    return RunPlan(sources, values, directory, timeout, here, allow_host, left_out)
+    for name, given in values.items():
+        if RUN_DIR in given:
+            given[RUN_DIR] = str(_folder(directory, jobs, name))
+    return RunPlan(sources, values, directory, timeout, here, allow_host, left_out, jobs)
+
+
+def _folder(directory: Path, jobs: int, name: str) -> Path:
+    return directory / "results" / name if jobs > 1 else directory
+
+
+def _fitting(sources: Sequence[NotebookSource]) -> int:
+    """How many of these notebooks run at a time where nobody says it."""
+    chapters = {path.stem for path in course_folder().glob("*.ipynb")}
+    if not chapters.issuperset(source.name for source in sources):
+        return 1
+    fits = free_memory(running(Settings.load())) // _CHAPTER_MEMORY
+    return max(1, min(len(os.sched_getaffinity(0)), fits))
 
 
 def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: None) -> Run:
     """Run every notebook of a plan, also after one has failed, and keep the record up to date.
 
-    A failed chapter keeps its partial notebook. On Ctrl-C the chapter's process, its kernel and what they
-    started are ended, the record says ``interrupted``, and KeyboardInterrupt goes on.
-    ``on_progress`` gets pieces of progress text: the start of a chapter's line, then its end.
+    A failed chapter keeps its partial notebook. On Ctrl-C the processes of chapters, their kernels and what
+    they started are ended, the record says ``interrupted``, and KeyboardInterrupt goes on.
+    ``on_progress`` gets pieces of progress text, from several threads: the start of a chapter's line, then
+    its end; where several chapters run at a time each is a line of its own.
     """
     for folder in ("executed", "logs"):
         # What a notebook printed is its owner's alone; a site that is to be seen is copied elsewhere.
@@ -125,24 +144,29 @@ def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: N
         host=collect_host(),
         versions=collect_versions(),
         git=collect_git(plan.sources[0].path.parent),
+        jobs=plan.jobs,
     )
     write_record(run)
     if plan.left_out:
         guest = plan.parameters[plan.sources[0].name][GUEST]
         on_progress(f"left out, since they take no guest ({guest}): {', '.join(plan.left_out)}\n")
-    for number, source in enumerate(plan.sources, 1):
-        on_progress(f"[{number}/{len(plan.sources)}] {source.name} ... ")
+    cancelled = threading.Event()
+    with ThreadPoolExecutor(plan.jobs) as pool:
+        chapters = [
+            pool.submit(_run_chapter, plan, number, cancelled, on_progress)
+            for number in range(len(plan.sources))
+        ]
         try:
-            chapter, versions = _run_chapter(plan, source)
-        except StorageError:
-            on_progress("stopped\n")
+            for future in as_completed(chapters):
+                future.result()
+                write_record(_with(run, chapters))
+        except BaseException as error:
+            cancelled.set()
+            pool.shutdown(cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                write_record(finish(_with(run, chapters), "interrupted", _now(), _since(began)))
             raise
-        run = replace(run, chapters=(*run.chapters, chapter), versions={**versions, **run.versions})
-        on_progress(_ended(chapter))
-        if chapter.status == "interrupted":
-            write_record(finish(run, "interrupted", _now(), _since(began)))
-            raise KeyboardInterrupt
-        write_record(run)
+    run = _with(run, chapters)
     # At the end: a chapter may have been what set the platform up.
     tools = collect_tools(Settings.load())
     run = replace(run, versions={**run.versions, **{k: v for k, v in tools.items() if k not in run.versions}})
@@ -151,26 +175,63 @@ def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: N
     return run
 
 
-def _run_chapter(plan: RunPlan, source: NotebookSource) -> tuple[Chapter, dict[str, str]]:
-    before = result_files(plan.directory)
+_Ended = tuple[Chapter, dict[str, str]]
+
+
+def _with(run: Run, chapters: Sequence[Future[_Ended]]) -> Run:
+    """The run with the chapters that have ended, in their order, and the versions that they reported."""
+    ended = [
+        future.result()
+        for future in chapters
+        if future.done() and not future.cancelled() and not future.exception()
+    ]
+    versions = dict(run.versions)
+    for _, reported in ended:
+        versions = {**reported, **versions}
+    return replace(run, chapters=tuple(chapter for chapter, _ in ended), versions=versions)
+
+
+def _run_chapter(
+    plan: RunPlan, number: int, cancelled: threading.Event, on_progress: Callable[[str], None]
+) -> _Ended:
+    source = plan.sources[number]
+    line = f"[{number + 1}/{len(plan.sources)}] {source.name} "
+    on_progress(f"{line}..." + (" " if plan.jobs == 1 else "\n"))
+    if plan.jobs == 1:
+        line = ""
+    try:
+        chapter, versions = _chapter(plan, source, cancelled)
+    except StorageError:
+        on_progress(f"{line}stopped\n")
+        raise
+    on_progress(line + _ended(chapter))
+    return chapter, versions
+
+
+def _chapter(plan: RunPlan, source: NotebookSource, cancelled: threading.Event) -> _Ended:
+    place = plan.folder(source.name)
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    below = str(place.relative_to(plan.directory))
+    before = result_files(plan.directory, below)
     output = plan.directory / "executed" / f"{source.name}.ipynb"
     started, began = _now(), time.monotonic()
-    try:
-        outcome, left = execute_guarded(
-            source,
-            plan.parameters[source.name],
-            output,
-            log=plan.directory / "logs" / f"{source.name}.log",
-            scratch=plan.directory,
-            timeout=plan.timeout,
-            allow_host=plan.allow_host,
-        )
-        status = "passed" if outcome.failure is None else "failed"
-    except KeyboardInterrupt:
-        outcome, left, status = Execution(0, 0, None), (), "interrupted"
-    names = tuple(name for name, state in result_files(plan.directory).items() if before.get(name) != state)
+    outcome, left = execute_guarded(
+        source,
+        plan.parameters[source.name],
+        output,
+        log=plan.directory / "logs" / f"{source.name}.log",
+        scratch=place,
+        timeout=plan.timeout,
+        allow_host=plan.allow_host,
+        cancelled=cancelled,
+    )
+    status = "interrupted" if cancelled.is_set() else "passed" if outcome.failure is None else "failed"
+    files = result_files(plan.directory, below)
+    names = tuple(name for name, state in files.items() if before.get(name) != state)
+    if place != plan.directory and not any(place.iterdir()):
+        place.rmdir()
     reported, versions = read_results(plan.directory, names)
-    data = output.read_bytes() if _read_json(output) is not None else None
+    data = output.read_bytes() if read_json(output) is not None else None
     chapter = Chapter(
         name=source.name,
         title=source.title,
@@ -185,7 +246,7 @@ def _run_chapter(plan: RunPlan, source: NotebookSource) -> tuple[Chapter, dict[s
         cells=outcome.cells,
         output=f"executed/{output.name}" if data is not None else None,
         output_sha256=hashlib.sha256(data).hexdigest() if data is not None else None,
-        content_sha256=content_digest(data, plan.directory) if data is not None else None,
+        content_sha256=content_digest(data, place) if data is not None else None,
         reported=reported,
         results=names,
         failure=outcome.failure,
@@ -193,127 +254,6 @@ def _run_chapter(plan: RunPlan, source: NotebookSource) -> tuple[Chapter, dict[s
         host_cells=host_cells(data) if data is not None and source.kernel == KERNEL_NAME else (),
     )
     return chapter, versions
-
-
-def execute_guarded(
-    source: NotebookSource,
-    parameters: dict[str, Any],
-    output: Path,
-    *,
-    log: Path,
-    scratch: Path,
-    timeout: float,
-    allow_host: bool = False,
-    deadline: float | None = None,
-    cancelled: threading.Event | None = None,
-) -> tuple[Execution, tuple[str, ...]]:
-    """Run one notebook in its own guarded process; also returns the names of processes it left behind.
-
-    log: gets what the kernel says outside of cells. scratch: where temporary files are made and removed, and
-    where the record of the kernel's own TDVM is left, if it has one.
-    timeout: seconds a cell may take. deadline: seconds the whole notebook may take.
-    cancelled: another thread ends the notebook by it; what it came to is then of no use.
-    """
-    longest = min(_START_TIMEOUT + (source.cells + 1) * (timeout + 5), _LONGEST)
-    with process.scratch_folder(".scratch-", scratch) as folder, _sockets(folder) as sockets:
-        job = Job(
-            source=str(source.path),
-            kernel=source.kernel,
-            output=str(output),
-            outcome=str(folder / "outcome.json"),
-            log=str(log),
-            parameters=parameters,
-            timeout=timeout,
-        )
-        (folder / "job.json").write_text(json.dumps(asdict(job)))
-        python = [sys.executable, "-m"]
-        guard = [*python, "labkit.runs._guard", str(os.getpid())]
-        done = process.run(
-            [*guard, *python, "labkit.runs.execution", folder / "job.json"],
-            timeout=longest if deadline is None else min(deadline, longest),
-            env=os.environ | _environment(folder, scratch, sockets) | ({ALLOW: "1"} if allow_host else {}),
-            grace=_GRACE,
-            cancelled=cancelled,
-        )
-        left = tuple(json.loads(done.text)) if done.text.startswith("[") else ()
-        outcome = _read_json(folder / "outcome.json")
-        if outcome is not None:
-            return Execution.from_dict(outcome), left
-    if done.timed_out and deadline is not None:
-        stopped = ("DeadlineExceeded", f"The notebook took longer than {deadline:g} s.")
-        if _read_json(output) is not None:
-            return judge(job, stopped), left
-        return Execution(0, 0, CellFailure(None, None, "", *stopped)), left
-    if shutil.disk_usage(scratch).free < _LEAST_SPACE:
-        raise StorageError(f"The disk that holds {scratch} is full.", "Free some space, and run again.")
-    with open_log(log) as more:
-        more.write(done.stderr)
-    stopped = ("ProcessEnded", _how_it_ended(done))
-    if _read_json(output) is not None:
-        return judge(job, stopped), left
-    return Execution(0, 0, CellFailure(None, None, "", *stopped)), left
-
-
-def _how_it_ended(done: process.Completed) -> str:
-    """Why a notebook's process left no outcome; a guard passes a signal on as 128 more than its number."""
-    number = -done.status if done.status < 0 else done.status - 128
-    if number == signal.SIGKILL:
-        return "The process that ran the notebook was killed; a system that is short of memory does that."
-    if 0 < number < signal.NSIG:
-        return f"The process that ran the notebook was ended by {signal.Signals(number).name}."
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    last = f" Its last words: {clean(said[-1])[:200]}" if said else ""
-    return f"The process that ran the notebook ended with status {done.status}.{last}"
-
-
-def complete(source: NotebookSource, output: Path) -> Execution | None:
-    """The outcome of a notebook that ran to its end though nobody lived to say so; None where it did not."""
-    notebook = _read_json(output)
-    if notebook is None:
-        return None
-    states = [
-        cell.get("metadata", {}).get("papermill", {}).get("status")
-        for cell in notebook.get("cells", ())
-        if cell.get("cell_type") == "code"
-    ]
-    if not states or any(state != "completed" for state in states):
-        return None
-    outcome = judge(Job(str(source.path), source.kernel, str(output), "", "", {}, 0.0), None)
-    return outcome if outcome.failure is None and outcome.cells_run == outcome.cells else None
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None where the file is not there, or was cut short as by a kill or a full disk."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
-@contextmanager
-def _sockets(folder: Path) -> Iterator[Path]:
-    """Where a kernel's sockets are: in ``folder``, or where that path is too long, somewhere short."""
-    places = (folder, Path(tempfile.gettempdir()), Path("/tmp"))
-    short = next((place for place in places if len(os.fsencode(place)) <= _LONGEST_FOLDER), places[-1])
-    if short == folder:
-        yield folder / "runtime"
-        return
-    with process.scratch_folder("labkit-k-", short) as place:
-        yield place
-
-
-def _environment(folder: Path, records: Path, sockets: Path) -> dict[str, str]:
-    """Static views, and nothing of the user's own IPython: start-up files change what a notebook does.
-
-    records: where a kernel that is a TDVM itself leaves its record. sockets: where its connection is.
-    """
-    return {
-        "LABKIT_UI": "static",
-        "LABKIT_RUN_DIR": str(records),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "JUPYTER_RUNTIME_DIR": str(sockets),
-    }
 
 
 def host_cells(data: bytes) -> tuple[int, ...]:

@@ -98,7 +98,7 @@ def run_index(
                 "p",
                 element("span", summary, class_=f"status {run['status']}"),
                 element("span", *_where(run)),
-                element("span", f"{run['seconds']:.1f} s"),
+                element("span", f"{run['seconds']:.1f} s", _beside(run)),
                 class_="facts",
             ),
             _trust_note(run),
@@ -117,6 +117,11 @@ def plain_page(title: str, *body: object, policy: str = POLICY) -> Markup:
     """A page beside the chapters: a list of words, or of everything."""
     main = element("main", element("h1", title), *body)
     return _page(title, "", _bar("top", None, None), main, policy=policy)
+
+
+def _beside(run: Mapping[str, Any]) -> str:
+    """What the times of the chapters have to be read with."""
+    return f", {run['jobs']} chapters at a time" if run.get("jobs", 1) > 1 else ""
 
 
 def _unfinished(run: Mapping[str, Any]) -> Markup:

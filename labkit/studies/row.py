@@ -32,9 +32,9 @@ from labkit import __version__
 from labkit.errors import DataError, LabkitError, StorageError
 from labkit.files import MOST_FILES, read_below, write_whole
 from labkit.runs.execution import Execution
+from labkit.runs.guarded import complete, execute_guarded
 from labkit.runs.parameters import RUN_DIR
 from labkit.runs.record import believed, read_failure, read_results, result_files
-from labkit.runs.runner import complete, execute_guarded
 from labkit.runs.source import NotebookSource, load_source
 from labkit.settings import Settings
 from labkit.show.recorded import recorded

@@ -22,9 +22,9 @@ from labkit.kernel.host import REFUSAL
 from labkit.process import status_fields
 from labkit.runs import Run
 from labkit.runs.record import read_record, read_results
-from labkit.runs.runner import content_digest, host_cells, plan_run
+from labkit.runs.runner import content_digest, host_cells, plan_run, run_plan
 from labkit.settings import Trust
-from tests.runs.notebooks import DAEMON, code, write_notebook
+from tests.runs.notebooks import DAEMON, code, parameters, write_notebook
 
 
 def executed(run: Run, name: str) -> list[Any]:
@@ -209,6 +209,98 @@ def who_runs(pids: Path) -> dict[str, int]:
     guard = parent(papermill)
     people = {"kernel": kernel, "daemon": daemon, "papermill": papermill}
     return people | {"guard": guard, "its guard": parent(guard)}
+
+
+MEET = """
+import json, os, pathlib, time
+mine, other = pathlib.Path("{mine}"), pathlib.Path("{other}")
+mine.touch()
+deadline = time.monotonic() + 120
+while not other.exists():
+    assert time.monotonic() < deadline, "alone"
+    time.sleep(0.02)
+folder = pathlib.Path(run_dir, "tdvm-01")
+folder.mkdir()
+report = {{"platform": "emulated", "trust": "none", "accelerator": "tcg", "versions": {{"{mine}": "1"}}}}
+(folder / "result.json").write_text(json.dumps(report))
+"""
+
+
+def test_notebooks_side_by_side_have_their_own_results_and_stand_in_their_order(tmp_path: Path) -> None:
+    for name, mine, other in (("00-a", "a", "b"), ("01-b", "b", "a")):
+        source = MEET.format(mine=mine, other=other)
+        write_notebook(tmp_path / f"notebooks/{name}.ipynb", parameters("run_dir = None"), code(source))
+    write_notebook(tmp_path / "notebooks/02-c.ipynb", parameters("run_dir = None"), code("1 / 0"))
+    said: list[str] = []
+    run = run_plan(plan_run(output=Path("out"), start=tmp_path, jobs=2), said.append)
+    assert [(chapter.name, chapter.status, chapter.results) for chapter in run.chapters] == [
+        ("00-a", "passed", ("results/00-a/tdvm-01/result.json",)),
+        ("01-b", "passed", ("results/01-b/tdvm-01/result.json",)),
+        ("02-c", "failed", ()),
+    ]
+    assert [chapter.reported.trust for chapter in run.chapters] == [Trust.NONE, Trust.NONE, None]
+    assert (run.versions["a"], run.versions["b"]) == ("1", "1")
+    assert run == read_record(run.directory)
+    assert run.jobs == 2
+    assert "2 of 3 chapters passed" in str(run)
+    assert ", 2 at a time" in str(run)
+    assert sorted(path.name for path in (run.directory / "results").iterdir()) == ["00-a", "01-b"]
+    lines = "".join(said).splitlines()
+    assert sorted(line for line in lines if line.endswith("...")) == [
+        "[1/3] 00-a ...",
+        "[2/3] 01-b ...",
+        "[3/3] 02-c ...",
+    ]
+    ends = {line.partition(",")[0] for line in lines if ", " in line and line.startswith("[")}
+    assert ends == {"[1/3] 00-a passed", "[2/3] 01-b passed", "[3/3] 02-c failed"}
+    alone = run_plan(plan_run(["02-c"], output=Path("alone"), start=tmp_path))
+    assert alone.chapters[0].content_sha256 == run.chapters[2].content_sha256
+
+
+@pytest.mark.parametrize(
+    ("names", "cpus", "memory", "jobs"),
+    [
+        (["00-start-here", "01-verify-the-host", "flow"], 2, 8000, 2),
+        (["00-start-here", "01-verify-the-host", "flow"], 8, 64000, 3),
+        (["00-start-here", "01-verify-the-host", "flow"], 8, 3000, 1),
+        (["00-start-here", "01-verify-the-host", "flow"], 8, 0, 1),
+        (["00-start-here"], 8, 64000, 1),
+        (["00-start-here", "own.ipynb"], 8, 64000, 1),
+    ],
+)
+def test_chapters_of_the_course_run_side_by_side_where_the_machine_has_room(
+    names: list[str], cpus: int, memory: int, jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_notebook(tmp_path / "own.ipynb", code("1"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cpus)))
+    monkeypatch.setattr("labkit.runs.runner.free_memory", lambda _machines: memory)
+    assert plan_run(names, start=tmp_path).jobs == jobs
+    assert plan_run(names, start=tmp_path, jobs=1).jobs == 1
+
+
+def test_ctrl_c_ends_all_that_run_side_by_side(tmp_path: Path) -> None:
+    for name in "ab":
+        write_long(tmp_path / f"notebooks/{name}.ipynb", tmp_path / f"pids-{name}")
+    write_notebook(tmp_path / "notebooks/c.ipynb", code("1"))
+    command = [sys.executable, "-m", "labkit", "run", "-j", "2", "--output", "out"]
+    command += [f"notebooks/{name}.ipynb" for name in "abc"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as labkit:
+        try:
+            pids = [pid for name in "ab" for pid in who_runs(tmp_path / f"pids-{name}").values()]
+            labkit.send_signal(signal.SIGINT)
+            _, errors = labkit.communicate(timeout=WITHIN)
+        finally:
+            labkit.kill()
+    assert labkit.returncode == 130
+    assert b"Traceback" not in errors
+    wait_for(partial(all_gone, pids))
+    assert not list((tmp_path / "out").rglob(".scratch-*"))
+    run = read_record(tmp_path / "out")
+    assert run.status == "interrupted"
+    assert [(chapter.name, chapter.status) for chapter in run.chapters] == [
+        ("a", "interrupted"),
+        ("b", "interrupted"),
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
