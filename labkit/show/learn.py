@@ -53,7 +53,8 @@ def outcome_view(question: str, answer: str | None, outcome: str, judged: str, w
     """A prediction beside its outcome. judged: right, wrong, open (to be compared by the reader) or none."""
     mark, colour = _MARKS.get(judged, ("", DIM))
     verdict = f"{mark} {_WORDS[judged]}".strip()
-    rows = [("predicted", answer if answer is not None else "nothing"), ("outcome", outcome)]
+    rows = [] if answer is None else [("predicted", answer)]
+    rows.append(("outcome", outcome))
     body: list[object] = [
         element("div", element("small", prose(question))),
         table((name, element("b", prose(value))) for name, value in rows),

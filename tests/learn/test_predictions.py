@@ -113,6 +113,7 @@ def test_nothing_is_revealed_before_and_nothing_kept_without_an_answer(
     assert "outcome" not in asked.text
     told = notebook.tell("03.stage", "kernel", "Because <it> is.")
     assert "No prediction was recorded." in told.text
+    assert "predicted" not in told.text, "it is said once"
     assert "Because &lt;it&gt; is." in told.html
     assert not (tmp_path / "state").exists()
     assert "0 of 1 predictions made" in notebook.summary("03").text
