@@ -24,6 +24,9 @@ _REMOVE = """read -r _
 for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$1" ] || exit 0; rm -rf -- "$1"; sleep 1; done
 """
 
+# Kills a group once its owner's end of the pipe is closed.
+_KILL = 'read -r _; kill -s KILL -- "-$1"'
+
 _LOOK = 0.1
 """Seconds between two looks at whether a program was cancelled, and at what it has written."""
 
@@ -73,9 +76,13 @@ class Companion:
         try:
             return self._process.wait(timeout) == 0
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.dismiss()
             return False
+
+    def dismiss(self) -> None:
+        """End it before it does its work."""
+        self._process.kill()
+        self._process.communicate()
 
 
 @contextlib.contextmanager
@@ -129,6 +136,7 @@ def run(
     grace: float = 0.0,
     cancelled: threading.Event | None = None,
     heard: Callable[[bytes, bytes], None] | None = None,
+    owned: bool = False,
 ) -> Completed:
     """Run ``argv`` to its end and collect its output; never raises for a non-zero status.
 
@@ -137,6 +145,7 @@ def run(
     (seconds) it is first asked to end with SIGTERM, for programs that have to clean up. An event
     that another thread sets, ``cancelled``, ends it like the time-out. ``heard`` is called ten times a second
     with what was written meanwhile to standard output and to standard error, and once more at the end.
+    ``owned``: the group is killed also where this process is.
 
     Raises:
         MissingComponent: there is no such program.
@@ -159,6 +168,7 @@ def run(
         raise MissingComponent(
             f"The program {words[0]} cannot be run: {error.strerror}.", "Run `labkit setup`."
         ) from error
+    keeper = Companion(["sh", "-c", _KILL, "labkit-keeper", str(process.pid)]) if owned else None
     told = [0, 0]
 
     def tell(stdout: bytes | None, stderr: bytes | None) -> None:
@@ -179,6 +189,9 @@ def run(
         _end_group(process, grace)
         _rest(process)
         raise
+    finally:
+        if keeper:
+            keeper.dismiss()
     return Completed(words, process.returncode, stdout, stderr)
 
 

@@ -112,7 +112,9 @@ def _host(magic: MagicCall, context: Context) -> CellOutcome:
         if pulse:
             pulse.beat(silent=not (stdout or stderr))
 
-    done = process.run(words, timeout=86400.0, env=os.environ, cancelled=context.interrupted, heard=heard)
+    done = process.run(
+        words, timeout=86400.0, env=os.environ, cancelled=context.interrupted, heard=heard, owned=True
+    )
     publisher.text(_words(errors.feed(b"", final=True)), "stderr")
     if pulse:
         pulse.end(done.ok)
