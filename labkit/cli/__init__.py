@@ -7,7 +7,6 @@ import os
 import sys
 import time
 import traceback
-from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -107,7 +106,7 @@ def main() -> None:
     except LabkitError as error:
         _complain(error, debug)
     except OSError as error:
-        _complain(error_of_system(error), debug)
+        _complain(_of_output(error) or error_of_system(error), debug)
     except MemoryError:
         _complain(StorageError("There is not enough memory for this.", _MEMORY), debug)
 
@@ -140,13 +139,30 @@ def _let_every_character_pass() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _of_output(error: OSError) -> LabkitError | None:
+    """The error of a standard output that cannot be written; None where something else failed."""
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    if innermost.f_code is not click.echo.__code__:
+        return None
+    _give_up(1)
+    why = f"Standard output cannot be written: {error.strerror or error}."
+    return StorageError(why, "Send it elsewhere, as in `> FILE`.")
+
+
+def _give_up(stream: int) -> None:
+    """Write no more to a stream: Python would try again at its end, and end with a status of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
 def _complain(error: LabkitError, debug: bool) -> None:
-    with suppress(OSError):  # where standard error cannot be written, the exit code alone tells
+    try:
         if debug:
             traceback.print_exc()
         click.echo(f"labkit: {error.message}", err=True)
         if error.remedy:
             click.echo(f"        {error.remedy}", err=True)
+    except OSError:  # where standard error cannot be written, the exit code alone tells
+        _give_up(2)
     sys.exit(error.exit_code)
 
 

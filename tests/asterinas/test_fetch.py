@@ -165,6 +165,13 @@ def test_server_with_another_file(settings: Settings) -> None:
     assert left(settings) == []
 
 
+def test_a_text_is_called_text_and_the_remedy_is_an_iso(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "notes.iso").write_text("Where the ISO is, I do not know.\n")
+    error = refusal(settings, DataError, iso=str(tmp_path / "notes.iso"))
+    assert "is text, not an ISO image" in error.message
+    assert error.remedy == "Name the ISO of a release, asterinas-nixos-VERSION-x86_64.iso."
+
+
 def test_no_network(settings: Settings) -> None:
     error = refusal(settings, MissingComponent, iso="http://127.0.0.1:9/asterinas-nixos-0.18.0-x86_64.iso")
     assert error.exit_code == 69

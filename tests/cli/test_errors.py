@@ -110,10 +110,25 @@ def test_memory_that_is_short_is_a_sentence(
     assert "not enough memory" in capsys.readouterr().err
 
 
-def test_the_exit_code_stands_where_standard_error_cannot_be_written() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_the_exit_code_stands_where_standard_error_cannot_be_written(unbuffered: str) -> None:
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-m", "labkit", "no-such-verb"], stderr=full, timeout=60)
+        words = [sys.executable, "-m", "labkit", "no-such-verb"]
+        done = subprocess.run(words, stderr=full, timeout=60, env=environ)
     assert done.returncode == 64
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("verb", [["--version"], ["asterinas", "profiles", "--json"]])
+def test_a_standard_output_that_is_full_is_named_as_that(verb: list[str], unbuffered: str) -> None:
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "labkit", *verb]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=environ)
+    assert done.returncode == 73
+    assert done.stderr.startswith("labkit: Standard output cannot be written: No space left on device.\n")
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize("ignored", [True, False])
