@@ -6,6 +6,7 @@ import codecs
 import itertools
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from labkit.show import clean, columns
@@ -13,6 +14,24 @@ from labkit.show.svg import bars
 
 _MORE_TIME = "LABKIT_PATIENCE=3 waits three times as long; console.log in the run directory says more."
 _SEE_LOGS = "console.log and qemu.log in the run directory say more."
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A line that says why a boot fails, in its group 1, and what to do about it."""
+
+    pattern: str
+    remedy: str = _SEE_LOGS
+
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        """The compiled pattern."""
+        return re.compile(self.pattern)
+
+    def said(self, line: str) -> str | None:
+        """What the line says; None where it is not of this kind."""
+        found = self.expression.search(line)
+        return found[1].strip().removesuffix(".") if found else None
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,9 @@ class GuestType:
 
     marks: the lines that begin the stages after the first, each with the longest wait (seconds, TCG).
     failures: patterns of lines after which the boot cannot succeed; group 1 is what to tell the user.
+    dead_ends: lines behind which no shell comes any more; once it is there, they mean nothing.
+    causes: lines that mean nothing where the boot goes on, and say why a failure behind them came.
+    questions: last lines at which a boot stands still because it waits for somebody.
     patience: stretches every wait.
     handover: what is said when the kernel has just taken over from the firmware; see ``Guest``.
     """
@@ -38,6 +60,9 @@ class GuestType:
     first_stage: str
     marks: tuple[Mark, ...]
     failures: tuple[str, ...]
+    dead_ends: tuple[Sign, ...] = ()
+    causes: tuple[Sign, ...] = ()
+    questions: tuple[Sign, ...] = ()
     power_off: str = "poweroff -f"
     reseeds: bool = True
     patience: float = 1.0
@@ -93,7 +118,11 @@ class StageTracker:
         """Begin in the profile's first stage at second 0; its marks follow in order, some may be missing."""
         self._begun: list[tuple[str, float]] = [(profile.first_stage, 0.0)]
         self._marks = [replace(mark, deadline=mark.deadline * profile.patience) for mark in profile.marks]
-        self._failures = [re.compile(pattern) for pattern in profile.failures]
+        self._failures = tuple(Sign(pattern) for pattern in profile.failures)
+        self._dead_ends, self._causes = profile.dead_ends, profile.causes
+        self._questions = profile.questions
+        self._cause = ""
+        self._remedy = _SEE_LOGS
         self._lines: dict[str, str] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self.last_line = "(nothing)"
@@ -116,8 +145,8 @@ class StageTracker:
 
     @property
     def reached(self) -> bool:
-        """The last stage has begun."""
-        return not self._marks
+        """The last stage has begun, and nothing before it said that it is none."""
+        return not self._marks and self.failure is None
 
     def feed(self, stream: str, data: bytes, now: float) -> None:
         """Take more of a stream, which arrived ``now`` seconds after power-on."""
@@ -125,21 +154,25 @@ class StageTracker:
         *lines, last = (self._lines.get(stream, "") + decoder.decode(data)).split("\n")
         for line in lines:
             self._take(clean(line), now)
-        # A mark counts before its line has ended; a flood without newlines is bounded.
-        self._look_for_mark(clean(last), now)
+        # A mark counts before its line has ended, as a prompt does; a flood without newlines is bounded.
+        prompt = clean(last)
+        self._remember(prompt)
+        self._look_for_mark(prompt, now)
         self._lines[stream] = last[-1000:]
 
     def complaint(self, now: float, ended: bool, exit_code: int | None) -> tuple[str, str] | None:
         """Why the boot cannot succeed any more, and what to do about it; None while it can."""
         if self.failure is not None:
-            return f"The guest failed in stage {self.stage}: {self.failure}.", _SEE_LOGS
+            before = f" Before that: {self._cause}." if self._cause else ""
+            return f"The guest failed in stage {self.stage}: {self.failure}.{before}", self._remedy
         last = f"the last line was {self.last_line!r}."
         if ended:
             return f"QEMU ended in stage {self.stage}; {last}", _SEE_LOGS
         if self.expected is not None and self.due(now) <= 0:
             within = f"within {self.expected.deadline:g} s"
             waited = f"stage {self.expected.stage} was waited for, a line like {self.expected.pattern!r}"
-            return f"Stage {self.stage} did not end {within}: {waited}; {last}", _MORE_TIME
+            remedies = (sign.remedy for sign in self._questions if sign.said(self.last_line))
+            return f"Stage {self.stage} did not end {within}: {waited}; {last}", next(remedies, _MORE_TIME)
         return None
 
     def due(self, now: float) -> float:
@@ -157,12 +190,23 @@ class StageTracker:
         return Timeline(tuple(Stage(name, start, after - start) for (name, start), (_, after) in pairs))
 
     def _take(self, line: str, now: float) -> None:
+        self._remember(line)
+        if self.failure is None:
+            for sign in (*self._failures, *(() if self.reached else self._dead_ends)):
+                if said := sign.said(line):
+                    self.failure = said
+                    self._remedy = self._remedy if self._cause else sign.remedy
+                    break
+        if self.failure is None and not self._cause:
+            for sign in self._causes:
+                if said := sign.said(line):
+                    self._cause, self._remedy = said, sign.remedy
+                    break
+        self._look_for_mark(line, now)
+
+    def _remember(self, line: str) -> None:
         if line.strip():
             self.last_line = line.strip()[:200]
-        if self.failure is None:
-            found = next((match for failure in self._failures if (match := failure.search(line))), None)
-            self.failure = found[1].strip() if found else None
-        self._look_for_mark(line, now)
 
     def _look_for_mark(self, line: str, now: float) -> None:
         for skipped, mark in enumerate(self._marks):
