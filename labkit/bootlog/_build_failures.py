@@ -67,9 +67,10 @@ BUILD_FAILURES: tuple[Failure, ...] = (
     Failure(
         "toolchain",
         FailureKind.BUILD,
-        r"error: toolchain '[^']{1,80}' is not installed|error: rustup could not choose a version"
+        r"error: (?:override )?toolchain '[^']{1,80}' is not installed"
+        r"|error: rustup could not choose a version"
         r"|error: component '[^']{1,60}' (?:for target '[^']{1,60}' )?is unavailable"
-        r"|can't find crate for `core`",
+        r"|can't find crate for `core`|does not exist, unable to build with the standard library",
         "the Rust toolchain that the source names is not in the image",
         "Check out the tag that belongs to the image: it names its own toolchain.",
         "rustup",
@@ -137,7 +138,8 @@ BUILD_FAILURES: tuple[Failure, ...] = (
     Failure(
         "nix-setup",
         FailureKind.BUILD,
-        r"cannot connect to (?:socket|daemon) at '/nix/|experimental Nix feature '[\w-]{1,40}' is disabled",
+        r"cannot connect to (?:socket|daemon) at '/nix/|experimental Nix feature '[\w-]{1,40}' is disabled"
+        r"|specified in 'build-users-group' does not exist|'/nix/[^']{1,200}': Permission denied",
         "Nix is not set up in this container as the source expects",
         "Use the image of the tag: its nix.conf allows what the build needs.",
         "Nix",
@@ -151,9 +153,26 @@ BUILD_FAILURES: tuple[Failure, ...] = (
         "cargo",
     ),
     Failure(
+        "osdk-age",
+        FailureKind.BUILD,
+        r"^error: unexpected argument '-{1,2}[a-z][\w-]{0,40}' found|Cannot find `OSDK\.toml`",
+        "OSDK, or another tool of the build, is of another version than the source that calls it",
+        "Check out the tag that belongs to the image; `make install_osdk` builds OSDK from the source.",
+        "cargo, clap",
+    ),
+    Failure(
+        "crate-changed",
+        FailureKind.BUILD,
+        r"^error: (?:failed to verify the checksum of|checksum for) `",
+        "a crate that was downloaded is another one than the source expects",
+        "Remove ~/.cargo/registry of the container and build again; a mirror may serve something else.",
+        "cargo",
+    ),
+    Failure(
         "lock-file",
         FailureKind.BUILD,
-        r"the lock file .{1,200} needs to be updated but --locked was passed",
+        r"the lock file .{1,200} needs to be updated but --locked was passed"
+        r"|^error: failed to select a version for ",
         "Cargo.lock does not fit the source: a file of another version lies in the tree",
         "Check the tree out anew, at the tag that belongs to the image.",
         "cargo",
@@ -163,7 +182,7 @@ BUILD_FAILURES: tuple[Failure, ...] = (
         FailureKind.BUILD,
         r"terminated with signal 9|LLVM ERROR: out of memory"
         r"|^memory allocation of \d{1,20} bytes failed|virtual memory exhausted"
-        r"|Cannot allocate memory(?: \(os error 12\))?$",
+        r"|^(?!.*(?:KVM|kvm)).*Cannot allocate memory(?: \(os error 12\))?$",
         "the build ran out of memory",
         "Give the container more memory, or build with fewer at once: CARGO_BUILD_JOBS=1.",
         "Linux mm/oom_kill.c",
@@ -193,7 +212,8 @@ BUILD_FAILURES: tuple[Failure, ...] = (
         FailureKind.BUILD,
         r"^(?!\s*warning\b).*(?:Could not resolve host|failure in name resolution"
         r"|Temporary failure resolving)"
-        r"|^error: (?:failed to (?:download|fetch|get) |could not download file|unable to download )",
+        r"|^\s{0,12}error: (?:failed to (?:download|fetch|get) |could not download file|unable to download "
+        r"|component download failed)",
         "the first build needs the network for crates and git dependencies",
         "Connect, or build once where there is a network: the cache serves the next builds.",
         "v0.9.0 Cargo.lock",
@@ -201,7 +221,7 @@ BUILD_FAILURES: tuple[Failure, ...] = (
     Failure(
         "build-killed",
         FailureKind.BUILD,
-        r"\bsignal: 9\b|\(SIGKILL\)|fatal error: Killed signal"
+        r"\bsignal: 9\b|\bdue to signal 9\b|\(SIGKILL\)|fatal error: Killed signal"
         r"|^make(?:\[\d+\])?: \*\*\* .* (?:Killed|Error 137)$",
         "a program of the build was killed, as the host does when memory is short",
         "Give the container more memory, or build with fewer at once: CARGO_BUILD_JOBS=1.",

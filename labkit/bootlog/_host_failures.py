@@ -84,6 +84,31 @@ HOST_FAILURES: tuple[Failure, ...] = (
         "asterinas PR #1651",
     ),
     Failure(
+        "kvm-busy",
+        FailureKind.HOST,
+        r"failed to initialize (?:kvm|KVM): Device or resource busy",
+        "another hypervisor (VirtualBox, VMware) has the processor's virtualization for itself",
+        "End its machines and unload its modules, or boot without KVM (--no-kvm).",
+        "QEMU accel/kvm/kvm-all.c",
+    ),
+    Failure(
+        "td-keyids",
+        FailureKind.HOST,
+        r"KVM_TDX_INIT_VM failed:? No space left on device",
+        "every key that this host has for TDs is taken",
+        "End other TDs; with a larger key split in the BIOS there are more.",
+        "arch/x86/virt/vmx/tdx, tdx_guest_keyid_alloc",
+    ),
+    Failure(
+        "td-machine",
+        FailureKind.HOST,
+        r"TDX VM requires kernel_irqchip|pflash with kvm requires KVM readonly memory support"
+        r"|[Uu]nsupported attributes 0x[0-9a-f]{1,16} for TDX VM",
+        "QEMU's command line asks for what a TD does not have",
+        "Give kernel_irqchip=split, the firmware by -bios, and no attributes that this KVM lacks.",
+        "QEMU target/i386/kvm/tdx.c",
+    ),
+    Failure(
         "td-init",
         FailureKind.HOST,
         r"KVM_TDX_INIT_VM failed",
@@ -272,7 +297,7 @@ HOST_FAILURES: tuple[Failure, ...] = (
         r"|-kvm)?: (?:(?:--?[a-z]\S*)(?: .{0,200})?: (?:invalid option"
         r"|Property '[^']{1,80}' not found|Invalid parameter '|invalid accelerator"
         r"|'[^']{1,80}' is not a valid (?:device model|object type)"
-        r"|Parameter '[^']{1,40}' (?:does not accept value|expects )|drive with bus="
+        r"|Parameter '[^']{1,40}' (?:does not accept value|expects |is unexpected)|drive with bus="
         r"|Intel Interrupt Remapping cannot work)|unable to find CPU model '|Property '[^']{1,80}' not found"
         r"|Invalid SMP CPUs \d"
         r"|.{0,120}is not compiled into this binary)",

@@ -184,7 +184,7 @@ FAILURES: tuple[Failure, ...] = (
         "panic",
         FailureKind.PANIC,
         r"Uncaught panic:|Non-resettable panic!|\[OSDK\] The kernel seems panicked"
-        r"|(?<!' )(?<!\d\) )panicked at [/\w]",
+        r"|(?<!' )(?<!\d\) )panicked at [/\w]|^The panic handler panicked",
         "the kernel panicked",
         "The lines behind it say where; is the kernel of the version that the profile names?",
         "ostd panic handler",

@@ -346,6 +346,11 @@ SIGNS = {
     "kvm-run": "error: kvm run failed Bad address",
     "kvm-processor": "qemu-system-x86_64: kvm_init_vcpu: kvm_arch_init_vcpu failed (0): Invalid argument",
     "qemu-crash": "Bail out! ERROR:../hw/core/cpu.c:1:f: assertion failed: (x)",
+    "osdk-age": "error: unexpected argument '--grub-boot-protocol' found",
+    "crate-changed": "error: failed to verify the checksum of `spin v0.9.8`",
+    "kvm-busy": "qemu-system-x86_64: failed to initialize kvm: Device or resource busy",
+    "td-keyids": "qemu-system-x86_64: KVM_TDX_INIT_VM failed: No space left on device",
+    "td-machine": "qemu-system-x86_64: TDX VM requires kernel_irqchip to be split",
     "tsm-permission": "sh: can't create /sys/kernel/config/tsm/report/r/inblob: Operation not permitted",
 }
 
@@ -374,6 +379,26 @@ def test_each_known_failure_is_recognized_and_gets_its_remedy(row: Failure) -> N
         ("failed to register layer: write /usr/lib/x: no space left on device", "disk-full"),
         ("open /var/lib/x: too many open files", "open-files"),
         ("mkdir /work: read-only file system", "read-only"),
+        ("error: override toolchain 'nightly-2025-12-06' is not installed", "toolchain"),
+        (
+            'error: "/r/lib/rustlib/src/rust/library/Cargo.lock" does not exist, unable to build with the '
+            "standard library, try:",
+            "toolchain",
+        ),
+        ("       error: unable to download 'https://x/y.tar.gz': Timeout was reached (28)", "offline"),
+        ("error: component download failed for rustc-x: could not download file from 'https://x'", "offline"),
+        ('error: failed to select a version for the requirement `tdx-guest = "^0.3"`', "lock-file"),
+        ("error: the group 'nixbld' specified in 'build-users-group' does not exist", "nix-setup"),
+        ("error: opening lock file '/nix/var/nix/db/big-lock': Permission denied", "nix-setup"),
+        ("error: builder for '/nix/store/a.drv' failed due to signal 9 (Killed)", "build-killed"),
+        ("qemu-system-x86_64: failed to initialize kvm: Cannot allocate memory", "kvm"),
+        ("qemu-system-x86_64: pflash with kvm requires KVM readonly memory support", "td-machine"),
+        (
+            'qemu-system-x86_64: -object {"qom-type":"tdx-guest"}: Parameter \'quote-generation-socket\' is '
+            "unexpected",
+            "qemu-option",
+        ),
+        ("The panic handler panicked when it printed the above: boom", "panic"),
     ],
 )
 def test_the_words_that_other_programs_have_for_the_same(line: str, failure: str) -> None:
