@@ -106,11 +106,11 @@ def _refuse_other(data: bytes) -> None:
     """Refuse by its name what is known for something other than collateral."""
     if data.startswith(QUOTE_STARTS):
         raise MalformedEvidence("This is a TDX quote, not collateral.", "Give the file with the collateral.")
+    if data[:2] in (b"\x30\x81", b"\x30\x82") or data.lstrip().startswith(b"-----BEGIN"):
+        raise MalformedEvidence("This is one certificate or CRL, not the whole collateral.", _DIRECTORY)
     found = named(data)
     if found and found[0] != "text":
         raise MalformedEvidence(f"This is {found[0]}, not collateral.", found[1] or _REMEDY)
-    if data[:2] in (b"\x30\x81", b"\x30\x82") or data.lstrip().startswith(b"-----BEGIN"):
-        raise MalformedEvidence("This is one certificate or CRL, not the whole collateral.", _DIRECTORY)
 
 
 def _whole(text: str) -> str:

@@ -8,18 +8,27 @@ from collections.abc import Iterator
 
 from labkit.errors import MalformedEvidence
 from labkit.measure.embedded import embedded
-from labkit.measure.strangers import QUOTE_STARTS, TOKEN, named, sgx_quote
+from labkit.measure.strangers import (
+    QUOTE_STARTS,
+    REPORT,
+    REPORT_STARTS,
+    TOKEN,
+    named,
+    sgx_quote,
+    td_report,
+)
 from labkit.measure.wrapping import from_text, json_document, plain_bytes, values_of
 
 _QUOTE_NAMES = frozenset(
     {"quote", "tdx_quote", "td_quote", "tdquote", "intel_quote", "raw_quote", "quote_hex", "quote_base64"}
 )
 _COLLATERAL_NAMES = frozenset({"tcb_info", "tcbinfo", "enclaveidentity", "qe_identity"})
+_MESSAGE_NAMES = frozenset({"tdquotebody", "td_quote_body"})
 _TOKEN_NAMES = frozenset(
     {"token", "attestation_token", "attestationtoken", "access_token", "jwt", "id_token"}
 )
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
-_DEEPEST_FRAME = 64
+_DEEPEST_FRAME = 160
 _MOST_QUOTES = 16
 _ANOTHER = "Give the quote itself, as configfs-tsm's outblob or the quoting service gave it."
 
@@ -47,6 +56,8 @@ def unwrap_quote(data: bytes) -> bytes:
         )
     if quotes:
         return quotes[0]
+    if unwrap_report(data) is not None:
+        raise MalformedEvidence(f"This is {REPORT[0]}, not a TDX quote.", REPORT[1])
     document = json_document(data)
     if document is not None:
         for value in values_of(document, _QUOTE_NAMES):
@@ -58,6 +69,13 @@ def unwrap_quote(data: bytes) -> bytes:
         for token in tokens:
             if isinstance(token, str) and named(token.encode("utf-8", "replace")) == TOKEN:
                 raise MalformedEvidence(f"This is {TOKEN[0]}, not a TDX quote.", TOKEN[1])
+        if isinstance(document, dict) and {"payload", "protected", "signature"} <= document.keys():
+            raise MalformedEvidence(f"This is {TOKEN[0]}, not a TDX quote.", TOKEN[1])
+        if next(values_of(document, _MESSAGE_NAMES), None) is not None:
+            raise MalformedEvidence(
+                "This is go-tdx-guest's message of a quote, in JSON, not a TDX quote.",
+                "Take `attest -outform bin`.",
+            )
         raise MalformedEvidence("This JSON document has no quote in it.", _ANOTHER)
     if certificates := _certificates(data):
         for certificate in certificates:
@@ -71,6 +89,14 @@ def unwrap_quote(data: bytes) -> bytes:
     if other := other_than_a_quote(found):
         raise MalformedEvidence(*other)
     return found
+
+
+def unwrap_report(data: bytes) -> bytes | None:
+    """The TDREPORT in ``data``, in the wrappings that a quote may have; None where there is none."""
+    if (report := td_report(plain_bytes(data))) is not None:
+        return report
+    found = (report for piece in embedded(data, REPORT_STARTS) if (report := td_report(piece)) is not None)
+    return next(found, None)
 
 
 def _apart(data: bytes) -> Iterator[bytes]:
@@ -107,7 +133,12 @@ def other_than_a_quote(data: bytes) -> tuple[str, str] | None:
 
 def _certificates(data: bytes) -> list[bytes]:
     """The certificates that a file is: RA-TLS carries its quote in one."""
-    if data[:2] == b"\x30\x82" and int.from_bytes(data[2:4], "big") + 4 == len(data):
+    # A list of revoked certificates has no version in brackets.
+    if (
+        data[:2] == b"\x30\x82"
+        and b"\xa0\x03\x02\x01" in data[:16]
+        and int.from_bytes(data[2:4], "big") + 4 == len(data)
+    ):
         return [data]
     # A quote has certificates inside it, as text among its bytes.
     blocks = [] if b"\0" in data else _CERTIFICATE.findall(data)

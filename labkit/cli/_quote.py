@@ -11,17 +11,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from labkit.attest import Collateral, parse_collateral, parse_quote, parse_tdreport, verify_quote
 from labkit.attest.policy import TCB_STATUSES
 from labkit.attest.replies import collateral_of_replies
-from labkit.attest.wrapped import unwrap_quote
+from labkit.attest.wrapped import unwrap_quote, unwrap_report
 from labkit.cli._common import emit, json_option, read_input
 from labkit.cli._lazy import Group
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError, MalformedEvidence, UsageError
 from labkit.files import entries, read_below
-from labkit.measure.wrapping import plain_bytes
 
 _PATH = click.Path(path_type=Path)
 _LARGEST = 4 << 20
 _MOST_REPLIES = 64
-_TDREPORT_SIZE = 1024
 
 
 @click.group("quote", cls=Group)
@@ -44,11 +42,12 @@ def inspect(file: Path, as_json: bool) -> None:
     Example: labkit quote inspect quote.bin --json
     """
     data = read_input(file, _LARGEST)
-    report = plain_bytes(data)
-    if len(report) == _TDREPORT_SIZE and report[:1] == b"\x81":
-        emit(parse_tdreport(report), as_json)
-    else:
+    try:
         emit(parse_quote(unwrap_quote(data)), as_json)
+    except MalformedEvidence:
+        if (report := unwrap_report(data)) is None:
+            raise
+        emit(parse_tdreport(report), as_json)
 
 
 @command.command("verify")

@@ -101,7 +101,8 @@ def describe(kind: int, data: bytes) -> str:
     if kind in _BLOBS:
         return _blob_line(data)
     if kind == _T.EV_NO_ACTION:
-        return one_line(data[:16].decode("ascii", "replace").rstrip("\0"))
+        said = one_line(data[:16].decode("ascii", "replace").rstrip("\0"))
+        return f"{said} {data[16]}" if said == "StartupLocality" and len(data) == 17 else said
     if kind == _T.DSTACK_EVENT:
         name, _, payload = data.partition(b":")
         return one_line(f"{name.decode('utf-8', 'replace')}: {payload.hex() or '(empty)'}")

@@ -100,12 +100,14 @@ def _dumped(text: bytes) -> tuple[bytes, ...]:
     rows = _DUMP.findall(text)
     if len(rows) <= text.count(b"\n") or not rows[0][1]:
         return ()
-    data, row, first = bytearray(), b"", int(rows[0][0], 16)
-    size = int(rows[-1][0], 16) - first if rows[-1][0] and not rows[-1][1] else None
+    data, row = bytearray(), b""
+    base = _base(rows)
+    first = int(rows[0][0], base)
+    size = int(rows[-1][0], base) - first if rows[-1][0] and not rows[-1][1] else None
     for offset, digits, star in rows:
         if star or len(data) - 1 == size:  # a last word of one byte is shown with two
             continue
-        missing = int(offset, 16) - first - len(data)
+        missing = int(offset, base) - first - len(data)
         if missing and (not row or missing < 0 or missing % len(row) or len(data) + missing > _LARGEST):
             return ()
         data += row * (missing // len(row)) if missing else b""
@@ -114,6 +116,14 @@ def _dumped(text: bytes) -> tuple[bytes, ...]:
     turned = bytearray(len(data) + len(data) % 2)
     turned[::2], turned[1::2] = data[1::2].ljust(len(turned) // 2, b"\0"), data[::2]
     return bytes(data[:size]), bytes(turned[:size])
+
+
+def _base(rows: list[tuple[bytes, bytes, bytes]]) -> int:
+    """That of a dump's offsets: `od` counts in octal, so that its second row of 16 bytes is number 20."""
+    (one, digits, _), (two, *_) = rows[0], rows[min(1, len(rows) - 1)]
+    octal = not (one + two + rows[-1][0]).translate(None, b"01234567")
+    length = len(bytes.fromhex(digits.decode("ascii")))
+    return 8 if octal and two and int(two, 8) - int(one, 8) == length != int(two, 16) - int(one, 16) else 16
 
 
 def _of_numbers(text: bytes) -> bytes:

@@ -323,6 +323,11 @@ def _parse_header(data: bytes) -> tuple[LogHeader, int]:
 def _parse_event(data: bytes, start: int, index: int, sizes: dict[int, int]) -> tuple[LogEvent, int]:
     register, kind, count = _unpack("<III", data, start, index)
     if count != len(sizes):
+        if found := named(data[start:]):
+            raise MalformedEventLog(
+                f"Behind event {index - 1}, at {start:#x}, the log goes on as {found[0]}.",
+                "Give the firmware's log alone.",
+            )
         raise MalformedEventLog(
             f"Event {index} has {count} digests where the log has {len(sizes)} banks.", _REMEDY
         )
@@ -378,6 +383,10 @@ def _parse_json(document: Any) -> EventLog:
         raise MalformedEventLog("The JSON document has no event log in it.", _REMEDY)
     if not document:
         raise MalformedEventLog("The JSON list has no event in it.", _REMEDY)
+    if isinstance(document[0], dict) and "recnum" in document[0]:
+        raise MalformedEventLog(
+            "This is a log in TCG's canonical form (CEL), whose records are not the firmware's own.", _REMEDY
+        )
     events = tuple(_json_event(index, row) for index, row in enumerate(document))
     return EventLog(LogFormat.CCEL, LogHeader(register=1), events)
 

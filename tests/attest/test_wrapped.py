@@ -62,6 +62,10 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "hexdump -C": lambda data: dump(data, 2, "  ", "  |..|"),
     "hexdump": lambda data: words(data, "0000", "%07x"),
     "od -x": lambda data: words(data, "*", "%06x"),
+    "od": lambda data: (
+        b"".join(b"%07o %s\n" % (at, data[at : at + 16].hex(" ").encode()) for at in range(0, len(data), 16))
+        + b"%07o\n" % len(data)
+    ),
     "hexdump -C, rows left out": lambda data: words(data, "*", "%08x", turned=False),
     "Go": lambda data: f"[]byte{{{', '.join(map(hex, data))}}}".encode(),
     "Go, printed": lambda data: f"quote: [{' '.join(map(str, data))}]\n".encode(),
@@ -165,9 +169,10 @@ def test_a_quote_is_found_in_a_document(document: object) -> None:
         struct.pack("<II", 1, len(QUOTE)),
         struct.pack(">I", len(QUOTE)),
         b"\xa1\x65quote\x59" + struct.pack(">H", len(QUOTE)),  # CBOR
+        bytes.fromhex("38d8480a") + bytes(31) + b"\x20" + len(QUOTE).to_bytes(32),  # a call of a contract
     ],
     # The length of the quote differs from run to run: workers must collect the same names.
-    ids=["the buffer of TDX_CMD_GET_QUOTE", "version and length", "length", "CBOR"],
+    ids=["the buffer of TDX_CMD_GET_QUOTE", "version and length", "length", "CBOR", "a contract's call"],
 )
 def test_a_quote_is_found_behind_its_frame(frame: bytes) -> None:
     assert unwrap_quote(frame + QUOTE) == QUOTE
@@ -250,6 +255,20 @@ def header(version: int, key: int, tee: int) -> bytes:
     [
         (report().encode(), "TDREPORT"),
         (report().encode().hex().encode(), "TDREPORT"),
+        (report().encode() + bytes(3072), "TDREPORT"),
+        (bytes(64) + report().encode(), "TDREPORT"),
+        (json.dumps({"report": base64.b64encode(report().encode()).decode()}).encode(), "TDREPORT"),
+        (b'"eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln"\n', "token"),
+        (b"Authorization: Bearer eyJhbGciOiJSUzI1NiJ9.\r\neyJhIjoxfQ.c2ln", "token"),
+        (json.dumps({"payload": "e30", "protected": "e30", "signature": "c2ln"}).encode(), "token"),
+        (json.dumps({"header": {"version": 4}, "tdQuoteBody": {"mrTd": "AA=="}}).encode(), "go-tdx-guest"),
+        (b"-----BEGIN X509 CRL-----\nMIIBITCByAIBATAKBggqhkjOPQQDAg==\n-----END X509 CRL-----\n", "CRL"),
+        (bytes.fromhex("308201203081c8020101300a06082a8648ce3d040302") + bytes(270), "CRL"),
+        (b"-----BEGIN CERTIFICATE-----\r\nMIIEjzCC\r\n", "certificate"),
+        (b"-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n", "public key"),
+        (b"-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\n", "private key"),
+        (QUOTE.decode("latin-1").encode(), "took for text"),
+        (QUOTE.decode("utf-8", "replace").encode(), "took for text"),
         (header(3, 2, 0), "SGX quote of version 3"),
         (header(4, 2, 0), "SGX quote of version 4"),
         (header(2, 1, 0), "EPID"),

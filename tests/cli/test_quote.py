@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -52,6 +53,18 @@ def test_inspect_shows_the_fields(
     assert "EMULATED" in capsys.readouterr().out
     assert run(monkeypatch, "quote", "inspect", files / "quote.bin", "--json") == 0
     assert json.loads(capsys.readouterr().out)["version"] == 4
+
+
+def test_a_tdreport_is_shown_as_what_it_is_in_any_wrapping(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = report()
+    one = made.encode()
+    wrapped = json.dumps({"tdreport": base64.b64encode(one).decode()}).encode()
+    for data in (one, one.hex().encode(), bytes(64) + one, one + bytes(3072), wrapped):
+        (files / "report").write_bytes(data)
+        assert run(monkeypatch, "quote", "inspect", files / "report") == 0
+        assert made.mrtd.hex() in capsys.readouterr().out
 
 
 def test_malformed_evidence_is_65(

@@ -63,7 +63,8 @@ def test_algorithms_have_the_numbers_of_the_registry_and_digests_of_their_size()
 @pytest.mark.parametrize(
     ("kind", "data", "said"),
     [
-        (EventType.EV_NO_ACTION, b"StartupLocality\0\x41", "StartupLocality"),
+        (EventType.EV_NO_ACTION, b"StartupLocality\0\x03", "StartupLocality 3"),
+        (EventType.EV_NO_ACTION, b"StartupLocality\0\x03\x04", "StartupLocality"),
         (EventType.EV_S_CRTM_VERSION, "1.0 (a)\0".encode("utf-16-le"), "firmware version '1.0 (a)'"),
         (EventType.DSTACK_EVENT, b"app-id:\x01\xff", "app-id: 01ff"),
         (EventType.DSTACK_EVENT, b"end", "end: (empty)"),
@@ -103,6 +104,7 @@ def _header(**changes: object) -> bytes:
 
 
 GOOD = ccel().encode()
+IMA = struct.pack("<I20sI6sI", 10, b"\1" * 20, 6, b"ima-ng", 70) + bytes(70)
 EVENT_1 = len(_header())
 OF_TCG_1_2 = struct.pack("<II20sI4sII20sI4s", 0, 8, b"", 4, b"1.00", 0, 4, b"", 4, b"")
 
@@ -117,7 +119,11 @@ OF_TCG_1_2 = struct.pack("<II20sI4sII20sI4s", 0, 8, b"", 4, b"1.00", 0, 4, b"", 
         (b"CCEL\x38\0\0\0\1" + bytes(47), "ACPI table CCEL"),
         (b"TPM2\x4c\0\0\0\4" + bytes(67), "ACPI table TPM2"),
         (b"10 " + b"9" * 40 + b" ima-ng sha256:00 boot_aggregate\n", "IMA's list"),
-        (b"---\nversion: 1\nevents:\n- EventNum: 0\n", "text, not an event log"),
+        (IMA, "IMA's list"),
+        (GOOD + IMA, "Behind event 6, .* IMA's list"),
+        (b"---\nversion: 1\nevents:\n- EventNum: 0\n", "output of tpm2_eventlog"),
+        (b"---\nversion: 1\n", "text, not an event log"),
+        (b'[{"recnum": 0, "pcr": 0, "digests": [], "content_type": "pcclient_std"}]', "canonical form"),
         (OF_TCG_1_2, "TCG 1.2"),
         (OF_TCG_1_2[:-1], "Spec ID"),
         (GOOD[:40], "too few"),
