@@ -19,6 +19,9 @@ _HEAD = 1 << 15
 _MAX_DEPTH = 12
 _MOST_OBJECTS = 300_000  # an entry of a log takes some 300 bytes
 _STAMP = re.compile(r"\[\s{0,12}\d+\.\d{6}\]")
+_FIELDS = re.compile(rb"(?:_{0,2}[A-Z][A-Z0-9_]{2,63}=[^\n]*\n){2}")
+# RFC 6587: how many bytes follow, then the entry.
+_FRAME = re.compile(rb"(\d{1,5}) (?=<\d{1,4}>)")
 _VERBOSE = re.compile(r"^\S.{0,80} \[s=[0-9a-f]+;", re.MULTILINE)
 
 
@@ -61,7 +64,11 @@ def _form(head: bytes) -> Callable[[bytes], bytes] | None:
         return _journal_json
     if re.match(rb'(?:\w{1,20}: \[[\w.-]{1,80}\] => )?(?:\{\s*\n|\[\s*[{"])|"\[', text) or _one_object(text):
         return _document
-    if text.startswith(b"__CURSOR="):
+    if re.match(rb'\{[^\n]*"version"\s*:\s*[23]\b[^\n]*\}\r?\n\[', text):
+        return _asciinema
+    if _FRAME.match(text) and _octets(text) != text:
+        return _octets
+    if text.startswith(b"__CURSOR=") or (_FIELDS.match(text) and b"\nMESSAGE=" in text):
         return _journal_export
     if _VERBOSE.match(text.decode("utf-8", "replace")):
         return _journal_verbose
@@ -142,6 +149,25 @@ def _journal_export(data: bytes) -> bytes:
 def _journal_verbose(data: bytes) -> bytes:
     parts = _VERBOSE.split(_text(data))
     return _entries(_fields(part.splitlines()[1:]) for part in parts)
+
+
+def _asciinema(data: bytes) -> bytes:
+    """A recorded terminal: a head, then an event a line: its time, its kind, its text."""
+    _, _, events = _text(data).partition("\n")
+    return "".join(
+        str(event[2]) for event in _objects(events, list) if len(event) == 3 and event[1] == "o"
+    ).encode("utf-8", "replace")
+
+
+def _octets(data: bytes) -> bytes:
+    """Entries of syslog behind one another, each with its length before it; not changed where none fits."""
+    lines, position = [], 0
+    while frame := _FRAME.match(data, position):
+        position = frame.end() + int(frame[1])
+        lines.append(data[frame.end() : position].strip())
+        if position < len(data) and not _FRAME.match(data, position):
+            return data
+    return b"\n".join(lines) + b"\n"
 
 
 def _fields(lines: list[str]) -> dict[str, object]:

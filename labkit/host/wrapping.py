@@ -83,6 +83,8 @@ _LAYERS = (
     # pdsh, clush, parallel ssh
     rf"(?:(?P<at>[\w.-]{{1,64}}):\s?|\[(?P<in>[A-Za-z][\w.-]{{0,63}})\]:?\s(?:out:\s)?){_BEFORE_STAMP}",
     r"data: (?=\{)",
+    rf'\{{(?:[\w.]{{1,64}}="[^"]{{0,200}}"(?:,\s?)?){{1,20}}\}}\s{{1,4}}{_BEFORE_STAMP}',  # logcli
+    rf'(?:(?:"[^"]{{0,200}}"|[^",\s][^",]{{0,80}}|)[,;]){{1,20}}"?{_BEFORE_STAMP}',  # a table's row (CSV)
     # logfmt
     r'(?:[\w.]{1,32}=(?:"[^"]*"|\S*)\s+){0,8}(?:msg|message|log|line)=(?="\[\s{0,12}\d+\.\d+\]\s)',
     rf"(?:-\s)?\[?(?i:debug|info|notice|warn(?:ing)?|err(?:or)?)\]?(?:\s?[-:|])?\s{_BEFORE_STAMP}",

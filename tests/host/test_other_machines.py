@@ -77,6 +77,14 @@ def test_a_success_line_outweighs_a_hypervisor() -> None:
     assert judged(VERSION, "Hypervisor detected: KVM", START, UP).verdict == "READY"
 
 
+def test_a_module_that_kvm_is_told_to_leave_alone_starts_no_tds() -> None:
+    off = "Command line: BOOT_IMAGE=/vmlinuz ro nohibernate kvm_intel.tdx=0"
+    report = judged(VERSION.replace("6.17", "7.1"), off, START, "virt/tdx: TDX-Module initialized")
+    assert (report.verdict, report.reason) == ("NOT_READY", "KVM_PARAM_OFF")
+    # Before 7.1 it is KVM that starts the module: its success says that the parameter was on.
+    assert judged(VERSION, off, START, UP).verdict == "READY"
+
+
 @pytest.mark.parametrize(
     "line", ["virt/tdx: TDX module shut down", "virt/tdx: module update failed: -5", "virt/tdx: TDX disabled"]
 )

@@ -307,6 +307,9 @@ DOCUMENTS: dict[str, bytes] = {
     "json-bytes": json.dumps({**JOURNAL, "MESSAGE": list(UP.encode())}).encode(),
     "json-pretty": "\n".join(json.dumps(entry, indent="\t") for entry in (JOURNAL, OTHER)).encode(),
     "export": (_export(JOURNAL) + "\n" + _export(OTHER)).encode(),
+    "export of chosen fields": (_export(JOURNAL) + "\n" + _export(OTHER))
+    .replace("__CURSOR=s=1;i=2\n", "")
+    .encode(),
     "verbose": (_verbose(JOURNAL) + _verbose(OTHER)).encode(),
     "dmesg": json.dumps(
         {
@@ -319,6 +322,18 @@ DOCUMENTS: dict[str, bytes] = {
         indent=3,
     ).encode(),
     "docker": json.dumps({"log": f"[   34.317811] {UP}\n", "stream": "stdout", "time": "2026"}).encode(),
+    "frames of RFC 6587": b"".join(
+        b"%d %s" % (len(entry), entry)
+        for entry in (
+            f"<6>1 - h1 kernel - - - [   34.317811] {UP}".encode(),
+            b"<14>1 - h1 sshd 99 - - virt/tdx: module not loaded",
+        )
+    ),
+    "asciinema": b'{"version": 2, "width": 180, "height": 50}\n'
+    + "\n".join(
+        json.dumps(event)
+        for event in ([0.1, "o", "[   34.3178"], [0.2, "i", "x"], [0.3, "o", f"11] {UP}\r\n"])
+    ).encode(),
     "utf-16": f"[   34.317811] {UP}\r\n".encode("utf-16"),
     "utf-8 with a mark": b"\xef\xbb\xbf" + f"[   34.317811] {UP}\r\n".encode(),
 }

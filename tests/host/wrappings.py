@@ -111,6 +111,7 @@ AROUND: dict[str, str] = {
     "kubectl --prefix": "[pod/td-0/qemu] {l}",
     "kubectl --prefix --timestamps": "[pod/td-0/qemu] {t:%Y-%m-%dT%H:%M:%S}.123456789Z {l}",
     "stern": "td-0 qemu {l}",
+    "CSV without marks": "{t:%Y-%m-%dT%H:%M:%SZ},host,,{l}",
     "kubetail": "[td-0 qemu] {l}",
     "GitHub": "{t:%Y-%m-%dT%H:%M:%S}.1234567Z {l}",
     "gh run view": "build (24.04, 1)\tUNKNOWN STEP\t{t:%Y-%m-%dT%H:%M:%S}.1234567Z {l}",
