@@ -88,9 +88,10 @@ def _encoding(head: bytes) -> str:
 
 
 def _one_object(head: bytes) -> bool:
-    """One object in one line: a log inside it is a string of many lines."""
+    """One object in one line: a log inside it is a string of many lines, or many entries."""
     line, _, behind = head.partition(b"\n")
-    return line.startswith(b"{") and not behind.strip() and b"\\n" in line
+    several = b"\\n" in line or len(_STAMP.findall(line.decode("utf-8", "replace"))) > 1
+    return line.startswith(b"{") and not behind.strip() and several
 
 
 def _document(data: bytes) -> bytes:

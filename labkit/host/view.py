@@ -18,6 +18,11 @@ from labkit.host.seamcall import Seamcall, decode
 # Diamond Rapids is family 19; 06_DD (Clearwater Forest) is unverified.
 TDX_MODELS: dict[int, frozenset[int] | None] = {6: frozenset({0x8F, 0xCF, 0xAD, 0xAE, 0xAF, 0xDD}), 19: None}
 _FIRST_TDX_MODEL = 0x8F
+# Emerald Rapids writes its name in capitals; in a guest it may be `Intel 06/cf`.
+_VENDORS = (
+    ("Intel", re.compile(r"(?i)GenuineIntel|\bIntel\b")),
+    ("AMD", re.compile(r"AuthenticAMD|\bAMD\b")),
+)
 _XEON_6 = ((6, 0xAD), (6, 0xAE), (6, 0xAF))
 _CLIENT = re.compile(r"\b(?:Core|Celeron|Pentium|Atom|Processor N\d+)\b")
 # Distribution kernels without vendor patches; Canonical's TDX kernels end in -intel or -intel-opt.
@@ -30,6 +35,7 @@ _COMPILER = re.compile(
 _OPTION = "kvm_intel.tdx"
 _HOST_ROLES = (Role.START, Role.PROGRESS, Role.SUCCESS, Role.FAILURE)
 _FIRST_HOST_CODE = (6, 8)
+_FIRST_PORT = (5, 4)  # the oldest kernel that a vendor has brought TDX to
 _FIRST_LINES = (
     "start",
     "s3",
@@ -156,7 +162,9 @@ class FactsView:
         """
         release = self.release or ""
         plain = _PLAIN_RELEASE.fullmatch(release) and not _VENDOR.search(release)
-        return bool(plain and self.version and self.version < (6, 16) and not self.drives_module)
+        if self.version is None or self.drives_module:
+            return False
+        return self.version < _FIRST_PORT or bool(plain and self.version < (6, 16))
 
     @cached_property
     def drives_module(self) -> bool:
@@ -264,8 +272,8 @@ class FactsView:
         vendor = self.text("cpu.vendor") or self._context("cpu", "name")
         if vendor is None:
             return "AMD" if self.find("amd") else None
-        for name, words in (("Intel", ("GenuineIntel", "Intel(R)")), ("AMD", ("AuthenticAMD", "AMD "))):
-            if any(word in vendor for word in words):
+        for name, words in _VENDORS:
+            if words.search(vendor):
                 return name
         return vendor if self.text("cpu.vendor") else None
 
@@ -286,7 +294,7 @@ class FactsView:
     @cached_property
     def xeon_6(self) -> bool:
         """A Xeon 6 (Granite Rapids, Sierra Forest), by model or by name."""
-        return self.cpu_model in _XEON_6 or bool(re.search(r"\bXeon\(R\) 6\d{3}[EP]", self.cpu_name))
+        return self.cpu_model in _XEON_6 or bool(re.search(r"(?i)\bXeon\(R\) 6\d{3}[EP]", self.cpu_name))
 
     @cached_property
     def tdx_cpu(self) -> bool | None:

@@ -15,7 +15,7 @@ _MAX_LAYERS = 8
 _SAMPLE, _MOST = 400, 0.9
 _PID_1 = "systemd[1]: "
 # Under which log collectors keep a line.
-_TEXTS = ("log", "msg", "_msg", "message", "line", "body", "textPayload", "short_message", "original")
+_TEXTS = ("log", "msg", "_msg", "_raw", "message", "line", "body", "textPayload", "short_message", "original")
 # Under which they keep whose it is.
 _PROGRAMS = ("program", "programname", "ident", "appname", "app_name", "app-name", "process", "comm")
 _ESXI_LOGS = ("vmkernel", "vmkwarning")
@@ -62,6 +62,7 @@ _LAYERS = (
     rf"{_ISO} (?:std(?:out|err) [FP] |\d\d[OE][ +])",  # Kubernetes' log files, GitLab's jobs
     rf"[^\t]{{1,80}}\t[^\t]{{1,80}}\t(?={_ISO} )",  # `gh run view --log`
     BUILDKIT,
+    rf'(?:(?:"[^"]{{0,200}}"|[^",;\s][^",;]{{0,80}}|)[,;]){{1,20}}"?{_BEFORE_STAMP}',  # a table's row (CSV)
     r"\s*(?:&gt;\s?)+|\s*[>|│┃](?!=)\s?",  # a mail quote, a table
     r"\s*(?:[-+*•](?:\s+(?=\S)|(?=[\[<]))|\*\*(?=\S))",  # a list, a diff, bold text
     rf"\s*b?(?=[{_MARKS}])",  # quotation marks, which `_peeled` takes off
@@ -84,7 +85,6 @@ _LAYERS = (
     rf"(?:(?P<at>[\w.-]{{1,64}}):\s?|\[(?P<in>[A-Za-z][\w.-]{{0,63}})\]:?\s(?:out:\s)?){_BEFORE_STAMP}",
     r"data: (?=\{)",
     rf'\{{(?:[\w.]{{1,64}}="[^"]{{0,200}}"(?:,\s?)?){{1,20}}\}}\s{{1,4}}{_BEFORE_STAMP}',  # logcli
-    rf'(?:(?:"[^"]{{0,200}}"|[^",\s][^",]{{0,80}}|)[,;]){{1,20}}"?{_BEFORE_STAMP}',  # a table's row (CSV)
     # logfmt
     r'(?:[\w.]{1,32}=(?:"[^"]*"|\S*)\s+){0,8}(?:msg|message|log|line)=(?="\[\s{0,12}\d+\.\d+\]\s)',
     rf"(?:-\s)?\[?(?i:debug|info|notice|warn(?:ing)?|err(?:or)?)\]?(?:\s?[-:|])?\s{_BEFORE_STAMP}",
@@ -92,6 +92,8 @@ _LAYERS = (
     rf"{_WALL}[:,]?\s+(?:[|>:-]\s)?",
     r"\s+",
 )
+# The end of what Markdown shows as code, behind the last line instead of below it.
+_FENCE = re.compile(r"(?<=[^`])`{3}\s*$")
 # What closes such a wrapping, behind the message.
 _OPENS = re.compile(rf"[|│┃<{_MARKS}]|\*\*")
 CLOSING = re.compile(rf"(?:\s*(?:[|│┃]|\\[nr]|#012|\*[*/]|</?\w{{1,10}}\s?/?>|[{_MARKS}]+,?))+$")
@@ -148,6 +150,7 @@ def unwrap(line: str) -> Unwrapped:
 
     A line of another program keeps that program's name, so that it cannot pass for the kernel's.
     """
+    line = _FENCE.sub("", line)
     if plain := _PLAIN.match(line):
         return Unwrapped(line[plain.end() :].rstrip(), float(plain["seconds"]), known=True)
     outside, origin = "", ""
@@ -294,7 +297,7 @@ def of_entry(entry: dict[str, object]) -> Unwrapped | None:
     if "MESSAGE" in entry:
         return of_journal({str(key): value for key, value in entry.items()})
     program = next((name for key in _PROGRAMS if (name := _name(entry.get(key)))), "kernel")
-    for inner in (entry, entry.get("_source"), entry.get("fields"), entry.get("event")):
+    for inner in (entry, *(entry.get(key) for key in ("_source", "result", "fields", "event"))):
         if not isinstance(inner, dict):
             continue
         for key in _TEXTS:

@@ -77,6 +77,28 @@ def test_a_success_line_outweighs_a_hypervisor() -> None:
     assert judged(VERSION, "Hypervisor detected: KVM", START, UP).verdict == "READY"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("INTEL(R) XEON(R) PLATINUM 8592+", True), ("Intel 06/cf", True), ("Intel(R) Core(TM) Ultra 7", False)],
+)
+def test_firmware_is_looked_at_first_where_the_cpu_exists_with_tdx(name: str, said: bool) -> None:
+    cpu = f"smpboot: CPU0: {name} (family: 0x6, model: 0xcf, stepping: 0x2)"
+    report = judged(VERSION.replace("6.17", "7.1"), cpu, "virt/tdx: TDX not supported by the host platform")
+    assert report.reason == "PLATFORM_NOT_TDX"
+    assert ("BIOS" in (report.next_action or "")) is said
+
+
+def test_a_kernel_older_than_any_with_tdx_is_named() -> None:
+    report = judged(
+        "Linux version 3.10.0-1160.el7.x86_64 (m@b) (gcc) #1 SMP", CMDLINE, "x86/tme: enabled by BIOS"
+    )
+    assert (report.verdict, report.reason) == ("NOT_READY", "KERNEL_NO_TDX")
+    # Vendors have brought TDX to younger ones.
+    assert (
+        judged("Linux version 5.10.134-16.an8.x86_64 (m@b) (gcc) #1 SMP", CMDLINE).verdict == "INDETERMINATE"
+    )
+
+
 def test_a_module_that_kvm_is_told_to_leave_alone_starts_no_tds() -> None:
     off = "Command line: BOOT_IMAGE=/vmlinuz ro nohibernate kvm_intel.tdx=0"
     report = judged(VERSION.replace("6.17", "7.1"), off, START, "virt/tdx: TDX-Module initialized")

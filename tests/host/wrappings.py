@@ -111,6 +111,7 @@ AROUND: dict[str, str] = {
     "kubectl --prefix": "[pod/td-0/qemu] {l}",
     "kubectl --prefix --timestamps": "[pod/td-0/qemu] {t:%Y-%m-%dT%H:%M:%S}.123456789Z {l}",
     "stern": "td-0 qemu {l}",
+    "fence": "{l}```",
     "CSV without marks": "{t:%Y-%m-%dT%H:%M:%SZ},host,,{l}",
     "kubetail": "[td-0 qemu] {l}",
     "GitHub": "{t:%Y-%m-%dT%H:%M:%S}.1234567Z {l}",
@@ -206,6 +207,12 @@ DOCUMENTS: dict[str, Callable[[Sequence[Line]], str | bytes]] = {
     "Ansible's lines": lambda lines: "ok: [host] => " + json.dumps({"stdout_lines": _plain(lines)}, indent=4),
     "Docker's log file": lambda lines: "\n".join(
         json.dumps({"log": f"{line}\n", "stream": "stdout", "time": "x"}) for line in _plain(lines)
+    ),
+    "Elastic": lambda lines: json.dumps(
+        {"hits": {"hits": [{"_source": {"host": {"name": "h"}, "message": line}} for line in _plain(lines)]}}
+    ),
+    "Splunk's export": lambda lines: "\n".join(
+        json.dumps({"preview": False, "result": {"host": "h", "_raw": line}}) for line in _plain(lines)
     ),
     "UTF-16": lambda lines: "\r\n".join(_plain(lines)).encode("utf-16"),
     "UTF-16 without its mark": lambda lines: "\r\n".join(_plain(lines)).encode("utf-16-le"),
