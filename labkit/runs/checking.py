@@ -25,6 +25,7 @@ from labkit.errors import DataError, LabkitError, UsageError
 from labkit.files import entries, printable
 from labkit.measure import parse_log
 from labkit.runs._contradictions import contradictions
+from labkit.runs._copies import copied_as_text, left_by_others, spelled_otherwise, where_instead
 from labkit.runs.record import RECORD
 from labkit.runs.statement import (
     FOLDER,
@@ -141,7 +142,8 @@ def check_run(directory: Path, root: bytes | None = None, now: int | None = None
         UsageError: the directory holds no attested run.
     """
     if not (directory / FOLDER).is_dir() or (directory / FOLDER).is_symlink():
-        raise UsageError(f"There is no attested run in {directory}.", "Make one with labkit run --attest.")
+        remedy = where_instead(directory, FOLDER) or "Make one with labkit run --attest."
+        raise UsageError(f"There is no attested run in {directory}.", remedy)
     check = _Check(directory)
     check.run(root, now)
     return RunCheck(
@@ -153,6 +155,15 @@ def check_run(directory: Path, root: bytes | None = None, now: int | None = None
         trust=check.trust,
         attested=check.attested,
     )
+
+
+def _added(name: str) -> str:
+    return "was added" + (", as file managers and unpackers do: remove it" if left_by_others(name) else "")
+
+
+def _in_bytes(data: bytes, expected: str) -> str:
+    as_text = " in its line ends or its first bytes alone: it was copied as text"
+    return f"was changed{as_text if copied_as_text(data, expected) else ''}"
 
 
 class _Check:
@@ -177,7 +188,7 @@ class _Check:
         whole = evidence.keys() >= _NAMES
         for name, expected in boot["evidence"].items():
             if name in evidence and hashlib.sha256(evidence[name]).hexdigest() != expected:
-                self._add(f"{FOLDER}/{name}", "was changed")
+                self._add(f"{FOLDER}/{name}", _in_bytes(evidence[name], expected))
                 whole = False
         own = evidence.get("root.der", b"")
         self.root_sha256 = hashlib.sha256(root or own).hexdigest() if root or own else ""
@@ -199,7 +210,7 @@ class _Check:
             self._add(FOLDER, error.message)
             there = set()
         for name in sorted(there - _NAMES):
-            self._add(f"{FOLDER}/{name}", "was added")
+            self._add(f"{FOLDER}/{name}", _added(name))
         evidence = {}
         for name in sorted(_NAMES):
             try:
@@ -210,6 +221,7 @@ class _Check:
 
     def _statement(self, text: bytes) -> dict[str, Any] | None:
         """The statement, if it is one in its one spelling; its shape is checked before anything uses it."""
+        statement = None
         try:
             statement = json.loads(text)
             shaped = (
@@ -225,15 +237,21 @@ class _Check:
                     for key in ("notebook", "canonical_sha256")
                 )
             )
-            attested = int(statement["attested"])
+            attested, stated = int(statement["attested"]), dict(statement)
             policy_of(statement["boot"], bytes(64))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             shaped = False
+        if not shaped and isinstance(statement, dict) and statement.get("format") not in (1, None):
+            self._add(
+                STATEMENT,
+                "is of another format than this labkit's: it was changed, or another labkit wrote it",
+            )
+            return None
         if not shaped:
             self._add(STATEMENT, "is not a statement as labkit writes it: it was changed")
             return None
         self.attested = attested
-        return dict(statement)
+        return stated
 
     def _files(self, statement: Mapping[str, Any]) -> None:
         there, odd = self._digests()
@@ -241,16 +259,21 @@ class _Check:
         canonical = {part["notebook"]: part["canonical_sha256"] for part in statement["chapters"]}
         # Of several files with one content the first in order gives the name.
         swapped = {value: name for name, value in sorted(expected.items(), reverse=True)}
+        added = sorted(there.keys() - expected.keys())
         for name in sorted((expected.keys() | there.keys()) - odd):
             if name not in there:
-                self._add(name, "is missing")
+                other = spelled_otherwise(name, added)
+                here = f"; {other} has its name but for capital letters or accents" if other else ""
+                self._add(name, f"is missing{here}")
             elif name not in expected:
                 # A folder that stands empty because its files are missing was not added.
                 if not name.endswith("/") or not any(other.startswith(name) for other in expected):
-                    self._add(name, "was added")
+                    self._add(name, _added(name))
             elif there[name] != expected[name]:
                 other = swapped.get(there[name])
-                what = f"is now a copy of {other}" if other else self._changed(name, canonical.get(name))
+                what = (
+                    f"is now a copy of {other}" if other else self._changed(name, expected[name], canonical)
+                )
                 self._add(name, what)
 
     def _digests(self) -> tuple[dict[str, str], set[str]]:
@@ -268,11 +291,12 @@ class _Check:
             self._add("files", error.message)
         return there, odd
 
-    def _changed(self, name: str, canonical: str | None) -> str:
-        if canonical is None:
-            return "was changed"
+    def _changed(self, name: str, expected: str, canonical: Mapping[str | None, str | None]) -> str:
         try:
-            same = canonical_notebook(read_file(self.directory, name)) == canonical
+            data = read_file(self.directory, name)
+            if canonical.get(name) is None or copied_as_text(data, expected):
+                return _in_bytes(data, expected)
+            same = canonical_notebook(data) == canonical[name]
         except DataError:
             return "was changed and is not a notebook any more"
         return (

@@ -23,6 +23,7 @@ from typing import Any
 from labkit import __version__, process
 from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
 from labkit.files import plain_parts, printable, read_below, strict_json, write_below
+from labkit.runs._copies import where_instead
 from labkit.runs.execution import CellFailure
 from labkit.settings import Settings, Trust
 from labkit.show import clean, columns, one_line, stamp
@@ -237,8 +238,10 @@ def read_record(directory: Path) -> Run:
         DataError: the record is damaged, or names what is not below the directory.
     """
     if not os.path.lexists(directory / RECORD):
+        remedy = where_instead(directory, RECORD)
         raise UsageError(
-            f"There is no run in {directory}.", f"Name a directory with a {RECORD}, as `labkit run` makes."
+            f"There is no run in {directory}.",
+            remedy or f"Name a directory with a {RECORD}, as `labkit run` makes.",
         )
     text = read_below(directory, RECORD, _RECORD_LIMIT)
     try:

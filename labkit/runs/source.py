@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from labkit.learn.journal import work_folder
 LARGEST_NOTEBOOK = 128 << 20
 """Bytes."""
 
+_FIRST_WITH_IDS = 5
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 
@@ -169,8 +171,12 @@ def parse_notebook(path: Path, data: bytes) -> Any:
         with warnings.catch_warnings():
             # Cells without ids are told by nbformat as a warning; they run all the same.
             warnings.simplefilter("ignore")
+            cells = raw.get("cells")
+            if isinstance(cells, list) and any(isinstance(cell, dict) and "id" in cell for cell in cells):
+                # Some programs write ids and keep the number of a format that had none.
+                raw["nbformat_minor"] = max(_FIRST_WITH_IDS, raw["nbformat_minor"])
             nbformat.validate(raw)
-            notebook = nbformat.reads(data.decode(), as_version=4)
+            notebook = nbformat.reads(json.dumps(raw), as_version=4)
     except (ValueError, RecursionError, nbformat.ValidationError) as error:
         reason = str(getattr(error, "message", error)).partition("\n")[0]
         raise DataError(

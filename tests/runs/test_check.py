@@ -57,6 +57,70 @@ def test_a_stranger_that_looks_like_intel_is_not_hardware(
     assert "hardware" not in json.dumps(outcome.to_dict())
 
 
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        (".DS_Store", True),
+        ("__MACOSX/executed/._00-first.ipynb", True),
+        ("executed/._00-first.ipynb", True),
+        ("executed/Thumbs.db", True),
+        ("executed/.ipynb_checkpoints/00-first-checkpoint.ipynb", True),
+        ("executed/00-first.ipynb:Zone.Identifier", True),
+        ("attestation/desktop.ini", True),
+        ("executed/.00-first.ipynb.Ab12Cd", False),
+        ("DS_Store", False),
+    ],
+)
+def test_what_other_programs_left_is_told_from_what_somebody_added(
+    name: str, theirs: bool, sent: Path
+) -> None:
+    (sent / name).parent.mkdir(parents=True, exist_ok=True)
+    (sent / name).write_bytes(b"x")
+    assert found(sent) == {name: found(sent)[name]}
+    assert found(sent)[name].startswith("was added")
+    assert ("remove it" in found(sent)[name]) is theirs
+
+
+def test_a_copy_as_text_is_told_from_a_change(sent: Path) -> None:
+    for name in ("run.json", "executed/00-first.ipynb", "attestation/collateral.json"):
+        data = (sent / name).read_bytes()
+        (sent / name).write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"))
+        assert "copied as text" in found(sent)[name]
+        (sent / name).write_bytes(data.replace(b"\n", b"\r\n") + b" ")
+        assert "copied as text" not in found(sent)[name]
+        (sent / name).write_bytes(data)
+
+
+def test_a_name_in_other_letters_is_named_with_what_is_missing(sent: Path) -> None:
+    (sent / "executed/00-first.ipynb").rename(sent / "executed/00-FIRST.ipynb")
+    assert "executed/00-FIRST.ipynb" in found(sent)["executed/00-first.ipynb"]
+    (sent / "executed/00-FIRST.ipynb").rename(sent / "executed/other.ipynb")
+    assert found(sent)["executed/00-first.ipynb"] == "is missing"
+
+
+def test_a_statement_of_another_format_is_no_change(sent: Path) -> None:
+    path = sent / "attestation/statement.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    assert "another format" in found(sent)["attestation/statement.json"]
+
+
+@pytest.mark.parametrize("verb", ["check", "publish"])
+def test_what_to_name_instead_is_said(
+    verb: str, sent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.zip").write_bytes(b"PK")
+    for named, said in (
+        (tmp_path, str(sent)),
+        (sent / "run.json", str(sent)),
+        (tmp_path / "run.zip", "Unpack"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["labkit", verb, str(named)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 64
+        assert said in capsys.readouterr().err
+
+
 def test_an_added_empty_folder_is_seen(sent: Path) -> None:
     (sent / "executed/empty").mkdir()
     assert found(sent) == {"executed/empty/": "was added"}

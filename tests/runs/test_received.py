@@ -292,6 +292,18 @@ def test_a_picture_that_a_cell_brings_is_shown(sent: Path) -> None:
     assert "data:image/png;base64,aGVsbG8=" in published(sent, cell)
 
 
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("minor", [0, 4, 5])
+def test_a_notebook_is_read_whatever_program_wrote_it(before: bytes, minor: int, sent: Path) -> None:
+    """Windows' editors put a mark before it; some programs write ids and keep an older format's number."""
+    path = sent / "executed/00-first.ipynb"
+    document = json.loads(path.read_text()) | {"nbformat_minor": minor}
+    document["cells"][0]["source"] = ["1\n", "+ 41"]
+    path.write_bytes(before + json.dumps(document, indent=1).replace("\n", "\r\n").encode())
+    publish(read_record(sent))
+    assert "41" in site_text(sent)
+
+
 def test_a_cell_that_cannot_be_shown_is_refused_in_a_sentence(sent: Path) -> None:
     with pytest.raises(DataError, match=r"00-first\.ipynb cannot be shown"):
         published(sent, new_markdown_cell("![x](attach&#109;ent:absent.png)"))

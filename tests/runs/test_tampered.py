@@ -228,7 +228,6 @@ def test_what_a_statement_says_of_the_boot_may_be_open_and_not_wrong(
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
         {"files": []},
         {"files": {"run.json": 1}},
         {"files": {"run.json": ["x"]}},
