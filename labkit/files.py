@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
+)
+_LEFT = re.compile(
+    r"(?i)(?:^|/)(?:\.DS_Store|\._[^/]*|__MACOSX|Thumbs\.db|desktop\.ini|\.directory|\.ipynb_checkpoints"
+    r"|\.nfs[0-9a-f]+|\.~lock\.[^/]*#|\.stfolder|\.Trash-\d+|[^/]*:Zone\.Identifier)(?:/|$)"
 )
 
 
@@ -266,6 +271,11 @@ def printable(name: object) -> str:
         char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text
     )
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
+def left_by_others(name: str) -> bool:
+    """Whether file managers, unpackers and editors leave files of this name behind."""
+    return _LEFT.search(name) is not None
 
 
 def csv_cell(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from labkit import __version__
 from labkit.errors import StorageError, UsageError
-from labkit.files import write_whole
+from labkit.files import left_by_others, write_whole
 from labkit.later import spare_iri_grammar
 from labkit.learn.journal import MARK
 
@@ -66,6 +66,11 @@ def sanitize_file() -> Path:
     return Path(__file__).resolve().parent / "sanitize.cfg"
 
 
+def _is_new(folder: Path) -> bool:
+    """Nothing is in the folder but what a file manager left there."""
+    return all(left_by_others(entry.name) for entry in folder.iterdir())
+
+
 def copy(folder: Path) -> Copied:
     """Make or complete a learner's folder; what is there already is never touched.
 
@@ -76,7 +81,7 @@ def copy(folder: Path) -> Copied:
     folder = folder.expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", "Name a new folder, or an empty one.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_dir():
+    if folder.is_dir() and not _is_new(folder) and not (folder / MARK).is_dir():
         raise UsageError(
             f"{folder} is not empty, and no earlier copy of labkit's notebooks.", "Name a new folder."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,17 +10,8 @@ from pathlib import Path
 
 from labkit.files import printable
 
-_LEFT = re.compile(
-    r"(?i)(?:^|/)(?:\.DS_Store|\._[^/]*|__MACOSX|Thumbs\.db|desktop\.ini|\.directory|\.ipynb_checkpoints"
-    r"|\.nfs[0-9a-f]+|\.~lock\.[^/]*#|\.stfolder|\.Trash-\d+|[^/]*:Zone\.Identifier)(?:/|$)"
-)
 _MOST_NEIGHBOURS = 1000
 _MARK = b"\xef\xbb\xbf"
-
-
-def left_by_others(name: str) -> bool:
-    """Whether file managers, unpackers and editors leave files of this name behind."""
-    return _LEFT.search(name) is not None
 
 
 def spelled_otherwise(missing: str, added: Iterable[str]) -> str | None:

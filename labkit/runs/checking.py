@@ -22,10 +22,10 @@ from labkit.attest import (
 )
 from labkit.attest.verify import Anchor
 from labkit.errors import DataError, LabkitError, UsageError
-from labkit.files import entries, printable
+from labkit.files import entries, left_by_others, printable
 from labkit.measure import parse_log
 from labkit.runs._contradictions import contradictions
-from labkit.runs._copies import copied_as_text, left_by_others, spelled_otherwise, where_instead
+from labkit.runs._copies import copied_as_text, spelled_otherwise, where_instead
 from labkit.runs.record import RECORD
 from labkit.runs.statement import (
     FOLDER,

@@ -24,6 +24,7 @@ LARGEST_NOTEBOOK = 128 << 20
 """Bytes."""
 
 _FIRST_WITH_IDS = 5
+_MARK = b"\xef\xbb\xbf"
 _CHAPTER = re.compile(r"\d\d-.+\.ipynb")
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 
@@ -71,6 +72,11 @@ def load_source(path: Path) -> NotebookSource:
         DataError: the file is not a valid notebook.
     """
     data = _read(path)
+    if data.startswith(_MARK):
+        raise DataError(
+            f"{path} begins with a byte order mark, which Jupyter does not read.",
+            "Save it as UTF-8 without a mark.",
+        )
     notebook = parse_notebook(path, data)
     spec = notebook.metadata.get("kernelspec", {})
     info = notebook.metadata.get("language_info", {})

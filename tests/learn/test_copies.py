@@ -145,3 +145,9 @@ def test_every_prediction_of_a_chapter_is_asked_once_and_told(path: Path) -> Non
         told += code.count(f"%outcome {id} ")
         loop = f'lab.outcome(f"{id.partition(".")[0]}.{{' in code
         assert told == 1 or loop, f"{id} is told {told} times"
+
+
+def test_a_folder_in_which_only_a_file_manager_was_is_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    assert copy(tmp_path).folder == tmp_path
+    assert (tmp_path / ".DS_Store").exists()

@@ -102,6 +102,7 @@ def test_a_statement_of_another_format_is_no_change(sent: Path) -> None:
     path = sent / "attestation/statement.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     assert "another format" in found(sent)["attestation/statement.json"]
+    assert check_run(sent).attested is None
 
 
 @pytest.mark.parametrize("verb", ["check", "publish"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,13 @@ def test_what_to_do_next_works_where_the_run_was_started(tmp_path: Path) -> None
     assert "./lab notebook" in next_steps(index, clone / "docs")
     copy(tmp_path / "mine")
     assert f"labkit progress {tmp_path / 'mine'}" in next_steps(index, tmp_path / "mine")
+
+
+def test_a_notebook_that_jupyter_could_not_read_is_refused_before_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "x.ipynb"
+    document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(document).encode())
+    with pytest.raises(DataError, match="byte order mark"):
+        load_source(path)
+    path.write_text(json.dumps(document))
+    assert load_source(path).cells == 0
