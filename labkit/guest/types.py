@@ -11,6 +11,7 @@ _MEMORY = "Give the guest more memory, with --memory."
 _PROGRAM = "Is it a program for x86-64, whole, with the libraries and the interpreter that it names?"
 _NOTHING = "The firmware found nothing to boot, and waits in its own shell: check kernel and image."
 _ASKED = "The guest asks on its console: give an image that logs in by itself there, and asks nothing."
+_REPAIR = "Repair what the lines above name, and boot again."
 _MEDIUM = "Check that the image is whole, and that it boots by UEFI on x86-64."
 
 # The words of Linux' init/, fs/, kernel/ and arch/x86/boot/compressed/.
@@ -30,6 +31,7 @@ _CAUSES = (
 _DEAD_ENDS = (
     Sign(r"^ ?-- (System halted)$", _MEDIUM),
     Sign(r"reboot: (System halted)"),
+    Sign(r"^PANIC: (early exception 0x.*)"),
     Sign(r"^(UEFI Interactive Shell.*)", _NOTHING),
 )
 
@@ -49,7 +51,8 @@ LINUX = GuestType(
         r"^EFI stub: ERROR: (.*)",
         r"^(error: .*)",
         r"BdsDxe: (failed to .*)",
-        r"^(Press any key to enter the Boot Manager Menu)",
+        r"^(?:BdsDxe: )?(Press any key to enter the Boot Manager Menu)",
+        r"^BdsDxe: (No bootable option or device was found)",
         r"(!!!! X64 Exception Type.*)",
         r"(ASSERT.*)",
     ),
@@ -73,20 +76,38 @@ SHELL_PROMPT = GuestType(
         *_DEAD_ENDS[:-1],
         # Loaders: SeaBIOS and ISOLINUX, GRUB, shim, systemd-boot.
         Sign(r"^(No bootable device|Boot failed: please change disks)", _MEDIUM),
+        Sign(r"^error: (?:\S{1,120}:)?\s?(you need to load the kernel first)", _MEDIUM),
+        Sign(r"^error: (?:\S{1,120}:)?\s?(out of memory|not enough memory)", _MEMORY),
         Sign(r"^(Entering rescue mode)\.\.\.", _MEDIUM),
         Sign(r"(Minimal BASH-like line editing is supported)", "GRUB found no menu: is the image whole?"),
         Sign(r"^(start_image\(\) returned .*|Something has gone seriously wrong: .*)", _MEDIUM),
         Sign(r"^((?:Error loading|Failed to execute) .*: .*)", _MEDIUM),
         # Initial root file systems: Debian's, dracut's; then systemd.
         Sign(r"^(ALERT! .*Dropping to a shell)", _ROOT),
-        Sign(r"(Warning: Could not boot)", _ROOT),
+        Sign(r"(Warning: Could not boot|dracut: FATAL: .*)", _ROOT),
+        # Alpine's, Arch's and NixOS'; of live systems; of Flatcar and Fedora CoreOS.
+        Sign(r"^(initramfs emergency recovery shell launched)", _ROOT),
+        Sign(r"(You are now being dropped into an emergency shell)", _ROOT),
+        Sign(r"^(An error occurred in stage [12] of the boot process)", _ROOT),
+        Sign(r"(Unable to find a medium containing a live file system|Can not mount /dev/loop\d.*)", _MEDIUM),
+        Sign(r"^(Ignition has failed)", _REPAIR),
+        Sign(r"systemd\[1\]: (Freezing execution)", _REPAIR),
         Sign(r"(The root filesystem on .* requires a manual fsck)", "Repair the image's file system."),
-        Sign(r"(You are in (?:emergency|rescue) mode)", "Repair what the lines above name, and boot again."),
+        Sign(r"(You are in (?:emergency|rescue) mode)", _REPAIR),
     ),
     questions=(
         Sign(r"(?i)(\blogin|\bpassword\b.{0,60}|\b(?:passphrase|unlock disk)\b.{0,120})[:!]$", _ASKED),
-        Sign(r"(Press Enter (?:to continue|for maintenance))", _ASKED),
+        Sign(r"(Press Enter (?:to continue|for maintenance)|or (?:type|press) Control-D)", _ASKED),
         Sign(r"^(Shell)>$", _NOTHING),
+    ),
+    causes=(
+        *_CAUSES,
+        Sign(r"^error: (?:\S{1,120}:)?\s?(.{0,200}not found|bad shim signature)", _MEDIUM),
+        Sign(
+            r"(Timed out waiting for device \S+|mount: /new_root: .*|Mounting (?:root|boot media):? failed)",
+            _ROOT,
+        ),
+        Sign(r"(Failed to (?:mount API filesystems|load SELinux policy|start up manager))", _REPAIR),
     ),
     reseeds=False,
     handover=r"Linux version ",

@@ -87,6 +87,59 @@ def test_what_can_only_stand_still_is_not_waited_for(guest: GuestType, text: str
     assert remedy
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("BdsDxe: No bootable option or device was found.\r\n", "No bootable option"),
+        ("Welcome to GRUB!\r\nerror: out of memory.\r\n\r\nPress any key to continue...", "out of memory"),
+        (
+            "Welcome to GRUB!\r\nerror: bad shim signature.\r\nerror: you need to load the kernel first.\r\n",
+            "Before that: bad shim signature",
+        ),
+        (
+            f"{KERNEL}Mounting boot media: failed. \r\ninitramfs emergency recovery shell launched.\r\n~ # ",
+            "Before that: Mounting boot media: failed",
+        ),
+        (
+            f"{KERNEL}mount: /new_root: can't find UUID=1-2.\r\n"
+            "You are now being dropped into an emergency shell.\r\n[rootfs ]# ",
+            "can't find UUID=1-2",
+        ),
+        (f"{KERNEL}An error occurred in stage 1 of the boot process, which\r\n", "stage 1"),
+        (f"{KERNEL}Unable to find a medium containing a live file system\r\n(yes): ", "live file system"),
+        (
+            f"{KERNEL}[ 5.1] systemd[1]: Failed to load SELinux policy.\r\n"
+            "[ 5.2] systemd[1]: Freezing execution.\r\n",
+            "SELinux",
+        ),
+        (f"{KERNEL}Ignition has failed. Please ensure your config is valid.\r\n:/# ", "Ignition"),
+    ],
+)
+def test_other_systems_words_for_a_boot_that_stands_still(text: str, said: str) -> None:
+    message, remedy = complaint(SHELL_PROMPT, text)
+    assert said in message
+    assert remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Gave up waiting for suspend/resume device\r\nroot@d:~# ",
+        "[FAILED] Failed to start systemd-modules-load.service - Load Kernel Modules.\r\nroot@d:~# ",
+        "vm login: root (automatic login)\r\n\r\nvm:~# ",
+        # Asked for, by rd.break.
+        "Entering emergency mode. Exit the shell to continue.\r\n\r\nswitch_root:/# ",
+    ],
+)
+def test_what_only_sounds_so_ends_no_boot(text: str) -> None:
+    tracker = SHELL_PROMPT.watch()
+    tracker.feed(
+        "serial", f"Welcome to GRUB!\r\nerror: no suitable video mode found.\r\n{KERNEL}{text}".encode(), 1.0
+    )
+    assert tracker.complaint(2.0, False, None) is None
+    assert tracker.reached
+
+
 def test_the_words_of_a_dead_end_mean_nothing_behind_the_shell() -> None:
     tracker = SHELL_PROMPT.watch()
     tracker.feed("serial", f"{KERNEL}/ # ".encode(), 1.0)
