@@ -41,7 +41,7 @@ BUILD_FAILURES: tuple[Failure, ...] = (
         "rate-limit",
         FailureKind.BUILD,
         r"(?:returned error: |HTTP error |status code |HTTP/\S{1,3} )429\b|[Rr]ate limit exceeded"
-        r"|toomanyrequests",
+        r"|toomanyrequests|//api\.github\.com/\S{1,200}: HTTP error 403",
         "a server was asked too often from this network",
         "Wait an hour and run it again; the build goes on where it was.",
         "HTTP 429",
@@ -200,8 +200,9 @@ BUILD_FAILURES: tuple[Failure, ...] = (
     Failure(
         "tool-missing",
         FailureKind.BUILD,
-        r"(?:nix-build|xorriso|grub-mkrescue|mkfs\.\w{2,8}|mke2fs|mcopy|mformat|cpio|yq): "
-        r"(?:command )?not found"
+        r"(?:nix-build|xorriso|grub-mkrescue|mkfs\.\w{2,8}|mke2fs|mcopy|mformat|cpio|yq|cmake|clang|gcc|cc|ld"
+        r"|python3|git|curl|wget|unzip|bc|objcopy|protoc): (?:command )?not found"
+        r"|^make(?:\[\d{1,3}\])?: [\w.+-]{1,30}: No such file or directory$"
         r"|xorriso not found|`mformat` invocation failed|VDSO_LIBRARY_DIR.{0,80}(?:not|must|unset)",
         "the source is newer than the image, which lacks its tools",
         "Check out the tag that belongs to the image.",
@@ -212,6 +213,9 @@ BUILD_FAILURES: tuple[Failure, ...] = (
         FailureKind.BUILD,
         r"^(?!\s*warning\b).*(?:Could not resolve host|failure in name resolution"
         r"|Temporary failure resolving)"
+        r"|^(?:curl: \(\d{1,3}\)|fatal:|wget:|E:) .*(?:[Ff]ailed to connect to |unable to resolve "
+        r"|[Uu]nable to connect |No route to host|Network is unreachable"
+        r"|Connection (?:timed out|refused|reset))"
         r"|^\s{0,12}error: (?:failed to (?:download|fetch|get) |could not download file|unable to download "
         r"|component download failed)",
         "the first build needs the network for crates and git dependencies",

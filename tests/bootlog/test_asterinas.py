@@ -398,6 +398,23 @@ def test_each_known_failure_is_recognized_and_gets_its_remedy(row: Failure) -> N
             "unexpected",
             "qemu-option",
         ),
+        ("/bin/sh: 1: cmake: not found", "tool-missing"),
+        ("make[1]: clang: No such file or directory", "tool-missing"),
+        ("wget: unable to resolve host address 'github.com'", "offline"),
+        (
+            "curl: (7) Failed to connect to github.com port 443 after 21 ms: Couldn't connect to server",
+            "offline",
+        ),
+        (
+            "curl: (35) OpenSSL SSL_connect: Connection reset by peer in connection to github.com:443",
+            "offline",
+        ),
+        (
+            "fatal: unable to access 'https://github.com/x/': Failed to connect to github.com port 443: "
+            "No route to host",
+            "offline",
+        ),
+        ("error: unable to download 'https://api.github.com/repos/x': HTTP error 403", "rate-limit"),
         ("The panic handler panicked when it printed the above: boom", "panic"),
     ],
 )
