@@ -23,6 +23,14 @@ _ROW = re.compile(
     re.MULTILINE,
 )
 _FEWEST_ROWS = 16
+# What hexyl draws around the bytes of a row, and what `dmem` of UEFI's shell puts between its halves.
+_FRAMED = re.compile(
+    rb"^\xe2\x94\x82([0-9a-f]{8})\xe2\x94\x82([0-9a-f ]*)(?:\xe2\x94\x8a([0-9a-f ]*))?\xe2\x94\x82[^\n]*$",
+    re.MULTILINE,
+)
+_HALVES = re.compile(
+    rb"^([ \t]+[0-9A-F]{8}: [0-9A-Fa-f]{2}(?: [0-9A-Fa-f]{2}){7})-(?=[0-9A-Fa-f]{2} )", re.MULTILINE
+)
 
 
 def literal(text: bytes) -> bytes:
@@ -55,5 +63,6 @@ def bare_rows(text: bytes) -> bytes:
     """The rows of a hex dump without what stands before and behind them; nothing where there are few."""
     if text.count(b"\n") < _FEWEST_ROWS:
         return b""
+    text = _HALVES.sub(rb"\1 ", _FRAMED.sub(rb"\1 \2 \3", text))
     rows = [b"%s  %s" % (row[1], row[2].replace(b"0x", b"")) for row in _ROW.finditer(text)]
     return b"\n".join(rows) if len(rows) >= _FEWEST_ROWS else b""

@@ -62,6 +62,12 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "hexdump -C": lambda data: dump(data, 2, "  ", "  |..|"),
     "hexdump": lambda data: words(data, "0000", "%07x"),
     "od -x": lambda data: words(data, "*", "%06x"),
+    "dmem of UEFI's shell": lambda data: (
+        b"Memory Address 7D860000\r\n" + halves(data, b"  %08X: ", b"-", b"  *.*\r\n")
+    ),
+    "hexyl": lambda data: halves(
+        data, b"\xe2\x94\x82%08x\xe2\x94\x82 ", b" \xe2\x94\x8a ", b"\xe2\x94\x82be\n"
+    ),
     "od": lambda data: (
         b"".join(b"%07o %s\n" % (at, data[at : at + 16].hex(" ").encode()) for at in range(0, len(data), 16))
         + b"%07o\n" % len(data)
@@ -128,6 +134,16 @@ def words(data: bytes, same: str, offset: str, turned: bool = True) -> bytes:
         lines.append(f"{offset % at} {' '.join(shown)}")
         last = row
     return "\n".join([*lines, offset % len(data)]).encode() + b"\n"
+
+
+def halves(data: bytes, offset: bytes, between: bytes, end: bytes) -> bytes:
+    """A dump whose rows have something between their halves."""
+    rows = [data[at : at + 16] for at in range(0, len(data), 16)]
+    texts = [(row[:8].hex(" ").encode(), row[8:].hex(" ").encode()) for row in rows]
+    return b"".join(
+        offset % (0x7D860000 + 16 * number) + one + (between + two if two else b"") + end
+        for number, (one, two) in enumerate(texts)
+    )
 
 
 def dump(data: bytes, group: int, before: str, behind: str) -> bytes:
