@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
+from urllib.parse import unquote
 
 from dcap_qvl import QuoteCollateralV3
 
 from labkit.errors import MalformedEvidence
 from labkit.measure.strangers import QUOTE_STARTS, named
-from labkit.measure.wrapping import json_document, plain_text, values_of
+from labkit.measure.wrapping import from_text, json_document, plain_text, values_of
 
 _REMEDY = "Fetch it again for this platform's FMSPC, for example with dcap-qvl, and keep its texts unchanged."
 _LIMIT = 4 << 20
@@ -27,6 +29,9 @@ _FIELDS = (
     "qe_identity",
     "qe_identity_signature",
 )
+_BYTES = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
+_CHAINS = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain")
+_HEX = re.compile(r"[0-9a-fA-F]*")
 _REPLIES = frozenset({"tcbInfo", "enclaveIdentity", "fmspc", "isvprodid"})
 _DIRECTORY = "Save all of the service's replies in one folder, and name it with --collateral-dir."
 
@@ -127,11 +132,33 @@ def _whole(text: str) -> str:
             raise MalformedEvidence("This is one reply of the service, not the whole collateral.", _DIRECTORY)
     if not isinstance(inner, dict):
         return text
+    given, inner = inner, _as_dcap_writes(inner)
     if wrong := [name for name in _FIELDS if not isinstance(inner.get(name), str)]:
         raise MalformedEvidence(
             f"The collateral does not have these fields as text: {', '.join(wrong)}.", _REMEDY
         )
-    return text if inner is document else json.dumps(inner)
+    return text if given is document and inner == given else json.dumps(inner)
+
+
+def _as_dcap_writes(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields under the names and in the spelling that the verifier reads; what is signed stays.
+
+    Other programs name them in camel case, and write bytes as base64, as lists or with ``0x``, chains as a
+    header has them.
+    """
+    named_so = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): value for name, value in fields.items()}
+    written = dict(fields) if fields.keys() & set(_FIELDS) else named_so
+    for name in _BYTES:
+        value = written.get(name)
+        if isinstance(value, list) and all(type(item) is int and 0 <= item < 256 for item in value):
+            written[name] = bytes(value).hex()
+        elif isinstance(value, str) and not _HEX.fullmatch(value):
+            written[name] = found.hex() if (found := from_text("".join(value.split()))) else value
+    for name in _CHAINS:
+        value = written.get(name)
+        if isinstance(value, str) and "%0A" in value.upper():
+            written[name] = unquote(value)
+    return written
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -143,9 +143,9 @@ def _sort(data: bytes, found: _Found) -> None:
 
 
 def _coded(data: bytes) -> bytes | None:
-    """A CRL as version 3 of the service gives it: hexadecimal text."""
+    """A CRL as version 3 of the service gives it: hexadecimal text, also as JSON."""
     try:
-        return from_text("".join(data.decode("ascii").split()))
+        return from_text("".join(data.decode("ascii").split()).strip('"'))
     except UnicodeDecodeError:
         return None
 

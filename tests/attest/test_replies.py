@@ -48,7 +48,11 @@ def pem(crl: bytes) -> bytes:
     return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM)
 
 
-@pytest.mark.parametrize("written", [pem, lambda crl: crl.hex().encode()], ids=["PEM", "hex"])
+@pytest.mark.parametrize(
+    "written",
+    [pem, lambda crl: crl.hex().encode(), lambda crl: json.dumps(crl.hex()).encode()],
+    ids=["PEM", "hex", "JSON"],
+)
 def test_a_list_of_revoked_certificates_may_be_text(
     written: Callable[[bytes], bytes], authority: LabAuthority, collateral: Collateral
 ) -> None:

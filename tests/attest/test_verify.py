@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
@@ -9,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote as quote_text
 
 import pytest
 
@@ -20,6 +23,7 @@ from labkit.settings import Trust
 from tests.attest.conftest import DEBUG, NOW, SEPT_VE_DISABLE, report
 
 DAY = 86_400
+BYTES = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
 
 
 def test_a_lab_quote_verifies_under_its_own_root(
@@ -136,6 +140,24 @@ def test_collateral_is_read_out_of_a_services_answer(quote: bytes, collateral: C
     nine = json.loads(collateral.text)
     for answer in ({"quote": quote.hex(), "quote_collateral": nine}, {"collateral": nine}):
         assert parse_collateral(json.dumps(answer)).native.to_json() == collateral.native.to_json()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda nine: {re.sub("_(.)", lambda found: found[1].upper(), name): nine[name] for name in nine},
+        lambda nine: nine | {name: "0x" + nine[name] for name in BYTES},
+        lambda nine: nine | {name: base64.b64encode(bytes.fromhex(nine[name])).decode() for name in BYTES},
+        lambda nine: nine | {name: list(bytes.fromhex(nine[name])) for name in BYTES},
+        lambda nine: nine | {name: quote_text(nine[name]) for name in nine if name.endswith("_chain")},
+    ],
+    ids=["camel case", "0x", "base64", "lists", "chains of headers"],
+)
+def test_collateral_is_read_in_other_programs_spellings(
+    spelled: Callable[[dict[str, str]], dict[str, Any]], collateral: Collateral
+) -> None:
+    read = parse_collateral(json.dumps(spelled(json.loads(collateral.text))))
+    assert read.native.to_json() == collateral.native.to_json()
 
 
 @pytest.mark.parametrize(
