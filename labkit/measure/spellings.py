@@ -11,6 +11,11 @@ _QUOTED = re.compile(rb"%(?:2[BFbf]|3[Dd])")
 # Quoted-printable fills its lines; one such line alone may be base64 that ends.
 _SOFT_BREAK = re.compile(rb"=(?<=[^=\s]{70}=)\r?\n")
 _FEWEST_BREAKS = 3
+_ENTITY = re.compile(rb"&#(43|47|61|[xX]2[bBfF]|[xX]3[dD]);")
+_CONTINUED = re.compile(rb"\\\r?\n")
+# What stands before every line of a text in a mail's reply, or in a patch that adds it.
+_BEFORE = (re.compile(rb"^(?:>[ \t]?)+", re.MULTILINE), re.compile(rb"^\+", re.MULTILINE))
+_FEWEST_LINES = 4
 # (uint8_t)0x04 of C, (byte) 0x04 of Java, 0x04u8 of Rust, 0x04.toByte() of Kotlin
 _CAST = re.compile(rb"\((?:const )?(?:u?int8_t|unsigned char|char|byte|Byte|u8|UInt8)\)[ \t]*")
 _SUFFIX = re.compile(rb"(?<=[0-9a-fA-F])(?:_?u8\b|\.toByte\(\))")
@@ -43,12 +48,20 @@ def literal(text: bytes) -> bytes:
 
 
 def unquoted(text: bytes) -> bytes:
-    """The text without what forms (``%2F``) and letters (``=`` at the ends of lines) make of base64."""
+    """The text without what forms (``%2F``), mails, pages, patches and shells make of its lines."""
     if _QUOTED.search(text):
         text = unquote_to_bytes(text)
     if len(_SOFT_BREAK.findall(text)) >= _FEWEST_BREAKS:
         text = _SOFT_BREAK.sub(b"", text).replace(b"=3D", b"=")
-    return text
+    if b"&#" in text:
+        text = _ENTITY.sub(
+            lambda found: bytes([int(b"0" + found[1], 16 if found[1][:1] in b"xX" else 10)]), text
+        )
+    lines = text.count(b"\n") + 1
+    for before in _BEFORE if lines >= _FEWEST_LINES else ():
+        if sum(1 for _ in before.finditer(text)) == lines:
+            text = before.sub(b"", text)
+    return _CONTINUED.sub(b"", text)
 
 
 def respelled(text: bytes) -> Iterator[bytes]:

@@ -68,6 +68,14 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "hexyl": lambda data: halves(
         data, b"\xe2\x94\x82%08x\xe2\x94\x82 ", b" \xe2\x94\x8a ", b"\xe2\x94\x82be\n"
     ),
+    "a mail's reply": lambda data: b"".join(
+        b"> > %s\n" % line for line in base64.encodebytes(data).splitlines()
+    ),
+    "a patch": lambda data: b"".join(b"+%s\n" % line for line in data.hex("\n", 32).encode().splitlines()),
+    "a shell's lines": lambda data: b"Q=\\\n" + data.hex("\n", 32).replace("\n", "\\\n").encode(),
+    "entities": lambda data: (
+        b"<code>" + base64.b64encode(data).replace(b"+", b"&#43;").replace(b"=", b"&#x3D;") + b"</code>"
+    ),
     "od": lambda data: (
         b"".join(b"%07o %s\n" % (at, data[at : at + 16].hex(" ").encode()) for at in range(0, len(data), 16))
         + b"%07o\n" % len(data)
