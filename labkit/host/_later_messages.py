@@ -33,6 +33,13 @@ AFTER: tuple[Message, ...] = (
         scope="vmkernel: ",
     ),
     row(
+        "esxi",
+        Role.CONTEXT,
+        r".{0,80}?\bTDX\b.*",
+        "ESXi speaks of TDX, in words of its own",
+        scope="vmkernel: ",
+    ),
+    row(
         "run-exit",
         Role.RUNTIME,
         r"(?:[\w./-]{1,60}(?:\[\d+\])?: )?KVM: unknown exit, hardware reason "

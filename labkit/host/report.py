@@ -200,6 +200,12 @@ def _unproved(
         )
     if worries:
         return f"{summary} {' '.join(worry.text for worry in worries[:_MOST_WORRIES])}", worries[0].action
+    if esxi := view.find("esxi"):
+        return (
+            f"The log is of VMware's ESXi, which labkit knows by some of its failures alone, so nothing is "
+            f"proved: {esxi[-1].line.text[:200]}",
+            "Ask ESXi's own tools whether TDX is on; labkit judges hosts that run Linux.",
+        )
     return summary, action
 
 

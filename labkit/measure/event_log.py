@@ -29,6 +29,7 @@ _SIGNATURE = b"Spec ID Event03\0"
 _STARTS = tuple(struct.pack("<II", register, 3) + bytes(4) for register in (0, 1))
 _MAX_LOG = 16 << 20
 _MAX_PCR = 23
+_LOOKED_AT = 1 << 16
 _LOG_NAMES = frozenset({"event_log", "eventlog", "cc_eventlog", "ccel", "td_eventlog"})
 _REMEDY = "Read it as the guest gives it: binary_bios_measurements of the TPM, or the CCEL table's data."
 
@@ -323,7 +324,8 @@ def _parse_header(data: bytes) -> tuple[LogHeader, int]:
 def _parse_event(data: bytes, start: int, index: int, sizes: dict[int, int]) -> tuple[LogEvent, int]:
     register, kind, count = _unpack("<III", data, start, index)
     if count != len(sizes):
-        if found := named(data[start:]):
+        # Not what is known by its length alone: a damaged log may be left with any.
+        if (found := named(data[start : start + _LOOKED_AT])) and found[0] in ("IMA's list", "text"):
             raise MalformedEventLog(
                 f"Behind event {index - 1}, at {start:#x}, the log goes on as {found[0]}.",
                 "Give the firmware's log alone.",

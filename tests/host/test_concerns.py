@@ -193,6 +193,15 @@ def test_an_esxi_log_is_decoded(line: str) -> None:
     assert "ESXi" in (report.next_action or "")
 
 
+def test_an_esxi_log_without_a_failure_is_named() -> None:
+    report = verify_log(
+        "2026-02-02T11:26:41.630Z In(182) vmkernel: cpu0:2097152)TDX: 402: TDX module is up\n"
+    )
+    assert (report.verdict, report.reason) == ("INDETERMINATE", "NO_INIT_LINES")
+    assert "ESXi" in report.summary
+    assert "journalctl" not in (report.next_action or "")
+
+
 def test_esxi_on_a_cpu_without_tdx() -> None:
     line = "2026-02-02T11:26:41.630Z In(182) vmkernel: VMB: 79: TDX: Unsupported on CPU (MSR_MTRRCAP = 0xd0a)"
     assert verify_log(line).reason == "PLATFORM_NOT_TDX"
