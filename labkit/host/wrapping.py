@@ -84,6 +84,7 @@ _LAYERS = (
     # pdsh, clush, parallel ssh
     rf"(?:(?P<at>[\w.-]{{1,64}}):\s?|\[(?P<in>[A-Za-z][\w.-]{{0,63}})\]:?\s(?:out:\s)?){_BEFORE_STAMP}",
     r"data: (?=\{)",
+    rf"(?P<at>[\w.\[\]\"-]{{1,80}}) \((?:remote|local)-exec\): {_BEFORE_STAMP}",  # Terraform
     rf'\{{(?:[\w.]{{1,64}}="[^"]{{0,200}}"(?:,\s?)?){{1,20}}\}}\s{{1,4}}{_BEFORE_STAMP}',  # logcli
     # logfmt
     r'(?:[\w.]{1,32}=(?:"[^"]*"|\S*)\s+){0,8}(?:msg|message|log|line)=(?="\[\s{0,12}\d+\.\d+\]\s)',

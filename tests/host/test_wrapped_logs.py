@@ -94,7 +94,8 @@ UNDERSTOOD = (
     *("BuildKit", "BuildKit with time", "ts -r", "ts -i .", "gh run view", "GitLab", "svlogd", "multilog"),
     *("compact", "rg", "pssh", "docker logs -t", "kubectl --prefix --timestamps", "colour of rsyslog", "vi"),
     *("a spinner", "a corrected word", "no width", "serial over LAN", "bold"),
-    *("a logger of Rust's", "Windows twice", "CSV", "CSV without marks", "Loki", "fence"),
+    *("a logger of Rust's", "Windows twice", "CSV", "CSV without marks", "Loki"),
+    *("fence", "Terraform"),
     *(name for name in DOCUMENTS if name not in ("one line", "ends of line written out", "breaks")),
 )  # fmt: skip
 

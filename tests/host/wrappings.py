@@ -112,6 +112,7 @@ AROUND: dict[str, str] = {
     "kubectl --prefix --timestamps": "[pod/td-0/qemu] {t:%Y-%m-%dT%H:%M:%S}.123456789Z {l}",
     "stern": "td-0 qemu {l}",
     "fence": "{l}```",
+    "Terraform": "null_resource.dmesg (remote-exec): {l}",
     "CSV without marks": "{t:%Y-%m-%dT%H:%M:%SZ},host,,{l}",
     "kubetail": "[td-0 qemu] {l}",
     "GitHub": "{t:%Y-%m-%dT%H:%M:%S}.1234567Z {l}",
