@@ -45,7 +45,7 @@ class _Self:
     type=float,
     default=30.0,
     show_default=True,
-    help="Seconds of work that the code of a submission may take.",
+    help="Seconds of work that the code of a submission may take; it may sleep for half as many.",
 )
 @click.option(
     "--no-rerun", is_flag=True, help="Grade what was handed in, without running the notebooks again."

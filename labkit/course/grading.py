@@ -32,7 +32,7 @@ from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewra
 from labkit.course.submissions import Submission
 from labkit.errors import MissingComponent
 
-VERSION = 2
+VERSION = 3
 """Goes into every result's key: another version of the grader grades anew."""
 
 
@@ -265,9 +265,9 @@ class _Grader:
         files.pop(ANSWERS, None)
         try:
             ran = run_cells(returned.code, files, self.job.limits)
-        except SandboxTimeout:
+        except SandboxTimeout as late:
             self.flags.append("timeout")
-            self.void = f"Its code did not end within {self.job.limits.seconds:g} seconds of work."
+            self.void = f"Its code {late}."
             return answers
         except SandboxDied as death:
             self.notes.append(f"Its code ended early: {death}.")

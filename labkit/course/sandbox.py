@@ -2,7 +2,7 @@
 
 Inside, only the Python that runs, its packages and labkit are there, read-only, and an empty folder in
 memory. The course's seed, other submissions and the home folder are not there. As root the process becomes an
-ordinary user first, so that its limit of processes counts. What all processes inside take together is looked
+ordinary user first, so that its limit of processes counts. What all processes inside do together is looked
 at while they run, for the kernel bounds each process alone.
 """
 
@@ -12,7 +12,7 @@ import base64
 import itertools
 import json
 import os
-import resource
+import select
 import shutil
 import signal
 import site
@@ -31,13 +31,14 @@ from typing import IO, Any
 import labkit
 from labkit.course._given import given_json
 from labkit.course._seccomp import seccomp_filter
+from labkit.course.family import asleep, family, larger, worked
 from labkit.errors import MissingComponent
 
 _LONGEST_LINE = 4 << 20
 _FIRST_UID, _UIDS = 230_000, 480_000
 _COUNTER = itertools.count()
 _LOOK = 0.25
-"""Seconds between two looks at the memory of a sandbox."""
+"""Seconds between two looks at the processes of a sandbox."""
 _HOME = "/submission"
 _OUT_OF_TIME = 128 + signal.SIGXCPU
 _KILLED = 128 + signal.SIGKILL
@@ -62,9 +63,14 @@ class Limits:
         """Seconds until a run is ended, whatever it waits for; a busy machine must not fail honest code."""
         return 3 * self.seconds + 10
 
+    @property
+    def asleep(self) -> float:
+        """Seconds that all processes may sleep, in all: nothing comes to them but what the grader says."""
+        return self.seconds / 2
+
 
 class SandboxTimeout(Exception):
-    """The code did not end in time."""
+    """The code did not end in time; the message says what it did instead, without a subject."""
 
 
 class SandboxDied(Exception):
@@ -162,14 +168,22 @@ def command(limits: Limits, role: str, seccomp: int) -> list[str]:
 
 
 class Conversation:
-    """Lines of JSON to and from the code inside, until the time is up."""
+    """Lines of JSON to and from the code inside, until the time is up.
 
-    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+    verdict: why the sandbox was ended, once it was.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
         self._process = process
-        self._seconds = seconds
+        self._limits = limits
         self._began = time.monotonic()
-        self.timed_out = False
-        self.too_large = False
+        self._waits = False
+        self.verdict: SandboxTimeout | SandboxDied | None = None
+
+    @property
+    def waits(self) -> bool:
+        """The next word is the code's: the grader waits for it, and nothing that was said is unread."""
+        return self._waits and not _readable(self._process.stdout)
 
     def send(self, document: Any) -> None:
         """Write one document.
@@ -180,8 +194,9 @@ class Conversation:
         stream = self._process.stdin
         assert stream is not None
         try:
-            stream.write(json.dumps(document).encode() + b"\n")
-            stream.flush()
+            with self._waiting():
+                stream.write(json.dumps(document).encode() + b"\n")
+                stream.flush()
         except (OSError, ValueError):
             raise self._ended() from None
 
@@ -193,7 +208,8 @@ class Conversation:
         """
         stream = self._process.stdout
         assert stream is not None
-        line = _line(stream)
+        with self._waiting():
+            line = _line(stream)
         if not line.endswith(b"\n"):
             raise self._ended()
         try:
@@ -201,20 +217,44 @@ class Conversation:
         except ValueError:
             raise SandboxDied("it wrote something that is not an answer") from None
 
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+
     def _ended(self) -> Exception:
-        if self.timed_out:
-            return SandboxTimeout()
-        if self.too_large:
-            return SandboxDied("it was killed, for memory")
+        if self.verdict:
+            return self.verdict
         try:
             status = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             return SandboxDied("it closed its output")
         # Who does not listen to the first limit of time is killed at the second.
-        if status == _OUT_OF_TIME or (status == _KILLED and time.monotonic() - self._began > self._seconds):
-            return SandboxTimeout()
+        late = time.monotonic() - self._began > self._limits.seconds
+        if status == _OUT_OF_TIME or (status == _KILLED and late):
+            return _too_slow(self._limits)
         names = {_KILLED: "it was killed, for memory or processes", 153: "it wrote too much"}
         return SandboxDied(names.get(status, f"it ended with status {status}"))
+
+
+def _too_slow(limits: Limits) -> SandboxTimeout:
+    return SandboxTimeout(f"did not end within {limits.seconds:g} seconds of work")
+
+
+def _too_sleepy(limits: Limits) -> SandboxTimeout:
+    return SandboxTimeout(
+        f"slept for {limits.asleep:g} seconds in all, and nothing in the sandbox is worth waiting for"
+    )
+
+
+def _readable(stream: IO[bytes] | None) -> bool:
+    waiting = select.poll()
+    if stream is not None:
+        waiting.register(stream, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _line(stream: IO[bytes]) -> bytes:
@@ -243,7 +283,7 @@ def sandbox(limits: Limits, role: str) -> Iterator[Conversation]:
         )
     finally:
         os.close(reading)
-    talk = Conversation(process, limits.seconds)
+    talk = Conversation(process, limits)
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(process, talk, limits, over), daemon=True)
     watcher.start()
@@ -263,42 +303,23 @@ def sandbox(limits: Limits, role: str) -> Iterator[Conversation]:
 def _watch(
     process: subprocess.Popen[bytes], talk: Conversation, limits: Limits, over: threading.Event
 ) -> None:
-    """End a sandbox when its time is up, or when its processes take more together than one of them may."""
+    """End a sandbox when its time is up, when it sleeps, or when its processes take too much together."""
     end = time.monotonic() + limits.wall
+    slept = took = 0.0
     while not over.wait(_LOOK):
-        talk.timed_out = time.monotonic() > end
-        talk.too_large = not talk.timed_out and _larger(process.pid, limits.memory)
-        if talk.timed_out or talk.too_large:
+        members = family(process.pid)
+        before, took = took, worked(members)
+        if took == before and talk.waits and asleep(members):
+            slept += _LOOK
+        if time.monotonic() > end:
+            talk.verdict = _too_slow(limits)
+        elif slept > limits.asleep:
+            talk.verdict = _too_sleepy(limits)
+        elif larger(members, limits.memory):
+            talk.verdict = SandboxDied("it was killed, for memory")
+        if talk.verdict:
             _kill(process)
             return
-
-
-def _larger(pid: int, most: int) -> bool:
-    """A process and all that it started take more than ``most`` bytes; what they share counts once."""
-    family = [pid]
-    for member in family:  # it grows while it is walked
-        family += _children(member)
-    if sum(map(_resident, family)) <= most:
-        return False
-    from labkit.vm.memory import taken_by  # a package that takes a while, for what is rare
-
-    return sum(map(taken_by, family)) > most
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(word) for thread in threads for word in (thread / "children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _resident(pid: int) -> int:
-    """Bytes in memory, also those that are shared (proc(5), statm)."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-    except (OSError, IndexError):
-        return 0
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import struct
+import time
 import tracemalloc
 import unicodedata
 import zipfile
@@ -21,7 +22,7 @@ from labkit.course import release
 from labkit.course.classes import ClassGrades, StudentRow, grade_class
 from labkit.course.course import init_course, open_course
 from labkit.course.exercises import exercise
-from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells
+from labkit.course.sandbox import Limits, SandboxDied, SandboxTimeout, bubblewrap, run_cells, sandbox
 from labkit.course.submissions import Unreadable, read_zip
 
 from .serial import grade_serially, sandboxes_that_stay
@@ -153,6 +154,11 @@ def deaf_loop(place: Place) -> None:
     place.code(
         "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", keep_answers=True
     )
+
+
+def sleeper(place: Place) -> None:
+    """It holds the grader up, and costs no processor time by which that could be seen."""
+    place.code("import time\ntime.sleep(3600)")
 
 
 def links(place: Place) -> None:
@@ -302,6 +308,7 @@ ATTACKS = [
     Attack("surviving_child", surviving_child, runs=True),
     Attack("signals_to_everybody", signals_to_everybody, runs=True),
     Attack("deaf_loop", deaf_loop, flags=("timeout",), runs=True),
+    Attack("sleeper", sleeper, flags=("timeout",), runs=True),
     Attack("commanding_kernelspec", commanding_kernelspec, flags=("edited",), runs=True),
     Attack("half_character_error", half_character_error, flags=("edited",), runs=True),
     Attack("links", links),
@@ -381,6 +388,12 @@ def test_each_gets_what_they_deserve(attack: Attack, grades: ClassGrades) -> Non
     row = row_of(grades, attack.name)
     assert row.score == attack.score, row.explain()
     assert set(row.flags) - {"edited"} == set(attack.flags) - {"edited"}, row.explain()
+
+
+@needs_sandbox
+def test_a_sleeper_is_told_why_it_was_ended(grades: ClassGrades) -> None:
+    assert "Its code slept for 2 seconds in all, and " in row_of(grades, "sleeper").explain()
+    assert "Its code did not end within 4 seconds of work." in row_of(grades, "deaf_loop").explain()
 
 
 def test_nothing_is_left_of_their_processes(grades: ClassGrades) -> None:
@@ -509,3 +522,23 @@ def test_a_loop_that_does_not_listen_is_out_of_time() -> None:
     code = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     with pytest.raises(SandboxTimeout):
         run_cells([code], {}, Limits(seconds=1))
+
+
+@needs_sandbox
+def test_who_wakes_now_and_then_to_do_nothing_sleeps() -> None:
+    """A bomb that cannot fork any more, and tries again."""
+    code = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.1)"
+    with pytest.raises(SandboxTimeout, match=r"slept for 1\.5 seconds in all"):
+        run_cells([code], {}, Limits(seconds=3))
+
+
+@needs_sandbox
+def test_code_that_waits_for_the_grader_does_not_sleep() -> None:
+    limits = Limits(seconds=2)
+    code = "def echo(word, said):\n    said.append(word)\n    return iter(())"
+    with sandbox(limits, "function") as talk:
+        talk.send({"code": code, "function": "echo"})
+        assert talk.receive() == {"ready": True}
+        time.sleep(limits.asleep + 1)  # a grader that takes its time
+        talk.send({"arguments": ["here"]})
+        assert talk.receive() == {"done": ["here"]}

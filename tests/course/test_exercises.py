@@ -18,6 +18,7 @@ from labkit.course.draw import Draw
 from labkit.course.exercises import all_exercises, exercise
 from labkit.course.model import Claims, Exercise, Task, Variant
 from labkit.course.notebooks import Returned, make_notebook, source_path
+from labkit.course.sandbox import Limits, bubblewrap
 from labkit.course.work import PRACTICE
 from labkit.process import run
 
@@ -47,6 +48,15 @@ def test_a_write_behind_a_refusal_lends_it_no_registers() -> None:
         marks = {mark.question: mark for mark in task.marks(Claims({**solved, key: [*calls, behind]}))}
         assert marks[key].points == 0
         assert "is a write" in marks[key].why
+
+
+@pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
+def test_a_driver_that_does_not_end_is_told_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "asleep", 0.5)
+    source = "import time\ndef driver(shared, said):\n    time.sleep(600)\n    yield"
+    for mark in tasks(exercise("driver"), 1)[0].marks(Claims({"source": source})):
+        assert mark.timeout
+        assert mark.why.startswith("The driver slept for 0.5 seconds in all, and nothing in the sandbox ")
 
 
 def test_teachers_read_which_exercises_labkit_itself_solves_for_a_student() -> None:

@@ -176,8 +176,8 @@ def _check(task: Task, claims: Claims) -> list[AnswerMark]:
             mark(question, 0, f"The driver does not run: {error}"[:200])
             for question in (source, honest, lying)
         ]
-    except SandboxTimeout:
-        why = f"The driver did not end within {_LIMITS.seconds:g} seconds."
+    except SandboxTimeout as late:
+        why = f"The driver {late}."
         return [mark(question, 0, why, timeout=True) for question in (source, honest, lying)]
     taken = [met.said == "took" and met.stored and not met.corrupted for lie, met in outcomes if lie.honest]
     refused = [
