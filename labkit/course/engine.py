@@ -84,6 +84,7 @@ def grade_jobs(
             results[job.student] = found
             on_result(found, True)
     if left:
+        left.sort(key=lambda job: job.length, reverse=True)
         with _client(min(workers, len(left)), scheduler) as client:
             for job, result in _run(client, left):
                 if not result.problem:

@@ -76,6 +76,17 @@ class GradingJob:
         ]
         return hashlib.sha256(canonical(parts)).hexdigest()
 
+    @property
+    def length(self) -> int:
+        """How long grading it may take, for sorting: most where code is to be run that left no answers.
+
+        Code that never ends has left none; a worker that is alone with it at the end keeps the class waiting.
+        """
+        files = self.submission.files if self.submission else {}
+        if f"{self.exercise}.ipynb" not in files:
+            return 0
+        return 1 if ANSWERS in files else 2
+
 
 @dataclass(frozen=True)
 class Prints:

@@ -21,11 +21,14 @@ from labkit.course.course import init_course, open_course
 from labkit.course.engine import ResultStore
 from labkit.course.exercises import exercise
 from labkit.course.grading import GradingJob, grade
+from labkit.course.submissions import Submission
 from labkit.errors import MissingComponent
 from tests.workers import everything, workers_of
 
 KILLS = int(os.environ.get("LABKIT_KILLS", "2"))
 STUDENTS = tuple(f"s{number:02d}" for number in range(24))
+UNANSWERED = "s20"
+"""Whose code left no answers: it may be endless."""
 DEADLINE = 120.0
 
 
@@ -39,6 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for thief, victim in (("s05", "s02"), ("s17", "s03")):
         for path in (folder / "solutions" / victim / "refusals").iterdir():
             (folder / "solutions" / thief / "refusals" / path.name).write_bytes(path.read_bytes())
+    (folder / "solutions" / UNANSWERED / "refusals" / "answers.json").unlink()
     return folder
 
 
@@ -163,20 +167,28 @@ def test_ctrl_c_while_workers_start_is_one_word(place: Path, tmp_path: Path) -> 
 
 
 def test_a_scheduler_that_exists(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without workers, with one of another labkit, with a good one, and gone while it is used."""
+    """Without workers, with one of another labkit, with a good one, and gone while it is used.
+
+    The good one begins with what may take longest; a class is told in its own order.
+    """
     from distributed import LocalCluster
 
     for path in results(place):
         path.unlink()
     course = open_course(place / "course")
+    told: list[str] = []
     with LocalCluster(
         n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
     ) as cluster:
         address = cluster.scheduler_address
 
+        def tell(_done: int, _count: int, student: str) -> None:
+            told.append(student)
+
         def graded() -> str:
             work = place / "solutions"
-            return grade_class(course, exercise("refusals"), work, 1, address, rerun=False).csv()
+            found = exercise("refusals")
+            return grade_class(course, found, work, 1, address, rerun=False, on_progress=tell).csv()
 
         with monkeypatch.context() as patch:
             patch.setattr("labkit.course.engine._PATIENCE", 1.0)
@@ -190,6 +202,7 @@ def test_a_scheduler_that_exists(place: Path, tmp_path: Path, monkeypatch: pytes
                 graded()
         assert results(place) == []
         assert graded() == marks(place)
+        assert told == sorted(STUDENTS, key=lambda student: student != UNANSWERED)
         for path in results(place):
             path.unlink()
         words = command(place, tmp_path / "marks.csv", "--scheduler", address)
@@ -221,3 +234,13 @@ def test_a_result_is_kept_whole_or_not_at_all(place: Path, tmp_path: Path) -> No
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-20])
     assert store.load(job) is None
+
+
+def test_code_that_left_no_answers_may_take_longest() -> None:
+    def length(*names: str) -> int:
+        handed_in = Submission("s00", dict.fromkeys(names, b""))
+        return GradingJob("refusals", b"", "course", "s00", handed_in, b"").length
+
+    nothing = GradingJob("refusals", b"", "course", "s00", None, b"").length
+    assert nothing == length("answers.json") == length("other.ipynb")
+    assert nothing < length("answers.json", "refusals.ipynb") < length("refusals.ipynb", "challenge.json")
