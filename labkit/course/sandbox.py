@@ -48,7 +48,8 @@ _KILLED = 128 + signal.SIGKILL
 class Limits:
     """What code may use.
 
-    seconds: processor time of a process. memory: bytes of its address space, and of all processes together.
+    seconds: processor time of all processes together. memory: bytes of a process's address space, and of all
+    processes together.
     processes, files: how many at once. disk: bytes that may be written to a folder, in memory.
     """
 
@@ -311,7 +312,7 @@ def _watch(
         before, took = took, worked(members)
         if took == before and talk.waits and asleep(members):
             slept += _LOOK
-        if time.monotonic() > end:
+        if took > limits.seconds or time.monotonic() > end:
             talk.verdict = _too_slow(limits)
         elif slept > limits.asleep:
             talk.verdict = _too_sleepy(limits)

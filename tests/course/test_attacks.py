@@ -525,6 +525,21 @@ def test_a_loop_that_does_not_listen_is_out_of_time() -> None:
 
 
 @needs_sandbox
+def test_processes_that_work_too_long_together_are_ended() -> None:
+    """Each has less than the limit: a bomb of them would keep the processors from the rest of the class."""
+    code = (
+        "import os, time\n"
+        "for _ in range(3):\n"
+        "    if os.fork() == 0:\n"
+        "        while time.process_time() < 1.5: pass\n"
+        "        os._exit(0)\n"
+        "for _ in range(3): os.wait()"
+    )
+    with pytest.raises(SandboxTimeout, match="did not end within 2 seconds of work"):
+        run_cells([code], {}, Limits(seconds=2))
+
+
+@needs_sandbox
 def test_who_wakes_now_and_then_to_do_nothing_sleeps() -> None:
     """A bomb that cannot fork any more, and tries again."""
     code = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.1)"
