@@ -27,8 +27,12 @@ def settings(tmp_path: Path) -> Settings:
 @contextmanager
 def stand_in(name: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process whose command line names a run, as that of its QEMU does."""
-    process = subprocess.Popen(["/bin/sh", "-c", "read line", name], stdin=subprocess.PIPE)
+    command = ["/bin/sh", "-c", "echo; read line", name]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        # A process has its command line a moment after it was started.
+        assert process.stdout
+        process.stdout.readline()
         yield process
     finally:
         process.kill()
