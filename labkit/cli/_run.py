@@ -26,7 +26,7 @@ from labkit.runs.runner import CELL_TIMEOUT, plan_run, run_plan
     "jobs",
     type=click.IntRange(1, 256),
     metavar="N",
-    help="Notebooks at a time; by default as many chapters of the course as processors and memory allow, and "
+    help="Notebooks at a time; by default as many chapters of the course as this machine has room for, and "
     "one of other notebooks.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="The run directory; must be new or empty.")

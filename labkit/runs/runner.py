@@ -86,8 +86,8 @@ def plan_run(
     output: the run directory, which must be new or empty; ``runs/<UTC time>`` by default.
     timeout: seconds a cell may take. start: the folder that paths are relative to. allow_host: cells of a
     notebook for the TDVM may run on the host (``%%host``); otherwise only those of labkit's own notebooks.
-    jobs: notebooks at a time; by default as many of the course's chapters as there are processors and as
-    memory holds, and one of other notebooks, which may need what the one before left in the run directory.
+    jobs: notebooks at a time; by default one more of the course's chapters than there are processors, as far
+    as memory holds them, and one of other notebooks, which may need what the one before left.
 
     Raises:
         UsageError: a notebook is missing, a parameter unknown, the directory in use.
@@ -119,7 +119,8 @@ def _fitting(sources: Sequence[NotebookSource]) -> int:
     if not chapters.issuperset(source.name for source in sources):
         return 1
     fits = free_memory(running(Settings.load())) // _CHAPTER_MEMORY
-    return max(1, min(len(os.sched_getaffinity(0)), fits))
+    # One more than processors: a chapter waits a quarter of its time.
+    return max(1, min(len(os.sched_getaffinity(0)) + 1, fits))
 
 
 def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: None) -> Run:

@@ -260,8 +260,9 @@ def test_notebooks_side_by_side_have_their_own_results_and_stand_in_their_order(
 @pytest.mark.parametrize(
     ("names", "cpus", "memory", "jobs"),
     [
-        (["00-start-here", "01-verify-the-host", "flow"], 2, 8000, 2),
+        (["00-start-here", "01-verify-the-host", "flow"], 1, 8000, 2),
         (["00-start-here", "01-verify-the-host", "flow"], 8, 64000, 3),
+        (["00-start-here", "01-verify-the-host", "flow"], 8, 5000, 2),
         (["00-start-here", "01-verify-the-host", "flow"], 8, 3000, 1),
         (["00-start-here", "01-verify-the-host", "flow"], 8, 0, 1),
         (["00-start-here"], 8, 64000, 1),
