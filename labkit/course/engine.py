@@ -101,7 +101,8 @@ def _run(client: Client, jobs: Sequence[GradingJob]) -> Iterator[tuple[GradingJo
     ended = as_completed(futures, loop=client.loop, with_results=True, raise_errors=False)
     for future, result in ended:
         job = futures.pop(future)
-        if future.status == "finished":
+        # Not by the future's status: it is `lost` where the worker died just after its result was fetched.
+        if isinstance(result, Graded):
             yield job, result
         elif future.status == "error":
             yield job, _failed(job, result[1])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from labkit.course import release
 from labkit.course.classes import grade_class
 from labkit.course.course import init_course, open_course
-from labkit.course.engine import ResultStore
+from labkit.course.engine import ResultStore, grade_jobs
 from labkit.course.exercises import exercise
 from labkit.course.grading import GradingJob, grade
 from labkit.course.submissions import Submission
@@ -150,6 +150,32 @@ def test_killing_workers_and_graders_at_random_moments_changes_no_mark(place: Pa
     assert csv.read_text() == expected
     assert "copied:s02" in expected
     assert "copied:s03" in expected
+
+
+class Cluster:
+    """A client whose only worker dies when its result has just been fetched: the future is lost by then."""
+
+    status = "lost"
+
+    def submit(self, *_: object, **__: object) -> Cluster:
+        return self
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_result_counts_that_was_had_before_its_worker_died(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course = open_course(place / "course")
+    job = GradingJob("refusals", course.seed, course.identity, "s01", None, b"{}", None, False)
+    result = grade(job)
+    client = Cluster()
+    monkeypatch.setattr("labkit.course.engine.local_cluster", lambda *_: nullcontext())
+    monkeypatch.setattr("distributed.Client", lambda *_, **__: nullcontext(client))
+    monkeypatch.setattr(client, "loop", None, raising=False)
+    monkeypatch.setattr("distributed.as_completed", lambda futures, **_: [(client, result)])
+    assert grade_jobs([job], ResultStore(tmp_path), 1) == [result]
 
 
 def test_ctrl_c_while_workers_start_is_one_word(place: Path, tmp_path: Path) -> None:
