@@ -199,9 +199,7 @@ def _taken_out(file: BinaryIO, origin: str, size: int) -> tuple[str, int, int]:
         raise DataError(f"{origin} is a disk image of QEMU, not an ISO image.", _RELEASE_ISO)
     # The first 32 KiB of an ISO image are zeros.
     if found := named(head) if not head or head.strip(b"\0") else None:
-        # What to do with text is said of logs and quotes, which are also written as text.
-        remedy = "" if found[0] == "text" else found[1]
-        raise DataError(f"{origin} is {found[0]}, not an ISO image.", remedy or _RELEASE_ISO)
+        raise DataError(f"{origin} is {found[0]}, not an ISO image.", found[1] or _RELEASE_ISO)
     raise DataError(f"{origin} is not an ISO image, or its beginning is damaged.", "Fetch it again.")
 
 

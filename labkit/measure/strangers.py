@@ -6,7 +6,6 @@ import re
 import struct
 
 _UNPACK = "Unpack it, and give the file that is in it."
-_BINARY = "Give the binary file itself, or its bytes as hexadecimal or base64."
 _JWT = re.compile(rb"(?i:authorization:)?(?i:bearer)?[\"']?eyJ[\w-]+\.[\w-]+\.[\w-]*[\"']?")
 _WORDS = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]*")
 REPORT = (
@@ -103,7 +102,7 @@ def named(data: bytes) -> tuple[str, str] | None:
     for pattern, name, remedy in _PATTERNS:
         if re.match(pattern, data[:_LOOKED_AT], re.DOTALL):
             return name, remedy
-    return ("text", _BINARY) if _WORDS.fullmatch(data[:_LOOKED_AT]) else None
+    return ("text", "") if _WORDS.fullmatch(data[:_LOOKED_AT]) else None
 
 
 def td_report(data: bytes) -> bytes | None:
