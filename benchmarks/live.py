@@ -29,7 +29,8 @@ from playwright.sync_api import sync_playwright
 from labkit.learn.copies import course_folder
 from labkit.live import make_live
 from labkit.runs import Run, publish
-from labkit.runs.record import Chapter, collect_host
+from labkit.runs.collecting import collect_host
+from labkit.runs.record import Chapter
 from labkit.settings import Settings
 
 CHAPTERS = ("05-inside-tdx", "06-why-asterinas")

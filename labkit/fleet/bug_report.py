@@ -16,7 +16,7 @@ from labkit import __version__
 from labkit.errors import UsageError
 from labkit.host import collect, diagnose, redact
 from labkit.host.redaction import host_names, redact_text
-from labkit.runs.record import collect_versions
+from labkit.runs.collecting import collect_versions
 from labkit.settings import Settings
 from labkit.toolchain import toolchain_inventory
 

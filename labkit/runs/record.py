@@ -11,29 +11,23 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from labkit import __version__, process
-from labkit.errors import DataError, LabkitError, MissingComponent, UsageError
+from labkit.errors import DataError, UsageError
 from labkit.files import plain_parts, printable, read_below, strict_json, write_below
 from labkit.runs._copies import where_instead
 from labkit.runs.execution import CellFailure
-from labkit.settings import Settings, Trust
+from labkit.settings import Trust
 from labkit.show import clean, columns, one_line, stamp
 from labkit.show.site import UNFINISHED
-from labkit.toolchain import find_toolchain
 
 RECORD = "run.json"
 RESULT = "result.json"
 
-_PACKAGES = ("papermill", "nbclient", "nbconvert", "ipykernel", "jupyterlab", "cryptography", "dcap-qvl")
 _TEXT_LIMIT = 200
 _RESULT_LIMIT = 1 << 20
 _RECORD_LIMIT = 16 << 20
@@ -362,56 +356,6 @@ def believed(platform: object, trust: object, accelerator: object) -> Reported:
     return Reported(known, Trust.NONE if said or name or accelerated == CLAIMED else None, accelerated)
 
 
-def collect_versions() -> dict[str, str]:
-    """Versions of labkit, Python, and the packages that run and render notebooks."""
-    versions = {"labkit": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def collect_tools(settings: Settings) -> dict[str, str]:
-    """Versions of what the emulated platform is made of; empty where it is not set up."""
-    try:
-        tools = find_toolchain(settings)
-    except LabkitError:
-        return {}
-    versions = {}
-    for name, program in (("qemu", tools.qemu), ("swtpm", tools.swtpm)):
-        number = re.search(r"version (\d[^,\n]*)", program.version_text)
-        if number:
-            versions[name] = number[1]
-    return {**versions, "guest kernel": tools.kernel.name}
-
-
-def collect_host() -> dict[str, Any]:
-    """The machine without its name: operating system, kernel, processor, memory."""
-    try:
-        system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
-    except OSError:
-        system = "Linux"
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "os": system,
-        "kernel": platform.release(),
-        "processor": _processor(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_mib": pages >> 20,
-    }
-
-
-def collect_git(folder: Path) -> dict[str, Any] | None:
-    """The commit that ``folder`` is at and whether files differ from it; None outside a checkout."""
-    commit = _first_line(["git", "-C", folder, "rev-parse", "HEAD"])
-    if commit is None:
-        return None
-    changed = _first_line(["git", "-C", folder, "status", "--porcelain", "--untracked-files=no"])
-    return {"commit": commit, "changed": bool(changed)}
-
-
 def finish(run: Run, status: str, finished: str, seconds: float) -> Run:
     """The run with its end filled in."""
     return replace(run, status=status, finished=finished, seconds=seconds)
@@ -445,18 +389,3 @@ def _below(value: object) -> str:
 
 def _text(value: object) -> str | None:
     return clean(value, _TEXT_LIMIT) if isinstance(value, str) and value else None
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _first_line(argv: Sequence[str | Path]) -> str | None:
-    try:
-        done = process.run(argv, timeout=20)
-    except MissingComponent:
-        return None
-    return done.text.partition("\n")[0] if done.ok else None

@@ -20,15 +20,12 @@ from labkit.kernel.host import REFUSAL
 from labkit.kernel.installing import NAME as KERNEL_NAME
 from labkit.learn.copies import course_folder
 from labkit.runs._guests import GUEST, for_guest
+from labkit.runs.collecting import collect_git, collect_host, collect_tools, collect_versions
 from labkit.runs.guarded import execute_guarded, read_json
 from labkit.runs.parameters import RUN_DIR, assign
 from labkit.runs.record import (
     Chapter,
     Run,
-    collect_git,
-    collect_host,
-    collect_tools,
-    collect_versions,
     finish,
     read_results,
     result_files,

@@ -13,8 +13,9 @@ from labkit.errors import DataError
 from labkit.files import plain_parts, printable, read_below, strict_json
 from labkit.learn.wait import waiting
 from labkit.runs import Run, publish
+from labkit.runs.collecting import collect_host, collect_versions
 from labkit.runs.execution import CellFailure
-from labkit.runs.record import Chapter, Reported, collect_host, collect_versions, write_record
+from labkit.runs.record import Chapter, Reported, write_record
 from labkit.runs.source import NotebookSource
 from labkit.settings import Settings, Trust, Ui
 from labkit.show import View

@@ -18,7 +18,8 @@ from labkit.errors import MissingComponent
 from labkit.live import make_live
 from labkit.live.inputs import fetch_inputs
 from labkit.runs import Run, publish
-from labkit.runs.record import Chapter, collect_host
+from labkit.runs.collecting import collect_host
+from labkit.runs.record import Chapter
 from labkit.settings import Settings
 from tests.live.tabs import ChromiumTab, Tab, firefox
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from labkit.errors import MissingComponent
-from labkit.runs import Run
-from labkit.runs import record as records
+from labkit.runs import Run, collecting
 from labkit.runs.checking import Alteration, RunCheck
+from labkit.runs.collecting import collect_git, collect_host, collect_tools
 from labkit.runs.execution import CellFailure
-from labkit.runs.record import Chapter, Reported, collect_host
+from labkit.runs.record import Chapter, Reported
 from labkit.settings import Settings, Trust
 from labkit.show.site import Link, run_index
 
@@ -96,8 +96,8 @@ def test_versions_of_tools_are_read_out_of_what_they_say(monkeypatch: pytest.Mon
         kernel = Path("/boot/vmlinuz-6.1")
 
     settings = Settings.load()
-    monkeypatch.setattr(records, "find_toolchain", lambda given: Tools)
-    assert records.collect_tools(settings) == {
+    monkeypatch.setattr(collecting, "find_toolchain", lambda given: Tools)
+    assert collect_tools(settings) == {
         "qemu": "7.2.11 (Debian 1:7.2)",
         "guest kernel": "vmlinuz-6.1",
     }
@@ -105,8 +105,8 @@ def test_versions_of_tools_are_read_out_of_what_they_say(monkeypatch: pytest.Mon
     def missing(given: Settings) -> None:
         raise MissingComponent("There is no QEMU.", "Install it.")
 
-    monkeypatch.setattr(records, "find_toolchain", missing)
-    assert records.collect_tools(settings) == {}
+    monkeypatch.setattr(collecting, "find_toolchain", missing)
+    assert collect_tools(settings) == {}
 
 
 def test_the_commit_is_told_and_whether_files_differ_from_it(tmp_path: Path) -> None:
@@ -114,18 +114,18 @@ def test_the_commit_is_told_and_whether_files_differ_from_it(tmp_path: Path) -> 
         who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
         subprocess.run(["git", *who, "-C", tmp_path, *words], check=True, capture_output=True)
 
-    assert records.collect_git(tmp_path) is None
+    assert collect_git(tmp_path) is None
     git("init", "-q")
     (tmp_path / "file").write_text("one")
     git("add", "file")
     git("commit", "-qm", "first")
-    found = records.collect_git(tmp_path)
+    found = collect_git(tmp_path)
     assert found is not None
     assert (len(found["commit"]), found["changed"]) == (40, False)
     (tmp_path / "other").write_text("not in it")
-    assert records.collect_git(tmp_path) == found
+    assert collect_git(tmp_path) == found
     (tmp_path / "file").write_text("two")
-    assert records.collect_git(tmp_path) == {**found, "changed": True}
+    assert collect_git(tmp_path) == {**found, "changed": True}
 
 
 def check(*alterations: Alteration, named: bool = True, trust: Trust = Trust.NONE) -> RunCheck:
