@@ -7,6 +7,8 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
+from labkit.process import status_fields
+
 _AWAKE = frozenset("RD")
 """States of a thread that runs, waits for a processor, or waits for a disk."""
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -53,11 +55,12 @@ def _resident(pid: int) -> int:
 
 
 def _ticks(pid: int) -> int:
-    return sum(map(int, _stat(Path(f"/proc/{pid}"))[11:15]))
+    return sum(map(int, (status_fields(pid) or [])[11:15]))
 
 
 def _states(pid: int) -> list[str]:
-    return [state for thread in _threads(pid) for state in _stat(thread)[:1]]
+    # A thread stands below /proc by its own number as well, though no list has it there.
+    return [state for thread in _threads(pid) for state in (status_fields(int(thread.name)) or [])[:1]]
 
 
 def _threads(pid: int) -> list[Path]:
@@ -65,11 +68,6 @@ def _threads(pid: int) -> list[Path]:
         return list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return []
-
-
-def _stat(place: Path) -> list[str]:
-    """The fields of ``stat`` from the state on: before it stands a name, which may hold anything."""
-    return _read(place / "stat").rpartition(")")[2].split()
 
 
 def _read(path: Path) -> str:

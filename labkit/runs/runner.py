@@ -173,10 +173,10 @@ def run_plan(plan: RunPlan, on_progress: Callable[[str], None] = lambda _text: N
     return run
 
 
-_Ended = tuple[Chapter, dict[str, str]]
+_Done = tuple[Chapter, dict[str, str]]
 
 
-def _with(run: Run, chapters: Sequence[Future[_Ended]]) -> Run:
+def _with(run: Run, chapters: Sequence[Future[_Done]]) -> Run:
     """The run with the chapters that have ended, in their order, and the versions that they reported."""
     ended = [
         future.result()
@@ -191,7 +191,7 @@ def _with(run: Run, chapters: Sequence[Future[_Ended]]) -> Run:
 
 def _run_chapter(
     plan: RunPlan, number: int, cancelled: threading.Event, on_progress: Callable[[str], None]
-) -> _Ended:
+) -> _Done:
     source = plan.sources[number]
     line = f"[{number + 1}/{len(plan.sources)}] {source.name} "
     on_progress(f"{line}..." + (" " if plan.jobs == 1 else "\n"))
@@ -206,7 +206,7 @@ def _run_chapter(
     return chapter, versions
 
 
-def _chapter(plan: RunPlan, source: NotebookSource, cancelled: threading.Event) -> _Ended:
+def _chapter(plan: RunPlan, source: NotebookSource, cancelled: threading.Event) -> _Done:
     place = plan.folder(source.name)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     below = str(place.relative_to(plan.directory))
