@@ -51,6 +51,12 @@ def test_the_guest_answers_and_its_kernel_log_stays_apart(guest: VirtualMachine)
     assert guest.console.run("echo clean", timeout=20).output == "clean\n"
 
 
+def test_no_emulated_cpu_promises_quick_copies_of_single_bytes(guest: VirtualMachine) -> None:
+    flags = guest.console.run("grep -m 1 flags /proc/cpuinfo").output.split()
+    assert "rep_good" in flags
+    assert not {"erms", "fsrm"} & set(flags)
+
+
 def test_exit_is_a_status_and_a_new_shell_answers(guest: VirtualMachine) -> None:
     result = guest.console.run("exit 7", timeout=20)
     assert (result.exit_status, result.shell_ended, result.output) == (7, True, "")
