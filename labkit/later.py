@@ -10,11 +10,15 @@ from typing import Any, cast
 
 
 def later(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of ``package`` (PEP 562): ``modules`` has the module of it for each name."""
+    """The ``__getattr__`` of ``package`` (PEP 562): ``modules`` has the module of it for each name.
+
+    A name that is its own module stands for the module itself.
+    """
 
     def find(name: str) -> Any:
         if name in modules:
-            return getattr(import_module(f"{package}.{modules[name]}"), name)
+            module = import_module(f"{package}.{modules[name]}")
+            return module if modules[name] == name else getattr(module, name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find

@@ -36,18 +36,19 @@ labkit_tell() {
 }
 labkit_tell; unset -f labkit_tell"""
 _ENCODED = "base64 $log"
-# A shell has no zeros in its words, so the log is what stands between them.
+# A shell has no zeros in its words, so the log is what stands between them. A quoted word has no tab of its
+# own, and bash writes line by line: a line for each word would cost as much as all registers.
 _QUOTED = """local LC_ALL=C parts
     mapfile -d '' -t parts < $log
-    printf '= %q\\n' "${parts[@]}"
+    printf '=' && printf '\\t%q' "${parts[@]}" && echo
     """
 
 
 def tell_measurements(*, bash: bool) -> str:
     """The command that prints each PCR of the boot as ``bank number hex``, and the event log.
 
-    The log is in base64; in ``bash``, which needs no program for that, in words quoted for a shell, one a
-    line, with a zero between two; whether one is at the end is not told.
+    The log is in base64; in ``bash``, which needs no program for that, in words quoted for a shell, with a
+    tab before each, and a zero was between two; whether one is at the end is not told.
     """
     return _TELL % (_QUOTED if bash else _ENCODED)
 
@@ -59,8 +60,8 @@ def parse_told(output: str) -> Told:
     for line in output.splitlines():
         if match := re.fullmatch(r"(sha256|sha384) (\d{1,2}) ([0-9A-Fa-f]{64}|[0-9A-Fa-f]{96})", line):
             pcrs[match[1]][int(match[2])] = bytes.fromhex(match[3])
-        elif line.startswith("= "):
-            quoted.append(line[2:])
+        elif line.startswith("=\t"):
+            quoted += line[2:].split("\t")
         else:
             encoded.append(line)
     if quoted:

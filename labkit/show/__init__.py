@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from labkit.show import tdx
-from labkit.show._stepper import stepper
+from typing import TYPE_CHECKING
+
+from labkit.later import later
 from labkit.show._text import clean, columns, one_line, stamp
-from labkit.show._view import View
+
+if TYPE_CHECKING:
+    from labkit.show import tdx
+    from labkit.show._stepper import stepper
+    from labkit.show._view import View
 
 __all__ = [
     "View",
@@ -16,3 +21,6 @@ __all__ = [
     "stepper",
     "tdx",
 ]
+
+# Loaded on first use: every module that prints a line comes here, and few draw a picture.
+__getattr__ = later(__name__, {"View": "_view", "stepper": "_stepper", "tdx": "tdx"})
