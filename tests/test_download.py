@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -81,6 +85,44 @@ def test_a_proxy_that_does_not_answer_is_named(folder: Path, monkeypatch: pytest
     monkeypatch.setenv("no_proxy", "")
     with pytest.raises(MissingComponent, match=r"through the proxy 127\.0\.0\.1:9\..*http_proxy"):
         download("http://example.org/x", PIN, folder / "mine/file")
+
+
+class Stern(BaseHTTPRequestHandler):
+    """A proxy that lets nobody through who has no password."""
+
+    def do_GET(self) -> None:
+        self.send_error(407)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on standard error."""
+
+
+@pytest.fixture
+def stern() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Stern) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def fresh_opener() -> Iterator[None]:
+    """urllib asks once in the life of a process which proxy there is."""
+    urllib.request.install_opener(None)
+    yield
+    urllib.request.install_opener(None)
+
+
+def test_a_proxy_that_asks_for_a_password_is_named(
+    folder: Path, stern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://{stern}")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(MissingComponent, match=rf"^The proxy {stern} asks for a password\."):
+        download("http://example.org/x", PIN, folder / "mine/file")
+    assert list((folder / "mine").iterdir()) == []
 
 
 @pytest.mark.parametrize(
