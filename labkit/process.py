@@ -230,7 +230,8 @@ def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     try:
         return process.communicate(timeout=2)
     except subprocess.TimeoutExpired as error:
-        return error.output or b"", error.stderr or b""
+        with process:  # closes the pipes, and asks for the status
+            return error.output or b"", error.stderr or b""
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
