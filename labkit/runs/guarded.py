@@ -132,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def _sockets(folder: Path) -> Iterator[Path]:
     """Where a kernel's sockets are: in ``folder``, or where that path is too long, somewhere short."""
     places = (folder, Path(tempfile.gettempdir()), Path("/tmp"))
-    short = next((place for place in places if len(os.fsencode(place)) <= _LONGEST_FOLDER), places[-1])
+    short = next(place for place in places if len(os.fsencode(place)) <= _LONGEST_FOLDER)
     if short == folder:
         yield folder / "runtime"
         return
