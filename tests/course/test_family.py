@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from labkit.course.family import asleep, family, worked
+from labkit.course.family import asleep, family, larger, worked
 
+SHARED = "import os, time\nblock = b'x' * (64 << 20)\nos.fork()\nos.fork()\ntime.sleep(600)"
 THREAD = "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin).start()"
 
 
@@ -35,9 +36,19 @@ def wait_for(what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_processes_that_all_wait_are_asleep() -> None:
-    with started("sleep 600 | (sleep 600; true)", 4) as members:
+@pytest.mark.parametrize(("line", "count"), [("sleep 600", 2), ("sleep 600 | (sleep 600; true)", 4)])
+def test_processes_that_all_wait_are_asleep(line: str, count: int) -> None:
+    with started(line, count) as members:
         wait_for(lambda: asleep(members))
+
+
+def test_what_processes_share_counts_once() -> None:
+    """Four processes have one block of 64 MiB, and what a Python takes."""
+    with started(f'{sys.executable} -c "{SHARED}"', 5) as members:
+        assert larger(members, 64 << 20)
+        assert not larger(members, 3 * 64 << 20)
+        assert not larger(members, 1 << 40)
+    wait_for(lambda: not larger(members, 0))
 
 
 @pytest.mark.parametrize(

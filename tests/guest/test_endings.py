@@ -9,6 +9,7 @@ from labkit.guest.types import LINUX, SHELL_PROMPT
 
 KERNEL = "[    0.000000] Linux version 6.12.38+deb13-amd64 (a@b) #1 SMP\r\n"
 PANIC = "[    2.4] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n"
+EARLY = "PANIC: early exception 0x0e IP 10:ffffffff81000110 error 0 cr2 0xffff888000000000"
 KILLED = "[    1.4] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\r\n"
 
 
@@ -54,6 +55,7 @@ def test_a_cause_without_a_failure_is_none() -> None:
         (LINUX, "\r\nOut of memory while allocating z_stream\r\n\r\n -- System halted\r\n", "Out of memory"),
         (LINUX, "\r\ncrc error\r\n\r\n -- System halted\r\n", "crc error"),
         (LINUX, f"{KERNEL}[ 4.4] reboot: System halted\r\n", "System halted"),
+        (SHELL_PROMPT, f"{KERNEL}{EARLY}\r\n", "early exception 0x0e"),
         (LINUX, "UEFI Interactive Shell v2.2\r\nEDK II\r\nShell> ", "UEFI Interactive Shell v2.2"),
         (
             SHELL_PROMPT,
