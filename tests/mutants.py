@@ -180,13 +180,24 @@ def mutants(path: Path) -> list[Mutant]:
     return found
 
 
+def _modules(package: str) -> list[Path]:
+    """A package's modules, or the one module of this name (``attest/appraisal``, ``process``)."""
+    place = REPOSITORY / "labkit" / package
+    return [module for module in [place.with_suffix(".py")] if module.is_file()] or sorted(place.glob("*.py"))
+
+
+def _tests(package: str) -> list[str]:
+    """The tests of a package, or of a module that is in none."""
+    first = package.partition("/")[0]
+    own = f"tests/{first}"
+    return [own if (REPOSITORY / own).is_dir() else f"tests/test_{first}.py", "tests/test_values.py"]
+
+
 def sample(package: str, count: int, seed: int) -> list[Mutant]:
     """``count`` mutants of a package, or of one module (``attest/appraisal``), at most one a line."""
     chance = random.Random(f"{seed} {package}")
     by_line: dict[tuple[Path, int], list[Mutant]] = {}
-    for path in sorted(
-        (REPOSITORY / "labkit").glob(f"{package}.py" if "/" in package else f"{package}/*.py")
-    ):
+    for path in _modules(package):
         if path.name == _NEVER_CHANGED:
             continue
         for mutant in mutants(path.relative_to(REPOSITORY)):
@@ -294,7 +305,7 @@ def main() -> int:
         "packages",
         nargs="*",
         metavar="PACKAGE",
-        help=f"of {', '.join(PACKAGES)}, or a module such as attest/appraisal; all by default",
+        help=f"of labkit, or a module such as attest/appraisal; by default {', '.join(PACKAGES)}",
     )
     parser.add_argument("-n", type=int, default=30, dest="count", help="mutants of each package (default 30)")
     parser.add_argument("--seed", type=int, default=1)
@@ -302,8 +313,8 @@ def main() -> int:
         "--tests", action="append", metavar="PATH", help="tests to run instead of the package's own"
     )
     given = parser.parse_args()
-    if unknown := {name.partition("/")[0] for name in given.packages} - set(PACKAGES):
-        parser.error(f"there is no package {', '.join(sorted(unknown))}: take one of {', '.join(PACKAGES)}")
+    if unknown := [name for name in given.packages if not _modules(name)]:
+        parser.error(f"there is no package or module {', '.join(unknown)} in labkit/: name one without .py")
     status = 0
     sys.modules.setdefault("rfc3987_syntax", cast(ModuleType, None))  # see tests/conftest.py
     for name in _LIBRARIES:
@@ -318,7 +329,7 @@ def main() -> int:
         for package_folder in ("labkit/runs", "tests/runs"):
             shutil.copytree(REPOSITORY / package_folder, copy / package_folder, dirs_exist_ok=True)
         for package in given.packages or PACKAGES:
-            tests = given.tests or [f"tests/{package.partition('/')[0]}", "tests/test_values.py"]
+            tests = given.tests or _tests(package)
             drawn = sample(package, given.count, given.seed)
             trial = Trial(copy, tests)
             if not trial.measure():
