@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.bootlog.timeline import GuestType, Mark, Stage, StageTracker, Timeline
+from labkit.bootlog.timeline import GuestType, Mark, Sign, Stage, StageTracker, Timeline
 from labkit.guest.types import LINUX
 
 LOG = (
@@ -117,6 +117,17 @@ def test_the_end_of_a_machine_and_a_line_of_failure_are_told_at_once() -> None:
         assert failed is not None
         assert failed[0] == "The guest failed in stage a: one."
         assert "console.log" in failed[1]
+
+
+def test_of_several_signs_in_a_line_the_first_counts() -> None:
+    causes = Sign("^cause: (.*)$", "Mend it."), Sign("^(cause.*)$", "Do nothing.")
+    both = replace(TWO, failures=("^dead: (.*)$", "^(dead.*)$"), causes=causes)
+    tracker = StageTracker(both)
+    tracker.feed("serial", b"cause: one\ncause: two\ndead: three\n", 1.0)
+    assert tracker.complaint(1.0, False, None) == (
+        "The guest failed in stage a: three. Before that: one.",
+        "Mend it.",
+    )
 
 
 def test_streams_do_not_mix_and_a_stage_may_begin_without_a_line() -> None:

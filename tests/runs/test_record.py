@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from labkit.errors import MissingComponent
 from labkit.runs import Run, collecting
 from labkit.runs.checking import Alteration, RunCheck
-from labkit.runs.collecting import collect_git, collect_host, collect_tools
+from labkit.runs.collecting import collect_git, collect_host, collect_tools, collect_versions
 from labkit.runs.execution import CellFailure
 from labkit.runs.record import Chapter, Reported
 from labkit.settings import Settings, Trust
@@ -115,7 +117,22 @@ def test_versions_of_tools_are_read_out_of_what_they_say(monkeypatch: pytest.Mon
     assert collect_tools(settings) == {}
 
 
-def test_the_commit_is_told_and_whether_files_differ_from_it(tmp_path: Path) -> None:
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "dcap-qvl":
+            raise metadata.PackageNotFoundError(name)
+        return f"{name} 1"
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = collect_versions()
+    assert "dcap-qvl" not in found
+    assert (found["papermill"], found["cryptography"]) == ("papermill 1", "cryptography 1")
+    assert found["python"] == platform.python_version()
+
+
+def test_the_commit_is_told_and_whether_files_differ_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def git(*words: str) -> None:
         who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
         subprocess.run(["git", *who, "-C", tmp_path, *words], check=True, capture_output=True)
@@ -132,6 +149,8 @@ def test_the_commit_is_told_and_whether_files_differ_from_it(tmp_path: Path) -> 
     assert collect_git(tmp_path) == found
     (tmp_path / "file").write_text("two")
     assert collect_git(tmp_path) == {**found, "changed": True}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert collect_git(tmp_path) is None, "there is no git"
 
 
 def check(*alterations: Alteration, named: bool = True, trust: Trust = Trust.NONE) -> RunCheck:
