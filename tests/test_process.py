@@ -98,10 +98,15 @@ def late(script: str, **how: Any) -> Completed:
 def test_a_program_that_is_ended_ends_with_all_that_it_started(way: str) -> None:
     script = "sleep 60 & echo $! $$; echo err >&2; wait"
     cancelled = threading.Event()
+
+    def hear(_: bytes, stderr: bytes) -> None:
+        if stderr:
+            cancelled.set()
+
     if way == "late":
         done = late(script)
     elif way == "cancelled":
-        done = shell(script, cancelled=cancelled, heard=lambda _, err: err and cancelled.set(), owned=True)
+        done = shell(script, cancelled=cancelled, heard=hear, owned=True)
     else:
         done = late(script, cancelled=cancelled)
     assert (done.status, done.stderr, done.timed_out, done.ok) == (-signal.SIGKILL, b"err\n", True, False)

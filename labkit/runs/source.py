@@ -183,8 +183,10 @@ def parse_notebook(path: Path, data: bytes) -> Any:
                 raw["nbformat_minor"] = max(_FIRST_WITH_IDS, raw["nbformat_minor"])
             nbformat.validate(raw)
             notebook = nbformat.reads(json.dumps(raw), as_version=4)
-    except (ValueError, RecursionError, nbformat.ValidationError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, nbformat.ValidationError) as error:
         reason = str(getattr(error, "message", error)).partition("\n")[0]
+        if isinstance(error, KeyError | TypeError):  # nbformat looks into cells before it validates them
+            reason = "its cells are not as Jupyter writes them"
         raise DataError(
             f"{path} is not a valid notebook: {reason[:200]}.", "Repair it, or name another file."
         ) from None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -17,6 +19,7 @@ from labkit.runs.checking import Alteration, RunCheck
 from labkit.runs.collecting import collect_git, collect_host, collect_tools, collect_versions
 from labkit.runs.execution import CellFailure
 from labkit.runs.record import Chapter, Reported
+from labkit.runs.reports import junit, summary
 from labkit.settings import Settings, Trust
 from labkit.show.site import Link, run_index
 
@@ -41,6 +44,19 @@ def test_a_run_tells_each_chapter_with_its_time_and_its_failure(tmp_path: Path) 
     assert bad.split(maxsplit=4)[4] == "cell 3, `1 / 0`: ZeroDivisionError: division by zero"
     assert place == str(tmp_path)
     assert [each.name for each in run.failed] == ["01-bad"]
+    assert summary(replace(run, host=HOST)).splitlines() == [
+        "## labkit: 1 of 2 chapters passed",
+        "",
+        "4 s on x. [EMULATED] Trust: none.",
+        "",
+        "| chapter | result | seconds | why |",
+        "|---|---|---:|---|",
+        "| 00-good | ✓ passed | 2.2 |  |",
+        "| 01-bad | ✗ failed | 2.2 | cell 3, \\`1 / 0\\`: ZeroDivisionError: division by zero |",
+    ]
+    suite = ElementTree.fromstring(junit(run))
+    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["time"]) == ("2", "1", "4.500")
+    assert [len(case.findall("failure")) for case in suite.findall("testcase")] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,39 @@ def test_a_file_that_is_no_notebook(tmp_path: Path, content: bytes) -> None:
         load_source(path)
 
 
+CELL: dict[str, Any] = {
+    "cell_type": "code",
+    "id": "a",
+    "metadata": {},
+    "source": "",
+    "outputs": [],
+    "execution_count": None,
+}
+ODD: list[Any] = [None, 1, [], {}]
+OUTPUTS: list[Any] = [1, [1], [{"output_type": []}]]
+SHAPES: list[dict[str, Any]] = [
+    {},
+    {"cells": 1},
+    {"cells": None},
+    {"cells": ["x"]},
+    *({"cells": [odd]} for odd in ODD),
+    *({"cells": [{**CELL, "cell_type": odd}]} for odd in ODD),
+    *({"cells": [{**CELL, "id": odd}]} for odd in ODD),
+    *({"cells": [{**CELL, "outputs": odd}]} for odd in OUTPUTS),
+]
+
+
+@pytest.mark.parametrize("minor", [0, 5])
+@pytest.mark.parametrize("more", SHAPES, ids=str)
+def test_cells_of_another_shape_are_refused_in_a_sentence(
+    more: dict[str, Any], minor: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": minor, "metadata": {}, **more}))
+    with pytest.raises(DataError, match=r"x\.ipynb is not a valid notebook: .{9,}\."):
+        load_source(path)
+
+
 def test_what_to_do_next_works_where_the_run_was_started(tmp_path: Path) -> None:
     index = tmp_path / "site/index.html"
     elsewhere = next_steps(index, tmp_path)
@@ -120,6 +154,9 @@ def test_a_notebook_that_jupyter_could_not_read_is_refused_before_it_runs(tmp_pa
     document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(document).encode())
     with pytest.raises(DataError, match="byte order mark"):
+        load_source(path)
+    path.write_text(json.dumps(document | {"metadata": 1}))
+    with pytest.raises(DataError, match=r"x\.ipynb is not a valid notebook: 1 is not of type 'object'\."):
         load_source(path)
     path.write_text(json.dumps(document))
     assert load_source(path).cells == 0
