@@ -140,10 +140,23 @@ def test_what_is_written_is_heard_once_and_while_the_program_runs(tmp_path: Path
             (tmp_path / "go").touch()
 
     wait = f"until [ -e {tmp_path}/go ]; do sleep 0.02; done"
-    done = shell(f"echo one; echo uno >&2; {wait}; echo two; echo due >&2", heard=hear)
+    done = shell(f"echo one; echo eins >&2; {wait}; echo two; echo zwei >&2", heard=hear)
     assert done.ok
     assert b"".join(stdout for stdout, _ in heard) == done.stdout == b"one\ntwo\n"
-    assert b"".join(stderr for _, stderr in heard) == done.stderr == b"uno\ndue\n"
+    assert b"".join(stderr for _, stderr in heard) == done.stderr == b"eins\nzwei\n"
+
+
+def test_what_stops_the_caller_ends_the_program() -> None:
+    pids: list[int] = []
+
+    def stop(stdout: bytes, _: bytes) -> None:
+        if stdout:
+            pids.append(int(stdout))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shell("echo $$; sleep 60", heard=stop)
+    assert ended(pids[0])
 
 
 def test_a_companion_does_its_work_when_it_is_released_and_not_when_it_is_dismissed(tmp_path: Path) -> None:

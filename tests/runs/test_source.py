@@ -64,6 +64,15 @@ def test_a_missing_notebook_names_the_nearest(tmp_path: Path) -> None:
         find_notebooks(("03-boot-the-tdmv.ipynb",), tmp_path)
 
 
+def test_where_there_is_no_notebook_that_is_said(tmp_path: Path) -> None:
+    for missing in (tmp_path / "x.ipynb", tmp_path):
+        with pytest.raises(UsageError, match=f"There is no notebook {missing}"):
+            load_source(missing)
+    write_notebook(tmp_path / "notebooks/notes.ipynb", code("1"))
+    with pytest.raises(UsageError, match=f"There is no chapter in {tmp_path}/notebooks"):
+        find_notebooks((), tmp_path)
+
+
 def test_a_chapter_goes_by_its_number(tmp_path: Path) -> None:
     for name in ("00-start", "03-boot", "03-other", "10-late", "flow"):
         write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", code("1"))
