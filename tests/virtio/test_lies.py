@@ -11,12 +11,14 @@ from tests.virtio.guest import Guest
 HONEST = text_sectors(101)[-512:]
 
 
-def read(lie: ArmedLie | None, sector: int = 100) -> tuple[list[tuple[int, int]], bytes, int, str | None]:
+def read(
+    lie: ArmedLie | None, sector: int = 100, ring_size: int = 8
+) -> tuple[list[tuple[int, int]], bytes, int, str | None]:
     guest, model = Guest(), DiskModel(Disk().content)
     guest.read_sector(sector)
     chain = guest.ring().take()
     assert chain is not None
-    served = model.serve(chain, guest.memory, 8, lie)
+    served = model.serve(chain, guest.memory, ring_size, lie)
     data, status = guest.data()
     return list(served.answers), data, status, served.exchange.lie
 
@@ -27,7 +29,7 @@ def read(lie: ArmedLie | None, sector: int = 100) -> tuple[list[tuple[int, int]]
         (None, [(0, 513)], 0),
         (ArmedLie(LieName.LENGTH, 65536), [(0, 65536)], 0),
         (ArmedLie(LieName.LENGTH, 0), [(0, 0)], 0),
-        (ArmedLie(LieName.ID_OUT_OF_RANGE), [(1008, 513)], 0),
+        (ArmedLie(LieName.ID_OUT_OF_RANGE), [(1064, 513)], 0),
         (ArmedLie(LieName.ID_NOT_OFFERED), [(7, 513)], 0),
         (ArmedLie(LieName.ID_TWICE), [(0, 513), (0, 513)], 0),
         (ArmedLie(LieName.STATUS, 0xEE), [(0, 513)], 0xEE),
@@ -39,6 +41,20 @@ def test_a_disk_lies_in_one_thing_alone(
     told, data, found, by = read(lie)
     assert (told, found, data) == (answers, status, HONEST)
     assert by == (lie.name.value if lie else None)
+
+
+@pytest.mark.parametrize("ring_size", [64, 128, 1024])
+def test_a_false_id_is_the_same_in_every_queue_that_qemu_gives_a_disk(ring_size: int) -> None:
+    assert read(ArmedLie(LieName.ID_OUT_OF_RANGE), ring_size=ring_size)[0] == [(1064, 513)]
+    assert read(ArmedLie(LieName.ID_NOT_OFFERED), ring_size=ring_size)[0] == [(63, 513)]
+
+
+@pytest.mark.parametrize("ring_size", [2, 32768])
+def test_a_false_id_is_what_its_name_says_in_any_queue(ring_size: int) -> None:
+    ((beyond, _),) = read(ArmedLie(LieName.ID_OUT_OF_RANGE), ring_size=ring_size)[0]
+    ((unused, _),) = read(ArmedLie(LieName.ID_NOT_OFFERED), ring_size=ring_size)[0]
+    assert beyond >= ring_size
+    assert 0 < unused < ring_size
 
 
 def test_false_data_are_of_the_right_form() -> None:
