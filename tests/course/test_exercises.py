@@ -25,13 +25,18 @@ from labkit.process import run
 SEED = b"a seed for tests, 32 bytes long."
 STUDENTS = [f"student-{number}" for number in range(6)]
 each = pytest.mark.parametrize("found", all_exercises(), ids=lambda found: found.name)
+sandboxed = pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
+each_is_graded = pytest.mark.parametrize(
+    "found",
+    [pytest.param(found, id=found.name, marks=sandboxed if found.code else ()) for found in all_exercises()],
+)
 
 
 def tasks(found: Exercise, count: int = len(STUDENTS)) -> list[Task]:
     return [found.task(SEED, "course", student) for student in STUDENTS[:count]]
 
 
-@each
+@each_is_graded
 def test_the_worked_solution_gets_full_marks(found: Exercise) -> None:
     for task in tasks(found):
         wrong = [mark for mark in task.marks(found.solve(task)) if not mark.full]
@@ -50,7 +55,7 @@ def test_a_write_behind_a_refusal_lends_it_no_registers() -> None:
         assert "is a write" in marks[key].why
 
 
-@pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed")
+@sandboxed
 def test_a_driver_that_does_not_end_is_told_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Limits, "asleep", 0.5)
     source = "import time\ndef driver(shared, said):\n    time.sleep(600)\n    yield"
@@ -59,6 +64,7 @@ def test_a_driver_that_does_not_end_is_told_what_it_did(monkeypatch: pytest.Monk
         assert mark.why.startswith("The driver slept for 0.5 seconds in all, and nothing in the sandbox ")
 
 
+@sandboxed
 def test_teachers_read_which_exercises_labkit_itself_solves_for_a_student() -> None:
     """Without the seed, from what a student has: their challenge and its files."""
     solved = set()
@@ -80,7 +86,7 @@ def test_nothing_gets_no_marks(found: Exercise) -> None:
         assert all(mark.points == 0 for mark in tasks(found, 1)[0].marks(claims))
 
 
-@each
+@each_is_graded
 def test_a_neighbours_answers_do_not_pass(found: Exercise) -> None:
     one, other = tasks(found, 2)
     marks = one.marks(found.solve(other))
@@ -90,7 +96,7 @@ def test_a_neighbours_answers_do_not_pass(found: Exercise) -> None:
 HOSTILE: list[Any] = [0, -1, 1 << 80, True, None, "x", "ff" * 48, [], [[]], {}, {"a": {}}, [None] * 5, 1e300]
 
 
-@each
+@each_is_graded
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: str(value)[:12])
 def test_hostile_answers_get_no_marks_and_break_nothing(found: Exercise, value: Any) -> None:
     task = tasks(found, 1)[0]
@@ -169,7 +175,7 @@ def test_students_get_neither_solutions_nor_hidden_tests(found: Exercise) -> Non
     assert not Returned(make_notebook(found.name, True)).edited(Returned(make_notebook(found.name)))
 
 
-@each
+@each_is_graded
 def test_the_practice_variant_can_be_solved(found: Exercise) -> None:
     task = found.task(PRACTICE, "practice", "practice")
     assert all(mark.full for mark in task.marks(found.solve(task)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from dataclasses import replace
 from importlib import metadata
@@ -146,6 +147,7 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.Monk
     assert found["python"] == platform.python_version()
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_commit_is_told_and_whether_files_differ_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
