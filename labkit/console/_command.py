@@ -100,19 +100,28 @@ class Output:
 
 
 def gone(output: Output) -> GuestGone:
-    last = clean(output.kept().decode("utf-8", "replace")).strip()
-    said = f" It had printed: {last[-200:]!r}." if last else ""
-    return GuestGone(f"The guest ended while a command was running.{said}", "Boot it again.")
+    return GuestGone(f"The guest ended while a command was running.{_said(output)}", "Boot it again.")
+
+
+def dishonest(output: Output) -> GuestGone:
+    return GuestGone(
+        "The guest's shell gives answers that prove nothing: something has redefined its own commands, or "
+        f"taken away what it needs, such as open files or memory.{_said(output)}",
+        "Boot it again.",
+    )
 
 
 def silent(why: str, output: Output) -> GuestGone:
-    last = clean(output.kept().decode("utf-8", "replace")).strip()
-    said = f" It had printed: {last[-200:]!r}." if last else ""
     return GuestGone(
         f"The guest's shell {why}: it was stopped, something else in the guest reads its terminal, or this "
-        f"machine is too busy to run the guest.{said}",
+        f"machine is too busy to run the guest.{_said(output)}",
         "Boot it again; on a busy machine LABKIT_PATIENCE=3 waits three times as long.",
     )
+
+
+def _said(output: Output) -> str:
+    last = clean(output.kept().decode("utf-8", "replace")).strip()
+    return f" It had printed: {last[-200:]!r}." if last else ""
 
 
 def unknown(command: str, why: str) -> VmError:

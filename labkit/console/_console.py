@@ -16,8 +16,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from labkit.console._command import CommandResult, Listener, Output, gone, short, silent, unknown
-from labkit.console._dialect import may_end_shell, may_trace, open_documents
+from labkit.console._command import CommandResult, Listener, Output, dishonest, gone, short, unknown
+from labkit.console._dialect import (
+    joins,
+    marks_its_end,
+    may_end_shell,
+    may_fix_prompts,
+    may_trace,
+    open_documents,
+)
 from labkit.console._exchange import INTERRUPTED, CommandEnd
 from labkit.console._shell import LINE, Shell
 from labkit.console.frames import ansi_c_quote, lines
@@ -26,7 +33,6 @@ from labkit.errors import CommandTimeout, UsageError
 
 _SILENCE = 12.0
 """Seconds in which a shell that reads its terminal must have answered, on a machine at rest."""
-_DISHONEST = "gives answers that prove nothing, something has redefined its own commands"
 
 
 class Console:
@@ -149,21 +155,24 @@ class Console:
     ) -> CommandEnd | None:
         """Run a command; its end is believed by its proof, or where the shell shows that it is honest."""
         shell, dialect = self._shell, self._shell.dialect
-        # Where a here-document is open, the proof behind the text would be a part of it.
-        closed = open_documents(command) == []
+        # Where a here-document or a command is open, the proof behind the text would be a part of it.
+        joined = joins(command)
+        closed = open_documents(command) == [] and not joined
         # Tracing would show the machinery: it is off between commands, and on again inside the next.
         traced = "".join(sorted(set(shell.flags) & {"v", "x"})).encode()
         if traced:
             shell.tell(b"{ \\set +xv; } 2>/dev/null")
         number = shell.next_number()
         before, head = dialect.head(number, self._status, traced)
-        tail = dialect.tail(number, command) if closed else b""
+        tail = dialect.tail(number, command) if closed else b"\n" if joined else b""
         line = self._upload(ansi_c_quote(head, command, tail), b"" if bare else self._redirections)
         if line is None:
             return CommandEnd(INTERRUPTED)
         traces = bool(traced) or may_trace(command)
         line = dialect.begin(number) + b";" + before + line
-        answer = shell.exchange(line, timeout, output, listener, number, traces=traces)
+        answer = shell.exchange(
+            line, timeout, output, listener, number, traces=traces, marks=marks_its_end(command)
+        )
         if answer is None or answer.ended or answer.finished:
             pass
         elif shell.interrupted:
@@ -174,22 +183,27 @@ class Console:
                 raise unknown(command, "the shell gives answers that prove nothing")
         if dialect.after(command):
             shell.tell(dialect.repair())
+        if dialect.bash and not dialect.muted and may_fix_prompts(command):
+            shell.tell(dialect.fixed)
         return answer
 
     def _see_that_it_is_honest(self, command: str, output: Output) -> None:
-        """Have the shell fail on purpose, by a name that no command can take: a folder is not a program."""
+        """Have the shell fail on purpose, by a name that no alias can take: this is not a program.
+
+        A folder is none either, but with ``shopt -s autocd`` its name is a command.
+        """
         shell = self._shell
         for attempt in ("as it is", "guarded", "repaired"):
             if attempt == "guarded":
                 shell.dialect.guarded = True
             elif attempt == "repaired":
                 shell.tell(shell.dialect.repair())
-            answer = shell.tell(shell.dialect.evaluate(b"/", b" 2>|/dev/null"))
+            answer = shell.tell(shell.dialect.evaluate(b"/dev/null", b" 2>|/dev/null"))
             if answer is not None and answer.status in (126, 127) and self._proves():
                 if attempt == "as it is":
                     return
                 raise unknown(command, "the shell's own commands were redefined")
-        raise silent(_DISHONEST, output)
+        raise dishonest(output)
 
     def _proves(self) -> bool:
         """A text without a command comes to its end, and can say so: nobody took the name that does."""

@@ -26,9 +26,16 @@ _ENDS = re.compile(r"exit|exec|logout|return|kill|\bset\b|source|eval|suspend|tr
 _TRACES = re.compile(r"\bset\b[^\n;]*\s-[a-zA-Z]*[vx]|\bset\b[^\n;]*\b(?:verbose|xtrace)\b")
 # By its text, or by that of a file that it reads: `activate` of a Python environment sets a prompt.
 _MAY_PROMPT = re.compile(
-    r"\bPS[0-4]\b|\bPROMPT_COMMAND\b|\bDEBUG\b|\bstty\b|\bsource\b|\beval\b|(?:^|[\s;&|({])\.\s"
+    r"\bPS[0-4]\b|\bPROMPT_COMMAND\b|\bDEBUG\b|\bshopt\b|\bstty\b|\bsource\b|\beval\b|(?:^|[\s;&|({])\.\s"
 )
 _PROMPTS = re.compile(r"\bPS[0-4]\b|\bPROMPT_COMMAND\b")
+_FIXES = re.compile(r"\b(?:readonly|declare|typeset)\b")
+# The ends of a last line behind which the next line belongs to the same command, or makes it another one.
+_JOINS = re.compile(
+    r"(?:&&|\|&?|\(\s*\)|\\|\bfunction\s+\S+|\b(?:for|select)\s+\w+(?:\s+in\b[^;]*)?)[ \t]*(?:#.*)?$"
+)
+_LAST = 400
+"""Characters of a last line that are looked at."""
 _DOCUMENT = re.compile(r"<<(-?)[ \t]*(?=([^\n]*))")
 _DELIMITER = re.compile(r"(\\?)(['\"]?)([A-Za-z0-9_.]+)\2(?=[\s;&|()<>]|\Z)")
 
@@ -116,7 +123,9 @@ class Dialect:
 
     def ping(self, number: int) -> bytes:
         """Puts the prompt back; where that cannot be, the record is printed. Keeps the status from before."""
-        printed = b'case ${PS1-} in "$%s");;*)' % self._variables[4] + self._printed + b";;esac"
+        printed = self._printed
+        if not self.muted:
+            printed = b'case ${PS1-} in "$%s");;*)' % self._variables[4] + printed + b";;esac"
         return self._kept(number) + b"\n" + self._prompt + b"\n" + printed + b"\n"
 
     def question(self, nonce: bytes) -> bytes:
@@ -157,11 +166,18 @@ class Dialect:
         if not _MAY_PROMPT.search(command):
             return b"\n" + proof
         restore = b"PS1=$" + self._variables[4] + (b" PS0= PROMPT_COMMAND=()" if self.bash else b"")
-        between = b"\\trap - DEBUG;" if self.bash and "DEBUG" in command else b""
-        between += b"\\command printf '\\36.\\37';" if _PROMPTS.search(command) else b""
+        # A file that is read may set the trap and the option as well.
+        steps = [proof, *((b"\\trap - DEBUG;\\shopt -s promptvars",) if self.bash else ())]
+        if marks_its_end(command):
+            steps.append(b"\\command printf '\\36.\\37'")
         if "stty" in command:
-            between += b"{ \\command stty %s </dev/tty;} 2>/dev/null;" % TERMINAL
-        return b"\n{ %s;} 2>|/dev/null;%s{ %s;} 2>|/dev/null" % (proof, between, restore)
+            steps.append(b"\\command stty %s </dev/tty" % TERMINAL)
+        return b"\n" + b";".join(b"{ %s;} 2>|/dev/null" % step for step in (*steps, restore))
+
+    @property
+    def fixed(self) -> bytes:
+        """Prints the record where what bash shows beside its prompt cannot be taken away."""
+        return b"case ${PS0-}${PROMPT_COMMAND[*]-} in ?*)" + self._printed + b";;esac"
 
     def evaluate(self, words: bytes, redirections: bytes) -> bytes:
         """The line that runs a text. ``words``: the text as one word of the shell."""
@@ -213,6 +229,24 @@ def may_end_shell(command: str) -> bool:
 def may_trace(command: str) -> bool:
     """A command that may make the shell show what is typed."""
     return _TRACES.search(command) is not None
+
+
+def marks_its_end(command: str) -> bool:
+    """A command behind which a prompt of its own may stand before it is taken away."""
+    return _PROMPTS.search(command) is not None
+
+
+def may_fix_prompts(command: str) -> bool:
+    """A command that may have made what is shown beside the prompt readonly."""
+    return marks_its_end(command) and _FIXES.search(command) is not None
+
+
+def joins(command: str) -> bool:
+    """A line behind the text could become a part of its last command, as behind `&&` or a backslash."""
+    for line in reversed(command.split("\n")):
+        if (text := line.strip()) and not text.startswith("#"):
+            return _JOINS.search(line[-_LAST:]) is not None
+    return False
 
 
 def open_documents(command: str) -> list[str] | None:

@@ -35,7 +35,7 @@ class CommandEnd:
 class ShellExchange:
     """One line that was sent, until its end is known.
 
-    started: when. seen: how often the number before it was prompted.
+    started: when. marks: it says where its output ends. seen: how often the number before it was prompted.
     """
 
     number: int
@@ -43,6 +43,7 @@ class ShellExchange:
     listener: Listener
     started: float
     traces: bool = False
+    marks: bool = False
     alive: bool = False
     seen: int = 0
     pings: int = 0

@@ -129,15 +129,16 @@ class Shell:
         *,
         repair: bool = True,
         traces: bool = False,
+        marks: bool = False,
     ) -> CommandEnd | None:
         """Have the shell run one line; None in time-out, after an interrupt.
 
-        number: that of the line, where it begins with it already.
+        number: that of the line, where it begins with it already. marks: it says where its output ends.
         """
         begins = number is None
         number = self.next_number() if number is None else number
         exchange = ShellExchange(
-            number, output or Output(self._limit), listener or Listener(), time.monotonic(), traces
+            number, output or Output(self._limit), listener or Listener(), time.monotonic(), traces, marks
         )
         self._current = exchange
         dialect = self.dialect
@@ -235,7 +236,7 @@ class Shell:
             case Exit(status) if self.dialect.lone:
                 # Believed once the shell is gone.
                 exchange.ending = status
-            case End():
+            case End() if exchange.marks:
                 exchange.marked = True
             case Ask(prompt, hidden):
                 self._answer(exchange, prompt, hidden)

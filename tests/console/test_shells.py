@@ -39,6 +39,11 @@ WEDGES = {
     "everything but command": DEFINE_EVERY.format(" ".join(n for n in EVERY if n != "command")),
     "aliases": "alias eval=: exit=: command=: printf=: unset=: set=: exec=: trap=: stty=: 'case=echo'",
     "readonly names of ours": "readonly LABKIT_ENDED LABKIT_TEXT PS2",
+    "readonly prompt of a command": "readonly PS0='stolen '",
+    "readonly prompt command": "readonly PROMPT_COMMAND='echo stolen'",
+    "prompt that is not expanded": "shopt -u promptvars 2>/dev/null; :",
+    "folders are commands": "shopt -s autocd 2>/dev/null; :",
+    "a file that takes the prompt": ". /dev/stdin <<'E'\ntrap 'echo stolen' DEBUG\nshopt -u promptvars\nE\n:",
     "readonly prompt": "readonly PS1='me> '",
     "prompt": "PS1='me> ' PS2='more> '",
     "prompt that runs": "PS1='$(echo stolen)> '",
@@ -170,7 +175,13 @@ MUST_WORK = {
     "busybox 1.35": (*PROMPTS, *FUNCTIONS),
     # Without `unset` nothing can be taken away.
     "busybox 1.37": (*PROMPTS, *(wedge for wedge in FUNCTIONS if not wedge.startswith("builtin()"))),
-    "bash": (*PROMPTS, *FUNCTIONS),
+    "bash": (
+        *PROMPTS,
+        *FUNCTIONS,
+        WEDGES["prompt that is not expanded"],
+        WEDGES["folders are commands"],
+        WEDGES["a file that takes the prompt"],
+    ),
 }
 
 
@@ -184,12 +195,54 @@ def name_of(shell: tuple[str, ...]) -> str:
         ('PS1="me> "; echo one; echo two', "one\ntwo\n"),
         ("readonly PS1=x; echo r", "r\n"),
         ("PS0=stolen PROMPT_COMMAND='echo stolen'; echo r", "r\n"),
+        ("readonly PS0='stolen '; echo r", "r\n"),
+        ("readonly PROMPT_COMMAND='echo stolen'; echo r", "r\n"),
     ],
 )
 def test_a_prompt_is_no_output(console: Console, command: str, output: str) -> None:
     assert console.run(command, timeout=30).output == output
     for number in range(3):
         assert console.run(f"echo r{number}", timeout=30).output == f"r{number}\n"
+
+
+def test_what_looks_like_the_mark_of_an_end_hides_no_output(console: Console) -> None:
+    result = console.run("printf '\\036.\\037'; echo shown; false", timeout=30)
+    assert (result.exit_status, result.output) == (1, "shown\n")
+
+
+def test_a_trace_does_not_show_what_is_typed_here(console: Console) -> None:
+    assert "printf" not in console.run("PS4='+ '; set -x; :", timeout=30).output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("true &&", "false &&", "true ||", "echo a |", "true && # then\n\n# nothing\n", "echo a |&"),
+        *("foo()", "function foo", "for x in a b", "for x", "select x in a"),
+    ],
+)
+def test_what_is_not_finished_is_an_error_of_the_shell(console: Console, text: str) -> None:
+    result = console.run(text, timeout=30)
+    assert result.exit_status
+    assert "_LK" not in result.output
+    assert console.run("echo on", timeout=30).output == "on\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "output"),
+    [
+        ("echo a \\", 0, "a\n"),
+        ("echo a \\\n", 0, "a\n"),
+        ("false \\", 1, ""),
+        ("echo a # then &&", 0, "a\n"),
+        ("echo 'a |'\nfalse # and `foo()`", 1, "a |\n"),
+    ],
+)
+def test_what_only_looks_unfinished_has_its_status(
+    console: Console, text: str, status: int, output: str
+) -> None:
+    result = console.run(text, timeout=30)
+    assert (result.exit_status, result.output) == (status, output)
 
 
 def test_what_begins_like_the_last_word_of_bash_is_output(console: Console) -> None:
