@@ -8,6 +8,7 @@ agreed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -266,11 +267,15 @@ def plain_parts(name: str) -> list[str]:
 
 def printable(name: object) -> str:
     """A file name for people: one line, whatever it holds."""
-    text = str(name)
-    shown = "".join(
+    shown = escaped(str(name))
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
+def escaped(text: str) -> str:
+    """Text on one line: whatever would end the line, or lead a terminal, as its escape."""
+    return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text
     )
-    return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
 def left_by_others(name: str) -> bool:
@@ -402,4 +407,6 @@ def _kind(mode: int) -> str:
 
 def _unreadable(shown: str, error: OSError | ValueError) -> UsageError:
     reason = (error.strerror or "it cannot be opened") if isinstance(error, OSError) else "it is not a path"
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:
+        reason = "it is a socket or a device, no regular file"
     return UsageError(f"{printable(shown)} cannot be read: {reason}.", "Check the path and its permissions.")

@@ -122,7 +122,7 @@ def _whole(text: str) -> str:
     """The nine fields as JSON: the document, or the part of a service's answer that has them.
 
     Raises:
-        MalformedEvidence: a field is not there, or is no text.
+        MalformedEvidence: it is no JSON object, or a field is not there, or is no text.
     """
     document = json_document(text.encode("utf-8", "surrogatepass"))
     inner = document
@@ -131,7 +131,7 @@ def _whole(text: str) -> str:
         if document.keys() & _REPLIES and not any("crl" in key.lower() for key in document):
             raise MalformedEvidence("This is one reply of the service, not the whole collateral.", _DIRECTORY)
     if not isinstance(inner, dict):
-        return text
+        raise MalformedEvidence("The collateral is not a JSON object.", _REMEDY)
     given, inner = inner, _as_dcap_writes(inner)
     if wrong := [name for name in _FIELDS if not isinstance(inner.get(name), str)]:
         raise MalformedEvidence(

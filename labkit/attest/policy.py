@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +38,9 @@ _RULES: dict[str, type[StrEnum]] = {
     "secure_boot": SecureBoot,
 }
 
+_Read = TypeVar("_Read")
 Rtmr = bytes | None
+_OPEN: tuple[Rtmr, Rtmr, Rtmr, Rtmr] = (None, None, None, None)
 _Switch = TypeVar("_Switch", bound=StrEnum)
 
 
@@ -62,7 +65,7 @@ class Policy:
     allow_lab: bool = False
     report_data: bytes | None = None
     mrtd: tuple[bytes, ...] = ()
-    rtmr: tuple[Rtmr, Rtmr, Rtmr, Rtmr] = (None, None, None, None)
+    rtmr: tuple[Rtmr, Rtmr, Rtmr, Rtmr] = _OPEN
     prediction: Prediction | None = None
     page_order: PageOrder | None = None
     allow_unpredicted: bool = False
@@ -110,28 +113,36 @@ def parse_policy(document: Any, read: Callable[[str], bytes]) -> Policy:
         )
     try:
         return Policy(
-            tcb_statuses=_statuses(document.get("tcb_statuses", ["UpToDate"])),
-            forbidden_advisories=tuple(
-                _advisory(word) for word in _list(document.get("forbidden_advisories", []))
-            ),
+            tcb_statuses=_at(document, "tcb_statuses", _statuses, ("UpToDate",)),
+            forbidden_advisories=_at(document, "forbidden_advisories", _advisories, ()),
             allow_debug=_flag(document, "allow_debug"),
             allow_lab=_flag(document, "allow_lab"),
-            report_data=_bytes(document.get("report_data"), 64),
-            mrtd=_mrtds(document["mrtd"]) if "mrtd" in document else (),
-            rtmr=_rtmrs(document.get("rtmr", [None] * 4)),
+            report_data=_at(document, "report_data", lambda value: _bytes(value, 64), None),
+            mrtd=_at(document, "mrtd", _mrtds, ()),
+            rtmr=_at(document, "rtmr", _rtmrs, _OPEN),
             prediction=_prediction(document["inputs"], read) if "inputs" in document else None,
-            page_order=_one_of(PageOrder, document["page_order"])
-            if document.get("page_order") is not None
-            else None,
+            page_order=_at(document, "page_order", _page_order, None),
             allow_unpredicted=_flag(document, "allow_unpredicted"),
         )
     except ValueError as error:
         raise UsageError(f"A value of the policy is wrong: {error}.", _REMEDY) from error
 
 
+def _at(document: Mapping[str, Any], key: str, read: Callable[[Any], _Read], default: _Read) -> _Read:
+    """The value of a key, read; what is wrong with it is said with the key."""
+    if key not in document:
+        return default
+    try:
+        return read(document[key])
+    except ValueError as error:
+        raise ValueError(str(error) if key in str(error) else f"{key}: {error}") from error
+
+
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is not text")
+    if not value:
+        raise ValueError("a text is empty")
     return value
 
 
@@ -153,6 +164,10 @@ def _status(word: str) -> str:
     return word
 
 
+def _advisories(words: Any) -> tuple[str, ...]:
+    return tuple(_advisory(word) for word in _list(words))
+
+
 def _advisory(word: str) -> str:
     """The number of an advisory: one that is written in another way would never be found."""
     if not _ADVISORY.fullmatch(_text(word)):
@@ -165,6 +180,10 @@ def _one_of(kind: type[_Switch], value: Any) -> _Switch:
     if value not in words:
         raise ValueError(f"{_shown(value)} is none of {', '.join(words)}")
     return kind(value)
+
+
+def _page_order(value: Any) -> PageOrder | None:
+    return None if value is None else _one_of(PageOrder, value)
 
 
 def _list(value: Any) -> list[Any]:
@@ -197,7 +216,14 @@ def _bytes(value: str | None, size: int) -> bytes | None:
     return data
 
 
-def _line(value: Any) -> str:
+def _memory(value: Any) -> int | None:
+    """A memory size in MiB, in bytes."""
+    return None if value is None else _integer(value, 1, 1 << 32) << 20
+
+
+def _line(value: Any) -> str | None:
+    if value is None:
+        return None
     if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_LINE:
         raise ValueError(f"the command line is {_shown(value)}, not a line of text that a kernel takes")
     return value
@@ -232,17 +258,16 @@ def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
     unknown = sorted(set(document) - known)
     if unknown:
         raise ValueError(f"inputs have no key {_shown(unknown[0])}")
-    files = {key: read(_text(document[key])) for key in ("kernel", "initrd") if key in document}
-    memory = document.get("memory_mib")
-    line = document.get("command_line")
+    firmware = _at(document, "firmware", _text, None)
+    files = {key: read(name) for key in ("kernel", "initrd") if (name := _at(document, key, _text, None))}
     inputs = BootInputs(
-        firmware=read_tdvf(read(_text(document["firmware"]))) if "firmware" in document else None,
-        memory=_integer(memory, 1, 1 << 32) << 20 if memory is not None else None,
+        firmware=read_tdvf(read(firmware)) if firmware else None,
+        memory=_at(document, "memory_mib", _memory, None),
         kernel=files.get("kernel"),
         initrd=files.get("initrd"),
-        command_line=_line(line) if line is not None else None,
-        acpi=tuple(_register(value) for value in _list(document.get("acpi", []))),
-        smbios=_register(document["smbios"]) if "smbios" in document else None,
+        command_line=_at(document, "command_line", _line, None),
+        acpi=_at(document, "acpi", lambda values: tuple(map(_register, _list(values))), ()),
+        smbios=_at(document, "smbios", _register, None),
     )
     rules = document.get("rules", {})
     if not isinstance(rules, dict):
@@ -251,8 +276,11 @@ def _prediction(document: Any, read: Callable[[str], bytes]) -> Prediction:
     unknown = sorted(set(rules) - set(_RULES) - {"acpi_events", "smbios_event"})
     if unknown:
         raise ValueError(f"rules have no key {_shown(unknown[0])}")
-    acpi_events = _integer(rules.pop("acpi_events", 3), 0, 16)
+    acpi_events = _at(rules, "acpi_events", lambda value: _integer(value, 0, 16), 3)
+    rules.pop("acpi_events", None)
     smbios_event = _flag(rules, "smbios_event")
     rules.pop("smbios_event", None)
-    switches: dict[str, Any] = {key: _one_of(_RULES[key], value) for key, value in rules.items()}
+    switches: dict[str, Any] = {
+        key: _at(rules, key, partial(_one_of, kind), None) for key, kind in _RULES.items() if key in rules
+    }
     return predict(inputs, Rules(**switches, acpi_events=acpi_events, smbios_event=smbios_event))

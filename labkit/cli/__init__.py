@@ -15,6 +15,7 @@ import click
 from labkit import __version__
 from labkit.cli._lazy import LazyGroup
 from labkit.errors import DataError, LabkitError, StorageError, UsageError
+from labkit.files import escaped, printable
 
 # verb -> module that defines `command`, in the order of the help.
 # A new verb is a row here and a module beside this one.
@@ -58,6 +59,8 @@ _REMEDIES = {
     errno.EROFS: "Its file system is mounted for reading only: choose another folder.",
 }
 
+_OF_A_NAME = (errno.ELOOP, errno.ENAMETOOLONG)
+"""What no disk is at fault for."""
 
 _LAST_SECOND = (1 << 63) // 10**9
 _OF_OTHER_PYTHONS = ("PYTHONHOME", "PYTHONPATH", "PYTHONINSPECT", "PYTHONSTARTUP")
@@ -158,9 +161,10 @@ def _complain(error: LabkitError, debug: bool) -> None:
     try:
         if debug:
             traceback.print_exc()
-        click.echo(f"labkit: {error.message}", err=True)
+        # A name with a line break in it would look like a line of labkit's own.
+        click.echo(f"labkit: {escaped(error.message)}", err=True)
         if error.remedy:
-            click.echo(f"        {error.remedy}", err=True)
+            click.echo(f"        {escaped(error.remedy)}", err=True)
     except OSError:  # where standard error cannot be written, the exit code alone tells
         _give_up(2)
     sys.exit(error.exit_code)
@@ -179,12 +183,15 @@ def error_of_system(error: OSError) -> LabkitError:
     if isinstance(error, FileNotFoundError) and error.filename is None and not _here():
         return UsageError("The current folder is there no more.", "Go to another one: `cd`.")
     # Of a copy that failed, the second name is the one that could not be written.
-    name = error.filename2 or error.filename
+    name = printable(error.filename2 or error.filename or "")
     where = f" {name}" if name else ""
+    if error.errno == errno.ENXIO and name:
+        return UsageError(f"{name} is a socket or a device, no regular file.", "Name a file.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "Free some space, or set LABKIT_CACHE_DIR and LABKIT_STATE_DIR to folders on a larger disk."
         return StorageError(f"The disk is full{f': {name} was not written' if name else ''}.", remedy)
     remedy = _REMEDIES.get(
         error.errno or 0, "Check the path and its permissions; `--debug` shows where it happened."
     )
-    return StorageError(f"The system refused{where}: {error.strerror or error}.", remedy)
+    kind = UsageError if error.errno in _OF_A_NAME else StorageError
+    return kind(f"The system refused{where}: {error.strerror or error}.", remedy)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from labkit.attest import Policy
     from labkit.platforms import Attestation, BootRequest
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 

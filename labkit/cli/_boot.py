@@ -14,7 +14,7 @@ from labkit.settings import Settings
 if TYPE_CHECKING:
     from labkit.platforms import BootRequest, TdvmPlatform
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()

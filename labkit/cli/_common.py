@@ -25,7 +25,7 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def boot_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every verb that boots a TDVM: its platform, and what goes into it."""
-    file = click.Path(dir_okay=False, path_type=Path)
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
     platforms = click.Choice(["auto", "hardware", "emulated"])
     options = [
         click.option("--platform", type=platforms, default="auto", show_default=True),

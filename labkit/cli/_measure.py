@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import emit, json_option, read_input
+from labkit.cli._common import emit, json_option, note, read_input
+from labkit.files import printable
 from labkit.measure import PageOrder, measure_firmware
 from labkit.measure.tdvf import join_firmware
 
@@ -27,6 +28,9 @@ def command(firmware: Path, order: str | None, variables: Path | None, as_json: 
     """
     image = read_input(firmware)
     if variables is not None:
-        image = join_firmware(image, read_input(variables))
+        whole = join_firmware(image, read_input(variables))
+        if whole == image:
+            note(f"{printable(firmware)} is a whole image: --vars was not used.")
+        image = whole
     orders = (PageOrder(order),) if order else tuple(PageOrder)
     emit(measure_firmware(image, str(firmware), orders), as_json)

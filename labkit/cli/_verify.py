@@ -9,6 +9,7 @@ import click
 
 from labkit.cli._common import emit, json_option, note
 from labkit.errors import UsageError
+from labkit.files import printable
 from labkit.host import collect, diagnose, load, redact, save
 from labkit.host.redaction import host_names
 
@@ -79,6 +80,8 @@ def command(
         if source or root or kernel_log or redacted:
             raise UsageError("A fleet is read from its own facts files.", "Drop the other sources.")
         context.exit(_fleet(fleet, target, "json" if as_json else form or "text"))
+    if root and not root.is_dir():
+        raise UsageError(f"{printable(root)} is no folder.", "Name the folder that has the host's files.")
     if form:
         raise UsageError("--format is for a fleet.", "Name one with --fleet, or use --json.")
     if source and (root or kernel_log):

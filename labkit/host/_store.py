@@ -40,6 +40,7 @@ def load(path: Path | str) -> Facts:
         data = read_named(Path(path), _MAX_SIZE)
     except UsageError as error:
         if isinstance(error.__cause__, OSError):
+            error.__cause__.filename = error.__cause__.filename or str(path)
             raise error.__cause__ from None
         raise DataError(
             f"{printable(path)} does not hold the facts of a host: {error.message}", _REMEDY

@@ -283,6 +283,9 @@ def read_log_file(path: Path, source: str) -> KernelLog:
         # Opening it would wait for a writer.
         raise OSError(errno.EINVAL, "it is a named pipe, no file")
     with path.open("rb") as stream:
+        if stream.isatty() and not path.is_relative_to("/dev/fd") and path != Path("/dev/stdin"):
+            # Nobody would ever say that it has ended.
+            raise OSError(errno.EINVAL, "it is a terminal, no file")
         if kind := packed(stream.peek(MAGIC_BYTES)[:MAGIC_BYTES]):
             return _unpacked(stream, kind, path, source)
         if path.is_file() and path.stat().st_size > MAX_BYTES:

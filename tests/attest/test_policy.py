@@ -190,3 +190,25 @@ def test_a_policy_names_no_pipe_of_the_user(tmp_path: Path) -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        *(
+            ({key: None}, key)
+            for key in ("tcb_statuses", "forbidden_advisories", "mrtd", "rtmr", "allow_lab")
+        ),
+        ({"mrtd": ["0x" + "11" * 48]}, "mrtd"),
+        ({"rtmr": ["", None, None, None]}, "rtmr"),
+        ({"report_data": "hello"}, "report_data"),
+        ({"page_order": {}}, "page_order"),
+        *(({"inputs": {key: []}}, key) for key in ("firmware", "kernel", "memory_mib", "smbios")),
+        ({"inputs": {"acpi": [5]}}, "acpi"),
+        ({"inputs": {"rules": {"separators": "x"}}}, "separators"),
+        ({"inputs": {"rules": {"acpi_events": "3"}}}, "acpi_events"),
+    ],
+)
+def test_a_refusal_names_the_key_whose_value_is_wrong(document: dict[str, object], key: str) -> None:
+    with pytest.raises(UsageError, match=f"^A value of the policy is wrong: {key}"):
+        parse_policy(document, FILES.__getitem__)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +67,69 @@ def test_a_copy_that_failed_names_what_could_not_be_written() -> None:
 
     error = OSError(errno.EACCES, "Permission denied", "/from", None, "/to")
     assert "/to" in str(error_of_system(error))
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "words"),
+    [
+        (errno.ENAMETOOLONG, 64, "Choose a shorter name"),
+        (errno.ELOOP, 64, "name the file itself"),
+        (errno.ENXIO, 64, "is a socket or a device"),
+        (errno.EIO, 73, "a\\nb"),
+    ],
+)
+def test_a_name_that_leads_to_no_file_is_wrong_usage(code: int, exit_code: int, words: str) -> None:
+    from labkit.cli import error_of_system
+
+    error = error_of_system(OSError(code, os.strerror(code), "a\nb"))
+    assert error.exit_code == exit_code
+    assert words in str(error)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["boot", "--kernel"],
+        ["boot", "--iso"],
+        ["boot", "--initrd"],
+        ["boot", "--firmware"],
+        ["attest", "--kernel"],
+        ["attest", "--firmware"],
+    ],
+)
+def test_a_file_to_boot_that_is_not_there_is_wrong_usage(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["labkit", *words, "/nowhere/two\nlines"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert (end.value.code, said.count("\n")) == (64, 2), said
+
+
+def test_no_name_makes_a_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = tmp_path / "one\nlabkit: all is well.\x1b[2K.ipynb"
+    notebook.write_text("none")
+    monkeypatch.setattr(sys, "argv", ["labkit", "run", str(notebook), "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert (end.value.code, said.count("\n"), "\x1b" in said) == (65, 2, False), said
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_what_is_no_folder_is_no_root(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    done = CliRunner().invoke(labkit, ["verify", "--root", str(path)])
+    assert "is no folder" in str(done.exception)
 
 
 def test_a_tree_of_checks_is_printed_in_an_encoding_that_has_no_lines(tmp_path: Path) -> None:
