@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from labkit.host._registration import last_flow
-from labkit.host.model import Fact, Missing
+from labkit.host.model import NOT_JSON, Fact, Missing
 from labkit.host.tree import Tree
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -13,6 +14,9 @@ _SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 _QGS_CONF = "/etc/qgs.conf"
 _QCNL = "/etc/sgx_default_qcnl.conf"
 _REGISTRATION = "/var/log/mpa_registration.log"
+_LONGEST_LOG = 16 << 20
+"""Bytes of the agent's log: its last run stands at the end, and each boot adds a kilobyte."""
+_URL = r"(?P<scheme>https?)://(?:[^/@\s\"]*@)?(?P<host>[\w.:\[\]-]+)"
 
 
 def attestation_facts(tree: Tree) -> dict[str, Fact]:
@@ -47,10 +51,10 @@ def _qgs_port(tree: Tree) -> Fact:
     fact = tree.fact(_QGS_CONF, "/etc")
     if not isinstance(fact.value, str):
         return fact
-    match = re.search(r"^\s*port\s*=\s*(\d{1,9})\s*$", fact.value, re.MULTILINE)
+    ports = re.findall(r"^[^\S\n]*port[^\S\n]*=[^\S\n]*([0-9]{1,9})[^\S\n]*$", fact.value, re.MULTILINE)
     source = f"{_QGS_CONF} (port)"
-    if match:
-        return Fact(source, int(match[1]), f"port = {match[1]}")
+    if ports:  # the last line is the one that counts
+        return Fact(source, int(ports[-1]), f"port = {ports[-1]}")
     return Fact(source, 0, "no port line, or it is commented out")
 
 
@@ -59,28 +63,60 @@ def _collateral(tree: Tree) -> dict[str, Fact]:
     fact = tree.fact(_QCNL, "/etc")
     if not isinstance(fact.value, str):
         return {"qcnl.pccs": fact, "qcnl.secure": fact}
-    # The file is JSON with comments in current packages and KEY=value in old ones, on one line or on many.
+    if fact.value.lstrip("\ufeff").startswith("{"):
+        return _of_json(fact.value)
+    # KEY=value in old packages, on one line or on many.
     text = re.sub(r"(?:^|(?<=[\s,{}]))(?://|#).*$|/\*.*?\*/", "", fact.value, flags=re.MULTILINE)
-    url = re.search(
-        r'(?:^|[\s{,])"?pccs_url"?\s*[:=]\s*"?(https?)://(?:[^/@\s"]*@)?([\w.:\[\]-]+)', text, re.IGNORECASE
-    )
+    url = re.search(rf'(?:^|[\s{{,])"?pccs_url"?\s*[:=]\s*"?({_URL})', text, re.IGNORECASE)
     secure = re.search(
         r'(?:^|[\s{,])"?use_secure_cert"?\s*[:=]\s*"?(true|false|yes|no|1|0)\b', text, re.IGNORECASE
     )
-    none = Fact(_QCNL, missing=Missing.ABSENT, why="no such line")
-    where = f"{url[1]}://{url[2]}" if url else ""
     return {
-        "qcnl.pccs": Fact(f"{_QCNL} (pccs_url)", where, where) if url else none,
-        "qcnl.secure": Fact(
-            f"{_QCNL} (use_secure_cert)", secure[1].lower() in ("true", "yes", "1"), secure[1]
-        )
-        if secure
-        else none,
+        "qcnl.pccs": _place(url[1] if url else None),
+        "qcnl.secure": _secure(secure[1] if secure else None),
     }
 
 
+def _of_json(text: str) -> dict[str, Fact]:
+    """The same of the JSON of current packages, as Intel's library reads it.
+
+    It may have comments, and nothing else that JSON has not. Names are as written, of two the first counts,
+    and a value of another type counts as none (QcnlConfigJson of Intel's DCAP).
+    """
+    plain = re.sub(
+        r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*[\s\S]*?\*/',
+        lambda found: found[1] or "\n" * found[0].count("\n"),
+        text,
+    )
+    try:
+        document = json.loads(plain, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    except (ValueError, RecursionError) as error:
+        line = f", from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
+        broken = Fact(_QCNL, missing=Missing.UNKNOWN, why=f"{NOT_JSON}{line}: nothing in it counts")
+        return {"qcnl.pccs": broken, "qcnl.secure": broken}
+    url, secure = document.get("pccs_url"), document.get("use_secure_cert")
+    return {
+        "qcnl.pccs": _place(url if isinstance(url, str) else None),
+        "qcnl.secure": _secure(json.dumps(secure) if isinstance(secure, bool) else None),
+    }
+
+
+def _place(url: str | None) -> Fact:
+    found = re.match(_URL, url or "", re.IGNORECASE)
+    if not found:
+        return Fact(_QCNL, missing=Missing.ABSENT, why="no such line")
+    where = f"{found['scheme']}://{found['host']}".lower()
+    return Fact(f"{_QCNL} (pccs_url)", where, where)
+
+
+def _secure(word: str | None) -> Fact:
+    if word is None:
+        return Fact(_QCNL, missing=Missing.ABSENT, why="no such line")
+    return Fact(f"{_QCNL} (use_secure_cert)", word.lower() in ("true", "yes", "1"), word)
+
+
 def _registration(tree: Tree) -> Fact:
-    fact = tree.fact(_REGISTRATION, "/var/log", limit=1 << 20)
+    fact = tree.fact(_REGISTRATION, "/var/log", limit=_LONGEST_LOG)
     if not isinstance(fact.value, str):
         return fact
     flow = last_flow(fact.value)

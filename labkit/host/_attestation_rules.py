@@ -6,7 +6,7 @@ import re
 
 from labkit.host._finding import Finding, failed, passed, unknown
 from labkit.host._registration import action_for
-from labkit.host.model import CheckStatus, Missing
+from labkit.host.model import NOT_JSON, CheckStatus, Missing
 from labkit.host.view import FactsView
 
 _FEATURE_CONTROL, _MCHECK, _PLATFORM_INFO = 0x3A, 0xA0, 0xCE
@@ -54,6 +54,14 @@ def qgs_vsock(view: FactsView) -> Finding:
 def pccs(view: FactsView) -> Finding:
     """A PCCS on this machine runs; one elsewhere is not asked, for reading needs no network."""
     where, evidence = view.text("qcnl.pccs"), view.evidence(("qcnl.pccs", "qcnl.secure", "service.pccs"))
+    why = view.fact("qcnl.pccs").why
+    if where is None and why.startswith(NOT_JSON):
+        return Finding(
+            CheckStatus.UNKNOWN,
+            tuple(evidence),
+            f"/etc/sgx_default_qcnl.conf: {why}.",
+            "Correct /etc/sgx_default_qcnl.conf (its comments begin with //), and restart qgsd.",
+        )
     if where is None:
         return unknown(evidence)
     local = re.search(r"//(?:localhost|127\.|\[::1\])", where)

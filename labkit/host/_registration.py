@@ -46,6 +46,15 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     ),
     (r"(?i)BIOS/MCHECK|unsuccessful", f"The firmware reports an error of its own. {_RESET}"),
     (
+        r"(?i)HTTP 401|InvalidSubscriptionKey",
+        "The registration service does not know this host's subscription key: correct it in "
+        f"/etc/mpa_registration.conf. {_AGAIN}",
+    ),
+    (
+        r"(?i)HTTP (?:5\d\d|429)",
+        f"The registration service has a fault of its own, or too much to do: wait an hour. {_AGAIN}",
+    ),
+    (
         r"(?i)network|connect|curl|proxy|resolve|timed? ?out|unreachable|HTTP|certificate|server (?:is "
         r")?busy",
         "Let this host reach https://api.trustedservices.intel.com, if need be by a proxy in "

@@ -128,6 +128,9 @@ def _rows(lines: tuple[LogLine, ...]) -> list[list[Any]]:
     return [[line.seconds, line.text, line.count] for line in lines]
 
 
+NOT_JSON = "it is not JSON"
+"""How the reason begins for which a configuration counts for nothing."""
+
 UNREAD_LOG = KernelLog(LogState.UNREADABLE, "kernel log", why="not looked at")
 
 

@@ -66,6 +66,9 @@ def check(text: str, tmp_path: Path) -> CheckResult:
         (flow("ERROR: Registration Flow - BIOS/MCHECK failed, reported error: "
             "0x04\n"), "FAIL", "SGX Factory Reset"),
         (flow("ERROR: getRegistrationServerInfo failed, error: 3\n"), "FAIL", "efivars"),
+        (flow("ERROR: Registration Server returned HTTP 503 ServiceUnavailable\n"), "FAIL", "wait an hour"),
+        (flow("ERROR: Registration Server returned HTTP 401 Unauthorized\n"), "FAIL", "subscription key"),
+        (flow(OFFLINE) * 8000 + flow(FIRST), "PASS", ""),
         (flow("ERROR: CachedKeysPolicyViolation\n"), "FAIL", "through a PCCS before"),
         (flow(), "FAIL", "mpa_registration_tool"),
         (flow(FIRST) + flow(end=""), "UNKNOWN", "mpa_manage"),
@@ -98,6 +101,18 @@ def test_the_agents_own_line_is_quoted(tmp_path: Path) -> None:
         ("PCCS_URL=https://localhost:8081/sgx/\nUSE_SECURE_CERT=FALSE\n", "PASS"),
         ("# USE_SECURE_CERT=FALSE\nPCCS_URL=https://localhost:8081/sgx/\n", "UNKNOWN"),
         ('{"pccs_url": "http://localhost:8081/sgx/", "use_secure_cert": true}', "PASS"),
+        ('{"pccs_url": "HTTPS://LocalHost:8081/sgx/", "use_secure_cert": false // was: true\n}', "PASS"),
+        ('{"pccs_url": "https://localhost:8081//*x*/", "use_secure_cert": false}', "PASS"),
+        ('{"pccs_url": "https://localhost:8081/",\n/*\n"use_secure_cert": false,\n*/\n"x": 1}', "UNKNOWN"),
+        ('{"pccs_url": "https://localhost:8081/", "use_secure_cert": "false"}', "UNKNOWN"),
+        ('{"pccs_url": "https://localhost:8081/", "use_secure_cert": 0}', "UNKNOWN"),
+        ('{"pccs_url": "https://localhost:8081/", "USE_SECURE_CERT": false}', "UNKNOWN"),
+        ('{"pccs_url": "https://localhost:8081/", "x": {"use_secure_cert": false}}', "UNKNOWN"),
+        ('{"pccs_url": "https://localhost:8081/", "x": "a, use_secure_cert: false"}', "UNKNOWN"),
+        (
+            '{"pccs_url": "https://localhost:8081/", "use_secure_cert": true, "use_secure_cert": false}',
+            "UNKNOWN",
+        ),
     ],
 )
 def test_a_certificate_that_will_be_refused_is_no_pass(conf: str, status: str, tmp_path: Path) -> None:
@@ -109,3 +124,43 @@ def test_a_certificate_that_will_be_refused_is_no_pass(conf: str, status: str, t
     assert result.status == status, result
     assert ("use_secure_cert" in result.detail) == (status == "UNKNOWN")
     assert ("/etc/sgx_default_qcnl.conf" in (result.fix or "")) == (status == "UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("conf", "line"),
+    [
+        ('{"pccs_url": "https://localhost:8081/", "use_secure_cert": false', 1),
+        ('{"pccs_url": "https://localhost:8081/",\n/*\n*/ "use_secure_cert": False}', 3),
+        ('{"pccs_url": "https://localhost:8081/", "use_secure_cert": false,}', 1),
+        ('{\n# for us\n"pccs_url": "https://localhost:8081/", "use_secure_cert": false}', 2),
+        ("{'pccs_url': 'https://localhost:8081/', 'use_secure_cert': false}", 1),
+        ('\ufeff{"pccs_url": "https://localhost:8081/", "use_secure_cert": false}', 1),
+        ("{" + '"x": [' * 100_000, None),
+    ],
+)
+def test_a_configuration_that_is_not_json_counts_for_nothing(
+    conf: str, line: int | None, tmp_path: Path
+) -> None:
+    files = {
+        "/etc/sgx_default_qcnl.conf": conf,
+        "/sys/fs/cgroup/system.slice/pccs.service/cgroup.procs": "1\n",
+    }
+    result = verify(build(Host("h", "READY", None, files), tmp_path)).check("pccs")
+    assert result.status == "UNKNOWN"
+    assert ("it is not JSON" if line is None else f"it is not JSON, from line {line} on") in result.detail
+    assert "Correct /etc/sgx_default_qcnl.conf" in (result.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("conf", "status"),
+    [
+        ("port = 0\nport = 4050\n", "PASS"),
+        ("port = 4050\r\n", "PASS"),
+        ("port = 4050\nport = 0\n", "FAIL"),
+        ("port =\n4050\n", "FAIL"),
+        ("port = \uff14\uff10\uff15\uff10\n", "FAIL"),
+    ],
+)
+def test_the_last_port_of_the_quote_service_counts(conf: str, status: str, tmp_path: Path) -> None:
+    files = {"/etc/qgs.conf": conf, "/sys/fs/cgroup/system.slice/qgsd.service/cgroup.procs": "1\n"}
+    assert verify(build(Host("h", "READY", None, files), tmp_path)).check("qgs-vsock").status == status
