@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from labkit.errors import UsageError
+from labkit.files import read_named
 
 _LIMIT = 1 << 20
 
@@ -24,7 +28,7 @@ class EngineAddress:
 def addresses(environ: Mapping[str, str]) -> list[EngineAddress]:
     """The addresses to try, in order; one that somebody named is the only one."""
     if named := environ.get("DOCKER_HOST"):
-        return [EngineAddress(named, f"DOCKER_HOST is {named}")]
+        return [EngineAddress(named, f"DOCKER_HOST is {without_password(named)}")]
     if context := _context(environ):
         return [context]
     own = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
@@ -44,14 +48,21 @@ def _context(environ: Mapping[str, str]) -> EngineAddress | None:
     try:
         address = _document(meta)["Endpoints"]["docker"]["Host"]
     except (KeyError, TypeError):
-        return EngineAddress(None, f"{told}, and there is no such context")
-    return EngineAddress(str(address), f"{told}, at {address}")
+        address = None
+    if address and isinstance(address, str):
+        return EngineAddress(address, f"{told}, at {without_password(address)}")
+    wrong = f"its {meta} names no engine" if meta.parent.is_dir() else "there is no such context"
+    return EngineAddress(None, f"{told}, and {wrong}")
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:…@", address)
 
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            document = json.loads(file.read(_LIMIT))
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(read_named(path, _LIMIT))
+    except (UsageError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

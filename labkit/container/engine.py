@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.container.context import addresses
+from labkit.container.context import addresses, without_password
 from labkit.errors import MissingComponent
 from labkit.show import one_line
 
@@ -96,6 +96,7 @@ def _remedy(detail: str) -> str:
 
 
 def _ask(address: str) -> Engine:
+    address = without_password(address)
     scheme = address.partition("://")[0]
     if scheme != "unix":
         return Engine(False, not_here(address))
@@ -120,12 +121,17 @@ def unreachable(address: str) -> str | None:
     """Why nothing listens at a Unix socket, asked without the client library, which leaves its own open."""
     if not address.startswith("unix://"):
         return None
+    path = address.removeprefix("unix://")
+    if not path:
+        return not_here(address)
     try:
         with socket.socket(socket.AF_UNIX) as end:
             end.settimeout(_TIMEOUT)
-            end.connect(address.removeprefix("unix://"))
+            end.connect(path)
     except (OSError, ValueError) as error:
-        return _reason(f"{type(error).__name__}: {error}", address.removeprefix("unix://"))
+        if isinstance(error, ConnectionRefusedError) and not Path(path).is_socket():
+            return f"{one_line(path, 120)} is no socket"
+        return _reason(f"{type(error).__name__}: {error}", path)
     return None
 
 
@@ -178,6 +184,8 @@ def not_here(address: str) -> str:
 def _reason(text: str, path: str = "") -> str:
     if "FileNotFoundError" in text or "No such file" in text:
         return NONE_THERE
+    if "too long" in text:
+        return "its path is too long for a socket's"
     if "PermissionError" in text or "Permission denied" in text:
         if "podman" in path:
             return f"{path} is root's Podman, not this user's: podman.socket as a user unit starts his own"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import threading
 from pathlib import Path
@@ -53,6 +54,47 @@ def test_a_configuration_that_says_nothing_leaves_the_usual_sockets(tmp_path: Pa
     (tmp_path / ".docker").mkdir()
     (tmp_path / ".docker/config.json").write_text(text)
     assert [place.why for place in addresses({"HOME": str(tmp_path)})] == [""] * 4
+
+
+def test_a_configuration_that_never_ends_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / ".docker").mkdir()
+    os.mkfifo(tmp_path / ".docker/config.json")
+    assert [place.why for place in addresses({"HOME": str(tmp_path)})] == [""] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"Name": "c"}'),
+        *(f'{{"Endpoints": {{"docker": {{"Host": {host}}}}}}}' for host in ("null", "5", '""')),
+    ],
+)
+def test_a_context_whose_file_names_no_engine_is_not_called_missing(tmp_path: Path, text: str) -> None:
+    context(tmp_path, "c", "unix:///x")
+    chosen(tmp_path, "c")
+    (meta,) = (tmp_path / ".docker").glob("contexts/meta/*/meta.json")
+    meta.write_text(text)
+    (place,) = addresses({"HOME": str(tmp_path)})
+    assert (place.address, place.why) == (None, f"the Docker context is 'c', and its {meta} names no engine")
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    found = find_engine({"DOCKER_HOST": "tcp://me:secret@10.0.0.1:2375"})
+    assert "tcp://me:…@10.0.0.1:2375" in found.detail
+    assert "secret" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "is not an address of an engine's socket"),
+        ("/etc/passwd", "/etc/passwd is no socket"),
+        ("/etc", "/etc is no socket"),
+        ("/" + "x" * 300, "too long for a socket's"),
+    ],
+)
+def test_what_is_no_socket_is_not_called_an_engine(name: str, words: str) -> None:
+    assert words in find_engine({"DOCKER_HOST": f"unix://{name}"}).detail
 
 
 def test_a_context_that_is_not_there_is_said_and_nothing_else_is_tried(tmp_path: Path) -> None:
