@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.files import read_named
+from labkit.files import escaped, read_named
 
 _LIMIT = 1 << 20
 
@@ -56,8 +56,8 @@ def _context(environ: Mapping[str, str]) -> EngineAddress | None:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:…@", address)
+    """An address as it may be shown: on one line."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:…@", escaped(address))
 
 
 def _document(path: Path) -> dict[str, Any]:

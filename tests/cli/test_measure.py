@@ -38,6 +38,10 @@ def test_measure_accepts_a_split_image(
     assert run(monkeypatch, "measure", code) == 65
     assert "variable store" in capsys.readouterr().err
     assert run(monkeypatch, "measure", code, "--vars", variables) == 0
+    assert "--vars was not used" not in capsys.readouterr().err
+    code.write_bytes(image())
+    assert run(monkeypatch, "measure", code, "--vars", variables) == 0
+    assert "--vars was not used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["measure", "eventlog"])

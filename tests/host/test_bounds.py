@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import tracemalloc
 from collections.abc import Iterator
@@ -114,6 +115,16 @@ def test_a_folder_or_nothing_in_the_place_of_a_log_is_unreadable(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     log: KernelLog = collect(tmp_path / "empty", tmp_path / "nothing").log
     assert (log.state, log.why) == (LogState.UNREADABLE, "No such file or directory")
+
+
+def test_a_terminal_in_the_place_of_a_log_is_not_waited_for() -> None:
+    master, slave = os.openpty()
+    try:
+        with pytest.raises(OSError, match="a terminal"):
+            read_log_file(Path(os.ttyname(slave)), "log")
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_no_more_than_the_limit_of_a_log_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
