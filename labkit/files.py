@@ -69,6 +69,20 @@ def read_named(path: Path, limit: int = LARGEST) -> bytes:
         raise _unreadable(str(path), error) from error
 
 
+def from_home(path: Path) -> Path:
+    """A path whose leading ``~`` or ``~user`` is the home folder that it stands for.
+
+    Raises:
+        UsageError: there is no such user, or no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"There is no home folder for {printable(path)}.", "Name the folder itself; ./~ is one called ~."
+        ) from error
+
+
 def strict_json(data: bytes) -> Any:
     """A JSON document in which nobody can hide anything: UTF-8, no key twice, no number that JSON has not.
 

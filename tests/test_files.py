@@ -15,6 +15,7 @@ from labkit.files import (
     DEEPEST,
     check_named,
     entries,
+    from_home,
     keep_whole,
     plain_parts,
     printable,
@@ -223,6 +224,14 @@ def test_a_file_that_a_crash_cut_is_written_again(tmp_path: Path) -> None:
     place.write_bytes(b"wh")
     keep_whole(place, b"whole")
     assert place.read_bytes() == b"whole"
+
+
+def test_a_home_folder_that_nobody_has_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert from_home(Path("~/lab")) == Path("/home/me/lab")
+    with pytest.raises(UsageError, match="no home folder for ~nobody-of-this-name/lab") as caught:
+        from_home(Path("~nobody-of-this-name/lab"))
+    assert caught.value.remedy
 
 
 def test_json_of_very_many_objects_is_refused_before_it_is_built() -> None:

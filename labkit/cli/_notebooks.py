@@ -9,6 +9,7 @@ import click
 
 from labkit.cli._common import emit, json_option
 from labkit.cli._lazy import Group
+from labkit.files import from_home
 from labkit.learn.copies import copy, course_folder, reset, sanitize_file
 from labkit.learn.journal import work_folder
 from labkit.learn.open import lab_words
@@ -52,7 +53,7 @@ def _open(folder: Path, options: tuple[str, ...]) -> None:
 
     OPTIONS go to JupyterLab.
     """
-    folder = folder.expanduser().absolute()
+    folder = from_home(folder).absolute()
     if work_folder(folder) is None:
         # Its other lines say how to open them.
         click.echo(str(copy(folder)).splitlines()[0], err=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from labkit import __version__
 from labkit.errors import StorageError, UsageError
-from labkit.files import left_by_others, write_whole
+from labkit.files import from_home, left_by_others, write_whole
 from labkit.later import spare_iri_grammar
 from labkit.learn.journal import MARK
 
@@ -78,7 +78,7 @@ def copy(folder: Path) -> Copied:
         UsageError: the folder has other things in it.
         StorageError: it cannot be written.
     """
-    folder = folder.expanduser().absolute()
+    folder = from_home(folder).absolute()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", "Name a new folder, or an empty one.")
     if folder.is_dir() and not _is_new(folder) and not (folder / MARK).is_dir():
@@ -106,7 +106,7 @@ def reset(folder: Path, name: str | None = None) -> Copied:
         UsageError: the folder is not a learner's folder, or there is no such notebook.
         StorageError: it cannot be written.
     """
-    folder = folder.expanduser().absolute()
+    folder = from_home(folder).absolute()
     if not (folder / MARK).is_dir():
         raise UsageError(
             f"{folder} is not a copy of labkit's notebooks.", "Make one: labkit notebooks copy DIR."

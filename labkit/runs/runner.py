@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import MissingComponent, StorageError, UsageError
+from labkit.files import from_home
 from labkit.kernel.host import REFUSAL
 from labkit.kernel.installing import NAME as KERNEL_NAME
 from labkit.learn.copies import course_folder
@@ -295,7 +296,7 @@ def check_kernels(sources: Sequence[NotebookSource]) -> None:
 
 def _directory(output: Path | None, start: Path, now: datetime) -> Path:
     if output is not None:
-        directory = (start / output.expanduser()).absolute()
+        directory = (start / from_home(output)).absolute()
         if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
             raise UsageError(f"{directory} is there and not empty.", "Name a new directory for the run.")
         return directory

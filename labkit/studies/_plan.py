@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError
+from labkit.files import from_home
 from labkit.runs.runner import check_kernels
 from labkit.runs.source import find_notebooks, load_source, repository
 from labkit.studies.table import Design, design, grid, read_table, split_values
@@ -42,7 +43,7 @@ def plan(
     named = _axes(axes)
     made = design(source, grid(named, rows) if named else rows)
     if output is not None:
-        return made, (here / output.expanduser()).absolute()
+        return made, (here / from_home(output)).absolute()
     name = hashlib.sha256(" ".join([source.name, *(row.key for row in made.rows)]).encode()).hexdigest()[:12]
     return made, (repository(here) or here) / "runs" / f"sweep-{source.name}-{name}"
 
