@@ -97,10 +97,12 @@ class Apt:
     def fetch_alone(self, names: Sequence[str]) -> list[Path]:
         """Download exactly these packages, installed or not, without what they depend on; the files."""
         folder = Path(tempfile.mkdtemp(dir=self.state, prefix="alone-"))
-        plan = self._apt("download", "--print-uris", *names)
+        # Where a newer one is installed than the sources offer, apt would look for that one.
+        words = ("-o", "Dir::State::status=/dev/null", "download", *names)
+        plan = self._apt(*words, "--print-uris")
         if not plan.ok:
             raise _refusal(" ".join(names), plan)
-        self._download(" ".join(names), plan, "download", *names, cwd=folder)
+        self._download(" ".join(names), plan, *words, cwd=folder)
         return sorted(folder.glob("*.deb"))
 
     def install(self, names: Sequence[str]) -> None:
