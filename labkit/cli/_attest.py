@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from labkit.attest import Policy
     from labkit.platforms import Attestation, BootRequest
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_IMAGE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -40,7 +41,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=None,
     help="Through a boot loader that measures; the default for Asterinas, which needs it.",
 )
-@click.option("--kernel", type=_FILE, help="Boot this bzImage instead of labkit's.")
+@click.option("--kernel", type=_IMAGE, help="Boot this bzImage instead of labkit's.")
 @click.option("--debug-td", is_flag=True, help="As if the TD had been built for debugging.")
 @click.option(
     "--evidence", type=_FOLDER, help="Judge the evidence in this run directory instead of booting anything."

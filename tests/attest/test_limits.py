@@ -315,7 +315,7 @@ HEX = "00" * 48
         ({"inputs": {"acpi": HEX}}, "not a list"),
         ({"inputs": {"loader": "x"}}, "no key 'loader'"),
         ({"inputs": {"initrd": "x"}}, ""),
-        ({"inputs": {"initrd": ""}}, "is not text"),
+        ({"inputs": {"initrd": ""}}, "initrd: a text is empty"),
         ({"inputs": {"acpi": [], "rules": {"acpi_events": 0, "smbios_event": True}}}, ""),
         ({"inputs": {"acpi": [], "rules": {"acpi_events": 16}}}, ""),
         ({"inputs": {"acpi": [], "rules": {"acpi_events": 17}}}, "from 0 to 16"),

@@ -61,7 +61,7 @@ def test_the_first_line_names_platform_trust_and_reason(vm_environment: dict[str
         (["--memory", "much"], 64, "not a valid integer"),
         (["--kernel", "/etc/hostname"], 65, "is not a kernel"),
         (["--firmware", "/etc/hostname"], 65, "not a TDX firmware"),
-        (["--initrd", "/no/such/file"], 64, "There is no initrd"),
+        (["--initrd", "/no/such/file"], 64, "'/no/such/file' does not exist"),
         (["--platform", "hardware"], 69, "cannot launch a TD here"),
         (["--no-such-option"], 64, "No such option"),
     ],
