@@ -103,7 +103,10 @@ def test_a_bzimage_boots_through_the_firmware(
 ) -> None:
     request = replace(elf, kernel=standin.bzimage(toolchain, tmp_path), cold=True)
     with platform.boot(request) as tdvm:
-        assert tdvm.timeline.stages[0].name == "firmware"
+        # The first code of Linux 7.2 prints nothing.
+        stub = ["efi-stub"] if b"EFI stub: " in (tdvm.run_dir / "console.log").read_bytes() else []
+        names = [stage.name for stage in tdvm.timeline.stages]
+        assert names[: 1 + len(stub)] == ["firmware", *stub]
         assert output(tdvm, "cat /proc/cmdline").endswith("-- sh -l -s initrd=initrd\n")
         document = tdvm.to_dict()
     assert len(document["mrtd"]) == 96
