@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labkit.cli._common import boot_options, emit, json_option, note, read_input
+from labkit.cli._common import EXISTING, boot_options, emit, json_option, note, read_input
 from labkit.errors import UsageError
 from labkit.settings import Settings, Trust
 from labkit.show import stamp
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from labkit.platforms import Attestation, BootRequest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_IMAGE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -41,7 +40,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=None,
     help="Through a boot loader that measures; the default for Asterinas, which needs it.",
 )
-@click.option("--kernel", type=_IMAGE, help="Boot this bzImage instead of labkit's.")
+@click.option("--kernel", type=EXISTING, help="Boot this bzImage instead of labkit's.")
 @click.option("--debug-td", is_flag=True, help="As if the TD had been built for debugging.")
 @click.option(
     "--evidence", type=_FOLDER, help="Judge the evidence in this run directory instead of booting anything."

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labkit.cli._common import boot_options, json_option, note
+from labkit.cli._common import EXISTING, boot_options, json_option, note
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
     from labkit.platforms import BootRequest, TdvmPlatform
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -27,8 +25,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--cold", is_flag=True, help="Boot from power-on; neither use nor make a snapshot.")
 @click.option("--exec", "commands", multiple=True, metavar="CMD", help="Run CMD in the guest; repeatable.")
-@click.option("--kernel", type=_FILE, help="Boot this kernel: a bzImage or an ELF, of Asterinas or Linux.")
-@click.option("--iso", type=_FILE, help="Boot this ISO image.")
+@click.option("--kernel", type=EXISTING, help="Boot this kernel: a bzImage or an ELF, of Asterinas or Linux.")
+@click.option("--iso", type=EXISTING, help="Boot this ISO image.")
 @click.option("--count", type=int, metavar="N", help="Boot N TDVMs that run at once; see `labkit ps`.")
 @click.option("--profile", metavar="NAME", help="The Asterinas version of the image; `asterinas profiles`.")
 @json_option

@@ -11,6 +11,9 @@ import click
 
 from labkit.files import read_named
 
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""The type of an option that names a file which must be there."""
+
 
 class Printable(Protocol):
     """Anything a verb prints: ``str`` for people, ``to_dict`` for programs."""
@@ -25,15 +28,14 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def boot_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every verb that boots a TDVM: its platform, and what goes into it."""
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
     platforms = click.Choice(["auto", "hardware", "emulated"])
     options = [
         click.option("--platform", type=platforms, default="auto", show_default=True),
         click.option("--memory", type=int, metavar="MIB", help="The guest's memory."),
         click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs."),
         click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line."),
-        click.option("--initrd", type=file, help="Boot with this initrd instead of labkit's."),
-        click.option("--firmware", type=file, help="Boot this TDVF instead of the distribution's."),
+        click.option("--initrd", type=EXISTING, help="Boot with this initrd instead of labkit's."),
+        click.option("--firmware", type=EXISTING, help="Boot this TDVF instead of the distribution's."),
     ]
     for option in reversed(options):
         function = option(function)

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import emit, json_option, note
+from labkit.cli._common import EXISTING, emit, json_option, note
 from labkit.errors import UsageError
 from labkit.files import printable
 from labkit.host import collect, diagnose, load, redact, save
 from labkit.host.redaction import host_names
 
 _ROOT = click.Path(exists=True, file_okay=False, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 # An unreadable log is not wrong usage: it is the answer LOG_UNREADABLE.
 _LOG = click.Path(exists=True, dir_okay=False, readable=False, allow_dash=True, path_type=Path)
 
@@ -28,7 +27,7 @@ def _given(log: Path | None) -> Path | None:
 @click.option(
     "--kernel-log", type=_LOG, help="Use this kernel log instead of the host's; - is standard input."
 )
-@click.option("--from", "source", type=_FILE, help="Diagnose facts that --save wrote, here or elsewhere.")
+@click.option("--from", "source", type=EXISTING, help="Diagnose facts that --save wrote, here or elsewhere.")
 @click.option(
     "--save", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write the facts to a file."
 )
@@ -81,7 +80,7 @@ def command(
             raise UsageError("A fleet is read from its own facts files.", "Drop the other sources.")
         context.exit(_fleet(fleet, target, "json" if as_json else form or "text"))
     if root and not root.is_dir():
-        raise UsageError(f"{printable(root)} is no folder.", "Name the folder that has the host's files.")
+        raise UsageError(f"{printable(root)} is not a folder.", "Name the folder that has the host's files.")
     if form:
         raise UsageError("--format is for a fleet.", "Name one with --fleet, or use --json.")
     if source and (root or kernel_log):

@@ -130,7 +130,7 @@ def unreachable(address: str) -> str | None:
             end.connect(path)
     except (OSError, ValueError) as error:
         if isinstance(error, ConnectionRefusedError) and not Path(path).is_socket():
-            return f"{one_line(path, 120)} is no socket"
+            return f"{one_line(path, 120)} is not a socket"
         return _reason(f"{type(error).__name__}: {error}", path)
     return None
 

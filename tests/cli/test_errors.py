@@ -129,7 +129,7 @@ def test_what_is_no_folder_is_no_root(kind: str, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(str(path))
     done = CliRunner().invoke(labkit, ["verify", "--root", str(path)])
-    assert "is no folder" in str(done.exception)
+    assert "is not a folder" in str(done.exception)
 
 
 def test_a_tree_of_checks_is_printed_in_an_encoding_that_has_no_lines(tmp_path: Path) -> None:

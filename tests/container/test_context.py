@@ -88,8 +88,8 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     ("name", "words"),
     [
         ("", "is not an address of an engine's socket"),
-        ("/etc/passwd", "/etc/passwd is no socket"),
-        ("/etc", "/etc is no socket"),
+        ("/etc/passwd", "/etc/passwd is not a socket"),
+        ("/etc", "/etc is not a socket"),
         ("/" + "x" * 300, "too long for a socket's"),
     ],
 )
