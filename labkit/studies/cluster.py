@@ -42,8 +42,8 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
     if method == "forkserver":
         # It loads what the workers need, once for all of them, while this process loads Dask.
         set_forkserver_preload(["labkit.studies._fork_server", "distributed", *modules])
-        # It does not hear Ctrl-C, not even before its first line; it ends with its owner.
-        with _on_ctrl_c(signal.SIG_IGN):
+        # It never hears Ctrl-C, not even before its first line. It ends with its owner, which does.
+        with _ctrl_c_held_back():
             forkserver.ensure_running()
     with _no_sweeping():
         import dask
@@ -88,8 +88,22 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
                 raise KeyboardInterrupt
             yield cluster
         finally:
-            with contextlib.suppress(Exception):
-                cluster.close(timeout=10)
+            with _on_ctrl_c(signal.SIG_IGN), contextlib.suppress(Exception):
+                _close(cluster)
+
+
+def _close(cluster: LocalCluster) -> None:
+    """End the workers. What breaks off is tried once more, else they outlive even this process.
+
+    With Python 3.14 the connection to the scheduler breaks where this comes right behind the start.
+    """
+    from distributed.core import Status
+
+    try:
+        cluster.close(timeout=10)
+    except OSError:
+        cluster.status = Status.running  # another close would wait for the one that gave up
+        cluster.close(timeout=10)
 
 
 def _require_loopback() -> None:
@@ -161,6 +175,16 @@ def _on_ctrl_c(handler: Any) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C comes when this is over; a process that is started in it hears none until it says so."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _ask_kind(address: str, patience: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 from labkit.course.course import init_course
 from labkit.errors import MissingComponent
 from labkit.studies.cluster import connect, local_cluster
+from tests.workers import workers_of
 
 
 def test_workers_are_nobody_elses_and_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,11 +40,26 @@ def test_workers_are_nobody_elses_and_have_the_environment_of_now(monkeypatch: p
         server: Any = cluster.scheduler
         pages = f"http://127.0.0.1:{server.http_server.port}"
         for page in ("health", "metrics", "json/identity.json", "info/main/workers.html"):
-            with pytest.raises(HTTPError, match="404"):
+            with pytest.raises(HTTPError, match="404") as refused:
                 urlopen(f"{pages}/{page}", timeout=30)
+            refused.value.close()
         for address in (cluster.scheduler_address, cluster.scheduler_address.replace("tls", "tcp")):
             with pytest.raises(MissingComponent, match="No Dask scheduler answers"):
                 connect(address, 2.0)
+
+
+def test_no_worker_is_left_where_the_end_comes_right_behind_the_start() -> None:
+    """There, with Python 3.14, the first try to end them breaks off."""
+    with local_cluster(2):
+        assert len(workers_of(os.getpid())) == 2
+    assert workers_of(os.getpid()) == []
+
+
+def test_ctrl_c_while_the_fork_server_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed = iter([signal.SIGINT])
+    monkeypatch.setattr(forkserver, "ensure_running", lambda: signal.raise_signal(next(pressed)))
+    with pytest.raises(KeyboardInterrupt), local_cluster(1):
+        pytest.fail("it went on")
 
 
 SCRIPT = """
