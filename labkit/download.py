@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -90,6 +91,8 @@ def _blocks(address: str, largest: int) -> Iterator[bytes]:
                 left -= len(block)
                 yield block
     except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is the answer as well
         proxy = proxy_of(address)
         if proxy and asks_for_a_password(str(error)):
             raise MissingComponent(f"The proxy {proxy} asks for a password.", PROXY_PASSWORD) from error

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 from labkit.settings import Settings
 
@@ -81,6 +82,8 @@ def _fetched(vectors: tuple[Vector, ...]) -> dict[str, bytes]:
             with urllib.request.urlopen(vector.url, timeout=20) as answer:
                 data = answer.read(_LARGEST)
         except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, HTTPError):
+                error.close()
             print(f"no answer for {vector.url}: {getattr(error, 'reason', error)}", file=sys.stderr)
             break
         if _fits(vector, data):

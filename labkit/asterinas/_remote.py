@@ -43,6 +43,7 @@ class RemoteFile(io.RawIOBase):
             MissingComponent: no network, no such file, or a server that hands out whole files only.
             StorageError: ``folder`` cannot be written.
         """
+        self._session = requests.Session()  # first: what is refused is closed as well
         _check(url)
         self.url = url
         self.fetched = 0
@@ -50,7 +51,6 @@ class RemoteFile(io.RawIOBase):
         self._on_progress = on_progress
         self._told = time.monotonic()
         self._at = 0
-        self._session = requests.Session()
         self._size, self._mark = 0, ""
         try:
             first = self._ask(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,11 +36,12 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv(SAVES, "")
     server = Server(tmp_path)
     saving._load_jupyter_server_extension(server)
-    return server
+    with closing(server.contents_manager.notary.store):
+        yield server
 
 
 def output(model: str, **metadata: Any) -> dict[str, Any]:
