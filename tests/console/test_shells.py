@@ -77,7 +77,7 @@ WEDGES = {
 def shell(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """How to start each shell."""
     if request.param not in shells.found():
-        pytest.skip(f"there is no {request.param} here: `./lab test` as root brings it")
+        pytest.skip(f"there is no {request.param} here: `./lab test` fetches it")
     return shells.found()[request.param]
 
 

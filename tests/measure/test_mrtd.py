@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import pytest
 
 from labkit.measure import PageOrder, measure_firmware, mrtd, read_tdvf
 from labkit.measure.tdvf import Tdvf, join_firmware
+from labkit.settings import Settings
+from tests import bring
 from tests.measure.firmware import BFV, PERM_MEM, ROWS, image
 
-OVMF = Path("/usr/share/ovmf/OVMF.fd")
+DEBIAN_12 = bring.folder(Settings.load(), bring.BOOKWORM) / "usr/share"
+OVMF = DEBIAN_12 / "ovmf/OVMF.fd"
 OVMF_SHA256 = "7b456907dd0786d415999e801a1ac4637b8ed4d7cf5378cfc6edbe5e574dd773"
 
 
@@ -112,7 +114,7 @@ def test_the_measurement_shows_its_values() -> None:
 
 def test_debians_ovmf_has_its_known_mrtd() -> None:
     if not OVMF.is_file() or hashlib.sha256(OVMF.read_bytes()).hexdigest() != OVMF_SHA256:
-        pytest.skip("OVMF.fd of ovmf 2022.11-6+deb12u2 is not installed")
+        pytest.skip("OVMF.fd of ovmf 2022.11-6+deb12u2 is not here: `./lab test` fetches it")
     result = measure_firmware(OVMF.read_bytes())
     assert result.mrtd[PageOrder.SINGLE_PASS].hex() == (
         "4c7206f0f483c524f12c366c711e9049030a8d47c471ee5aa9c4999a08de4057fb887fed0744d5631a212967fb231c47"
@@ -121,6 +123,6 @@ def test_debians_ovmf_has_its_known_mrtd() -> None:
         "acccbcc870a381adab0d3919d90a7f268ac3b0364771f202ed4bb4e892d045b33db3b32e6924cba830a724eed443f7e1"
     )
     split = join_firmware(
-        Path("/usr/share/OVMF/OVMF_CODE.fd").read_bytes(), Path("/usr/share/OVMF/OVMF_VARS.fd").read_bytes()
+        (DEBIAN_12 / "OVMF/OVMF_CODE.fd").read_bytes(), (DEBIAN_12 / "OVMF/OVMF_VARS.fd").read_bytes()
     )
     assert split == OVMF.read_bytes()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from labkit.attest import parse_tdreport
 from labkit.measure import PageOrder, mrtd, read_tdvf
 from labkit.measure.tdvf import join_firmware
+from labkit.settings import Settings
 from labkit.tdx import Program, Section, Vmm
 from labkit.tdx.ghci import extend, report
 from labkit.tdx.vmm import Order
+from tests import bring
 from tests.tdx.worlds import vmm
 
-FOLDER = Path("/usr/share/OVMF")
+FOLDER = bring.folder(Settings.load(), bring.BOOKWORM) / "usr/share/OVMF"
 # Every firmware of the ovmf package that becomes a TDVF with its variable store in front.
 PAIRS = [
     ("OVMF_CODE.fd", "OVMF_VARS.fd"),
@@ -28,7 +28,7 @@ PAIRS = [
 def test_mrtd_by_calls_is_mrtd_from_the_file(code: str, variables: str, order: Order) -> None:
     paths = [FOLDER / code, FOLDER / variables]
     if not all(path.is_file() for path in paths):
-        pytest.skip(f"{code} and {variables} are not installed")
+        pytest.skip(f"{code} and {variables} of Debian 12 are not here: `./lab test` fetches them")
     tdvf = read_tdvf(join_firmware(*(path.read_bytes() for path in paths)))
     sections = [
         Section(
