@@ -15,6 +15,22 @@ ASTERINAS_URL = "https://github.com/asterinas/asterinas.git"
 """Where the source of Asterinas comes from, unless ``LABKIT_ASTERINAS_URL`` says otherwise."""
 
 
+_LONGEST = 30 * 86400
+"""Seconds: a month. The timers of the system overflow with what is much longer."""
+
+
+def check_seconds(seconds: float) -> None:
+    """Refuse what nothing can be told to take.
+
+    Raises:
+        UsageError: it is not more than 0, more than a month, or not a number at all.
+    """
+    if not 0 < seconds <= _LONGEST:
+        raise UsageError(
+            f"Nothing can take {seconds:g} s.", f"Give more than 0 seconds, and no more than {_LONGEST}."
+        )
+
+
 class Trust(StrEnum):
     """What a result may be believed for: real TDX hardware, or nothing but the software it ran on."""
 

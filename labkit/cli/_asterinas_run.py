@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from labkit.cli._common import json_option, note
+from labkit.cli._common import SECONDS, Whole, json_option, note
 from labkit.errors import CommandTimeout, GuestGone, UsageError
 from labkit.settings import Settings
 
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
 _TWICE = 1.0
 
 
-class _Seconds(click.FloatRange):
-    """A time that ends; NaN, which compares with nothing, passes every range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value} is not a number of seconds.", param, ctx)
-        return seconds
-
-
-_SECONDS = _Seconds(min=0, max=30 * 86400, min_open=True)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -52,15 +41,15 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--image-file", type=_FILE, help="Load the image from this file of `docker save`.")
 @click.option("--build-image", is_flag=True, help="Build the image from the source's own Dockerfile.")
 @click.option("--source", type=_FOLDER, metavar="DIR", help="A source tree of yours, run as it is.")
-@click.option("--memory", type=click.IntRange(1), metavar="MIB", help="The guest's memory.")
-@click.option("--smp", type=click.IntRange(1), metavar="N", help="The guest's CPUs.")
+@click.option("--memory", type=Whole(1), metavar="MIB", help="The guest's memory.")
+@click.option("--smp", type=Whole(1), metavar="N", help="The guest's CPUs.")
 @click.option(
     "--kvm/--no-kvm", default=None, help="Use KVM or not; left out, only where a guest boots under it."
 )
 @click.option("--make", "words", multiple=True, metavar="VAR=VALUE", help="Add to `make`; repeatable.")
 @click.option(
     "--timeout",
-    type=_SECONDS,
+    type=SECONDS,
     metavar="SECONDS",
     help="How long the boot may take, build included; left out, each stage has a deadline of its own.",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labkit.cli._common import EXISTING, boot_options, json_option, note
+from labkit.cli._common import EXISTING, Whole, boot_options, json_option, note
 from labkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--exec", "commands", multiple=True, metavar="CMD", help="Run CMD in the guest; repeatable.")
 @click.option("--kernel", type=EXISTING, help="Boot this kernel: a bzImage or an ELF, of Asterinas or Linux.")
 @click.option("--iso", type=EXISTING, help="Boot this ISO image.")
-@click.option("--count", type=int, metavar="N", help="Boot N TDVMs that run at once; see `labkit ps`.")
+@click.option("--count", type=Whole(), metavar="N", help="Boot N TDVMs that run at once; see `labkit ps`.")
 @click.option("--profile", metavar="NAME", help="The Asterinas version of the image; `asterinas profiles`.")
 @json_option
 def command(

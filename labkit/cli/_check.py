@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import emit, json_option, read_input
+from labkit.cli._common import Whole, emit, json_option, read_input
 from labkit.runs import check_run
 
 
@@ -17,7 +17,12 @@ from labkit.runs import check_run
     type=click.Path(path_type=Path),
     help="Believe this root certificate (DER) alone; by default the one in the directory.",
 )
-@click.option("--now", type=int, help="The time to verify for, seconds since 1970; by default the run's own.")
+@click.option(
+    "--now",
+    type=Whole(),
+    metavar="SECONDS",
+    help="The time to verify for, seconds since 1970; by default the run's own.",
+)
 @json_option
 @click.pass_context
 def command(

@@ -9,10 +9,34 @@ from typing import Any, Protocol
 
 import click
 
+from labkit.errors import UsageError
 from labkit.files import read_named
+from labkit.settings import check_seconds
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 """The type of an option that names a file which must be there."""
+
+
+class Whole(click.IntRange):
+    """The type of an option that is a whole number."""
+
+    name = "whole number"
+
+
+class _Seconds(click.types.FloatParamType):
+    name = "number of seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        try:
+            check_seconds(seconds)
+        except UsageError as error:
+            self.fail(f"{error.message} {error.remedy}", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds()
+"""The type of an option that says how long something may take."""
 
 
 class Printable(Protocol):
@@ -31,8 +55,8 @@ def boot_options(function: Callable[..., Any]) -> Callable[..., Any]:
     platforms = click.Choice(["auto", "hardware", "emulated"])
     options = [
         click.option("--platform", type=platforms, default="auto", show_default=True),
-        click.option("--memory", type=int, metavar="MIB", help="The guest's memory."),
-        click.option("--smp", type=int, default=1, metavar="N", help="The guest's virtual CPUs."),
+        click.option("--memory", type=Whole(), metavar="MIB", help="The guest's memory."),
+        click.option("--smp", type=Whole(), default=1, metavar="N", help="The guest's virtual CPUs."),
         click.option("--append", default="", metavar="ARGS", help="Add to the kernel's command line."),
         click.option("--initrd", type=EXISTING, help="Boot with this initrd instead of labkit's."),
         click.option("--firmware", type=EXISTING, help="Boot this TDVF instead of the distribution's."),

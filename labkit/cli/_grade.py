@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from labkit.cli._common import emit, json_option, note
+from labkit.cli._common import SECONDS, Whole, emit, json_option, note
 from labkit.cli._course import COURSE
 from labkit.errors import StorageError, UsageError
 
@@ -33,7 +33,7 @@ class _Self:
 @click.argument("submissions", required=False, type=click.Path(path_type=Path))
 @COURSE
 @click.option(
-    "-j", "jobs", type=click.IntRange(1, 256), metavar="N", help="Local workers; by default one for each CPU."
+    "-j", "jobs", type=Whole(1, 256), metavar="N", help="Local workers; by default one for each CPU."
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Grade on the Dask cluster of this scheduler.")
 @click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the marks as CSV.")
@@ -42,7 +42,8 @@ class _Self:
 @click.option("--gradebook", metavar="URL", help="Merge into this gradebook of nbgrader, or `none`.")
 @click.option(
     "--timeout",
-    type=float,
+    type=SECONDS,
+    metavar="SECONDS",
     default=30.0,
     show_default=True,
     help="Seconds of work that the code of a submission may take; it may sleep for half as many.",

@@ -12,7 +12,7 @@ from labkit.attest import Collateral, parse_collateral, parse_quote, parse_tdrep
 from labkit.attest.policy import TCB_STATUSES
 from labkit.attest.replies import collateral_of_replies
 from labkit.attest.wrapped import unwrap_quote, unwrap_report
-from labkit.cli._common import emit, json_option, read_input
+from labkit.cli._common import Whole, emit, json_option, read_input
 from labkit.cli._lazy import Group
 from labkit.errors import DataError, MalformedEvidence, UsageError
 from labkit.files import entries, read_below
@@ -56,7 +56,13 @@ def inspect(file: Path, as_json: bool) -> None:
 @click.option(
     "--collateral-dir", type=_PATH, help="A folder with the replies of Intel's service, as they were saved."
 )
-@click.option("--now", type=int, required=True, help="The time to verify for, seconds since 1970.")
+@click.option(
+    "--now",
+    type=Whole(),
+    metavar="SECONDS",
+    required=True,
+    help="The time to verify for, seconds since 1970.",
+)
 @click.option("--root-ca", type=_PATH, help="Trust this root certificate (DER or PEM) instead of Intel's.")
 @click.option(
     "--accept",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import json_option
+from labkit.cli._common import SECONDS, json_option
 from labkit.runs.refreshing import read_patterns, refresh
 from labkit.runs.runner import CELL_TIMEOUT
 from labkit.runs.source import find_notebooks, repository
@@ -21,7 +21,12 @@ from labkit.runs.source import find_notebooks, repository
     help="An nbval sanitize file  [default: tests/notebooks/sanitize.cfg of the repository]",
 )
 @click.option(
-    "--timeout", type=float, default=CELL_TIMEOUT, show_default=True, help="Seconds that a cell may take."
+    "--timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    default=CELL_TIMEOUT,
+    show_default=True,
+    help="Seconds that a cell may take.",
 )
 @json_option
 def command(notebooks: tuple[str, ...], sanitize: Path | None, timeout: float, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import emit, json_option
+from labkit.cli._common import SECONDS, Whole, emit, json_option
 from labkit.errors import ChapterFailed
 from labkit.runs import publish
 from labkit.runs.reports import junit as junit_report
@@ -24,14 +24,19 @@ from labkit.runs.runner import CELL_TIMEOUT, plan_run, run_plan
 @click.option(
     "-j",
     "jobs",
-    type=click.IntRange(1, 256),
+    type=Whole(1, 256),
     metavar="N",
     help="Notebooks at a time; by default as many chapters of the course as this machine has room for, and "
     "one of other notebooks.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="The run directory; must be new or empty.")
 @click.option(
-    "--timeout", type=float, default=CELL_TIMEOUT, show_default=True, help="Seconds that a cell may take."
+    "--timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    default=CELL_TIMEOUT,
+    show_default=True,
+    help="Seconds that a cell may take.",
 )
 @click.option(
     "--attest", is_flag=True, help="Bind what the run leaves to a quote of a TDVM; see labkit check."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import emit, json_option, note
+from labkit.cli._common import SECONDS, Whole, emit, json_option, note
 from labkit.errors import ChapterFailed
 
 
@@ -27,22 +27,30 @@ from labkit.errors import ChapterFailed
     metavar="NAME A,B,C",
     help="Values of a parameter; every combination is run.",
 )
-@click.option(
-    "-j", "jobs", type=click.IntRange(1, 512), metavar="N", help="Worker processes on this machine."
-)
+@click.option("-j", "jobs", type=Whole(1, 512), metavar="N", help="Worker processes on this machine.")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="The address of a Dask scheduler, such as tcp://head:8786."
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The sweep's folder; an earlier sweep there goes on."
 )
-@click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds that a cell may take.")
 @click.option(
-    "--deadline", type=float, default=3600.0, show_default=True, help="Seconds that a row may take."
+    "--timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    default=600.0,
+    show_default=True,
+    help="Seconds that a cell may take.",
 )
 @click.option(
-    "--memory", type=click.IntRange(1), metavar="MIB", help="What the TDVMs of a row need together."
+    "--deadline",
+    type=SECONDS,
+    metavar="SECONDS",
+    default=3600.0,
+    show_default=True,
+    help="Seconds that a row may take.",
 )
+@click.option("--memory", type=Whole(1), metavar="MIB", help="What the TDVMs of a row need together.")
 @click.option("--retry", is_flag=True, help="Run rows that failed earlier once more.")
 @json_option
 def command(

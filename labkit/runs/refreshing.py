@@ -19,6 +19,7 @@ from labkit.process import scratch_folder
 from labkit.runs.guarded import execute_guarded
 from labkit.runs.runner import CELL_TIMEOUT, check_kernels
 from labkit.runs.source import load_source, read_notebook
+from labkit.settings import check_seconds
 
 _LANGUAGE = ("name", "file_extension", "mimetype", "pygments_lexer")
 # What nbval does not compare: the rest of an output is.
@@ -57,6 +58,7 @@ def refresh(path: Path, patterns: Patterns = (), *, timeout: float = CELL_TIMEOU
         ChapterFailed: a cell failed; the file is as it was.
         UsageError, DataError, MissingComponent: no notebook, a damaged one, or no kernel for it.
     """
+    check_seconds(timeout)
     source = load_source(path)
     check_kernels([source])
     with scratch_folder("labkit-refresh-") as folder:

@@ -33,7 +33,7 @@ from labkit.runs.record import (
     write_record,
 )
 from labkit.runs.source import NotebookSource, find_notebooks, load_source, near, repository
-from labkit.settings import Settings
+from labkit.settings import Settings, check_seconds
 from labkit.vm.memory import free_memory
 from labkit.vm.rundir import running
 
@@ -93,8 +93,7 @@ def plan_run(
         MissingComponent: a notebook's kernel is not installed, or that of the guest is not in the cache.
     """
     here = (start or Path.cwd()).resolve()
-    if timeout <= 0:
-        raise UsageError(f"A time-out of {timeout:g} s leaves no time to run.", "Give a positive number.")
+    check_seconds(timeout)
     found = [load_source(path) for path in find_notebooks(notebooks, here)]
     sources, left_out = for_guest(found, (parameters or {}).get(GUEST))
     check_kernels(sources)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import DataError, LabkitError, MissingComponent, StorageError, UsageError
+from labkit.errors import DataError, LabkitError, MissingComponent, StorageError
 from labkit.runs.runner import CELL_TIMEOUT
-from labkit.settings import Settings
+from labkit.settings import Settings, check_seconds
 from labkit.show import one_line
 from labkit.studies._pool import PATIENCE, Ended, Pool, own_workers, workers_at
 from labkit.studies.folder import check_folder, claim, locked, naming_full_disk
@@ -70,9 +70,8 @@ def sweep(
         MissingComponent: no scheduler answers, or no worker is fit.
         StorageError: a disk is full.
     """
-    for name, value in (("cell", options.timeout), ("row", options.deadline)):
-        if value <= 0:
-            raise UsageError(f"A {name} with {value:g} s has no time to run.", "Give a positive number.")
+    for seconds in (options.timeout, options.deadline):
+        check_seconds(seconds)
     output = output.absolute()
     check_folder(output, design)
     with naming_full_disk(output), locked(output, on_progress):

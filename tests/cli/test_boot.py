@@ -58,7 +58,7 @@ def test_the_first_line_names_platform_trust_and_reason(vm_environment: dict[str
     ("words", "status", "sentence"),
     [
         (["--memory", "32"], 64, "32 MiB of memory is too little"),
-        (["--memory", "much"], 64, "not a valid integer"),
+        (["--memory", "much"], 64, "not a valid whole number"),
         (["--kernel", "/etc/hostname"], 65, "is not a kernel"),
         (["--firmware", "/etc/hostname"], 65, "not a TDX firmware"),
         (["--initrd", "/no/such/file"], 64, "'/no/such/file' does not exist"),

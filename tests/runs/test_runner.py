@@ -139,7 +139,7 @@ def test_the_content_digest_forgets_times_and_the_directory_but_no_result() -> N
     [
         ({"notebooks": ["nowhere"]}, UsageError, "no notebook nowhere"),
         ({"parameters": {"whom": "x"}}, UsageError, "Did you mean who"),
-        ({"timeout": 0}, UsageError, "time-out"),
+        ({"timeout": 0}, UsageError, "Nothing can take 0 s"),
         ({"output": Path("notebooks")}, UsageError, "not empty"),
         ({"output": Path("notebooks/00-first.ipynb")}, UsageError, "not empty"),
         ({"notebooks": ["other.ipynb"]}, MissingComponent, "kernel no-such-kernel"),
