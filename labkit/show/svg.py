@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from itertools import cycle
 
 from labkit.show.colours import BLUE, DIM, GOOD, ON_DARK, ON_LIGHT, PINK, PURPLE, UNSURE
 from labkit.show.markup import Markup, element
@@ -15,6 +16,8 @@ from labkit.show.markup import Markup, element
 _NAME, _NUMBER = "width:6em;text-align:left", "width:4em;text-align:right;white-space:nowrap"
 _SMALLEST = 0.7
 _COLOURS = (BLUE, PURPLE, GOOD, UNSURE, PINK, DIM)
+_OF_STAGES = {"firmware": BLUE, "efi-stub": PURPLE, "kernel": GOOD, "init": UNSURE, "shell": PINK}
+"""A stage has one colour, whatever other stages a boot has."""
 
 # An image does not inherit the page's colours, and a front end's dark theme is not the system's: a picture
 # brings its own paper, on which its ink can be read whatever surrounds it.
@@ -69,10 +72,12 @@ def bars(spans: Sequence[tuple[str, float, float]]) -> Markup:
     take what room is left beside them, also on a phone.
     """
     total = max((start + length for _, start, length in spans), default=0.0) or 1.0
+    taken = {_OF_STAGES.get(name) for name, _, _ in spans}
+    others = cycle([colour for colour in _COLOURS if colour not in taken] or _COLOURS)
     rows = []
-    for number, (name, start, length) in enumerate(spans):
+    for name, start, length in spans:
         place = f"margin-left:{97 * start / total:.2f}%;width:{max(0.5, 97 * length / total):.2f}%"
-        fill = f"height:.9em;border-radius:3px;background-color:{_COLOURS[number % len(_COLOURS)]}"
+        fill = f"height:.9em;border-radius:3px;background-color:{_OF_STAGES.get(name) or next(others)}"
         bar = element("div", element("div", style=f"{place};{fill}"), style="margin-top:.2em")
         cells = [element("td", name, style=_NAME), element("td", f"{length:.2f} s", style=_NUMBER)]
         rows.append(element("tr", *cells, element("td", bar, style="vertical-align:top")))
