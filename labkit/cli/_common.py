@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +14,41 @@ from labkit.errors import UsageError
 from labkit.files import read_named
 from labkit.settings import check_seconds
 
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+class Existing(click.Path):
+    """The type of an option that names what must be there; what is out of sight is not called missing."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(exists=True, path_type=Path, **words)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            Path(value).stat()
+        except PermissionError:
+            shown = click.format_filename(value)
+            self.fail(f"{shown!r} cannot be looked at: a folder on its way is closed to you.", param, ctx)
+        except (OSError, ValueError):
+            pass  # click finds words for the others
+        return super().convert(value, param, ctx)
+
+
+EXISTING = Existing(dir_okay=False)
 """The type of an option that names a file which must be there."""
+
+
+class _Target(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]  # by path_type
+        folder = path.parent
+        if not folder.is_dir():
+            self.fail(f"There is no folder {click.format_filename(folder)!r}.", param, ctx)
+        if not os.access(path if os.access(path, os.F_OK) else folder, os.W_OK):
+            self.fail(f"You may not write {click.format_filename(path)!r}.", param, ctx)
+        return path
+
+
+TARGET = _Target(dir_okay=False, readable=False, path_type=Path)
+"""The type of an option that names a file which is written last: what is in its way is said first."""
 
 
 class Whole(click.IntRange):

@@ -10,11 +10,9 @@ from typing import Any
 
 import click
 
-from labkit.cli._common import SECONDS, Whole, emit, json_option, note
+from labkit.cli._common import SECONDS, TARGET, Whole, emit, json_option, note
 from labkit.cli._course import COURSE
 from labkit.errors import StorageError, UsageError
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class _Self:
     "-j", "jobs", type=Whole(1, 256), metavar="N", help="Local workers; by default one for each CPU."
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Grade on the Dask cluster of this scheduler.")
-@click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write the marks as CSV.")
-@click.option("--junit", "junit_file", type=_FILE, metavar="FILE", help="Write a JUnit report.")
+@click.option("--csv", "csv_file", type=TARGET, metavar="FILE", help="Write the marks as CSV.")
+@click.option("--junit", "junit_file", type=TARGET, metavar="FILE", help="Write a JUnit report.")
 @click.option("--explain", is_flag=True, help="Say for every mark why.")
 @click.option("--gradebook", metavar="URL", help="Merge into this gradebook of nbgrader, or `none`.")
 @click.option(

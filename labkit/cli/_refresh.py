@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import SECONDS, json_option
+from labkit.cli._common import EXISTING, SECONDS, json_option
 from labkit.runs.refreshing import read_patterns, refresh
 from labkit.runs.runner import CELL_TIMEOUT
 from labkit.runs.source import find_notebooks, repository
@@ -17,7 +17,7 @@ from labkit.runs.source import find_notebooks, repository
 @click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
 @click.option(
     "--sanitize",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=EXISTING,
     help="An nbval sanitize file  [default: tests/notebooks/sanitize.cfg of the repository]",
 )
 @click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import SECONDS, Whole, emit, json_option
+from labkit.cli._common import SECONDS, TARGET, Whole, emit, json_option
 from labkit.errors import ChapterFailed
 from labkit.runs import publish
 from labkit.runs.reports import junit as junit_report
@@ -41,10 +41,8 @@ from labkit.runs.runner import CELL_TIMEOUT, plan_run, run_plan
 @click.option(
     "--attest", is_flag=True, help="Bind what the run leaves to a quote of a TDVM; see labkit check."
 )
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit's XML for a CI.")
-@click.option(
-    "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary in Markdown."
-)
+@click.option("--junit", type=TARGET, help="Write JUnit's XML for a CI.")
+@click.option("--summary", type=TARGET, help="Write a summary in Markdown.")
 @click.option(
     "--allow-host",
     is_flag=True,

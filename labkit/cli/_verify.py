@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import EXISTING, emit, json_option, note
+from labkit.cli._common import EXISTING, Existing, emit, json_option, note
 from labkit.errors import UsageError
 from labkit.files import printable
 from labkit.host import collect, diagnose, load, redact, save
 from labkit.host.redaction import host_names
 
-_ROOT = click.Path(exists=True, file_okay=False, path_type=Path)
+_ROOT = Existing(file_okay=False)
 # An unreadable log is not wrong usage: it is the answer LOG_UNREADABLE.
-_LOG = click.Path(exists=True, dir_okay=False, readable=False, allow_dash=True, path_type=Path)
+_LOG = Existing(dir_okay=False, readable=False, allow_dash=True)
 
 
 def _given(log: Path | None) -> Path | None:
@@ -34,7 +34,7 @@ def _given(log: Path | None) -> Path | None:
 @click.option("--redact", "redacted", is_flag=True, help="Remove names, UUIDs, addresses and serial numbers.")
 @click.option(
     "--fleet",
-    type=click.Path(exists=True, path_type=Path),
+    type=Existing(),
     metavar="DIR|HOSTS",
     help="Many hosts as one table: a folder of facts files, or a file with a host per line to ask over ssh.",
 )

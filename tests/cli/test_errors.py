@@ -266,3 +266,33 @@ def test_the_clock_is_named_where_evidence_is_refused_for_its_time(
     told = CliRunner().invoke(labkit, words)
     assert "CRL_EXPIRED" in told.stdout
     assert "It is verified for the time of this machine's clock, 2" in told.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("boot", "--kernel"), ("verify", "--root"), ("verify", "--kernel-log"), ("refresh", "--sanitize")],
+)
+def test_what_lies_in_a_closed_folder_is_not_called_missing(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def closed(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "inside":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)  # root may look into every folder
+    ended = CliRunner().invoke(labkit, [*words, str(tmp_path / "inside")])
+    assert ended.exit_code == 2
+    assert "cannot be looked at: a folder on its way is closed to you." in ended.output
+
+
+@pytest.mark.parametrize("option", ["--junit", "--summary"])
+def test_a_report_that_may_not_be_written_is_said_before_anything_runs(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.F_OK)  # root may write everything
+    ended = CliRunner().invoke(labkit, ["run", option, "report"])
+    assert ended.exit_code == 2
+    assert "You may not write 'report'." in ended.output
