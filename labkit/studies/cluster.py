@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import forkserver, set_forkserver_preload
+from multiprocessing import forkserver, resource_tracker, set_forkserver_preload
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ def local_cluster(workers: int, modules: Sequence[str] = ()) -> Iterator[LocalCl
         # It loads what the workers need, once for all of them, while this process loads Dask.
         set_forkserver_preload(["labkit.studies._fork_server", "distributed", *modules])
         # It never hears Ctrl-C, not even before its first line. It ends with its owner, which does.
+        resource_tracker.ensure_running()  # where that has to start it, it lets Ctrl-C through again
         with _ctrl_c_held_back():
             forkserver.ensure_running()
     with _no_sweeping():

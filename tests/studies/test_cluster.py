@@ -62,6 +62,28 @@ def test_ctrl_c_while_the_fork_server_starts_is_not_lost(monkeypatch: pytest.Mon
         pytest.fail("it went on")
 
 
+STARTS = """
+import signal
+from multiprocessing import forkserver, util
+from labkit.studies import cluster
+spawn = util.spawnv_passfds
+def spawned(path, args, passed):
+    if any("forkserver" in str(word) for word in args):
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        print("blocked")
+        raise SystemExit
+    return spawn(path, args, passed)
+util.spawnv_passfds = spawned
+with cluster.local_cluster(1):
+    pass
+"""
+
+
+def test_the_fork_server_starts_with_ctrl_c_blocked_also_where_it_is_the_first_of_its_kind() -> None:
+    ran = subprocess.run([sys.executable, "-c", STARTS], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("blocked\n", "")
+
+
 SCRIPT = """
 import os
 from distributed import Client
