@@ -12,17 +12,16 @@ import argparse
 import csv
 import hashlib
 import sys
-import urllib.request
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
 
+from labkit.download import Pin, download
+from labkit.errors import DataError, MissingComponent
 from labkit.settings import Settings
 
 TABLE = Path(__file__).with_name("vectors.csv")
-_LARGEST = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,6 @@ def folder() -> Path:
     return Settings.load().cache_dir / "vectors"
 
 
-def _fits(vector: Vector, data: bytes) -> bool:
-    return hashlib.sha256(data).hexdigest() == vector.sha256
-
-
 def _candidates(given: Path, vectors: tuple[Vector, ...]) -> Iterator[bytes]:
     sizes = {vector.bytes for vector in vectors}
     for path in sorted(given.rglob("*")):
@@ -78,18 +73,17 @@ def _fetched(vectors: tuple[Vector, ...]) -> dict[str, bytes]:
     for vector in vectors:
         if vector.url is None:
             continue
-        try:
-            with urllib.request.urlopen(vector.url, timeout=20) as answer:
-                data = answer.read(_LARGEST)
-        except (OSError, HTTPException, ValueError) as error:
-            if isinstance(error, HTTPError):
-                error.close()
-            print(f"no answer for {vector.url}: {getattr(error, 'reason', error)}", file=sys.stderr)
-            break
-        if _fits(vector, data):
-            found[vector.file] = data
-        else:
-            print(f"{vector.url} is not the file of the table: it is left out", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as work:
+            part = Path(work) / "part"
+            try:
+                download(vector.url, Pin("sha256", vector.sha256, vector.bytes), part)
+            except MissingComponent as error:
+                print(f"{error.message} {error.remedy}", file=sys.stderr)
+                break
+            except DataError as error:
+                print(f"{error.message} It is left out.", file=sys.stderr)
+            else:
+                found[vector.file] = part.read_bytes()
     return found
 
 
