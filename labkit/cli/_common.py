@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import click
 
-from labkit.errors import UsageError
-from labkit.files import read_named
+from labkit.errors import StorageError, UsageError
+from labkit.files import printable, read_named
 from labkit.settings import check_seconds
 
 
@@ -38,12 +38,13 @@ EXISTING = Existing(dir_okay=False)
 
 class _Target(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]  # by path_type
-        folder = path.parent
-        if not folder.is_dir():
-            self.fail(f"There is no folder {click.format_filename(folder)!r}.", param, ctx)
-        if not os.access(path if os.access(path, os.F_OK) else folder, os.W_OK):
-            self.fail(f"You may not write {click.format_filename(path)!r}.", param, ctx)
+        path = cast(Path, super().convert(value, param, ctx))
+        if not path.parent.is_dir():
+            raise StorageError(
+                f"There is no folder {printable(path.parent)}.", "Make it, or name another file."
+            )
+        if not os.access(path if os.access(path, os.F_OK) else path.parent, os.W_OK):
+            raise StorageError(f"You may not write {printable(path)}.", "Name another file.")
         return path
 
 
@@ -71,6 +72,12 @@ class _Seconds(click.types.FloatParamType):
 
 SECONDS = _Seconds()
 """The type of an option that says how long something may take."""
+
+
+def seconds_option(name: str, default: float, what: str) -> Callable[..., Any]:
+    """An option for the seconds that ``what`` may take."""
+    text = f"Seconds that {what} may take."
+    return click.option(name, type=SECONDS, metavar="SECONDS", default=default, show_default=True, help=text)
 
 
 class Printable(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import EXISTING, SECONDS, json_option
+from labkit.cli._common import EXISTING, json_option, seconds_option
 from labkit.runs.refreshing import read_patterns, refresh
 from labkit.runs.runner import CELL_TIMEOUT
 from labkit.runs.source import find_notebooks, repository
@@ -20,14 +20,7 @@ from labkit.runs.source import find_notebooks, repository
     type=EXISTING,
     help="An nbval sanitize file  [default: tests/notebooks/sanitize.cfg of the repository]",
 )
-@click.option(
-    "--timeout",
-    type=SECONDS,
-    metavar="SECONDS",
-    default=CELL_TIMEOUT,
-    show_default=True,
-    help="Seconds that a cell may take.",
-)
+@seconds_option("--timeout", CELL_TIMEOUT, "a cell")
 @json_option
 def command(notebooks: tuple[str, ...], sanitize: Path | None, timeout: float, as_json: bool) -> None:
     """Execute committed notebooks in place; a file changes only where a result did.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import SECONDS, TARGET, Whole, emit, json_option
+from labkit.cli._common import TARGET, Whole, emit, json_option, seconds_option
 from labkit.errors import ChapterFailed
 from labkit.runs import publish
 from labkit.runs.reports import junit as junit_report
@@ -30,14 +30,7 @@ from labkit.runs.runner import CELL_TIMEOUT, plan_run, run_plan
     "one of other notebooks.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="The run directory; must be new or empty.")
-@click.option(
-    "--timeout",
-    type=SECONDS,
-    metavar="SECONDS",
-    default=CELL_TIMEOUT,
-    show_default=True,
-    help="Seconds that a cell may take.",
-)
+@seconds_option("--timeout", CELL_TIMEOUT, "a cell")
 @click.option(
     "--attest", is_flag=True, help="Bind what the run leaves to a quote of a TDVM; see labkit check."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from labkit.cli._common import SECONDS, Whole, emit, json_option, note
+from labkit.cli._common import Whole, emit, json_option, note, seconds_option
 from labkit.errors import ChapterFailed
 
 
@@ -34,22 +34,8 @@ from labkit.errors import ChapterFailed
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The sweep's folder; an earlier sweep there goes on."
 )
-@click.option(
-    "--timeout",
-    type=SECONDS,
-    metavar="SECONDS",
-    default=600.0,
-    show_default=True,
-    help="Seconds that a cell may take.",
-)
-@click.option(
-    "--deadline",
-    type=SECONDS,
-    metavar="SECONDS",
-    default=3600.0,
-    show_default=True,
-    help="Seconds that a row may take.",
-)
+@seconds_option("--timeout", 600.0, "a cell")
+@seconds_option("--deadline", 3600.0, "a row")
 @click.option("--memory", type=Whole(1), metavar="MIB", help="What the TDVMs of a row need together.")
 @click.option("--retry", is_flag=True, help="Run rows that failed earlier once more.")
 @json_option

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from labkit.attest import LabAuthority
 from labkit.cli import labkit, main
-from labkit.errors import DataError
+from labkit.errors import DataError, StorageError
 from labkit.process import run
 from tests.attest.conftest import report
 
@@ -294,5 +294,5 @@ def test_a_report_that_may_not_be_written_is_said_before_anything_runs(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode == os.F_OK)  # root may write everything
     ended = CliRunner().invoke(labkit, ["run", option, "report"])
-    assert ended.exit_code == 2
-    assert "You may not write 'report'." in ended.output
+    assert isinstance(ended.exception, StorageError)
+    assert ended.exception.message == "You may not write report."

@@ -78,7 +78,7 @@ def test_refresh_executes_in_place_and_stops_at_a_failed_chapter(folder: Path, l
         (("run", "--timeout", "x"), 64, "'x' is not a valid number of seconds."),
         (("run", "-j", "1.5"), 64, "'1.5' is not a valid whole number."),
         (("run", "-j", "0"), 64, "0 is not in the range 1<=x<=256."),
-        (("run", "--junit", "nowhere/x.xml"), 64, "There is no folder 'nowhere'."),
+        (("run", "--junit", "nowhere/x.xml"), 73, "There is no folder nowhere."),
         (("run", "broken.ipynb"), 65, "is not a notebook of format 4."),
         (("refresh", "nowhere"), 64, "There is no notebook nowhere."),
         (("refresh", "--sanitize", "nowhere"), 64, "'nowhere' does not exist"),
