@@ -16,7 +16,7 @@ pytestmark = pytest.mark.vm
 def test_prediction_is_measurement_with_all_that_it_measures(vm_settings: Settings) -> None:
     firmware = bring.folder(Settings.load(), bring.TRIXIE) / bring.FIRMWARE
     if not firmware.exists():
-        pytest.skip("the OVMF of Debian 13 is not here: `./lab test` as root fetches it")
+        pytest.skip("the OVMF of Debian 13 is not here: `./lab test` fetches it")
     platform = choose_platform("emulated", vm_settings)
     request = BootRequest(memory=256, firmware=firmware)
     predicted = platform.predict(request)
